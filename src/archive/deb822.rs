@@ -1,0 +1,79 @@
+//! Stanzas of "Name: value" fields, the form of Release files, package indexes, control files and `.sources` files.
+//! Parsing only; what the fields mean is for the callers. The format is that of deb822(5).
+
+/// One stanza: fields in the order of the file. Values keep inner newlines and the blank that begins each continuation line.
+#[derive(Debug, Clone, Copy)]
+pub struct Stanza<'a> {
+    text: &'a str,
+}
+
+/// The stanzas of `text`, which blank lines separate.
+pub fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            rest = rest.trim_start_matches('\n');
+            if rest.is_empty() {
+                return None;
+            }
+            let (stanza, tail) = rest.split_once("\n\n").unwrap_or((rest, ""));
+            rest = tail;
+            if !stanza.trim().is_empty() {
+                return Some(Stanza { text: stanza });
+            }
+        }
+    })
+}
+
+impl<'a> Stanza<'a> {
+    /// The raw text, without the blank line after it.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Fields as (name, raw value): a value runs over its continuation lines, blanks at its ends trimmed. Comment lines
+    /// between fields are passed over.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let mut rest = self.text;
+        std::iter::from_fn(move || {
+            loop {
+                if rest.is_empty() {
+                    return None;
+                }
+                let mut end = rest.find('\n').unwrap_or(rest.len());
+                let comment = rest.starts_with('#');
+                while !comment && (rest[end..].starts_with("\n ") || rest[end..].starts_with("\n\t")) {
+                    end = rest[end + 1..].find('\n').map_or(rest.len(), |next| end + 1 + next);
+                }
+                let field = &rest[..end];
+                rest = rest.get(end + 1..).unwrap_or("");
+                if let (false, Some((name, value))) = (comment, field.split_once(':')) {
+                    return Some((name, value.trim()));
+                }
+            }
+        })
+    }
+
+    /// The value of the field `name`, in any case of letters.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_fields_and_continuations() {
+        let text = "\nPackage: a\n# note\nDescription: short\n long\n .\n more\nEmpty:\n\n\nPackage: b\nVersion: 1:2\n";
+        let all: Vec<_> = stanzas(text).collect();
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[0].get("description"), Some("short\n long\n .\n more"));
+        assert_eq!(all[0].get("Empty"), Some(""));
+        assert_eq!(all[1].get("Version"), Some("1:2"));
+        assert_eq!(all[1].get("Missing"), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! A Debian archive seen from a client.
+
+pub mod deb822;

@@ -1,0 +1,1 @@
+//! What surrounds the images: nodes, network, launch script.

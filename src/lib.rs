@@ -1,0 +1,11 @@
+//! fam-build turns a Debian mirror into ready-to-run virtual machines that share one memory.
+
+pub mod archive;
+pub mod customize;
+pub mod fabric;
+pub mod image;
+pub mod progress;
+pub mod recipe;
+pub mod rootfs;
+pub mod supervisor;
+pub mod tree;

@@ -1,0 +1,1 @@
+//! Recipe files and the settings laid over them.

@@ -1,0 +1,1 @@
+//! A root tree: unpacked, then configured in a sandbox.

@@ -1,0 +1,1 @@
+//! The processes of a build: supervisor, worker, clean-up.
