@@ -6,6 +6,7 @@
 
 mod overlay;
 mod path;
+pub mod tar_reader;
 pub mod tarball;
 
 pub use overlay::{Change, Overlay};
