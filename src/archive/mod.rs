@@ -1,3 +1,6 @@
 //! A Debian archive seen from a client.
 
+pub mod deb;
 pub mod deb822;
+#[cfg(test)]
+pub(crate) mod deb_fixture;

@@ -1,1 +1,3 @@
 //! A root tree: unpacked, then configured in a sandbox.
+
+pub mod staging;
