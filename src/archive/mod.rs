@@ -1,3 +1,5 @@
 //! A Debian archive seen from a client.
 
 pub mod deb822;
+pub mod dependency;
+pub mod version;
