@@ -1,0 +1,200 @@
+//! The settings as people read them: one line each, with who decided it.
+
+use super::settings::{Origin, Security, SettingLine, Settings};
+use super::url::MirrorUrl;
+
+/// The settings that a recipe decides where nothing above it does.
+const OF_RECIPE: [&str; 13] = [
+    "suite",
+    "architecture",
+    "components",
+    "variant",
+    "include",
+    "kernel",
+    "initramfs",
+    "size",
+    "compress",
+    "fabric",
+    "nodes",
+    "memory",
+    "cpus",
+];
+
+impl Settings {
+    /// Who decided the setting of this name, which is that of its flag.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> Origin {
+        match self.origins.get(name) {
+            Some(origin) => origin.clone(),
+            None if OF_RECIPE.contains(&name) => Origin::Recipe(self.recipe_name.clone()),
+            None => Origin::Default,
+        }
+    }
+
+    /// Settles on a mirror that was found, and notes where.
+    pub fn found_mirror(&mut self, mirror: MirrorUrl, origin: Origin) {
+        self.mirror = Some(mirror);
+        self.origins.insert("mirror".to_owned(), origin);
+    }
+
+    /// Settles on a security archive that was found, or on none, and notes where.
+    pub fn found_security(&mut self, security: Security, origin: Origin) {
+        self.security = security;
+        self.origins.insert("security-mirror".to_owned(), origin);
+    }
+
+    /// All that this run goes by, in the order in which it matters.
+    #[must_use]
+    pub fn lines(&self) -> Vec<SettingLine> {
+        let recipe = &self.recipe;
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        let components: Vec<_> = recipe.components.iter().map(ToString::to_string).collect();
+        let include: Vec<_> = recipe.include.iter().map(ToString::to_string).collect();
+        let mut lines = vec![
+            ("recipe", self.recipe_name.clone()),
+            ("suite", recipe.suite.to_string()),
+            ("architecture", recipe.architecture.to_string()),
+            ("components", components.join(" ")),
+            ("mirror", self.mirror.as_ref().map_or_else(|| "to be found".to_owned(), ToString::to_string)),
+            ("security-mirror", self.security.to_string()),
+            ("proxy", or_none(self.http_proxy.as_ref().map(ToString::to_string))),
+            ("variant", recipe.variant.to_string()),
+            ("include", include.join(" ")),
+            ("kernel", recipe.kernel.package.to_string()),
+            ("initramfs", recipe.initramfs.to_string()),
+            ("size", recipe.disk.size.to_string()),
+            ("compress", recipe.disk.compress.to_string()),
+            ("fabric", format!("{}, {}", recipe.fabric.kind, recipe.fabric.size)),
+            ("nodes", recipe.nodes.count.to_string()),
+            ("memory", recipe.nodes.memory.to_string()),
+            ("cpus", recipe.nodes.cpus.to_string()),
+            ("output", self.output.display().to_string()),
+            ("cache-dir", self.cache_dir.display().to_string()),
+        ];
+        if self.https_proxy != self.http_proxy {
+            lines.push(("https-proxy", or_none(self.https_proxy.as_ref().map(ToString::to_string))));
+        }
+        lines.extend(self.no_proxy.clone().map(|hosts| ("no-proxy", hosts)));
+        for (name, path) in [("seed", &self.seed), ("from-tarball", &self.from_tarball), ("locked", &self.locked)] {
+            lines.extend(path.as_ref().map(|path| (name, path.display().to_string())));
+        }
+        for (name, paths) in [("keyring", &self.keyrings), ("plugin-dir", &self.plugin_dirs)] {
+            lines.extend(paths.iter().map(|path| (name, path.display().to_string())));
+        }
+        for (name, is_on) in [("thin", self.thin), ("fresh", self.fresh), ("accept-expired", self.accept_expired)] {
+            lines.extend(is_on.then(|| (name, "yes".to_owned())));
+        }
+        lines.extend(self.jobs.map(|jobs| ("jobs", jobs.to_string())));
+        lines.extend(self.source_date_epoch.map(|epoch| ("source-date-epoch", epoch.to_string())));
+        let line =
+            |(name, value): (&str, String)| SettingLine { name: name.to_owned(), value, origin: self.origin(name) };
+        lines.into_iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Environment, Flags};
+
+    fn lines(flags: Flags, environment: &[(&str, &str)]) -> String {
+        let environment: Environment = environment.iter().copied().collect();
+        let settings = Settings::new(flags, &environment).unwrap();
+        let line = |line: SettingLine| format!("{}: {} ({})\n", line.name, line.value, line.origin);
+        settings.lines().into_iter().map(line).collect()
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|other| other == line), "{line}\nis not in\n{text}");
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_recipe() {
+        let environment = [
+            ("MIRROR", "http://environment.example/debian/"),
+            ("PROXY", "proxy.example:3128"),
+            ("http_proxy", "http://other.example"),
+            ("TMPDIR", "/scratch"),
+            ("SOURCE_DATE_EPOCH", "12345"),
+            ("XDG_CACHE_HOME", "/cache"),
+        ];
+        let text = lines(Flags::default(), &environment);
+        has(&text, "mirror: http://environment.example/debian (environment MIRROR)");
+        has(&text, "proxy: http://proxy.example:3128 (environment PROXY)");
+        has(&text, "output: /scratch (environment TMPDIR)");
+        has(&text, "cache-dir: /cache/fam-build (environment XDG_CACHE_HOME)");
+        has(&text, "source-date-epoch: 12345 (environment SOURCE_DATE_EPOCH)");
+        has(&text, "suite: trixie (recipe fabric)");
+        let flags = Flags {
+            mirror: Some("http://flag.example/debian".parse().unwrap()),
+            proxy: Some("http://me:secret@flag.example:80".parse().unwrap()),
+            suite: Some("sid".parse().unwrap()),
+            nodes: Some("7".parse().unwrap()),
+            output: Some("/out".into()),
+            ..Flags::default()
+        };
+        let text = lines(flags, &environment);
+        has(&text, "mirror: http://flag.example/debian (flag --mirror)");
+        has(&text, "proxy: http://me:***@flag.example:80 (flag --proxy)");
+        has(&text, "suite: sid (flag --suite)");
+        has(&text, "nodes: 7 (flag --nodes)");
+        has(&text, "output: /out (flag --output)");
+    }
+
+    #[test]
+    fn what_nobody_says_is_a_default() {
+        let text = lines(Flags::default(), &[("MIRROR", ""), ("HOME", "/home/me")]);
+        has(&text, "mirror: to be found (default)");
+        has(&text, "security-mirror: to be found (default)");
+        has(&text, "proxy: none (default)");
+        has(&text, "output: /tmp (default)");
+        has(&text, "cache-dir: /home/me/.cache/fam-build (environment HOME)");
+    }
+
+    #[test]
+    fn proxies_of_each_scheme() {
+        let text = lines(Flags::default(), &[("https_proxy", "http://s"), ("HTTP_PROXY", "http://ignored")]);
+        has(&text, "proxy: none (default)");
+        has(&text, "https-proxy: http://s (environment https_proxy)");
+        let text = lines(Flags::default(), &[("ALL_PROXY", "http://all"), ("NO_PROXY", "localhost")]);
+        has(&text, "proxy: http://all (environment ALL_PROXY)");
+        has(&text, "no-proxy: localhost (environment NO_PROXY)");
+    }
+
+    #[test]
+    fn includes_are_added_once() {
+        let flags = Flags { include: ["vim", "gdb"].map(|name| name.parse().unwrap()).into(), ..Flags::default() };
+        let settings = Settings::new(flags, &Environment::default()).unwrap();
+        let count = |name| settings.recipe.include.iter().filter(|package| package.as_str() == name).count();
+        assert_eq!((count("vim"), count("gdb")), (1, 1));
+        assert_eq!(settings.origin("include"), Origin::Flag("--include".to_owned()));
+    }
+
+    #[test]
+    fn a_malformed_variable_is_named() {
+        for (name, value, message) in [
+            ("MIRROR", "mirror.example", "environment variable MIRROR: `mirror.example` is no address of a mirror"),
+            ("SOURCE_DATE_EPOCH", "today", "environment variable SOURCE_DATE_EPOCH: invalid digit"),
+        ] {
+            let error = Settings::new(Flags::default(), &[(name, value)].into_iter().collect()).unwrap_err();
+            assert!(error.to_string().starts_with(message), "{error}");
+            assert!(error.hint().unwrap().contains(name));
+        }
+    }
+
+    #[test]
+    fn settings_travel_as_json() {
+        let flags = Flags { verbose: true, security_mirror: Some(Security::None), ..Flags::default() };
+        let settings = Settings::new(flags, &Environment::default()).unwrap();
+        let json = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
+    }
+
+    #[test]
+    fn verbose_by_environment() {
+        for (value, verbose) in [("yes", true), ("1", true), ("0", false), ("no", false), ("", false)] {
+            let settings = Settings::new(Flags::default(), &[("VERBOSE", value)].into_iter().collect()).unwrap();
+            assert_eq!(settings.verbose, verbose, "{value}");
+        }
+    }
+}

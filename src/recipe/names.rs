@@ -1,0 +1,167 @@
+//! Words of a recipe that must have a certain form, checked where they are read so that an error knows its place.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A word does not have the form that its place asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no {what}: {rule}")]
+pub struct InvalidName {
+    text: String,
+    what: &'static str,
+    rule: &'static str,
+}
+
+macro_rules! checked_name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The word itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidName { text: text.to_owned(), what: $what, rule: $rule })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+fn is_lower_alphanumeric(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+fn consists_of(text: &str, also: &[char]) -> bool {
+    text.chars().all(|c| is_lower_alphanumeric(c) || also.contains(&c))
+}
+
+checked_name! {
+    /// The name of a binary package (Debian Policy 5.6.1).
+    PackageName, "package name", "two or more of a-z, 0-9, +, - and ., the first a letter or digit",
+    |text| text.len() >= 2 && text.starts_with(is_lower_alphanumeric) && consists_of(text, &['+', '-', '.'])
+}
+
+checked_name! {
+    /// A suite or codename beneath `dists/`, as `trixie` or `stable`.
+    Suite, "suite", "letters, digits, +, -, . and / were expected, as in trixie",
+    |text| {
+        let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text.ends_with('/');
+        let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._/".contains(c));
+        ends && letters && !text.contains("..") && !text.contains("//")
+    }
+}
+
+checked_name! {
+    /// A component of a suite, as `main` or `non-free-firmware`.
+    Component, "component", "lower-case letters, digits and - were expected, as in main",
+    |text| text.starts_with(is_lower_alphanumeric) && consists_of(text, &['-', '/'])
+}
+
+checked_name! {
+    /// What the nodes' names begin with; the number follows. With three digits it must still be a host name's label
+    /// (RFC 1123) that also `sethostname` and every shell take without quoting.
+    NodePrefix, "name prefix of nodes", "1 to 60 of a-z, 0-9 and -, the first a letter, the last no digit",
+    |text| {
+        (1..=60).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && !text.ends_with(|c: char| c.is_ascii_digit())
+            && consists_of(text, &['-'])
+    }
+}
+
+checked_name! {
+    /// The label of the root file system; ext4 holds 16 bytes.
+    DiskLabel, "disk label", "1 to 16 of a-z, A-Z, 0-9, -, _ and . were expected",
+    |text| {
+        (1..=16).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    }
+}
+
+checked_name! {
+    /// The kernel's command line: one line of printable ASCII that a GRUB configuration can hold in double quotes.
+    KernelCommandLine, "kernel command line", "printable ASCII without quotes, $, ` and \\ was expected, 2000 bytes at most",
+    |text| text.len() <= 2000 && text.chars().all(|c| (' '..='~').contains(&c) && !"\"'$`\\".contains(c))
+}
+
+checked_name! {
+    /// The name of a plugin.
+    PluginName, "plugin name", "lower-case letters, digits and - were expected, as in resolv-conf",
+    |text| text.starts_with(is_lower_alphanumeric) && consists_of(text, &['-', '_'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_each_kind() {
+        for good in ["gcc", "g++", "libstdc++6", "linux-image-6.12.107+deb13-amd64", "0ad", "7zip"] {
+            assert!(good.parse::<PackageName>().is_ok(), "{good}");
+        }
+        for bad in ["", "a", "-x", "Gcc", "gcc ", "a/b", "a:amd64", "../x", "ä1"] {
+            assert!(bad.parse::<PackageName>().is_err(), "{bad}");
+        }
+        for good in ["trixie", "stable-updates", "bookworm/updates", "Debian13.1"] {
+            assert!(good.parse::<Suite>().is_ok(), "{good}");
+        }
+        for bad in ["", "../etc", "a//b", "a/", "/a", "a b", "a/../b", "a\n"] {
+            assert!(bad.parse::<Suite>().is_err(), "{bad}");
+        }
+        for good in ["fabric", "mem-node-", "a"] {
+            assert!(good.parse::<NodePrefix>().is_ok(), "{good}");
+        }
+        for bad in ["", "1", "node1", "Node", "a.b", "a_b", &"a".repeat(61)] {
+            assert!(bad.parse::<NodePrefix>().is_err(), "{bad}");
+        }
+        for bad in ["a\"b", "a\nb", "$(id)", "a`b", "a'b", "a\\b"] {
+            assert!(bad.parse::<KernelCommandLine>().is_err(), "{bad}");
+        }
+        assert!("console=ttyS0,115200 net.ifnames=0".parse::<KernelCommandLine>().is_ok());
+        assert!("seventeen-letters".parse::<DiskLabel>().is_err());
+    }
+
+    #[test]
+    fn the_error_names_the_word_and_the_rule() {
+        assert_eq!(
+            "Trix ie".parse::<Suite>().unwrap_err().to_string(),
+            "`Trix ie` is no suite: letters, digits, +, -, . and / were expected, as in trixie"
+        );
+    }
+}

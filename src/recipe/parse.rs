@@ -1,0 +1,189 @@
+//! TOML text to a [`Recipe`], with errors that say where and, for a misspelt word, what may have been meant.
+
+use std::fmt;
+
+use super::model::Recipe;
+
+/// A recipe that cannot be read. Shown as `file:line:column: what is wrong`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// The file, or the name of a shipped recipe.
+    pub file: String,
+    /// Line, counted from 1.
+    pub line: usize,
+    /// Column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub message: String,
+    /// The known word nearest to the one that is unknown.
+    pub suggestion: Option<String>,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        match &self.suggestion {
+            Some(word) => write!(f, " (did you mean `{word}`?)"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+impl Recipe {
+    /// Reads a recipe from TOML text. `file` is only for messages.
+    ///
+    /// # Errors
+    /// The text is no TOML, has an unknown key, lacks a needed one, or a value is not what its place asks for.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
+        toml::from_str(text).map_err(|error| {
+            let (line, column) = position(text, offset_of(&error, text));
+            let (message, suggestion) = explain(error.message());
+            ParseError { file: file.to_owned(), line, column, message, suggestion }
+        })
+    }
+}
+
+/// Where the error begins. The parser blames a whole list for one word of it; the message begins with that word.
+fn offset_of(error: &toml::de::Error, text: &str) -> usize {
+    let Some(span) = error.span() else { return 0 };
+    let word = error.message().strip_prefix('`').and_then(|rest| rest.split('`').next());
+    let list = text.get(span.clone()).filter(|blamed| blamed.starts_with('['));
+    let inside = list.zip(word).and_then(|(list, word)| {
+        [format!("'{word}'"), format!("\"{word}\"")].iter().find_map(|quoted| list.find(quoted))
+    });
+    span.start + inside.unwrap_or(0)
+}
+
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Says in a recipe's words what serde says in its own: it lists all that it knows, of which one is near, or none.
+fn explain(message: &str) -> (String, Option<String>) {
+    let message = message.trim_end().replace('\n', ", ");
+    for (theirs, ours) in [("unknown field `", "unknown key"), ("unknown variant `", "unknown value")] {
+        let Some(rest) = message.strip_prefix(theirs) else { continue };
+        let Some((unknown, expected)) = rest.split_once('`') else { continue };
+        let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        let said = format!("{ours} `{unknown}`");
+        return match nearest(unknown, known.iter().copied()) {
+            Some(word) => (said, Some(word.to_owned())),
+            None if known.is_empty() => (said, None),
+            None => (format!("{said}, known are {}", known.join(", ")), None),
+        };
+    }
+    (message.replace("missing field", "missing key"), None)
+}
+
+/// The candidate that a typing error or two turn into `word`.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let farthest = (word.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= farthest)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions, replacements and exchanges of neighbours that lead from one word to the other (optimal string
+/// alignment).
+fn distance(left: &str, right: &str) -> usize {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let mut rows = vec![(0..=right.len()).collect::<Vec<usize>>()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn errors_know_their_place_and_what_was_meant() {
+        for (text, message) in [
+            ("sute = 'trixie'", "1:1: unknown key `sute` (did you mean `suite`?)"),
+            ("suite = 'trixie'\n\n[disk]\n  zize = '8G'", "4:3: unknown key `zize` (did you mean `size`?)"),
+            ("suite = 'trixie'\ncolour = 1", "2:1: unknown key `colour`, known are description, suite, "),
+            ("suite = 'trixie'\nvariant = 'biuldd'", "2:11: unknown value `biuldd` (did you mean `buildd`?)"),
+            ("suite = 'trixie'\narchitecture = 'arm64'", "2:16: unknown value `arm64`"),
+            ("suite = 'tri xie'", "1:9: `tri xie` is no suite: "),
+            ("suite = 'trixie'\ninclude = ['gcc', 'G++']", "2:19: `G++` is no package name: "),
+            ("suite = 'trixie'\n[nodes]\ncount = 300", "3:9: the number of nodes must be 1 to 253, not 300"),
+            ("suite = 'trixie'\n[fabric]\nsize = '3G'", "3:8: the shared memory must be a power of two"),
+            ("suite = 'trixie'\n[disk]\nsize = 8", "3:8: invalid type: integer `8`, expected a string"),
+            ("suite = 'trixie'\n[[plugin]]\nsettings = {}", "2:1: missing key `name`"),
+            ("suite = 'trixie'\n[[plugin]]\nname = 'a'\nsettings.x = inf", "4:1: a setting of a plugin cannot be"),
+            ("[disk]", "1:1: missing key `suite`"),
+            ("suite = 'trixie", "1:"),
+            ("suite = 'trixie'\nsuite = 'sid'", "2:1: duplicate key"),
+            ("# äöü\n'ä' = 1; suite", "2:"),
+        ] {
+            let error = Recipe::parse("x.toml", text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("x.toml:{message}")), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let recipe = Recipe::parse("x.toml", "suite = 'sid'").unwrap();
+        assert_eq!(recipe.nodes.count.get(), 4);
+        assert_eq!(recipe.components.len(), 1);
+        assert!(recipe.updates && recipe.security && recipe.plugins.is_empty());
+    }
+
+    #[test]
+    fn settings_of_plugins_become_json() {
+        let text = "suite = 'sid'\n[[plugin]]\nname = 'a'\nsettings = { n = 1, d = 2020-01-01, l = [{ x = true }] }";
+        let recipe = Recipe::parse("x.toml", text).unwrap();
+        let settings = serde_json::to_string(&recipe.plugins[0].settings).unwrap();
+        assert_eq!(settings, r#"{"d":"2020-01-01","l":[{"x":true}],"n":1}"#);
+    }
+
+    #[test]
+    fn a_recipe_travels_as_json() {
+        for shipped in super::super::SHIPPED {
+            let recipe = shipped.recipe();
+            let json = serde_json::to_string(&recipe).unwrap();
+            assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn near_words() {
+        for (word, near) in [
+            ("sute", Some("suite")),
+            ("siute", Some("suite")),
+            ("suite", Some("suite")),
+            ("s", None),
+            ("variants", Some("variant")),
+            ("blue", None),
+        ] {
+            assert_eq!(nearest(word, ["suite", "variant", "include"]), near, "{word}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(suite|=|'|\\[|\\]|\\{|\\}|\n|[a-zä]|[0-9]| ){0,60}") {
+            let _ = Recipe::parse("x", &text);
+        }
+    }
+}
