@@ -1,3 +1,12 @@
 //! A Debian archive seen from a client.
 
+use jiff::SignedDuration;
+
+mod cleartext;
 pub mod deb822;
+pub mod digest;
+pub mod keyring;
+pub mod signature;
+
+/// How far the clocks of an archive and of this host may differ before a date counts as in the future.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
