@@ -1,1 +1,4 @@
 //! A root tree: unpacked, then configured in a sandbox.
+
+pub mod configure;
+pub mod sandbox;
