@@ -1,3 +1,6 @@
 //! A root tree: unpacked, then configured in a sandbox.
 
+pub mod bootloader;
+pub mod configure;
+pub mod sandbox;
 pub mod staging;
