@@ -166,7 +166,7 @@ mod tests {
             (1, (1, 1)),
             (REFCOUNTS_PER_BLOCK - 2, (1, 1)),
             (REFCOUNTS_PER_BLOCK - 1, (2, 1)),
-            (REFCOUNTS_PER_BLOCK * 8192, (8194, 2)),
+            (REFCOUNTS_PER_BLOCK * 8192, (8193, 2)),
         ] {
             assert_eq!(refcount_clusters(others), expected, "{others}");
         }
