@@ -2,4 +2,5 @@
 
 pub mod deb822;
 pub mod dependency;
+pub mod packages;
 pub mod version;
