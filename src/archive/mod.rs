@@ -11,6 +11,7 @@ pub mod dependency;
 pub mod digest;
 pub mod keyring;
 pub mod signature;
+pub mod packages;
 pub mod version;
 
 /// How far the clocks of an archive and of this host may differ before a date counts as in the future.
