@@ -305,7 +305,7 @@ fn free_id(file: &str, wanted: Option<u32>, system: bool, whose: &str) -> Result
     }
 }
 
-/// Checks a name by the rules of Debian's adduser (NAME_REGEX), up to the 32 bytes that utmp holds.
+/// Checks a name by the rules of Debian's adduser (`NAME_REGEX`), up to the 32 bytes that utmp holds.
 fn check_name(name: &str) -> Result<()> {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
