@@ -305,12 +305,18 @@ fn free_id(file: &str, wanted: Option<u32>, system: bool, whose: &str) -> Result
     }
 }
 
-/// Checks a name by the rules of Debian's adduser (NAME_REGEX), up to the 32 bytes that utmp holds.
-fn check_name(name: &str) -> Result<()> {
+/// Whether a user or group may be so named by the rules of Debian's adduser (`NAME_REGEX`), up to the 32 bytes that utmp
+/// holds.
+#[must_use]
+pub fn is_account_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
     let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
-    if first && rest && name.len() <= 32 {
+    first && rest && name.len() <= 32
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if is_account_name(name) {
         Ok(())
     } else {
         Err(Error::failed(format!("{name:?} is no usable name of a user or group")))

@@ -50,7 +50,7 @@ mod rootfs;
 pub mod settings;
 pub mod testing;
 
-pub use accounts::{Account, NewGroup, NewUser};
+pub use accounts::{Account, NewGroup, NewUser, is_account_name};
 pub use context::{Context, Fabric, Facts, Host, Level, Node, Scope, Secrets};
 pub use customize::{Customize, Description, Plugin, Stage};
 pub use error::{Error, Problem, Result};

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{FileType, Problem, RootFs};
 
-/// As many symbolic links as Linux follows in one path (path_resolution(7)).
+/// As many symbolic links as Linux follows in one path (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 /// The literal path that `path` means. The last component is followed where `follow_last` says so; it need not exist.
