@@ -1,0 +1,564 @@
+
+set -euo pipefail
+
+# Of the caller's choice:
+#   NET=bridge|user      the libvirt network, or user-mode networking   (default: bridge where it can be used)
+#   ACCEL=kvm|tcg        the host's processors, or translation          (default: kvm where it really works)
+#   SHM=FILE             the shared memory                              (default: /dev/shm/fabric_em)
+#   PORT=NUMBER          node N's ssh is at this port plus N            (default: 10022; user-mode networking only)
+#   RUN=DIRECTORY        sockets, logs and pid files                    (default: fabric_run beside the images)
+#   STOP_TIMEOUT=SECONDS how long nodes may take to shut down           (default: 90)
+#   QEMU=PROGRAM         the emulator                                   (default: qemu-system-x86_64)
+
+readonly bridge=fabric_em network=fabric_emul host_address=192.168.42.254
+
+here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+readonly here
+
+say() { printf '%s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+
+# fail MESSAGE [HINT...]
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    if (($# > 0)); then printf 'hint: %s\n' "$@" >&2; fi
+    exit 1
+}
+
+usage() {
+    cat <<EOF
+Usage: $(basename -- "$0") [COMMAND]
+
+Runs the $nodes virtual machines that were built here. They share one memory.
+
+  start [N...]       start all nodes, or these (also without a command)
+  stop [N...]        shut down all nodes, or these; force what does not end by itself
+  status             what runs, and how to reach it
+  ssh N [COMMAND]    log in to node N as the user fabric, or run a command there
+  console N          the serial console of node N; leave it with Ctrl-]
+  log N [-f]         what node N wrote to its serial console; -f goes on as it grows
+  network up|down    define and start, or stop and remove, the libvirt network $network
+  help               this text
+
+Environment: NET=bridge|user, ACCEL=kvm|tcg, SHM=FILE, PORT=NUMBER, RUN=DIRECTORY, STOP_TIMEOUT=SECONDS, QEMU=PROGRAM
+EOF
+}
+
+# ---------------------------------------------------------------------------------------------------- state of a run
+
+# A name for this cluster that no other directory has.
+cluster_id() {
+    local sum
+    sum=$(printf '%s' "$here" | cksum)
+    printf '%s' "${sum%% *}"
+}
+
+# The address of a UNIX socket has at most 107 bytes, so a deep directory's sockets go to /tmp.
+choose_run_directory() {
+    if [[ -n ${RUN:-} ]]; then
+        run=$RUN
+        [[ $run == /* ]] || run=$PWD/$run
+    elif [[ -w $here ]] && ((${#here} + ${#prefix} < 70)); then
+        run=$here/fabric_run
+    else
+        run=/tmp/fabric_emulation-$EUID-$(cluster_id)
+    fi
+}
+
+make_run_directory() {
+    if [[ ! -d $run ]]; then mkdir -m 700 -- "$run" || fail "$run cannot be made" "name another directory: RUN=DIRECTORY"; fi
+    if [[ -L $run || ! -O $run ]]; then
+        fail "$run belongs to somebody else" "name another directory: RUN=DIRECTORY"
+    fi
+    chmod 700 -- "$run"
+}
+
+# The process of node $1, if it runs. A pid file may be old and its number taken by another process, so that process must
+# have been started with this very pid file.
+pid_of() {
+    local file=$run/$prefix$1.pid pid
+    { read -r pid <"$file"; } 2>/dev/null || return 1
+    [[ $pid =~ ^[0-9]+$ ]] || return 1
+    { tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -xF -e "$file" >/dev/null || return 1
+    printf '%s' "$pid"
+}
+
+any_runs() {
+    local n
+    for ((n = 1; n <= nodes; n++)); do
+        if pid_of "$n" >/dev/null; then return 0; fi
+    done
+    return 1
+}
+
+# The numbers in the arguments, or of all nodes, into `chosen`.
+choose_nodes() {
+    local n
+    chosen=()
+    if (($# == 0)); then
+        for ((n = 1; n <= nodes; n++)); do chosen+=("$n"); done
+        return
+    fi
+    for n in "$@"; do
+        n=${n#"$prefix"}
+        if [[ ! $n =~ ^[1-9][0-9]{0,2}$ ]] || ((n > nodes)); then
+            fail "there is no node $n" "the nodes are 1 to $nodes"
+        fi
+        chosen+=("$n")
+    done
+}
+
+# one_node COMMAND [N...]: exactly one number, of a node that runs.
+one_node() {
+    (($# == 2)) || fail "$1 takes the number of one node" "as in: $0 $1 1"
+    choose_nodes "$2"
+    pid_of "${chosen[0]}" >/dev/null || fail "$prefix${chosen[0]} does not run" "start it: $0 start ${chosen[0]}"
+}
+
+# ---------------------------------------------------------------------------------------------- what the host can do
+
+find_qemu() {
+    local candidate output
+    qemu=
+    for candidate in "${QEMU:-qemu-system-x86_64}" /usr/libexec/qemu-kvm; do
+        if qemu=$(command -v -- "$candidate"); then break; fi
+    done
+    [[ -n $qemu ]] || fail "QEMU is not installed" \
+        "Debian, Ubuntu: apt install qemu-system-x86; Fedora: dnf install qemu-system-x86; Arch: pacman -S qemu-system-x86"
+    output=$("$qemu" -device help 2>&1) || fail "$qemu does not run: $output"
+    if [[ $output != *'"ivshmem-plain"'* ]]; then
+        fail "$qemu was built without the device ivshmem-plain, which shows the shared memory to the nodes" \
+            "install another build, as Debian's or Arch's qemu-system-x86, or name one: QEMU=PROGRAM"
+    fi
+}
+
+# A KVM that can be opened may still fail to run a system, nested in another hypervisor above all. So a boot sector is run
+# that goes to long mode, turns paging on, runs an instruction that decompressors use, and ends QEMU with exit status 85.
+kvm_works() {
+    local code image status=0
+    why_not='there is no /dev/kvm'
+    [[ -e /dev/kvm ]] || return 1
+    why_not='/dev/kvm may not be used by this user (the group kvm may)'
+    [[ -r /dev/kvm && -w /dev/kvm ]] || return 1
+    code='@KVM_PROBE@'
+    image=$run/kvm_probe.img
+    printf '%b' "$code" >"$image"
+    truncate -s 510 "$image"
+    printf '\x55\xaa' >>"$image"
+    timeout 10 "$qemu" -accel kvm -cpu host -machine pc -m 32 -nodefaults -no-user-config -display none -no-reboot \
+        -device isa-debug-exit,iobase=0xf4,iosize=1 -drive "file=${image//,/,,},format=raw,if=ide" \
+        >/dev/null 2>&1 </dev/null || status=$?
+    rm -f -- "$image"
+    why_not='/dev/kvm is there, but a trial system did not run in it'
+    ((status == 85))
+}
+
+choose_acceleration() {
+    case ${ACCEL:-} in
+        kvm | tcg) accel=$ACCEL ;;
+        '') if kvm_works; then accel=kvm; else accel=tcg; fi ;;
+        *) fail "ACCEL=$ACCEL is neither kvm nor tcg" ;;
+    esac
+    if [[ $accel == kvm ]]; then
+        say "processors: KVM"
+    else
+        say "processors: emulated (TCG), slower than KVM${why_not:+: $why_not}"
+    fi
+}
+
+# Whether this user can plug a node into the bridge. The helper is given a real try: its rules may be unreadable.
+bridge_works() {
+    local candidate output
+    why_not="the bridge $bridge is not up" mend="$0 network up"
+    [[ -d /sys/class/net/$bridge/bridge ]] || return 1
+    helper=
+    for candidate in /run/wrappers/bin /usr/lib/qemu /usr/libexec /usr/lib64/qemu /usr/lib /usr/libexec/qemu \
+        /usr/lib/qemu/bin /usr/local/libexec; do
+        if [[ -x $candidate/qemu-bridge-helper ]]; then
+            helper=$candidate/qemu-bridge-helper
+            break
+        fi
+    done
+    why_not='qemu-bridge-helper is not installed' mend='Fedora: dnf install qemu-common; elsewhere it comes with QEMU'
+    [[ -n $helper ]] || return 1
+    why_not="$helper may not make interfaces for users" mend="sudo chmod u+s $helper"
+    [[ $EUID == 0 || -u $helper ]] || return 1
+    if output=$(printf 'quit\n' | timeout 10 "$qemu" -machine none -nodefaults -no-user-config -display none \
+        -monitor stdio -netdev "bridge,id=trial,br=$bridge,helper=$helper" 2>&1); then
+        return 0
+    fi
+    why_not="$helper does not give access to $bridge"
+    if [[ $output == *[Aa]cl* || $output == *denied* ]]; then
+        mend="echo 'allow $bridge' | sudo tee -a /etc/qemu/bridge.conf"
+    else
+        mend="see what it says: ${output##*$'\n'}"
+    fi
+    return 1
+}
+
+# Nodes that run already decide, since all must be on one network.
+choose_network() {
+    local wanted=${NET:-} running=
+    if any_runs && [[ -r $run/net ]]; then running=$(<"$run/net"); fi
+    if [[ -n $running ]]; then
+        if [[ -n $wanted && $wanted != "$running" ]]; then
+            fail "nodes are running with NET=$running" "stop them before NET=$wanted is used: $0 stop"
+        fi
+        wanted=$running
+    fi
+    case $wanted in
+        user) net=user ;;
+        bridge)
+            bridge_works || fail "NET=bridge cannot be had: $why_not" "$mend"
+            net=bridge
+            ;;
+        '') if bridge_works; then net=bridge; else net=user; fi ;;
+        *) fail "NET=$wanted is neither bridge nor user" ;;
+    esac
+    if [[ $net == bridge ]]; then
+        say "network: bridge $bridge of libvirt's network $network"
+    elif [[ -n $wanted ]]; then
+        say "network: user mode"
+    else
+        say "network: user mode, since $why_not (to change that: $mend)"
+    fi
+    printf '%s\n' "$net" >"$run/net"
+}
+
+# A TCP port on which nothing listens: PORT + N, or else some hundreds above. Nodes that run hold theirs.
+free_port() {
+    local port=$((${PORT:-10022} + $1)) try
+    for try in 1 2 3 4 5; do
+        if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            printf '%s' "$port"
+            return
+        fi
+        port=$((port + 300))
+    done
+    fail "no port is free for ssh to $prefix$1 (the last one tried, the ${try}th, was $((port - 300)))" \
+        "begin elsewhere: PORT=20022 $0"
+}
+
+# The memory takes room only as nodes write to it, and a node that writes where no room is left is killed.
+prepare_shared_memory() {
+    local directory available size
+    shm=${SHM:-/dev/shm/fabric_em}
+    [[ $shm == /* ]] || shm=$PWD/$shm
+    directory=$(dirname -- "$shm")
+    if [[ -e $shm ]]; then
+        [[ -f $shm && -r $shm && -w $shm ]] || fail "the shared memory $shm is not this user's" "take another: SHM=FILE $0"
+        size=$(stat -L -c %s -- "$shm")
+        if ((size != shm_mib * 1048576)); then
+            fail "$shm has $size bytes, but the nodes share $shm_mib MiB" "remove it if nobody uses it, or take another: SHM=FILE"
+        fi
+        if ! any_runs; then say "shared memory: $shm, which was there and keeps its contents"; fi
+        return
+    fi
+    [[ -d $directory && -w $directory ]] || fail "the shared memory $shm cannot be made" "take another file: SHM=FILE $0"
+    available=$(df -Pk -- "$directory" | awk 'NR == 2 { print int($4 / 1024) }')
+    if ((available < shm_mib)); then
+        fail "the shared memory needs $shm_mib MiB, and $directory has $available MiB left" \
+            "make it larger (sudo mount -o remount,size=${shm_mib}M $directory), or take a file elsewhere: SHM=FILE $0"
+    fi
+    # Without overwriting: what another user may have put there meanwhile is not touched.
+    (
+        set -o noclobber
+        umask 077
+        : >"$shm"
+    ) || fail "the shared memory $shm cannot be made" "take another file: SHM=FILE $0"
+    printf '%s\n' "$shm" >"$run/shared_memory_made"
+    truncate -s "${shm_mib}M" -- "$shm"
+    say "shared memory: $shm, $shm_mib MiB"
+}
+
+check_memory() {
+    local available needed
+    available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
+    needed=$((${#chosen[@]} * memory_mib + shm_mib))
+    if ((available < needed)); then
+        warn "the nodes may take up to $needed MiB of memory, and $available MiB are available"
+    fi
+}
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+# Every device has its slot written down, so that the shared memory is at 00:04.0 whatever else there is.
+start_node() {
+    local n=$1 name=$prefix$1 number port output image
+    local -a arguments
+    number=$(printf '%02x' "$n")
+    image=$here/$name.qcow2
+    arguments=(
+        -name "$name" -nodefaults -no-user-config -machine pc -display none -rtc base=utc
+        -smp "$cpus" -m "${memory_mib}M"
+        -device "VGA,addr=02.0"
+        -object "memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
+        -device "ivshmem-plain,memdev=fabric,addr=04.0"
+        -drive "if=none,id=disk,format=qcow2,discard=unmap,file=${image//,/,,}"
+        -device "virtio-blk-pci,drive=disk,addr=05.0,bootindex=1"
+        -object "rng-random,id=random,filename=/dev/urandom" -device "virtio-rng-pci,rng=random,addr=07.0"
+        -chardev "socket,id=serial,path=${run//,/,,}/$name.console,server=on,wait=off,logfile=${run//,/,,}/$name.log"
+        -serial chardev:serial
+        -chardev "socket,id=qmp,path=${run//,/,,}/$name.qmp,server=on,wait=off" -mon "chardev=qmp,mode=control"
+        -chardev "pipe,id=monitor,path=${run//,/,,}/$name.monitor" -mon "chardev=monitor,mode=readline"
+        -pidfile "$run/$name.pid" -D "$run/$name.qemu" -daemonize
+    )
+    if [[ $accel == kvm ]]; then
+        arguments+=(-accel kvm -cpu host)
+    else
+        arguments+=(-accel "tcg,thread=multi" -cpu max)
+    fi
+    if [[ $net == bridge ]]; then
+        arguments+=(-netdev "bridge,id=outside,br=$bridge,helper=$helper")
+        printf '192.168.42.%d 22\n' "$n" >"$run/$name.ssh"
+    else
+        port=$(free_port "$n")
+        # eth0: what lies beyond the host. Its small network lies around vmhost's address, so that vmhost answers, too;
+        # that takes the numbers from 248 on. eth1: all nodes' frames, multicast inside this host alone.
+        arguments+=(
+            -netdev "user,id=outside,ipv6=off,hostfwd=tcp:127.0.0.1:$port-:22$user_network"
+            -netdev "socket,id=nodes,mcast=$multicast,localaddr=127.0.0.1"
+            -device "virtio-net-pci,netdev=nodes,mac=52:54:48:50:46:$number,addr=06.0,romfile="
+        )
+        printf '127.0.0.1 %d\n' "$port" >"$run/$name.ssh"
+    fi
+    arguments+=(-device "virtio-net-pci,netdev=outside,mac=52:54:48:50:45:$number,addr=03.0,romfile=")
+
+    mkfifo -m 600 -- "$run/$name.monitor.in" "$run/$name.monitor.out"
+    if ! output=$("$qemu" "${arguments[@]}" 2>&1 </dev/null); then
+        [[ -s $run/$name.qemu ]] && output+=$'\n'$(<"$run/$name.qemu")
+        forget_node "$n"
+        write_ssh_config
+        tidy
+        fail "$name does not start: ${output#"$qemu": }"
+    fi
+    say "$name: started"
+}
+
+forget_node() {
+    local name=$prefix$1 kind
+    for kind in pid console qmp monitor.in monitor.out log qemu ssh; do rm -f -- "$run/$name.$kind"; done
+}
+
+# Removes what start made, once no node is left.
+tidy() {
+    local made
+    if any_runs; then return; fi
+    if [[ -r $run/shared_memory_made ]]; then
+        made=$(<"$run/shared_memory_made")
+        rm -f -- "$made" "$run/shared_memory_made"
+    fi
+    rm -f -- "$run/net" "$run/ssh_config" "$run/known_hosts"
+    rmdir -- "$run" 2>/dev/null || warn "$run holds files that are not of this script, and stays"
+}
+
+# One word of an ssh configuration: quoted, and its percent signs no tokens.
+quoted() {
+    local text=${1//\\/\\\\}
+    text=${text//\"/\\\"}
+    printf '"%s"' "${text//%/%%}"
+}
+
+# For the nodes as they run now; also beside the images, where that can be written.
+write_ssh_config() {
+    local n address port known=$here/fabric_known_hosts strict=yes
+    if [[ ! -r $known ]]; then known=$run/known_hosts strict=accept-new; fi
+    {
+        say "# Written by $(basename -- "$0"); ssh -F fabric_ssh_config NODE"
+        for ((n = 1; n <= nodes; n++)); do
+            { read -r address port <"$run/$prefix$n.ssh"; } 2>/dev/null || continue
+            printf 'Host %s\n    HostName %s\n    Port %d\n' "$prefix$n" "$address" "$port"
+            printf '    HostKeyAlias %s\n' "$prefix$n"
+        done
+        printf 'Host %s*\n    User fabric\n' "$prefix"
+        if [[ -r $here/fabric_ssh_key ]]; then
+            printf '    IdentityFile %s\n    IdentitiesOnly yes\n' "$(quoted "$here/fabric_ssh_key")"
+        fi
+        printf '    UserKnownHostsFile %s\n    StrictHostKeyChecking %s\n' "$(quoted "$known")" "$strict"
+    } >"$run/ssh_config"
+    if [[ ! -e $here/fabric_ssh_config || -O $here/fabric_ssh_config ]] && [[ -w $here ]]; then
+        cp -- "$run/ssh_config" "$here/fabric_ssh_config.part"
+        mv -- "$here/fabric_ssh_config.part" "$here/fabric_ssh_config"
+    fi
+}
+
+start() {
+    local n id missing=()
+    choose_nodes "$@"
+    for n in "${chosen[@]}"; do
+        [[ -r $here/$prefix$n.qcow2 ]] || missing+=("$prefix$n.qcow2")
+    done
+    ((${#missing[@]} == 0)) || fail "not in $here: ${missing[*]}" "build them: fam-build --output $here $nodes"
+    find_qemu
+    make_run_directory
+    trap 'tidy' EXIT
+    why_not='' helper='' mend=''
+    choose_acceleration
+    choose_network
+    prepare_shared_memory
+    check_memory
+    id=$(cluster_id)
+    multicast=239.192.$((id >> 8 & 255)).$((id & 255)):$((20000 + id % 10000))
+    user_network=
+    if ((nodes < 248)); then
+        user_network=,net=192.168.42.248/29,host=$host_address,dns=192.168.42.253,dhcpstart=192.168.42.249
+    fi
+    for n in "${chosen[@]}"; do
+        if pid_of "$n" >/dev/null; then
+            say "$prefix$n: runs already"
+            continue
+        fi
+        forget_node "$n"
+        start_node "$n"
+    done
+    write_ssh_config
+    trap - EXIT
+    say "log in: $0 ssh 1"
+}
+
+stop() {
+    local n pid left=() waiting seconds=0
+    choose_nodes "$@"
+    for n in "${chosen[@]}"; do
+        if pid_of "$n" >/dev/null; then left+=("$n"); else forget_node "$n"; fi
+    done
+    ((${#left[@]} > 0)) && say "shutting down: ${left[*]/#/$prefix}"
+    while ((${#left[@]} > 0 && seconds < ${STOP_TIMEOUT:-90})); do
+        waiting=()
+        for n in "${left[@]}"; do
+            if ! pid_of "$n" >/dev/null; then
+                forget_node "$n"
+                continue
+            fi
+            waiting+=("$n")
+            # Pressed again now and then: a system that has not yet booted far enough does not hear the power button.
+            # Opened for reading, too, which never waits for a reader.
+            if ((seconds % 10 == 0)); then printf 'system_powerdown\n' 1<>"$run/$prefix$n.monitor.in" || true; fi
+        done
+        left=("${waiting[@]+"${waiting[@]}"}")
+        ((${#left[@]} > 0)) && sleep 1
+        seconds=$((seconds + 1))
+    done
+    for n in "${left[@]+"${left[@]}"}"; do
+        warn "$prefix$n did not shut down within ${STOP_TIMEOUT:-90} seconds and is forced to"
+        for signal in TERM KILL; do
+            if pid=$(pid_of "$n"); then kill -s "$signal" "$pid" 2>/dev/null || true; fi
+            for ((seconds = 0; seconds < 50; seconds++)); do
+                pid_of "$n" >/dev/null || break
+                sleep 0.1
+            done
+        done
+        forget_node "$n"
+    done
+    if [[ -d $run ]]; then
+        if any_runs; then write_ssh_config; else tidy; fi
+    fi
+}
+
+status() {
+    local n pid address port
+    printf '%-12s %-9s %-8s %s\n' NODE STATE PID SSH
+    for ((n = 1; n <= nodes; n++)); do
+        if pid=$(pid_of "$n"); then
+            address=- port=
+            { read -r address port <"$run/$prefix$n.ssh"; } 2>/dev/null || true
+            if [[ -s $run/$prefix$n.qemu ]] && grep -q 'internal error' "$run/$prefix$n.qemu"; then
+                printf '%-12s %-9s %-8s %s\n' "$prefix$n" crashed "$pid" "KVM failed; start it with ACCEL=tcg"
+            else
+                printf '%-12s %-9s %-8s %s\n' "$prefix$n" running "$pid" "$address port $port"
+            fi
+        else
+            printf '%-12s %-9s %-8s %s\n' "$prefix$n" stopped - -
+        fi
+    done
+}
+
+# Whether an ssh server is heard at this address and port. QEMU accepts a connection before the guest does.
+answers() (
+    banner=
+    exec 3<>"/dev/tcp/$1/$2" && IFS= read -r -t 5 banner <&3
+    [[ $banner == SSH-* ]]
+) 2>/dev/null
+
+ssh_to() {
+    local n address port tries=0
+    (($# > 0)) || fail "ssh takes the number of a node" "as in: $0 ssh 1"
+    one_node ssh "$1"
+    n=${chosen[0]}
+    shift
+    read -r address port <"$run/$prefix$n.ssh"
+    until answers "$address" "$port"; do
+        ((tries++ > 0)) || printf 'waiting for %s to boot …\n' "$prefix$n" >&2
+        pid_of "$n" >/dev/null || fail "$prefix$n has stopped" "start it again: $0 start $n"
+        ((tries < 150)) || fail "$prefix$n does not answer" "see what it wrote: $0 log $n"
+        sleep 1
+    done
+    exec ssh -F "$run/ssh_config" "$prefix$n" "$@"
+}
+
+console() {
+    local socket
+    one_node console "$@"
+    socket=$run/$prefix${chosen[0]}.console
+    if command -v socat >/dev/null; then
+        say "console of $prefix${chosen[0]}; Ctrl-] leaves it, Enter shows the prompt"
+        exec socat "-,raw,echo=0,escape=0x1d" "UNIX-CONNECT:$socket"
+    elif nc -h 2>&1 | grep -q -e '-U'; then
+        say "console of $prefix${chosen[0]}; Ctrl-C leaves it, Enter shows the prompt"
+        exec nc -U "$socket"
+    fi
+    fail "neither socat nor an nc with -U is installed" "install socat; or read along: $0 log ${chosen[0]} -f"
+}
+
+show_log() {
+    local follow=
+    if [[ ${2:-} == -f ]]; then follow=yes; fi
+    one_node log "${@:1:1}"
+    if [[ -n $follow ]]; then exec tail -n +1 -f -- "$run/$prefix${chosen[0]}.log"; fi
+    cat -- "$run/$prefix${chosen[0]}.log"
+}
+
+network() {
+    local virsh=(virsh -q -c qemu:///system) state
+    command -v virsh >/dev/null || fail "virsh is not installed" "apt install libvirt-daemon-system libvirt-clients; or do without: NET=user"
+    case ${1:-} in
+        up)
+            if ! state=$("${virsh[@]}" net-info "$network" 2>/dev/null); then
+                "${virsh[@]}" net-define "$here/fabric_network.xml" || fail "libvirt does not take $here/fabric_network.xml" \
+                    "this needs root, or the group libvirt"
+                state=
+            fi
+            if [[ $state != *Active:*yes* ]]; then
+                "${virsh[@]}" net-start "$network" || fail "libvirt does not start the network $network" \
+                    "is another network at 192.168.42.0/24, or the bridge $bridge there already? see: ip address"
+            fi
+            say "network $network is up on bridge $bridge"
+            ;;
+        down)
+            "${virsh[@]}" net-destroy "$network" || true
+            "${virsh[@]}" net-undefine "$network" || fail "libvirt does not remove the network $network" \
+                "this needs root, or the group libvirt"
+            say "network $network is gone"
+            ;;
+        *) fail "network takes up or down" ;;
+    esac
+}
+
+choose_run_directory
+command=${1:-start}
+if (($# > 0)); then shift; fi
+case $command in
+    start) start "$@" ;;
+    stop) stop "$@" ;;
+    status) status ;;
+    ssh) ssh_to "$@" ;;
+    console) console "$@" ;;
+    log) show_log "$@" ;;
+    network) network "$@" ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,174 @@
+//! The cluster as libvirt describes it: one network, one domain a node
+//! (<https://libvirt.org/formatnetwork.html>, <https://libvirt.org/formatdomain.html>).
+
+use std::fmt::Write;
+use std::path::Path;
+
+use uuid::{Uuid, uuid};
+
+use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY_NAME};
+use super::seed::Seed;
+
+/// The network has this UUID whoever defines it: its name is fixed, so another definition of it is meant to replace this
+/// one, which libvirt allows only under the same UUID.
+const NETWORK_UUID: Uuid = uuid!("66616d2d-6275-496c-a42d-666162726963");
+
+/// What runs the domains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hypervisor {
+    /// The host's processors, through KVM.
+    Kvm,
+    /// QEMU's own translation of instructions, where there is no KVM.
+    Qemu,
+}
+
+/// The libvirt network of the cluster: behind NAT, with a name and a fixed lease for each node.
+#[must_use]
+pub fn network_xml(cluster: &Cluster) -> String {
+    let (mut names, mut leases) = (String::new(), String::new());
+    for node in &cluster.nodes {
+        let (address, name, mac) = (node.address(), node.name(), node.mac());
+        let _ = writeln!(names, "    <host ip='{address}'><hostname>{name}</hostname></host>");
+        let _ = writeln!(leases, "      <host mac='{mac}' name='{name}' ip='{address}'/>");
+    }
+    format!(
+        "<network>
+  <name>{NETWORK}</name>
+  <uuid>{NETWORK_UUID}</uuid>
+  <forward mode='nat'/>
+  <bridge name='{BRIDGE}' stp='off' delay='0'/>
+  <mac address='52:54:48:50:45:fe'/>
+  <dns>
+    <host ip='{HOST_ADDRESS}'><hostname>vmhost</hostname></host>
+{names}  </dns>
+  <ip address='{HOST_ADDRESS}' netmask='255.255.255.0'>
+    <dhcp>
+      <range start='192.168.42.1' end='192.168.42.253'/>
+{leases}    </dhcp>
+  </ip>
+</network>
+"
+    )
+}
+
+/// The libvirt domain of `node`, whose image lies in `directory`, an absolute path, as libvirt needs it.
+///
+/// The machine is `pc` and every device has its slot written down, so that the shared memory is at 00:04.0 whatever else
+/// libvirt or its user adds.
+#[must_use]
+pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path, hypervisor: Hypervisor) -> String {
+    let name = node.name();
+    let (kind, cpu) = match hypervisor {
+        Hypervisor::Kvm => ("kvm", "host-model"),
+        Hypervisor::Qemu => ("qemu", "maximum"),
+    };
+    format!(
+        "<domain type='{kind}'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>{cpus}</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+    <boot dev='hd'/>
+  </os>
+  <features>
+    <acpi/>
+    <apic/>
+  </features>
+  <cpu mode='{cpu}'/>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' discard='unmap'/>
+      <source file='{image}'/>
+      <target dev='vda' bus='virtio'/>
+{disk}    </disk>
+    <interface type='network'>
+      <mac address='{mac}'/>
+      <source network='{NETWORK}'/>
+      <model type='virtio'/>
+{nic}    </interface>
+    <shmem name='{SHARED_MEMORY_NAME}'>
+      <model type='ivshmem-plain'/>
+      <size unit='M'>{shared}</size>
+{shmem}    </shmem>
+    <serial type='pty'>
+      <target port='0'/>
+    </serial>
+    <console type='pty'>
+      <target type='serial' port='0'/>
+    </console>
+    <graphics type='vnc' autoport='yes' listen='127.0.0.1'/>
+    <video>
+      <model type='vga'/>
+{video}    </video>
+    <memballoon model='none'/>
+    <rng model='virtio'>
+      <backend model='random'>/dev/urandom</backend>
+{rng}    </rng>
+  </devices>
+</domain>
+",
+        uuid = seed.uuid(&format!("domain {name}")),
+        memory = cluster.memory.get().mebibytes(),
+        cpus = cluster.cpus,
+        image = escaped(&directory.join(node.image()).display().to_string()),
+        mac = node.mac(),
+        shared = cluster.shared_memory.get().mebibytes(),
+        video = at_slot(2),
+        nic = at_slot(3),
+        shmem = at_slot(4),
+        disk = at_slot(5),
+        rng = at_slot(7),
+    )
+}
+
+fn at_slot(slot: u8) -> String {
+    format!("      <address type='pci' domain='0x0000' bus='0x00' slot='0x{slot:02x}' function='0x0'/>\n")
+}
+
+/// The text inside an attribute that is quoted by apostrophes.
+fn escaped(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => result.push_str("&amp;"),
+            '<' => result.push_str("&lt;"),
+            '>' => result.push_str("&gt;"),
+            '\'' => result.push_str("&apos;"),
+            _ => result.push(c),
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::example;
+    use super::*;
+
+    fn seed() -> Seed {
+        Seed::from_bytes([42; 32])
+    }
+
+    #[test]
+    fn networks_of_1_4_and_40_nodes() {
+        for count in [1, 4, 40] {
+            insta::assert_snapshot!(format!("network_{count}"), network_xml(&example(count)));
+        }
+    }
+
+    #[test]
+    fn domains() {
+        let cluster = example(40);
+        for (number, hypervisor) in [(1, Hypervisor::Kvm), (40, Hypervisor::Qemu)] {
+            let node = &cluster.nodes[number - 1];
+            let xml = domain_xml(&cluster, node, &seed(), Path::new("/tmp/it's <here> & there"), hypervisor);
+            insta::assert_snapshot!(format!("domain_{number}"), xml);
+        }
+    }
+}
