@@ -217,7 +217,8 @@ fn copy_with_libraries(program: &str, root: &Path) {
 
 fn sees_nothing_of_the_host(place: &Place) {
     let processes = place.script("cd /proc; echo [0-9]*");
-    assert_eq!(processes, ["1 2"], "the first process and the shell");
+    let processes: Vec<_> = processes[0].split(' ').collect();
+    assert!(processes.len() == 2 && processes[0] == "1", "the first process and the shell: {processes:?}");
     let mounts = place.script("cat /proc/self/mounts");
     let points: Vec<&str> = mounts.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
     let expected = [
@@ -231,7 +232,7 @@ fn sees_nothing_of_the_host(place: &Place) {
     assert!(interfaces[0].trim_start().starts_with("lo:"));
     assert_eq!(place.script("ls -A /sys /tmp; uname -n"), ["/sys:", "", "/tmp:", "localhost"]);
     // No terminal, no descriptor of the host's through its own or the first process's.
-    let ran = place.scripts(Settings::default(), &["echo > /dev/tty", "ls /proc/1/fd/", "ls -l /proc/self/fd/"]).unwrap();
+    let ran = place.scripts(Settings::default(), &["echo > /dev/tty", "cat /proc/1/fd/0", "exec ls -l /proc/self/fd/"]).unwrap();
     assert!(!ran.ended[0].success() && !ran.ended[1].success(), "{ran:?}");
     let descriptors: Vec<_> = ran.lines.iter().filter(|line| line.contains(" -> ")).collect();
     assert_eq!(descriptors.len(), 4, "0, 1, 2 and the directory being listed: {descriptors:?}");
@@ -300,6 +301,8 @@ fn leaves_the_mounts_alone(place: &Place) {
     interrupt(&child);
     child.wait().unwrap();
     assert_eq!(mentions(), 0);
+    // A killed build throws its tree away, with the stand-in that was put into it.
+    std::fs::remove_file(place.root().join("usr/sbin/policy-rc.d")).unwrap();
 }
 
 fn gives_a_clean_environment(place: &Place) {

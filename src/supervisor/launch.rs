@@ -134,7 +134,7 @@ impl Step {
     }
 
     pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
-        Self { what: what.into(), errno: error.raw_os_error().unwrap_or(libc::EIO) }
+        Self { what: what.into(), errno: io_errno(error) }
     }
 }
 
@@ -259,7 +259,7 @@ pub(crate) fn launcher(arguments: &[String]) -> ExitCode {
 fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> Result<Ended, Launching> {
     let refused = |step: &str| {
         let step = step.to_owned();
-        move |error: io::Error| Launching::Refused { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+        move |error: io::Error| Launching::Refused { step, errno: io_errno(&error) }
     };
     let (role, namespaces) = match arguments {
         [role, bits] => (
@@ -271,6 +271,8 @@ fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> 
     let (Some(role), Some(namespaces)) = (role, namespaces) else {
         return Err(refused("read the launcher's arguments")(io::ErrorKind::InvalidInput.into()));
     };
+    let stray = |error| Launching::Refused { step: "close stray descriptors".into(), errno: io_errno(&error) };
+    close_stray_descriptors().map_err(stray)?;
     // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no terminal to ask.
     let _ = rustix::process::setsid();
     // A thread of the caller that ends would end a sandbox: there the socket alone is the lifeline.
@@ -301,6 +303,26 @@ fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> 
             return Ok(ended);
         }
     }
+}
+
+fn io_errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// Keeps what the user's shell left open from the processes to come, lest a maintainer script find the host's files there.
+#[allow(unsafe_code)]
+fn close_stray_descriptors() -> io::Result<()> {
+    for entry in fs_err::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if number > 2 {
+            // SAFETY: the descriptor is open, since it is listed and nothing else runs in this process; at worst it is
+            // the listing's own.
+            let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+            // Closed by the execution of the next role; some of them are this process's own.
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+        }
+    }
+    Ok(())
 }
 
 /// Enters new namespaces. Only for the single-threaded roles.
