@@ -141,8 +141,8 @@ pub struct Artifact {
 impl Artifact {
     /// The file, for positioned writes and the like.
     #[must_use]
-    pub fn file(&self) -> &std::fs::File {
-        self.file.file()
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Where the bytes are now.
