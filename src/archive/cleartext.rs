@@ -42,9 +42,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
 
 /// Takes a signed message apart.
 pub(super) fn split(text: &str) -> Result<Cleartext<'_>, String> {
-    let mut rest = text
-        .strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----\n")
-        .ok_or("does not begin with a signed message")?;
+    let mut rest =
+        text.strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----\n").ok_or("does not begin with a signed message")?;
     loop {
         let (header, after) = rest.split_once('\n').ok_or("ends among the armor headers")?;
         rest = after;
@@ -69,9 +68,8 @@ pub(super) fn split(text: &str) -> Result<Cleartext<'_>, String> {
         };
         lines.push(line.trim_end_matches([' ', '\t']));
     };
-    let (_, after) = armor
-        .split_once("\n-----END PGP SIGNATURE-----")
-        .ok_or("ends within the signature: it was cut off")?;
+    let (_, after) =
+        armor.split_once("\n-----END PGP SIGNATURE-----").ok_or("ends within the signature: it was cut off")?;
     if !matches!(after, "" | "\n") {
         return Err("has something behind the signed message".to_owned());
     }

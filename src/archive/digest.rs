@@ -87,7 +87,9 @@ mod tests {
         assert_eq!(hex(&empty), digits);
         assert_eq!(parse_sha256(digits), Some(empty));
         assert_eq!(parse_sha256(&digits.to_uppercase()), Some(empty));
-        for bad in ["", "e3", &digits[1..], &digits.replace('e', "g"), &format!("{digits}00"), &digits.replace("e3", "é")] {
+        for bad in
+            ["", "e3", &digits[1..], &digits.replace('e', "g"), &format!("{digits}00"), &digits.replace("e3", "é")]
+        {
             assert_eq!(parse_sha256(bad), None, "{bad}");
         }
     }

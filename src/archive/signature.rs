@@ -71,9 +71,9 @@ impl SignatureError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::TooLarge(_) | Self::Malformed(_) => {
-                Some("the mirror, or a proxy before it, serves something else than the file; try another mirror".to_owned())
-            }
+            Self::TooLarge(_) | Self::Malformed(_) => Some(
+                "the mirror, or a proxy before it, serves something else than the file; try another mirror".to_owned(),
+            ),
             Self::NoneGood { attempts, known } => {
                 let known = known.join("; ");
                 Some(if attempts.iter().all(|attempt| attempt.refusal == Refusal::UnknownKey) {
@@ -210,7 +210,12 @@ fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
         match packet {
             Ok(Packet::Signature(signature)) => signatures.push(signature),
             Ok(Packet::Marker(_) | Packet::Padding(_)) => {}
-            Ok(other) => return Err(malformed(&format_args!("holds a packet of another kind: {:?}", pgp::packet::PacketTrait::tag(&other)))),
+            Ok(other) => {
+                return Err(malformed(&format_args!(
+                    "holds a packet of another kind: {:?}",
+                    pgp::packet::PacketTrait::tag(&other)
+                )));
+            }
             Err(pgp::errors::Error::Unsupported { .. }) => {}
             Err(error) => return Err(malformed(&error)),
         }
@@ -415,7 +420,8 @@ fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<()
         (!withdrawn).then_some(certification)
     });
     let certification = in_force(certifications, at);
-    let direct = in_force(details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok()), at);
+    let direct =
+        in_force(details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok()), at);
     if certification.is_none() && direct.is_none() {
         return Err(Refusal::Unbound("self-signature"));
     }
