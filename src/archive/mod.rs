@@ -4,3 +4,5 @@ pub mod deb;
 pub mod deb822;
 #[cfg(test)]
 pub(crate) mod deb_fixture;
+pub mod dependency;
+pub mod version;
