@@ -27,3 +27,4 @@ pub use sources::Source;
 
 /// How far the clocks of an archive and of this host may differ before a date counts as in the future.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+pub mod version;

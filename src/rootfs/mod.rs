@@ -3,4 +3,6 @@
 pub mod bootloader;
 pub mod configure;
 pub mod sandbox;
+pub mod dpkg;
 pub mod staging;
+pub mod unpack;
