@@ -2,3 +2,4 @@
 
 pub mod configure;
 pub mod sandbox;
+pub mod staging;
