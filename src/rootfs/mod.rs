@@ -6,3 +6,6 @@ pub mod sandbox;
 pub mod dpkg;
 pub mod staging;
 pub mod unpack;
+pub mod configure;
+pub mod sandbox;
+pub mod staging;
