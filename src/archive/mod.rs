@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 
 pub mod cache;
 mod cleartext;
-pub mod deb;
 pub mod client;
+pub mod deb;
 pub mod deb822;
 #[cfg(test)]
 pub(crate) mod deb_fixture;
@@ -15,11 +15,11 @@ pub mod fetch;
 pub mod http;
 pub mod index;
 pub mod keyring;
+pub mod packages;
 pub mod release;
 pub mod signature;
-pub mod packages;
-pub mod version;
 pub mod sources;
+pub mod version;
 
 pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;
@@ -27,4 +27,3 @@ pub use sources::Source;
 
 /// How far the clocks of an archive and of this host may differ before a date counts as in the future.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
-pub mod version;

@@ -2,10 +2,7 @@
 
 pub mod bootloader;
 pub mod configure;
-pub mod sandbox;
 pub mod dpkg;
+pub mod sandbox;
 pub mod staging;
 pub mod unpack;
-pub mod configure;
-pub mod sandbox;
-pub mod staging;
