@@ -1,11 +1,13 @@
 //! fam-build turns a Debian mirror into ready-to-run virtual machines that share one memory.
 
 pub mod archive;
+pub mod cli;
 pub mod customize;
 pub mod fabric;
 pub mod image;
 pub mod progress;
 pub mod recipe;
+pub mod report;
 pub mod rootfs;
 pub mod supervisor;
 pub mod tree;

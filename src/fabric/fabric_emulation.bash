@@ -360,7 +360,7 @@ quoted() {
     printf '"%s"' "${text//%/%%}"
 }
 
-# For the nodes as they run now; also beside the images, where that can be written.
+# For the nodes as they run now; also over the one that was built, if it is the user's own.
 write_ssh_config() {
     local n address port known=$here/fabric_known_hosts strict=yes
     if [[ ! -r $known ]]; then known=$run/known_hosts strict=accept-new; fi
@@ -377,7 +377,7 @@ write_ssh_config() {
         fi
         printf '    UserKnownHostsFile %s\n    StrictHostKeyChecking %s\n' "$(quoted "$known")" "$strict"
     } >"$run/ssh_config"
-    if [[ ! -e $here/fabric_ssh_config || -O $here/fabric_ssh_config ]] && [[ -w $here ]]; then
+    if [[ -O $here/fabric_ssh_config && -w $here ]]; then
         cp -- "$run/ssh_config" "$here/fabric_ssh_config.part"
         mv -- "$here/fabric_ssh_config.part" "$here/fabric_ssh_config"
     fi

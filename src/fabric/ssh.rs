@@ -52,7 +52,7 @@ pub fn known_hosts<'a>(keys: impl IntoIterator<Item = (&'a Node, &'a str)>) -> S
     keys.into_iter().map(line).collect()
 }
 
-/// The path as one word of an ssh configuration: quoted, and its percent signs no tokens (ssh_config(5)).
+/// The path as one word of an ssh configuration: quoted, and its percent signs no tokens (`ssh_config(5)`).
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{text}\"")

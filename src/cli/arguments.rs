@@ -1,0 +1,234 @@
+//! The arguments, and the help that teaches them.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+
+use crate::recipe::{
+    Compression, Cpus, DiskSize, FabricKind, Flags, Initramfs, MirrorUrl, NodeCount, NodeMemory, OutOfBounds,
+    PackageName, ProxyUrl, Security, Suite, Variant,
+};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const AFTER_HELP: &str = "\
+Environment (a flag beats it, and it beats the recipe):
+  MIRROR             the mirror, as --mirror
+  PROXY              the proxy, as --proxy; else http_proxy, https_proxy or all_proxy, but NO_PROXY
+  TMPDIR             the directory for the artifacts, as --output
+  VERBOSE            as --verbose, unless 0, no or false
+  SOURCE_DATE_EPOCH  the time, in seconds since 1970, to which the times of files are clamped
+  XDG_CACHE_HOME     the cache is fam-build in this directory
+  NO_COLOR           no colours
+
+Examples:
+  fam-build                                        four nodes of Debian stable in /tmp
+  fam-build 2 --output vms --include gdb,strace    two nodes with more tools, in ./vms
+  fam-build plan --recipe ./mine.toml              what would be installed, fetched and written
+  fam-build --locked fabric.lock                   exactly the packages of an earlier build
+  fam-build --from-tarball rootfs.tar              disk images of any root file system
+  /tmp/fabric_emulation.bash                       start what was built
+
+Exit codes: 0 done; 1 the build failed; 2 the request was wrong";
+
+/// Turns a Debian mirror into virtual machines that share one memory: complete disk images, the network, and the script
+/// that runs them. Needs no root and no Debian.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fam-build",
+    version,
+    styles = STYLES,
+    max_term_width = 110,
+    after_long_help = AFTER_HELP,
+    after_help = "--help says more, with the environment, examples and exit codes",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    /// The verb; without one, build.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// What to build, where there is no verb.
+    #[command(flatten)]
+    pub options: Box<BuildOptions>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build the images and all that surrounds them (the default)
+    Build(Box<BuildOptions>),
+    /// Show what a build would install, fetch and write, and who decided what
+    Plan(Box<BuildOptions>),
+    /// Write the exact packages of a build to fabric.lock, without building
+    Lock(Box<BuildOptions>),
+    /// Print a script that completes this command line
+    Completions {
+        /// For this shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Everything that a build can be told.
+#[derive(Debug, Clone, Default, Args)]
+#[allow(missing_docs, reason = "each field's comment is its help")]
+pub struct BuildOptions {
+    /// How many nodes, as --nodes
+    #[arg(value_name = "NODES", conflicts_with = "nodes", value_parser = count_of_nodes)]
+    pub count: Option<NodeCount>,
+
+    /// A shipped recipe (fabric, minimal, bookworm), or a TOML file [default: fabric]
+    #[arg(long, value_name = "NAME|FILE", help_heading = "What to build")]
+    pub recipe: Option<String>,
+    /// How many nodes, 1 to 253 [default: the recipe's; fabric: 4]
+    #[arg(long, value_name = "N", help_heading = "What to build")]
+    pub nodes: Option<NodeCount>,
+    /// The suite, as trixie or sid [default: the recipe's; fabric: trixie]
+    #[arg(long, value_name = "NAME", help_heading = "What to build")]
+    pub suite: Option<Suite>,
+    /// The packages to begin with [default: the recipe's; fabric: buildd]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What to build",
+        long_help = "The packages to begin with: essential, apt, minbase, buildd, important or standard, as mmdebstrap \
+                       names them [default: the recipe's; fabric: buildd]"
+    )]
+    pub variant: Option<Variant>,
+    /// More packages, beside the recipe's (repeatable)
+    #[arg(long, value_name = "PKG,…", value_delimiter = ',', help_heading = "What to build")]
+    pub include: Vec<PackageName>,
+    /// Drivers in the initramfs: vm or most [default: the recipe's; fabric: vm]
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What to build",
+        long_help = "Drivers in the initramfs: vm, those of virtual machines' disks, small and quick to boot; or most, \
+                       those of most hardware [default: the recipe's; fabric: vm]"
+    )]
+    pub initramfs: Option<Initramfs>,
+    /// Directory of plugins, searched before the usual ones (repeatable)
+    #[arg(long, value_name = "DIR", help_heading = "What to build")]
+    pub plugin_dir: Vec<PathBuf>,
+    /// Make images of this root tarball, whoever made it, and install nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["locked", "include", "variant", "suite", "fresh"],
+          help_heading = "What to build")]
+    pub from_tarball: Option<PathBuf>,
+    /// Install exactly the packages of this lock
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["include", "variant", "suite"],
+          help_heading = "What to build")]
+    pub locked: Option<PathBuf>,
+
+    #[doc = "The Debian mirror [default: the one of this host's apt, else http://ftp.us.debian.org/debian]"]
+    #[arg(long, value_name = "URL", help_heading = "Where packages come from")]
+    pub mirror: Option<MirrorUrl>,
+    /// The archive of security updates [default: the one of this host's apt, else MIRROR-security]
+    #[arg(long, value_name = "URL|none", help_heading = "Where packages come from")]
+    pub security_mirror: Option<Security>,
+    /// The HTTP proxy [default: none]
+    #[arg(long, value_name = "URL", help_heading = "Where packages come from")]
+    pub proxy: Option<ProxyUrl>,
+    /// Keys to trust beside the Debian archive's, which are built in (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
+    pub keyring: Vec<PathBuf>,
+    /// Take indexes that are past their date, or older than ones seen before, as snapshots are
+    #[arg(long, help_heading = "Where packages come from")]
+    pub accept_expired: bool,
+    /// Directory of downloaded packages [default: ~/.cache/fam-build]
+    #[arg(long, value_name = "DIR", help_heading = "Where packages come from")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// The disk of each node as the guest sees it [default: the recipe's; fabric: 8G]
+    #[arg(long, value_name = "SIZE", help_heading = "The machines")]
+    pub size: Option<DiskSize>,
+    /// The memory of each node [default: the recipe's; fabric: 1G]
+    #[arg(long, value_name = "SIZE", help_heading = "The machines")]
+    pub memory: Option<NodeMemory>,
+    /// The processors of each node [default: the recipe's; fabric: 2]
+    #[arg(long, value_name = "N", help_heading = "The machines")]
+    pub cpus: Option<Cpus>,
+    /// The device that shows the shared memory: ivshmem [default: ivshmem]
+    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, help_heading = "The machines")]
+    pub fabric: Option<FabricKind>,
+
+    /// The directory for the artifacts [default: TMPDIR, else /tmp]
+    #[arg(short, long, value_name = "DIR", help_heading = "What is written")]
+    pub output: Option<PathBuf>,
+    /// Nodes as small overlays on one shared image, instead of images that are whole by themselves
+    #[arg(long, help_heading = "What is written")]
+    pub thin: bool,
+    /// Compression of the images: zstd or none [default: the recipe's; fabric: zstd]
+    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, help_heading = "What is written")]
+    pub compress: Option<Compression>,
+    /// The seed of keys and identities [default: fabric.seed beside the artifacts, made once]
+    #[arg(long, value_name = "FILE", help_heading = "What is written")]
+    pub seed: Option<PathBuf>,
+
+    /// Build anew, even if nothing changed since the template was built
+    #[arg(long, help_heading = "How it runs")]
+    pub fresh: bool,
+    /// How many downloads and threads at once [default: 8 downloads, a thread a processor]
+    #[arg(short, long, value_name = "N", help_heading = "How it runs")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Show what else only the log has: details, and the output of maintainer scripts
+    #[arg(short, long, help_heading = "How it runs")]
+    pub verbose: bool,
+    /// Print events and results as JSON lines
+    #[arg(long, help_heading = "How it runs")]
+    pub json: bool,
+}
+
+/// What stands alone is a number of nodes, or a verb in the wrong place.
+fn count_of_nodes(text: &str) -> Result<NodeCount, String> {
+    if Verb::has_subcommand(text) {
+        return Err(format!("a verb comes first, as in: fam-build {text} --nodes 4"));
+    }
+    text.parse().map_err(|error| match text.parse::<u64>() {
+        Ok(_) => OutOfBounds::to_string(&error),
+        Err(_) => "this is neither a verb nor a number of nodes (1 to 253)".to_owned(),
+    })
+}
+
+impl From<BuildOptions> for Flags {
+    fn from(options: BuildOptions) -> Self {
+        Self {
+            recipe: options.recipe,
+            mirror: options.mirror,
+            security_mirror: options.security_mirror,
+            proxy: options.proxy,
+            suite: options.suite,
+            include: options.include,
+            variant: options.variant,
+            initramfs: options.initramfs,
+            keyrings: options.keyring,
+            accept_expired: options.accept_expired,
+            seed: options.seed,
+            memory: options.memory,
+            cpus: options.cpus,
+            fabric: options.fabric,
+            output: options.output,
+            size: options.size,
+            compress: options.compress,
+            thin: options.thin,
+            nodes: options.nodes.or(options.count),
+            plugin_dirs: options.plugin_dir,
+            cache_dir: options.cache_dir,
+            from_tarball: options.from_tarball,
+            locked: options.locked,
+            fresh: options.fresh,
+            jobs: options.jobs,
+            verbose: options.verbose,
+            json: options.json,
+        }
+    }
+}

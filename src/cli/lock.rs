@@ -1,0 +1,18 @@
+//! `fam-build lock`: settles the exact packages and writes them down, without building.
+
+use super::screen::{Screen, json_line};
+use super::{Engine, print};
+use crate::progress::Progress;
+use crate::recipe::Settings;
+use crate::report::Failure;
+
+pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failure> {
+    let progress = Progress::new(Screen::of_process(settings.verbose, settings.json));
+    let report = engine.lock(settings, &progress)?;
+    drop(progress);
+    if settings.json {
+        json_line(&serde_json::json!({ "event": "locked", "report": report }));
+        return Ok(());
+    }
+    print(&format!("{} packages are locked in {}\n", report.packages, report.path))
+}

@@ -1,0 +1,108 @@
+//! The command line: arguments in, text and exit code out. The only code of the program that prints.
+//!
+//! A verb turns its arguments into [`Settings`], has the [`Engine`] do the work, and shows what comes back. While the
+//! work goes on, [`screen::Screen`] shows its events and [`log::LogFile`] keeps them.
+
+pub mod arguments;
+mod build;
+mod completions;
+mod lock;
+pub mod log;
+mod plan;
+pub mod screen;
+mod text;
+
+use std::any::Any;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::progress::Progress;
+use crate::recipe::{Environment, Settings};
+use crate::report::{BuildReport, Failure, LockReport, PlanReport};
+use arguments::{Arguments, Verb};
+
+/// What does the work behind the verbs.
+pub trait Engine {
+    /// Takes the output directory for this run, until what comes back is dropped, so that no two builds write to it.
+    ///
+    /// # Errors
+    /// Another run has it, or it cannot be made or written.
+    fn claim(&self, settings: &Settings) -> Result<Box<dyn Any>, Failure>;
+
+    /// Builds everything that `settings` ask for.
+    ///
+    /// # Errors
+    /// Anything that keeps the build from being whole.
+    fn build(&self, settings: &Settings, progress: &Progress) -> Result<BuildReport, Failure>;
+
+    /// Finds out what a build would do, fetching indexes only.
+    ///
+    /// # Errors
+    /// Whatever would already now keep the build from succeeding.
+    fn plan(&self, settings: &Settings, progress: &Progress) -> Result<PlanReport, Failure>;
+
+    /// Writes the exact packages of a build to its lock.
+    ///
+    /// # Errors
+    /// The packages cannot be settled, or the lock not written.
+    fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure>;
+}
+
+/// Runs the program with these arguments, the first of which is its name.
+pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        // Also the way that --help and --version come; those go to standard output and end with 0.
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return ExitCode::from(if error.print().is_ok() { code } else { 1 });
+        }
+    };
+    let result = match arguments.verb.unwrap_or(Verb::Build(arguments.options)) {
+        Verb::Build(options) => with_settings(*options, environment, |settings| build::run(engine, settings)),
+        Verb::Plan(options) => with_settings(*options, environment, |settings| plan::run(engine, settings)),
+        Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
+        Verb::Completions { shell } => completions::run(shell),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nothing can be done about an error while showing an error.
+            let _ = text::failure(&failure, text::Style::of_stderr(), &mut io::stderr().lock());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn with_settings(
+    options: arguments::BuildOptions,
+    environment: &Environment,
+    verb: impl FnOnce(&Settings) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let settings = Settings::new(options.into(), environment).map_err(|error| Failure::usage(&error, error.hint()))?;
+    let result = verb(&settings);
+    if let (true, Err(failure)) = (settings.json, &result) {
+        screen::json_line(&serde_json::json!({ "event": "failed", "failure": failure }));
+    }
+    result
+}
+
+/// Writes `text` to standard output. A reader that went away, as `head` does, is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(&error, None)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether bars and colours have a place on standard error.
+fn stderr_is_rich_terminal() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests;

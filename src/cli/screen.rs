@@ -1,0 +1,270 @@
+//! What a build says while it runs: bars and steps on a terminal, plain lines elsewhere, JSON lines on request.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::log::name;
+use super::text::{self, Style};
+use crate::progress::{Event, Reporter, Task};
+
+/// Shows events as its surroundings allow. Text goes to standard error, JSON to standard output.
+pub struct Screen {
+    form: Form,
+    style: Style,
+    is_verbose: bool,
+}
+
+enum Form {
+    Bars { all: MultiProgress, running: Mutex<HashMap<Task, ProgressBar>> },
+    Lines(Mutex<Lines>),
+    Json,
+}
+
+/// Plain lines, and of each task how much of it was told last.
+struct Lines {
+    out: Box<dyn Write + Send>,
+    running: HashMap<Task, (u64, u64)>,
+}
+
+impl fmt::Debug for Screen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Screen")
+    }
+}
+
+impl Screen {
+    /// The screen of this process.
+    #[must_use]
+    pub fn of_process(is_verbose: bool, is_json: bool) -> Self {
+        let form = if is_json {
+            Form::Json
+        } else if super::stderr_is_rich_terminal() {
+            Form::Bars { all: MultiProgress::new(), running: Mutex::default() }
+        } else {
+            return Self::lines(Box::new(io::stderr()), is_verbose);
+        };
+        Self { form, style: Style::of_stderr(), is_verbose }
+    }
+
+    /// Plain lines to `out`.
+    #[must_use]
+    pub fn lines(out: Box<dyn Write + Send>, is_verbose: bool) -> Self {
+        let lines = Lines { out, running: HashMap::new() };
+        Self { form: Form::Lines(Mutex::new(lines)), style: Style::Plain, is_verbose }
+    }
+
+    /// The line that an event is for people; none for those of tasks, and for details unless they are wanted.
+    fn line(&self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::Step { message } => format!("{} {message}", self.style.paint("1;32", "==>")),
+            Event::Warning { message, hint } => {
+                let warning = format!("{} {message}", self.style.paint("1;33", "warning:"));
+                match hint {
+                    Some(hint) => format!("{warning}\n{} {hint}", self.style.paint("1;36", "hint:")),
+                    None => warning,
+                }
+            }
+            Event::Detail { message } if self.is_verbose => self.style.paint("2", &format!("    {message}")),
+            Event::Output { source, line } if self.is_verbose => {
+                // What a program inside the new system prints must not steer the terminal of its builder.
+                let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+                self.style.paint("2", &format!("    {source}: {line}"))
+            }
+            _ => return None,
+        })
+    }
+
+    fn bar(&self, task: Task, total: u64) -> ProgressBar {
+        let amount = match task {
+            Task::Configure => "{pos}/{len} packages",
+            Task::Download => "{binary_bytes}/{binary_total_bytes}  {binary_bytes_per_sec}",
+            Task::Unpack | Task::Images => "{binary_bytes}/{binary_total_bytes}",
+        };
+        let bar = if self.style == Style::Coloured { "{bar:30.green/dim}" } else { "{bar:30}" };
+        let template = format!("    {{prefix:9}} {bar} {amount}  {{elapsed}}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(total).with_style(style.progress_chars("━╸─")).with_prefix(name(task))
+    }
+}
+
+impl Reporter for Screen {
+    fn report(&self, event: Event) {
+        match &self.form {
+            Form::Json => json_line(&event),
+            Form::Lines(lines) => {
+                // A panic elsewhere while printing is no reason to fall silent.
+                let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if let Some(line) = self.line(&event).or_else(|| lines.milestone(&event)) {
+                    let _ = writeln!(lines.out, "{line}");
+                }
+            }
+            Form::Bars { all, running } => {
+                let mut running = running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                match &event {
+                    Event::Begin { task, total } => {
+                        running.insert(*task, all.add(self.bar(*task, *total)));
+                    }
+                    Event::Advance { task, done } => {
+                        if let Some(bar) = running.get(task) {
+                            bar.set_position(*done);
+                        }
+                    }
+                    Event::End { task } => {
+                        if let Some(bar) = running.remove(task) {
+                            bar.finish_and_clear();
+                            all.remove(&bar);
+                        }
+                    }
+                    other => {
+                        if let Some(line) = self.line(other) {
+                            let _ = all.println(line);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if let Form::Bars { all, .. } = &self.form {
+            let _ = all.clear();
+        }
+    }
+}
+
+impl Lines {
+    /// Each quarter of a task gets a line: enough to see that it goes on, not enough to fill a CI's log.
+    fn milestone(&mut self, event: &Event) -> Option<String> {
+        let amount = |task, amount| match task {
+            Task::Configure => amount_of_packages(amount),
+            Task::Download | Task::Unpack | Task::Images => text::bytes(amount),
+        };
+        match *event {
+            Event::Begin { task, total } => {
+                self.running.insert(task, (total, 0));
+                (total > 0).then(|| format!("    {}: {}", name(task), amount(task, total)))
+            }
+            Event::Advance { task, done } => {
+                let (total, told) = self.running.get_mut(&task)?;
+                let quarter = (u128::from(done) * 4).checked_div(u128::from(*total))?.min(4) as u64;
+                if quarter <= *told {
+                    return None;
+                }
+                *told = quarter;
+                Some(format!("    {}: {} % of {}", name(task), quarter * 25, amount(task, *total)))
+            }
+            Event::End { task } => {
+                self.running.remove(&task);
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+fn amount_of_packages(count: u64) -> String {
+    if count == 1 { "1 package".to_owned() } else { format!("{count} packages") }
+}
+
+/// Prints a value as one line of JSON on standard output.
+pub(super) fn json_line(value: &impl Serialize) {
+    if let Ok(mut line) = serde_json::to_vec(value) {
+        line.push(b'\n');
+        let mut stdout = io::stdout().lock();
+        // Whoever reads may have gone; that stops no build.
+        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+    }
+}
+
+/// Hands each event to two reporters.
+#[derive(Debug)]
+pub struct Tee<A, B>(A, B);
+
+impl<A, B> Tee<A, B> {
+    /// Both of them.
+    pub fn new(first: A, second: B) -> Self {
+        Self(first, second)
+    }
+}
+
+impl<A: Reporter, B: Reporter> Reporter for Tee<A, B> {
+    fn report(&self, event: Event) {
+        self.0.report(event.clone());
+        self.1.report(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::progress::Progress;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn shown(is_verbose: bool) -> String {
+        let paper = Paper::default();
+        let progress = Progress::new(Screen::lines(Box::new(paper.clone()), is_verbose));
+        progress.step("fetching packages");
+        let task = progress.task(Task::Download, 8 << 20);
+        for _ in 0..8 {
+            task.advance(1 << 20);
+        }
+        drop(task);
+        progress.detail("cache hit");
+        progress.output("postinst of vim", "\x1b]0;title\x07done");
+        progress.warning("no security archive", Some("name one with --security-mirror".to_owned()));
+        drop(progress.task(Task::Configure, 0));
+        let bytes = paper.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_without_a_terminal() {
+        insta::assert_snapshot!("lines", shown(false));
+    }
+
+    #[test]
+    fn verbose_lines_and_no_control_characters() {
+        let text = shown(true);
+        assert!(text.contains("    cache hit\n    postinst of vim: ]0;titledone\n"), "{text}");
+    }
+
+    #[test]
+    fn bars_take_events_in_any_order() {
+        let form = Form::Bars {
+            all: MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden()),
+            running: Mutex::default(),
+        };
+        let screen = Screen { form, style: Style::Plain, is_verbose: true };
+        for task in [Task::Download, Task::Unpack, Task::Configure, Task::Images] {
+            screen.report(Event::Advance { task, done: 1 });
+            screen.report(Event::End { task });
+            screen.report(Event::Begin { task, total: 2 });
+            screen.report(Event::Advance { task, done: 3 });
+            // A template with a fault would fall back to the default bar, which has no prefix.
+            let bar = screen.bar(task, 2);
+            assert_eq!(bar.prefix(), name(task));
+        }
+    }
+}

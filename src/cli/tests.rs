@@ -1,0 +1,194 @@
+//! The command line as a whole, with an engine that only remembers what it was asked.
+
+use std::any::Any;
+use std::sync::Mutex;
+
+use clap::CommandFactory;
+
+use super::*;
+use crate::recipe::{Origin, SettingLine};
+use crate::report::{Artifact, PlannedPackage};
+
+/// Does what each test tells it to.
+#[derive(Default)]
+struct Told {
+    asked: Mutex<Vec<(&'static str, Settings)>>,
+    fails: bool,
+}
+
+impl Told {
+    fn remember<T>(&self, verb: &'static str, settings: &Settings, report: T) -> Result<T, Failure> {
+        self.asked.lock().unwrap().push((verb, settings.clone()));
+        if self.fails {
+            return Err(Failure::new(&io::Error::other("the disk is full"), None));
+        }
+        Ok(report)
+    }
+}
+
+impl Engine for Told {
+    fn claim(&self, settings: &Settings) -> Result<Box<dyn Any>, Failure> {
+        self.remember("claim", settings, Box::new(()) as Box<dyn Any>)
+    }
+
+    fn build(&self, settings: &Settings, _: &Progress) -> Result<BuildReport, Failure> {
+        self.remember("build", settings, built())
+    }
+
+    fn plan(&self, settings: &Settings, _: &Progress) -> Result<PlanReport, Failure> {
+        self.remember("plan", settings, planned())
+    }
+
+    fn lock(&self, settings: &Settings, _: &Progress) -> Result<LockReport, Failure> {
+        self.remember("lock", settings, LockReport { path: "/tmp/fabric.lock".to_owned(), packages: 242 })
+    }
+}
+
+fn artifacts() -> Vec<Artifact> {
+    let artifact = |name: &str, what: &str, bytes| Artifact { name: name.to_owned(), what: what.to_owned(), bytes };
+    vec![
+        artifact("fabric1.qcow2", "disk of node 1", Some(300 << 20)),
+        artifact("fabric_emulation.bash", "starts, stops and shows the nodes", None),
+    ]
+}
+
+fn built() -> BuildReport {
+    let output = "/tmp".to_owned();
+    BuildReport { output, artifacts: artifacts(), nodes: 4, reused_template: true, seconds: 3.25 }
+}
+
+fn planned() -> PlanReport {
+    let package = |name: &str, is_cached| PlannedPackage {
+        name: name.to_owned(),
+        version: "2:9.1-1".to_owned(),
+        architecture: "amd64".to_owned(),
+        download_bytes: 1_600_000,
+        installed_bytes: 4_000_000,
+        is_cached,
+    };
+    let setting =
+        |name: &str, value: &str, origin| SettingLine { name: name.to_owned(), value: value.to_owned(), origin };
+    PlanReport {
+        settings: vec![
+            setting("suite", "trixie", Origin::Recipe("fabric".to_owned())),
+            setting("mirror", "http://mirror.example/debian", Origin::Flag("--mirror".to_owned())),
+        ],
+        packages: vec![package("vim", true), package("vim-common", false)],
+        artifacts: artifacts(),
+        reuses_template: false,
+    }
+}
+
+fn code(engine: &Told, arguments: &[&str]) -> String {
+    let arguments = ["fam-build"].iter().chain(arguments).map(OsString::from);
+    format!("{:?}", run(engine, arguments, &Environment::default()))
+}
+
+fn exits(code: u8) -> String {
+    format!("{:?}", ExitCode::from(code))
+}
+
+#[test]
+fn arguments_are_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn help_teaches() {
+    let mut command = Arguments::command().term_width(100);
+    insta::assert_snapshot!("help", command.render_long_help());
+    insta::assert_snapshot!("short_help", command.render_help());
+}
+
+#[test]
+fn verbs_reach_the_engine_with_their_settings() {
+    let output = tempfile::tempdir().unwrap();
+    let output = output.path().to_str().unwrap();
+    for (arguments, verb, nodes) in [
+        (&["-o", output][..], "build", 4),
+        (&["7", "-o", output], "build", 7),
+        (&["--nodes", "9", "-o", output], "build", 9),
+        (&["build", "2", "--json", "-o", output], "build", 2),
+        (&["plan", "--nodes", "253"], "plan", 253),
+        (&["lock", "--recipe", "minimal"], "lock", 1),
+    ] {
+        let engine = Told::default();
+        assert_eq!(code(&engine, arguments), exits(0), "{arguments:?}");
+        let asked = engine.asked.lock().unwrap();
+        let (last, settings) = asked.last().unwrap();
+        assert_eq!((*last, settings.recipe.nodes.count.get()), (verb, nodes), "{arguments:?}");
+        assert_eq!(asked[0].0 == "claim", verb == "build", "only a build claims its output directory");
+    }
+}
+
+#[test]
+fn wrong_requests_end_with_2_and_reach_nobody() {
+    for arguments in [
+        &["0"][..],
+        &["254"],
+        &["4", "--nodes", "4"],
+        &["--nodes", "4", "plan"],
+        &["--size", "8X"],
+        &["--mirror", "mirror.example"],
+        &["--include", "G++"],
+        &["--recipe", "nothing"],
+        &["--recipe", "./not-there.toml"],
+        &["--from-tarball", "x.tar", "--locked", "x.lock"],
+        &["--fabric", "cxl"],
+        &["--jobs", "0"],
+        &["--frobnicate"],
+        &["doctor"],
+    ] {
+        let engine = Told::default();
+        assert_eq!(code(&engine, arguments), exits(2), "{arguments:?}");
+        assert!(engine.asked.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn help_and_completions_end_with_0() {
+    for arguments in [&["--help"][..], &["-h"], &["--version"], &["plan", "--help"], &["completions", "bash"]] {
+        assert_eq!(code(&Told::default(), arguments), exits(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_build_that_failed_ends_with_1() {
+    assert_eq!(code(&Told { fails: true, ..Told::default() }, &["plan"]), exits(1));
+}
+
+#[test]
+fn reports_as_text() {
+    insta::assert_snapshot!("plan", text::planned(&planned(), false));
+    insta::assert_snapshot!("plan_verbose", text::planned(&planned(), true));
+    insta::assert_snapshot!("built", text::built(&built()));
+    let mut report = planned();
+    report.reuses_template = true;
+    assert!(text::planned(&report, false).contains("Nothing is fetched or installed"));
+}
+
+#[test]
+fn failures_as_text() {
+    let mut failure = Failure::new(&io::Error::other("fetch package vim"), Some("check the network".to_owned()));
+    failure.causes = vec!["connect to mirror.example".to_owned(), "no route to host".to_owned()];
+    let mut out = Vec::new();
+    text::failure(&failure, text::Style::Plain, &mut out).unwrap();
+    insta::assert_snapshot!("failure", String::from_utf8(out).unwrap());
+    let mut out = Vec::new();
+    text::failure(&failure, text::Style::Coloured, &mut out).unwrap();
+    assert!(out.starts_with(b"\x1b[1;31merror:\x1b[0m fetch"));
+}
+
+#[test]
+fn bytes_have_three_digits() {
+    for (bytes, shown) in [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (300 << 20, "300 MiB"),
+        (8 << 30, "8.00 GiB"),
+        (u64::MAX, "16777216 TiB"),
+    ] {
+        assert_eq!(text::bytes(bytes), shown);
+    }
+}

@@ -1,0 +1,173 @@
+//! What a run hands back: plain values, which the command line shows as text or JSON, and which cross from worker to
+//! supervisor.
+
+use std::error::Error;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::SettingLine;
+
+/// A package that a build installs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedPackage {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The architecture that it is of: the machine's, or `all`.
+    pub architecture: String,
+    /// Bytes of its `.deb`.
+    pub download_bytes: u64,
+    /// Bytes that it takes when it is installed, as its maintainer estimated.
+    pub installed_bytes: u64,
+    /// Whether the cache holds its `.deb`.
+    pub is_cached: bool,
+}
+
+/// A file that a build writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Its name in the output directory.
+    pub name: String,
+    /// What it is, in a few words.
+    pub what: String,
+    /// Bytes that it takes on the disk, about, where that can be told beforehand.
+    pub bytes: Option<u64>,
+}
+
+/// What a build would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanReport {
+    /// What it goes by, and who decided each.
+    pub settings: Vec<SettingLine>,
+    /// What it installs, in the order of the names.
+    pub packages: Vec<PlannedPackage>,
+    /// What it writes.
+    pub artifacts: Vec<Artifact>,
+    /// Whether the template in the output directory is used again, so that nothing is installed.
+    pub reuses_template: bool,
+}
+
+impl PlanReport {
+    /// Bytes that must be fetched: the packages that are not in the cache.
+    #[must_use]
+    pub fn bytes_to_fetch(&self) -> u64 {
+        self.packages.iter().filter(|package| !package.is_cached).map(|package| package.download_bytes).sum()
+    }
+
+    /// Bytes of packages that the cache holds.
+    #[must_use]
+    pub fn bytes_cached(&self) -> u64 {
+        self.packages.iter().filter(|package| package.is_cached).map(|package| package.download_bytes).sum()
+    }
+
+    /// Bytes that the packages take when they are installed.
+    #[must_use]
+    pub fn bytes_installed(&self) -> u64 {
+        self.packages.iter().map(|package| package.installed_bytes).sum()
+    }
+}
+
+/// What a build did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildReport {
+    /// The directory with the artifacts.
+    pub output: String,
+    /// What was written, with the bytes that each takes.
+    pub artifacts: Vec<Artifact>,
+    /// How many nodes there are.
+    pub nodes: u8,
+    /// Whether the template was used again instead of built.
+    pub reused_template: bool,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What a lock holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockReport {
+    /// The file.
+    pub path: String,
+    /// How many packages it names.
+    pub packages: usize,
+}
+
+/// Why a run did not succeed, as people read it: what failed, why, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What failed.
+    pub what: String,
+    /// Why, each because of the next.
+    pub causes: Vec<String>,
+    /// What the user should do.
+    pub hint: Option<String>,
+    /// Whether the request itself was wrong, which ends the program with 2 instead of 1.
+    pub is_usage: bool,
+}
+
+impl Failure {
+    /// A run that failed by `error`, its sources the causes. What a cause only repeats is left out: many errors show
+    /// their source in their own text.
+    #[must_use]
+    pub fn new(error: &(dyn Error + 'static), hint: Option<String>) -> Self {
+        let what = error.to_string();
+        let mut causes: Vec<String> = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if !causes.last().unwrap_or(&what).contains(&text) {
+                causes.push(text);
+            }
+            next = cause.source();
+        }
+        Self { what, causes, hint, is_usage: false }
+    }
+
+    /// A request that was wrong by `error`.
+    #[must_use]
+    pub fn usage(error: &(dyn Error + 'static), hint: Option<String>) -> Self {
+        Self { is_usage: true, ..Self::new(error, hint) }
+    }
+
+    /// The number with which the program ends.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.is_usage { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        for cause in &self.causes {
+            write!(f, "\n  because: {}", cause.replace('\n', "\n  "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("fetch package vim")]
+    struct Fetch(#[source] Connect);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("connect to mirror.example: {0}")]
+    struct Connect(#[source] std::io::Error);
+
+    #[test]
+    fn a_failure_says_what_why_and_what_to_do() {
+        let error = Fetch(Connect(std::io::Error::other("no route to host")));
+        let failure = Failure::new(&error, Some("check the network".to_owned()));
+        assert_eq!(failure.to_string(), "fetch package vim\n  because: connect to mirror.example: no route to host");
+        assert_eq!((failure.exit_code(), Failure::usage(&error, None).exit_code()), (1, 2));
+        let json = serde_json::to_string(&failure).unwrap();
+        assert_eq!(serde_json::from_str::<Failure>(&json).unwrap(), failure);
+    }
+}
