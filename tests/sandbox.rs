@@ -81,7 +81,7 @@ fn work(job: Job, progress: Progress) -> Result<Ran, Failure> {
             Err(Failure::message("not killed"))
         }
         Job::Add(a, b) => Ok(Ran { ended: Vec::new(), lines: vec![(a + b).to_string()] }),
-        Job::Fail => Err(Failure { messages: vec!["a".into(), "b".into()], hint: Some("c".into()) }),
+        Job::Fail => Err(Failure { causes: vec!["b".into()], hint: Some("c".into()), ..Failure::message("a") }),
         Job::Panic => panic!("about {}", 1),
         Job::Abort => std::process::abort(),
     }

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod http;
 pub mod index;
 pub mod keyring;
+pub mod lock;
 pub mod packages;
 pub mod release;
 pub mod signature;

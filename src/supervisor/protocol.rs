@@ -2,7 +2,6 @@
 //!
 //! The socket is also the lifeline: each side takes the end of the stream for the death of the other.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
@@ -13,49 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::progress::{Event, Progress, Reporter};
+pub use crate::report::Failure;
 
 /// The longest message taken from another process. They are all ours; this only keeps a stray stream from eating memory.
 const MAX_MESSAGE_BYTES: u64 = 256 << 20;
-
-/// A failed job as it crosses the process boundary: texts only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What failed, then why, then why that; never empty.
-    pub messages: Vec<String>,
-    /// What the user should do.
-    pub hint: Option<String>,
-}
-
-impl Failure {
-    /// Takes the texts of `error` and of its sources. A source that its parent's text already ends with is left out.
-    #[must_use]
-    pub fn new(error: &(dyn StdError + 'static), hint: Option<String>) -> Self {
-        let mut messages = vec![error.to_string()];
-        let mut source = error.source();
-        while let Some(error) = source {
-            let text = error.to_string();
-            if messages.last().is_none_or(|last| !last.ends_with(&text)) {
-                messages.push(text);
-            }
-            source = error.source();
-        }
-        Self { messages, hint }
-    }
-
-    /// A failure with one text.
-    #[must_use]
-    pub fn message(text: impl Into<String>) -> Self {
-        Self { messages: vec![text.into()], hint: None }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.messages.join(": "))
-    }
-}
-
-impl StdError for Failure {}
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,22 +179,6 @@ mod tests {
         let message = receiver.receive::<FromWorker<()>>().unwrap();
         assert!(matches!(message, Some(FromWorker::Ended(Ended::Signaled(9)))), "{message:?}");
         assert!(receiver.receive::<FromWorker<()>>().unwrap().is_none());
-    }
-
-    #[test]
-    fn a_failure_keeps_the_chain_without_repeating_it() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("open /x: {source}")]
-        struct Inner {
-            source: io::Error,
-        }
-        #[derive(Debug, thiserror::Error)]
-        #[error("read the recipe")]
-        struct Outer(#[source] Inner);
-        let error = Outer(Inner { source: io::Error::other("gone") });
-        let failure = Failure::new(&error, Some("look".into()));
-        assert_eq!(failure.messages, ["read the recipe", "open /x: gone"]);
-        assert_eq!(failure.to_string(), "read the recipe: open /x: gone");
     }
 
     #[test]

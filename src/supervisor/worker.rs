@@ -183,8 +183,8 @@ fn catching_panics<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
             .unwrap_or("panic");
         let place = place.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         Err(Failure {
-            messages: vec![format!("internal error: {text} ({place})")],
             hint: Some("this is a fault of fam-build: please report it with fabric_emulation.log".into()),
+            ..Failure::message(format!("internal error: {text} ({place})"))
         })
     })
 }
