@@ -119,7 +119,9 @@ impl Error {
             Self::NotUtf8 { .. } => Some("rename it in the tarball, or leave out the package that has it".to_owned()),
             Self::Fat { .. } => Some("keep only directories and regular files under /boot/efi".to_owned()),
             Self::LostAndFound { .. } => Some("remove /lost+found from the tarball".to_owned()),
-            Self::BootCode { .. } => Some("install the package grub-pc-bin in the tree, and build it afresh".to_owned()),
+            Self::BootCode { .. } => {
+                Some("install the package grub-pc-bin in the tree, and build it afresh".to_owned())
+            }
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or choose another directory with `--output`".to_owned())
             }

@@ -176,9 +176,7 @@ impl<'a> Declaration<'a> {
                 self.files.push(DeclaredFile { handle, content, private });
             }),
             Kind::Symlink(target) => self.fs.symlink(parent, name, utf8(path, target)?, meta),
-            &Kind::CharDevice { major, minor } => {
-                self.fs.mknod(parent, name, meta, SpecialKind::Char { major, minor })
-            }
+            &Kind::CharDevice { major, minor } => self.fs.mknod(parent, name, meta, SpecialKind::Char { major, minor }),
             &Kind::BlockDevice { major, minor } => {
                 self.fs.mknod(parent, name, meta, SpecialKind::Block { major, minor })
             }

@@ -33,12 +33,7 @@ struct NewUuid {
 
 impl<'a> MetadataSink<'a> {
     /// The metadata was made with `layout_uuid` and shall bear `fs_uuid`.
-    pub(super) fn new(
-        builder: &'a mut MapBuilder,
-        partition_offset: u64,
-        layout_uuid: Uuid,
-        fs_uuid: Uuid,
-    ) -> Self {
+    pub(super) fn new(builder: &'a mut MapBuilder, partition_offset: u64, layout_uuid: Uuid, fs_uuid: Uuid) -> Self {
         let new_uuid = (fs_uuid != layout_uuid).then_some(NewUuid { layout_uuid, uuid: fs_uuid });
         Self { builder, partition_offset, new_uuid }
     }

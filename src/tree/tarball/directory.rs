@@ -248,7 +248,10 @@ mod tests {
     use super::*;
     use crate::tree::tarball::index;
 
-    fn written(directory: &std::path::Path, deferred: &BTreeMap<RootPath, Entry>) -> (Summary, crate::tree::Tree, Vec<u8>) {
+    fn written(
+        directory: &std::path::Path,
+        deferred: &BTreeMap<RootPath, Entry>,
+    ) -> (Summary, crate::tree::Tree, Vec<u8>) {
         let root = File::open(directory).unwrap();
         let out = tempfile::NamedTempFile::new().unwrap();
         let file = File::options().read(true).write(true).open(out.path()).unwrap();

@@ -256,8 +256,13 @@ mod tests {
 
     #[test]
     fn a_file_outlives_its_first_name() {
-        let linked =
-            tree(&[("z", Regular, ""), ("c", HardLink, "z"), ("b", HardLink, "z"), ("z", Regular, ""), ("y", HardLink, "c")]);
+        let linked = tree(&[
+            ("z", Regular, ""),
+            ("c", HardLink, "z"),
+            ("b", HardLink, "z"),
+            ("z", Regular, ""),
+            ("y", HardLink, "c"),
+        ]);
         assert_eq!(linked.unwrap(), ["/ dir", "/b file 0", "/c = /b", "/y = /b", "/z file 3"]);
         let swapped = tree(&[("z", Regular, ""), ("b", HardLink, "z"), ("z", HardLink, "b")]);
         assert_eq!(swapped.unwrap(), ["/ dir", "/b file 0", "/z = /b"]);

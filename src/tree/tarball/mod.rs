@@ -86,9 +86,9 @@ impl TarballError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Tar { source, .. } => source.hint(),
-            Self::Path { .. } | Self::NotADirectory { .. } | Self::DanglingHardLink { .. } => {
-                Some("the tarball must hold one root file system, as `mmdebstrap` or `docker export` write it".to_owned())
-            }
+            Self::Path { .. } | Self::NotADirectory { .. } | Self::DanglingHardLink { .. } => Some(
+                "the tarball must hold one root file system, as `mmdebstrap` or `docker export` write it".to_owned(),
+            ),
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or choose another directory with `--output`".to_owned())
             }
