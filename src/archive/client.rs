@@ -252,6 +252,12 @@ impl Client {
         self.fetcher().fetch(&wanted)
     }
 
+    /// Whether the cache has a file, whole.
+    #[must_use]
+    pub fn is_cached(&self, download: &Download) -> bool {
+        self.cache.lookup(&download.sha256, download.size).is_ok_and(|path| path.is_some())
+    }
+
     fn fetcher(&self) -> Fetcher<'_> {
         Fetcher { http: &self.http, cache: &self.cache, jobs: self.options.jobs, progress: &self.progress }
     }

@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod lock;
 pub mod packages;
 pub mod release;
+pub mod resolve;
 pub mod signature;
 pub mod sources;
 pub mod version;

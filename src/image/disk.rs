@@ -14,6 +14,8 @@ const BIOS_BOOT_BYTES: u64 = MIB;
 const ESP_MIN_BYTES: u64 = 64 * MIB;
 /// Sectors of the backup table at the end: 32 of entries, one header.
 const GPT_TAIL_BYTES: u64 = 33 * SECTOR_BYTES;
+/// The number of the root partition in the table, from 1.
+pub const ROOT_PARTITION: u32 = 3;
 /// The smallest root file system that ext4 makes sense of, with a journal.
 const ROOT_MIN_BYTES: u64 = 16 * MIB;
 

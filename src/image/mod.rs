@@ -19,7 +19,7 @@ pub mod qcow2;
 pub mod raw;
 
 pub use boot::BootCode;
-pub use disk::{DiskLayout, Partition, SECTOR_BYTES};
+pub use disk::{DiskLayout, Partition, ROOT_PARTITION, SECTOR_BYTES};
 pub use error::Error;
 pub use layout::{Identity, ImageSettings, lay_out};
 pub use map::{DiskMap, Piece, Source};

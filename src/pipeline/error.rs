@@ -13,7 +13,7 @@ use crate::customize::CustomizeError;
 use crate::fabric::SeedError;
 use crate::report::Failure;
 use crate::rootfs::bootloader;
-use crate::rootfs::configure::ConfigureError;
+use crate::rootfs::configure;
 use crate::rootfs::sandbox;
 use crate::rootfs::staging::StagingError;
 use crate::rootfs::unpack::UnpackError;
@@ -42,7 +42,7 @@ pub enum Error {
     #[error(transparent)]
     Unpack(#[from] UnpackError),
     #[error(transparent)]
-    Configure(#[from] ConfigureError),
+    Configure(#[from] configure::Error),
     #[error(transparent)]
     Sandbox(#[from] sandbox::Error),
     #[error(transparent)]

@@ -21,7 +21,7 @@ use crate::tree::{Overlay, RootPath, Tree};
 /// The raw image of the template.
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
 /// What all thin nodes have in common.
-const BACKING_IMAGE: &str = "fabric_backing.qcow2";
+pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
 /// What a disk is made of.
 #[derive(Debug)]

@@ -20,8 +20,6 @@ pub struct Job {
     pub(super) output: OutputDir,
     /// The seed, 32 bytes.
     pub(super) seed: [u8; 32],
-    /// The host's name, for the guests' `vmhost`.
-    pub(super) build_host: String,
     /// The nodes, by number.
     pub(super) nodes: Vec<fam_plugin::Node>,
 }
@@ -29,34 +27,38 @@ pub struct Job {
 impl Job {
     pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32]) -> Self {
         let nodes = nodes(&Cluster::new(&settings.recipe));
-        let build_host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { settings, output, seed, build_host, nodes }
+        Self { settings, output, seed, nodes }
     }
 
     /// The file of an artifact.
     pub(super) fn artifact(&self, name: &str) -> PathBuf {
         self.output.path().join(name)
     }
+}
 
-    /// What customization may know.
-    pub(super) fn facts(&self, mirror: &str, security_mirror: Option<&str>, source_date_epoch: i64) -> fam_plugin::Facts {
-        let recipe = &self.settings.recipe;
-        fam_plugin::Facts {
-            suite: recipe.suite.to_string(),
-            components: recipe.components.iter().map(ToString::to_string).collect(),
-            mirror: mirror.to_owned(),
-            security_mirror: security_mirror.map(ToOwned::to_owned),
-            proxy: self.settings.http_proxy.as_ref().map(|proxy| proxy.as_str().to_owned()),
-            build_host: self.build_host.clone(),
-            fabric: fam_plugin::Fabric {
-                pci_address: FABRIC_PCI_ADDRESS.to_owned(),
-                memory_bytes: recipe.fabric.size.get().bytes(),
-                host_address: HOST_ADDRESS,
-                prefix_len: PREFIX_LENGTH,
-            },
-            nodes: self.nodes.clone(),
-            source_date_epoch,
-        }
+/// What customization may know of a build.
+pub(super) fn facts(
+    settings: &Settings,
+    mirror: &str,
+    security_mirror: Option<&str>,
+    source_date_epoch: i64,
+) -> fam_plugin::Facts {
+    let recipe = &settings.recipe;
+    fam_plugin::Facts {
+        suite: recipe.suite.to_string(),
+        components: recipe.components.iter().map(ToString::to_string).collect(),
+        mirror: mirror.to_owned(),
+        security_mirror: security_mirror.map(ToOwned::to_owned),
+        proxy: settings.http_proxy.as_ref().map(|proxy| proxy.as_str().to_owned()),
+        build_host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        fabric: fam_plugin::Fabric {
+            pci_address: FABRIC_PCI_ADDRESS.to_owned(),
+            memory_bytes: recipe.fabric.size.get().bytes(),
+            host_address: HOST_ADDRESS,
+            prefix_len: PREFIX_LENGTH,
+        },
+        nodes: nodes(&Cluster::new(recipe)),
+        source_date_epoch,
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::Error;
+use super::job::facts;
 use super::preflight::read_lock;
 use crate::archive::lock::{Lock, LockedPackage, LockedSource};
 use crate::archive::packages::{Origin, PackageIndex};
@@ -13,6 +14,7 @@ use crate::archive::resolve::{Request, Variant, resolve};
 use crate::archive::sources::host_mirrors;
 use crate::archive::http::ProxyChoice;
 use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
+use crate::customize::Build;
 use crate::progress::Progress;
 use crate::recipe::{self, Security, Settings};
 use crate::rootfs::unpack::DebFile;
@@ -173,17 +175,10 @@ impl Selection {
         self.lock
     }
 
-    pub(super) fn mirror(&self) -> &str {
-        &self.archives.mirror
-    }
-
-    pub(super) fn security_mirror(&self) -> Option<&str> {
-        self.archives.security_mirror.as_deref()
-    }
-
-    /// The time that files of the build are given: SOURCE_DATE_EPOCH, else the newest date of the signed indexes.
-    pub(super) fn time(&self) -> i64 {
-        self.time
+    /// What customization is told of a build with these packages.
+    pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
+        let Archives { mirror, security_mirror, .. } = &self.archives;
+        Build::new(facts(settings, mirror, security_mirror.as_deref(), self.time), seed, progress.clone())
     }
 
     pub(super) fn download_bytes(&self) -> u64 {

@@ -6,7 +6,6 @@ use super::Error;
 use super::job::Job;
 use super::packages::Selection;
 use crate::archive::lock::Lock;
-use crate::customize::Plugins;
 use crate::fabric::Seed;
 use crate::progress::Progress;
 use crate::recipe::Settings;
@@ -27,7 +26,7 @@ pub(super) struct Preflight {
 impl Preflight {
     /// Checks what `settings` ask for. Makes the output directory, and a seed in it, where there is none yet.
     pub(super) fn check(settings: &Settings, progress: &Progress) -> Result<Self, Error> {
-        Plugins::new(&settings.recipe.plugins)?;
+        super::customization(settings)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
@@ -51,6 +50,16 @@ impl Preflight {
         progress.detail(format!("output in {}", output.path().display()));
         let job = Job::new(settings.clone(), output, *seed.bytes());
         Ok(Self { job, isolation, lock })
+    }
+}
+
+/// The seed that a build would take, where it is there already.
+pub(super) fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
+    let own = settings.output.join(SEED);
+    match &settings.seed {
+        Some(path) => Ok(Some(Seed::read(path)?)),
+        None if own.exists() => Ok(Some(Seed::read(&own)?)),
+        None => Ok(None),
     }
 }
 

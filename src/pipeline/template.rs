@@ -5,21 +5,20 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fam_plugin::Context;
 use fs_err::File;
 use rustix::mount::{MountFlags, mount};
-use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::job::Job;
 use super::packages::Selection;
 use crate::archive::digest::{hex, sha256};
-use crate::customize::{Plugins, StagingRoot};
+use crate::customize::{Build, Customization};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
-use crate::recipe::Initramfs;
+use crate::recipe::{Initramfs, Settings};
 use crate::rootfs::bootloader;
-use crate::rootfs::configure::{self, configure};
+use crate::rootfs::configure::{self, Configuration, configure};
+use crate::rootfs::plugin_root::PluginRoot;
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::unpack::{DebFile, UnpackOptions, unpack};
@@ -41,6 +40,14 @@ pub(super) struct Template {
     pub(super) reused: bool,
 }
 
+impl Template {
+    /// The time that files of the build are given: SOURCE_DATE_EPOCH, else that of the newest entry.
+    pub(super) fn time(&self, settings: &Settings) -> i64 {
+        let newest = self.tree.iter().map(|(_, entry)| entry.mtime.seconds).max().unwrap_or(0);
+        settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(newest)
+    }
+}
+
 /// Reads the root tarball that `--from-tarball` names.
 pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
     let (tree, tarball) = tarball::open(path, || File::create_new(job.output.work().join("tarball")).and_then(reopen))?;
@@ -58,11 +65,11 @@ fn reopen(file: File) -> std::io::Result<File> {
 pub(super) fn obtain(
     job: &Job,
     selection: &Selection,
-    plugins: &Plugins,
-    context: &Context,
+    customization: &Customization,
+    build: &Build,
     progress: &Progress,
 ) -> Result<Template, Error> {
-    let key = key(job, selection, context)?;
+    let key = key(&job.settings, selection, customization, build)?;
     let path = job.artifact(TEMPLATE);
     if !job.settings.fresh
         && let Some(template) = reuse(&path, &key)
@@ -73,13 +80,13 @@ pub(super) fn obtain(
     let debs = selection.fetch(progress)?;
     let place = StagingPlace::prepare(job, selection, progress)?;
     let staging = Staging::open(&place.path)?;
-    populate(job, &debs, &staging, plugins, context, progress)?;
+    populate(job, &debs, &staging, customization, build, progress)?;
 
     progress.step(format!("Writing {}", path.display()));
     let artifact = job.output.create(TEMPLATE)?;
     let devices: BTreeMap<_, _> = staging.devices().into_iter().collect();
     let root = File::open(staging.host_path())?;
-    let latest = context.facts.source_date_epoch;
+    let latest = build.facts().source_date_epoch;
     let summary = tarball::write_directory(root.as_fd(), &devices, latest, Some(&key), artifact.file())?;
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
     drop(place);
@@ -88,21 +95,27 @@ pub(super) fn obtain(
     Ok(Template { tree: tarball::index(&tarball)?, tarball: Arc::new(tarball), reused: false })
 }
 
-/// The whole template that bears this key, or nothing.
-fn reuse(path: &Path, key: &str) -> Option<Template> {
+/// The tarball at `path`, if it was made of what `key` names.
+pub(super) fn current(path: &Path, key: &str) -> Option<File> {
     let tarball = File::open(path).ok()?;
-    if tarball::comment(&tarball).ok()?? != key {
-        return None;
-    }
+    (tarball::comment(&tarball).ok()?? == key).then_some(tarball)
+}
+
+fn reuse(path: &Path, key: &str) -> Option<Template> {
+    let tarball = current(path, key)?;
     let tree = tarball::index(&tarball).ok()?;
     Some(Template { tree, tarball: Arc::new(tarball), reused: true })
 }
 
-/// Names everything that a template is made of: the packages, what the recipe says of the system, the facts that
-/// plugins see, the seed behind its salts, and this very program.
-fn key(job: &Job, selection: &Selection, context: &Context) -> Result<String, Error> {
-    let recipe = &job.settings.recipe;
-    let facts = &context.facts;
+/// Names everything that a template is made of: the packages, what the recipe says of the system, what the plugins are
+/// told of the build, and this very program.
+pub(super) fn key(
+    settings: &Settings,
+    selection: &Selection,
+    customization: &Customization,
+    build: &Build,
+) -> Result<String, Error> {
+    let recipe = &settings.recipe;
     let program = sha256(&fs_err::read("/proc/self/exe")?);
     let parts = serde_json::json!({
         "program": hex(&program),
@@ -110,14 +123,8 @@ fn key(job: &Job, selection: &Selection, context: &Context) -> Result<String, Er
         "initramfs": recipe.initramfs,
         "kernel": recipe.kernel.cmdline,
         "label": recipe.disk.label,
-        "plugins": recipe.plugins,
-        "mirror": facts.mirror,
-        "security-mirror": facts.security_mirror,
-        "proxy": facts.proxy,
-        "components": facts.components,
-        "fabric": facts.fabric,
-        "time": facts.source_date_epoch,
-        "seed": hex(&Sha256::digest(job.seed).into()),
+        "customization": customization.system_key(build),
+        "time": build.facts().source_date_epoch,
     });
     Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
 }
@@ -128,8 +135,8 @@ fn populate(
     job: &Job,
     debs: &[DebFile],
     staging: &Staging,
-    plugins: &Plugins,
-    context: &Context,
+    customization: &Customization,
+    build: &Build,
     progress: &Progress,
 ) -> Result<(), Error> {
     let recipe = &job.settings.recipe;
@@ -138,19 +145,18 @@ fn populate(
     let unpacked = unpack(debs, staging, &options, progress)?;
 
     progress.step(format!("Configuring {} packages", unpacked.len()));
-    let inside = sandbox::Settings {
-        source_date_epoch: Some(context.facts.source_date_epoch),
-        stand_ins: StandIn::no_services(),
-    };
     let initramfs = match recipe.initramfs {
-        Initramfs::Vm => configure::Initramfs::VirtualMachine,
+        Initramfs::Vm => configure::Initramfs::Vm,
         Initramfs::Most => configure::Initramfs::Most,
     };
-    let mut sandbox = Sandbox::enter(staging.host_path(), inside)?;
-    configure(staging, &mut sandbox, &unpacked, initramfs, progress)?;
+    let source_date_epoch = build.facts().source_date_epoch;
+    configure(staging, &Configuration { initramfs, source_date_epoch }, progress)?;
 
-    progress.step(format!("Customizing with {} plugins", recipe.plugins.len()));
-    plugins.apply_system(&mut StagingRoot::new(staging, &mut sandbox, progress), context)?;
+    progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
+    let inside =
+        sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };
+    let mut sandbox = Sandbox::enter(staging.host_path(), inside)?;
+    customization.apply_system(&mut PluginRoot::new(staging, &mut sandbox, progress), build)?;
     let settings = bootloader::Settings {
         root_label: recipe.disk.label.as_str(),
         root_partition: ROOT_PARTITION,

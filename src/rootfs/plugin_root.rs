@@ -59,7 +59,6 @@ fn problem(error: &StagingError) -> Problem {
         io::ErrorKind::NotFound => Problem::NotFound,
         io::ErrorKind::AlreadyExists => Problem::AlreadyExists,
         io::ErrorKind::NotADirectory => Problem::NotADirectory,
-        io::ErrorKind::FilesystemLoop => Problem::LinkLoop,
         _ => Problem::Other(error.to_string()),
     }
 }

@@ -31,7 +31,7 @@ pub struct Summary {
 /// Names are `./path`, owners are numbers, times are whole seconds and none is later than `latest_mtime`. A file with
 /// several names has its contents under the first of them. Entries of `deferred` are written too, in place of whatever
 /// stands there: device nodes that nobody may create in a user namespace. Nothing in `/dev`, `/proc`, `/run`, `/sys` and
-/// `/tmp` is, but for these. Sockets are left out, as every tar does.
+/// `/tmp` is, but for these. A `comment` stands before everything else. Sockets are left out, as every tar does.
 ///
 /// # Errors
 /// When the tree cannot be read, changes meanwhile, or the tarball cannot be written.
@@ -39,6 +39,7 @@ pub fn write_directory(
     root: BorrowedFd<'_>,
     deferred: &BTreeMap<RootPath, Entry>,
     latest_mtime: i64,
+    comment: Option<&str>,
     out: &File,
 ) -> Result<Summary, TarballError> {
     let found = walk(root)?;
@@ -47,6 +48,9 @@ pub fn write_directory(
     names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
 
     let mut writing = Writing { root, latest_mtime, writer: TarWriter::new(out), first_names: HashMap::new() };
+    if let Some(text) = comment {
+        writing.writer.comment(text)?;
+    }
     for (path, found) in &names {
         match found {
             Found::Staged(stat) => writing.staged(path, stat)?,
@@ -255,7 +259,7 @@ mod tests {
         let root = File::open(directory).unwrap();
         let out = tempfile::NamedTempFile::new().unwrap();
         let file = File::options().read(true).write(true).open(out.path()).unwrap();
-        let summary = write_directory(root.as_fd(), deferred, 1000, &file).unwrap();
+        let summary = write_directory(root.as_fd(), deferred, 1000, None, &file).unwrap();
         let tree = index(&File::open(out.path()).unwrap()).unwrap();
         (summary, tree, fs_err::read(out.path()).unwrap())
     }

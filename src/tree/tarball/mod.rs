@@ -4,6 +4,7 @@
 //! How tar is encoded is the matter of [`tar_reader`](super::tar_reader) and [`TarWriter`]; here is what entries mean for a
 //! tree: what replaces what, which name of a file is the first, what a root file system leaves out.
 
+mod comment;
 mod directory;
 mod index;
 mod open;
@@ -11,6 +12,7 @@ mod writer;
 
 use std::io;
 
+pub use comment::comment;
 pub use directory::{Summary, write_directory};
 pub use index::index;
 pub use open::open;

@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 use crate::tree::tar_reader::{BLOCK, EntryKind, Header};
 
 const NAME_BYTES: usize = 100;
+/// The keyword of a comment.
+pub(super) const COMMENT: &[u8] = b"comment";
 const PREFIX_BYTES: usize = 155;
 /// tar(1) reads and writes this much at once, and warns where a file is no multiple of it.
 const RECORD_BYTES: u64 = 20 * BLOCK;
@@ -28,6 +30,27 @@ impl<W: Write> TarWriter<W> {
         Self { output, buffer: Vec::with_capacity(2 * BUFFER_BYTES), written: 0 }
     }
 
+    /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global header (pax(1p),
+    /// keyword `comment`). Only at the beginning does [`super::comment`] find it.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn comment(&mut self, text: &str) -> io::Result<()> {
+        let mut records = Vec::new();
+        pax_record(COMMENT, text.as_bytes(), &mut records);
+        self.extension(b'g', b"./PaxHeaders/comment", &records);
+        self.flush_if_full()
+    }
+
+    fn extension(&mut self, flag: u8, name: &[u8], records: &[u8]) {
+        let mut block = Block::new(flag, 0o644);
+        block.name(name);
+        block.number(124, 12, records.len() as u64);
+        self.push(&block.sealed());
+        self.push(records);
+        self.pad(BLOCK);
+    }
+
     /// Writes the header of an entry. The name and the link target are written as they are given, the time in whole
     /// seconds; the offset does not matter. For a file, its contents must follow ([`Self::contents`]).
     ///
@@ -36,12 +59,7 @@ impl<W: Write> TarWriter<W> {
     pub fn header(&mut self, header: &Header) -> io::Result<()> {
         let records = pax_records(header);
         if !records.is_empty() {
-            let mut block = Block::new(b'x', 0o644);
-            block.name(&extension_name(&header.path));
-            block.number(124, 12, records.len() as u64);
-            self.push(&block.sealed());
-            self.push(&records);
-            self.pad(BLOCK);
+            self.extension(b'x', &extension_name(&header.path), &records);
         }
         let mut block = Block::new(type_flag(header.kind), header.mode);
         block.name(&header.path);
