@@ -129,8 +129,12 @@ pub struct BuildOptions {
           help_heading = "What to build")]
     pub locked: Option<PathBuf>,
 
-    #[doc = "The Debian mirror [default: the one of this host's apt, else http://ftp.us.debian.org/debian]"]
-    #[arg(long, value_name = "URL", help_heading = "Where packages come from")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help_heading = "Where packages come from",
+        help = "The Debian mirror [default: the one of this host's apt, else http://ftp.us.debian.org/debian]"
+    )]
     pub mirror: Option<MirrorUrl>,
     /// The archive of security updates [default: the one of this host's apt, else MIRROR-security]
     #[arg(long, value_name = "URL|none", help_heading = "Where packages come from")]

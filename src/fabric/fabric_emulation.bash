@@ -511,12 +511,15 @@ console() {
     fail "neither socat nor an nc with -U is installed" "install socat; or read along: $0 log ${chosen[0]} -f"
 }
 
+# Also of a node that has stopped by itself, to see why.
 show_log() {
-    local follow=
-    if [[ ${2:-} == -f ]]; then follow=yes; fi
-    one_node log "${@:1:1}"
-    if [[ -n $follow ]]; then exec tail -n +1 -f -- "$run/$prefix${chosen[0]}.log"; fi
-    cat -- "$run/$prefix${chosen[0]}.log"
+    local log
+    (($# == 1)) || [[ $# == 2 && $2 == -f ]] || fail "log takes the number of one node, and -f" "as in: $0 log 1 -f"
+    choose_nodes "$1"
+    log=$run/$prefix${chosen[0]}.log
+    [[ -r $log ]] || fail "$prefix${chosen[0]} has no log: it was not started, or was stopped" "start it: $0 start ${chosen[0]}"
+    if (($# == 2)); then exec tail -n +1 -f -- "$log"; fi
+    cat -- "$log"
 }
 
 network() {
