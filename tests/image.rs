@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
-use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -167,8 +166,7 @@ fn noise(len: usize) -> Vec<u8> {
 #[track_caller]
 fn run(program: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output =
-        Command::new(program).args(arguments.iter().map(|argument| argument.as_ref())).env("PATH", path).output();
+    let output = Command::new(program).args(arguments).env("PATH", path).output();
     let output = output.unwrap_or_else(|error| panic!("run {program}: {error}"));
     let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program}: {}\n{printed}", output.status);
@@ -188,17 +186,9 @@ fn partition(disk: &Path, number: u32) -> (u64, u64) {
 /// Copies a partition into a file of its own, with its holes.
 fn extract(disk: &Path, number: u32, to: &Path) {
     let (offset, len) = partition(disk, number);
-    let mut from = File::open(disk).unwrap();
-    let to = File::create(to).unwrap();
-    to.set_len(len).unwrap();
-    let mut buffer = vec![0; 1 << 20];
-    std::io::Seek::seek(&mut from, std::io::SeekFrom::Start(offset)).unwrap();
-    for at in (0..len).step_by(buffer.len()) {
-        from.read_exact(&mut buffer).unwrap();
-        if buffer.iter().any(|&byte| byte != 0) {
-            to.file().write_all_at(&buffer, at).unwrap();
-        }
-    }
+    let (skip, count) = (format!("skip={}", offset >> 20), format!("count={}", len >> 20));
+    let (from, to) = (format!("if={}", disk.display()), format!("of={}", to.display()));
+    run("dd", &[&from, &to, &"bs=1M", &skip, &count, &"conv=sparse", &"status=none"]);
 }
 
 /// A mounted file system; unmounted at the end whatever happens.
@@ -238,7 +228,10 @@ fn tables_and_file_systems_are_clean() {
     let node = fixture.node(2);
     for (name, map) in [("template.img", &template), ("node.img", &node)] {
         let written = AtomicU64::new(0);
-        raw::write(map, &fixture.create(name), &|bytes| drop(written.fetch_add(bytes, Ordering::Relaxed))).unwrap();
+        let count = |bytes| {
+            written.fetch_add(bytes, Ordering::Relaxed);
+        };
+        raw::write(map, &fixture.create(name), &count).unwrap();
         assert_eq!(written.into_inner(), map.data_bytes());
         assert_clean(&fixture, &fixture.path(name));
         assert_eq!(map.boot_code(), BootCode::None);
@@ -393,9 +386,9 @@ fn thin_nodes_stand_on_a_backing_image_without_secrets() {
         let backing = fixture.create("base.qcow2");
         let images = qcow2::ThinImages::write_backing(&maps[0], second, &backing, options, &|_| ()).unwrap();
         let bytes = fs_err::read(fixture.path("base.qcow2")).unwrap();
-        let secret = SECRET.as_bytes();
-        assert!(!bytes.windows(secret.len()).any(|window| window == secret), "a secret is in the backing image");
-        assert!(bytes.windows(9).any(|window| window == b"Jack a du"), "shared contents are not in the backing image");
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains(SECRET), "a secret is in the backing image");
+        assert!(text.contains("Jack a dull boy"), "shared contents are not in the backing image");
         for (number, map) in maps.iter().enumerate() {
             let name = format!("thin{number}.qcow2");
             images.write_node(map, "base.qcow2", &fixture.create(&name), &|_| ()).unwrap();

@@ -14,7 +14,7 @@ use crate::tree::{Entry, Kind, RootPath, Timestamp};
 
 /// Directories that are filled when a system runs: what stands in them now belongs to the build.
 const LEFT_EMPTY: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
-/// Labels of the host's own SELinux policy, which mean nothing to the guest.
+/// Labels of the host's own `SELinux` policy, which mean nothing to the guest.
 const HOST_LABEL: &[u8] = b"security.selinux";
 
 /// What was written.
