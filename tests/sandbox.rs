@@ -39,9 +39,15 @@ const TESTS: &[Test] = &[
 #[derive(Debug, Serialize, Deserialize)]
 enum Job {
     /// Runs scripts one after another in a sandbox and gives back how they ended and what they said.
-    Scripts { root: PathBuf, settings: Settings, scripts: Vec<String> },
+    Scripts {
+        root: PathBuf,
+        settings: Settings,
+        scripts: Vec<String>,
+    },
     /// Makes a tree with owners as a system has them, and waits to be killed.
-    Litter { directory: PathBuf },
+    Litter {
+        directory: PathBuf,
+    },
     Add(u64, u64),
     Fail,
     Panic,
@@ -193,7 +199,8 @@ fn make_root(root: &Path) {
     for name in ["bin", "sbin"] {
         symlink(format!("usr/{name}"), root.join(name)).unwrap();
     }
-    let programs = "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch umount uname wc";
+    let programs =
+        "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch umount uname wc";
     for program in programs.split(' ') {
         let path = format!("/bin/{program}");
         copy_with_libraries(&path, root);
@@ -222,8 +229,21 @@ fn sees_nothing_of_the_host(place: &Place) {
     let mounts = place.script("cat /proc/self/mounts");
     let points: Vec<&str> = mounts.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
     let expected = [
-        "/", "/dev", "/dev/console", "/dev/full", "/dev/null", "/dev/pts", "/dev/random", "/dev/shm", "/dev/tty",
-        "/dev/urandom", "/dev/zero", "/proc", "/run", "/sys", "/tmp",
+        "/",
+        "/dev",
+        "/dev/console",
+        "/dev/full",
+        "/dev/null",
+        "/dev/pts",
+        "/dev/random",
+        "/dev/shm",
+        "/dev/tty",
+        "/dev/urandom",
+        "/dev/zero",
+        "/proc",
+        "/run",
+        "/sys",
+        "/tmp",
     ];
     assert_eq!(points.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     assert_eq!(points.len(), expected.len(), "nothing is hidden under another mount: {points:?}");
@@ -232,7 +252,9 @@ fn sees_nothing_of_the_host(place: &Place) {
     assert!(interfaces[0].trim_start().starts_with("lo:"));
     assert_eq!(place.script("ls -A /sys /tmp; uname -n"), ["/sys:", "", "/tmp:", "localhost"]);
     // No terminal, no descriptor of the host's through its own or the first process's.
-    let ran = place.scripts(Settings::default(), &["echo > /dev/tty", "cat /proc/1/fd/0", "exec ls -l /proc/self/fd/"]).unwrap();
+    let ran = place
+        .scripts(Settings::default(), &["echo > /dev/tty", "cat /proc/1/fd/0", "exec ls -l /proc/self/fd/"])
+        .unwrap();
     assert!(!ran.ended[0].success() && !ran.ended[1].success(), "{ran:?}");
     let descriptors: Vec<_> = ran.lines.iter().filter(|line| line.contains(" -> ")).collect();
     assert_eq!(descriptors.len(), 4, "0, 1, 2 and the directory being listed: {descriptors:?}");
@@ -267,7 +289,8 @@ fn can_do_nothing_to_the_host(place: &Place) {
     assert!(listing.iter().any(|line| line == "usr"), "{listing:?}");
     assert_eq!(std::fs::read_to_string(&outside).unwrap(), "untouched");
     // What maintainer scripts do must work: every owner and mode.
-    let owners = place.script("touch /etc/f; chown 33:65534 /etc/f; chmod 6755 /etc/f; stat -c '%u:%g %a' /etc/f; rm /etc/f");
+    let owners =
+        place.script("touch /etc/f; chown 33:65534 /etc/f; chmod 6755 /etc/f; stat -c '%u:%g %a' /etc/f; rm /etc/f");
     assert_eq!(owners, ["33:65534 6755"]);
 }
 
@@ -370,7 +393,8 @@ fn results_failures_and_panics_cross(place: &Place) {
 
 fn any_process_killed_ends_all(place: &Place) {
     // Counted from the supervisor down: launcher, first process, worker, the sandbox's two, and the program.
-    for (depth, who) in ["supervisor", "launcher", "init", "worker", "launcher", "sandbox", "sleep"].iter().enumerate() {
+    for (depth, who) in ["supervisor", "launcher", "init", "worker", "launcher", "sandbox", "sleep"].iter().enumerate()
+    {
         let marker = marker();
         let output = tempfile::tempdir().unwrap();
         let script = format!("sleep {marker}; true");
@@ -385,8 +409,11 @@ fn any_process_killed_ends_all(place: &Place) {
             // Below the shell; the shell goes on, and so the build succeeds.
             pid = only_child_of(pid);
         }
-        rustix::process::kill_process(rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
         assert_gone(&marker);
         let said = read_to_end(&mut child);
         let status = child.wait().unwrap();

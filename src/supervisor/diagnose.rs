@@ -95,7 +95,11 @@ mod tests {
     fn names_the_setting_to_change() {
         let open = Settings { max_user_namespaces: Some(1000), seccomp: Some(0), ..Settings::default() };
         let cases = [
-            (Settings { unprivileged_userns_clone: Some(0), ..open.clone() }, libc::EPERM, "unprivileged_userns_clone=1"),
+            (
+                Settings { unprivileged_userns_clone: Some(0), ..open.clone() },
+                libc::EPERM,
+                "unprivileged_userns_clone=1",
+            ),
             (Settings { max_user_namespaces: Some(0), ..open.clone() }, libc::ENOSPC, "max_user_namespaces=15000"),
             (
                 Settings { apparmor_restrict_unprivileged_userns: Some(1), ..open.clone() },

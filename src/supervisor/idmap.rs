@@ -114,10 +114,9 @@ impl Error {
             Self::NoHelper { .. } => {
                 Some("install it: package uidmap on Debian and Ubuntu, shadow-utils on Fedora, shadow on Arch".into())
             }
-            Self::HelperWithoutPrivilege { path } => Some(format!(
-                "reinstall its package (uidmap, shadow-utils), or as root: chmod u+s {}",
-                path.display()
-            )),
+            Self::HelperWithoutPrivilege { path } => {
+                Some(format!("reinstall its package (uidmap, shadow-utils), or as root: chmod u+s {}", path.display()))
+            }
             Self::HelperRefused { .. } => {
                 Some("compare /etc/subuid and /etc/subgid with the ranges in the message".into())
             }
@@ -225,7 +224,8 @@ fn run_helper(path: &Path, pid: u32, extents: &[Extent]) -> Result<(), Error> {
     for Extent { inside, outside, count } in extents {
         command.args([inside.to_string(), outside.to_string(), count.to_string()]);
     }
-    let output = command.output().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    let output =
+        command.output().map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     if output.status.success() {
         return Ok(());
     }

@@ -86,7 +86,9 @@ pub(crate) fn probe() -> ExitCode {
     }
     let probed = match attempt() {
         Ok(()) => Probed::Works,
-        Err((step, error)) => Probed::Refused { step: step.into(), errno: error.raw_os_error().unwrap_or(libc::EINVAL) },
+        Err((step, error)) => {
+            Probed::Refused { step: step.into(), errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+        }
     };
     let _ = Sender::new(control).send(&probed);
     ExitCode::SUCCESS

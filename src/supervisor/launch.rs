@@ -173,7 +173,10 @@ pub(crate) fn launch(role: Role, namespaces: UnshareFlags, ids: &Ids) -> Result<
             }
             Some(Launching::Refused { step, errno }) => return Err(Error::refused(step, errno)),
             Some(Launching::Started { pid }) => {
-                let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| start(io::ErrorKind::Other.into()))?;
+                let pid = i32::try_from(pid)
+                    .ok()
+                    .and_then(Pid::from_raw)
+                    .ok_or_else(|| start(io::ErrorKind::Other.into()))?;
                 let first = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| start(error.into()))?;
                 // It waits for this, so nothing of it can be in the receiver's buffer.
                 send_go(&control).map_err(start)?;
@@ -182,7 +185,9 @@ pub(crate) fn launch(role: Role, namespaces: UnshareFlags, ids: &Ids) -> Result<
             }
             None => {
                 let status = launcher.wait();
-                return Err(start(io::Error::other(status.map_or_else(|| "it died".into(), |ended| format!("it {ended}")))));
+                return Err(start(io::Error::other(
+                    status.map_or_else(|| "it died".into(), |ended| format!("it {ended}")),
+                )));
             }
         }
     }
@@ -262,10 +267,9 @@ fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> 
         move |error: io::Error| Launching::Refused { step, errno: io_errno(&error) }
     };
     let (role, namespaces) = match arguments {
-        [role, bits] => (
-            Role::from_argument(&format!("{ROLE_PREFIX}{role}")),
-            bits.parse().ok().and_then(UnshareFlags::from_bits),
-        ),
+        [role, bits] => {
+            (Role::from_argument(&format!("{ROLE_PREFIX}{role}")), bits.parse().ok().and_then(UnshareFlags::from_bits))
+        }
         _ => (None, None),
     };
     let (Some(role), Some(namespaces)) = (role, namespaces) else {

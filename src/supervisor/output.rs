@@ -67,7 +67,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { .. } => Some("wait for it, or give this build another directory with --output or TMPDIR".into()),
+            Self::Busy { .. } => {
+                Some("wait for it, or give this build another directory with --output or TMPDIR".into())
+            }
             Self::Foreign { path, .. } => {
                 Some(format!("choose another directory with --output or TMPDIR, or remove {}", path.display()))
             }

@@ -50,8 +50,8 @@ fn gib(bytes: u64) -> f64 {
 /// # Errors
 /// [`Error::Query`].
 pub fn free_space(path: &Path) -> Result<u64, Error> {
-    let status = rustix::fs::statvfs(path)
-        .map_err(|error| Error::Query { path: path.to_owned(), source: error.into() })?;
+    let status =
+        rustix::fs::statvfs(path).map_err(|error| Error::Query { path: path.to_owned(), source: error.into() })?;
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
@@ -102,12 +102,8 @@ mod tests {
 
     #[test]
     fn says_what_is_there_and_what_is_needed() {
-        let error = Error::TooLittle {
-            path: "/tmp".into(),
-            what: "four images".into(),
-            available: 3 << 29,
-            needed: 5 << 30,
-        };
+        let error =
+            Error::TooLittle { path: "/tmp".into(), what: "four images".into(), available: 3 << 29, needed: 5 << 30 };
         assert_eq!(error.to_string(), "/tmp has 1.5 GiB free; four images takes 5.0 GiB");
         assert!(matches!(require_space(Path::new("/"), "all", u64::MAX), Err(Error::TooLittle { .. })));
         require_space(Path::new("/"), "nothing", 0).unwrap();

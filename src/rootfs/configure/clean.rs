@@ -8,12 +8,11 @@ use crate::rootfs::staging::{FileType, Staging, StagingError};
 use crate::tree::RootPath;
 
 /// Files that go.
-const REMOVED: [&str; 17] = [
+const REMOVED: [&str; 16] = [
     // Programs make them anew.
     "var/cache/apt/pkgcache.bin",
     "var/cache/apt/srcpkgcache.bin",
     "var/cache/ldconfig/aux-cache",
-    "var/lib/apt/periodic",
     // Of this making.
     "var/log/alternatives.log",
     "var/log/apt/eipp.log.xz",
@@ -32,15 +31,8 @@ const REMOVED: [&str; 17] = [
 ];
 
 /// Directories whose directories stay, with nothing in them.
-const EMPTIED: [&str; 7] = [
-    "run",
-    "tmp",
-    "var/cache/apt/archives",
-    "var/lib/apt/lists",
-    "var/log/journal",
-    "var/tmp",
-    "var/cache/man",
-];
+const EMPTIED: [&str; 7] =
+    ["run", "tmp", "var/cache/apt/archives", "var/lib/apt/lists", "var/log/journal", "var/tmp", "var/cache/man"];
 
 /// Removes the leftovers of making the tree. Every file of /var/log that is not removed is emptied.
 ///
@@ -59,12 +51,14 @@ pub fn clean(staging: &Staging) -> Result<(), StagingError> {
         each_file(staging, &in_tree(path), &mut |path| staging.remove(path))?;
     }
     each_file(staging, &in_tree("var/log"), &mut |path| truncate(staging, path))?;
-    truncate(staging, &in_tree("etc/machine-id"))?;
+    let machine_id = in_tree("etc/machine-id");
+    if kind(staging, &machine_id)? == Some(FileType::File) {
+        staging.write(&machine_id, b"", 0o644)?;
+    }
     for (directory, leftover) in [
         ("etc/ssh", (|name: &str| name.starts_with("ssh_host_") && !name.ends_with("_config")) as fn(&str) -> bool),
         ("var/cache/debconf", |name| name.ends_with("-old")),
-        ("var/lib/dpkg", |name| name.ends_with("-old") || name.starts_with("lock")),
-        ("var/lib/dpkg/triggers", |name| name == "Lock"),
+        ("var/lib/dpkg", |name| name.ends_with("-old")),
         ("boot", |name| name.ends_with(".dpkg-bak")),
     ] {
         let directory = in_tree(directory);

@@ -1,6 +1,6 @@
 //! The initramfs: kept from being made while packages are configured, then made once for each kernel.
 
-use super::{Configuration, Error, Initramfs, in_tree};
+use super::{Configuration, Error, Initramfs, in_tree, modules};
 use crate::progress::Progress;
 use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn, Tail};
 use crate::rootfs::staging::Staging;
@@ -41,7 +41,7 @@ pub(super) fn not_yet() -> StandIn {
 
 /// Makes the initramfs of each kernel, if the tree has the program for it.
 pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    let kernels = kernels(staging)?;
+    let kernels = modules::kernels(staging)?;
     if kernels.is_empty() || !staging.exists(&in_tree(UPDATE_INITRAMFS))? {
         return Ok(());
     }
@@ -49,10 +49,8 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
         staging.write(&in_tree("etc/initramfs-tools/conf.d/virtual-machine"), CONFIGURATION.as_bytes(), 0o644)?;
         staging.write(&in_tree("etc/initramfs-tools/hooks/virtual-machine"), hook().as_bytes(), 0o755)?;
     }
-    let settings = Settings {
-        source_date_epoch: Some(configuration.source_date_epoch),
-        stand_ins: StandIn::no_services(),
-    };
+    let settings =
+        Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins: StandIn::no_services() };
     let mut sandbox = Sandbox::enter(staging.host_path(), settings)?;
     for kernel in kernels {
         progress.detail(format!("making the initramfs of Linux {kernel}"));
@@ -69,20 +67,4 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
     }
     sandbox.leave()?;
     Ok(())
-}
-
-/// The versions that have both modules and a kernel.
-fn kernels(staging: &Staging) -> Result<Vec<String>, Error> {
-    let modules = in_tree("usr/lib/modules");
-    if !staging.exists(&modules)? {
-        return Ok(Vec::new());
-    }
-    let mut kernels = Vec::new();
-    for version in staging.list(&modules)? {
-        let Ok(version) = String::from_utf8(version) else { continue };
-        if staging.exists(&in_tree(&format!("boot/vmlinuz-{version}")))? {
-            kernels.push(version);
-        }
-    }
-    Ok(kernels)
 }

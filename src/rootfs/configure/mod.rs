@@ -6,10 +6,12 @@
 
 mod clean;
 mod initramfs;
+mod modules;
 mod packages;
 mod transcript;
 
 use std::str::FromStr;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -127,34 +129,39 @@ fn quote(lines: &[String]) -> String {
 /// # Errors
 /// [`Error`]; the tree is good for nothing then.
 pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    let packages = packages::read(staging)?;
     link_awk(staging)?;
     let mut stand_ins = StandIn::no_services();
     stand_ins.push(initramfs::not_yet());
-    let epoch = Some(configuration.source_date_epoch);
-    let sandbox = Sandbox::enter(staging.host_path(), Settings { source_date_epoch: epoch, stand_ins })?;
-    let mut scripts = Scripts { sandbox, progress };
-    {
-        let task = progress.task(Task::Configure, packages.len() as u64);
-        for package in packages::in_preinst_order(&packages) {
-            scripts.preinst(staging, package, &packages)?;
-        }
-        // Everything else counts on the users and the directories that these two make, whatever they depend on.
-        let first: Vec<&str> =
-            packages.iter().map(|package| package.name.as_str()).filter(|name| packages::FIRST.contains(name)).collect();
-        if !first.is_empty() {
-            let command = dpkg().args(["--force-depends", "--configure"]).args(first);
-            scripts.dpkg(&command, |configured| task.advance(configured))?;
-        }
-        scripts.dpkg(&dpkg().args(["--configure", "-a"]), |configured| task.advance(configured))?;
-        let left: Vec<String> =
-            packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
-        if !left.is_empty() {
-            return Err(Error::Unconfigured { packages: left, last_lines: Vec::new() });
-        }
-    }
-    scripts.sandbox.leave()?;
+    let listing = modules::Listing::prepare(staging)?;
+    stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
+    let settings = Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins };
+    thread::scope(|scope| {
+        let listing = listing.map(|listing| scope.spawn(|| listing.run(progress)));
+        configure_packages(staging, settings, progress)?;
+        let listed = listing.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        listed.unwrap_or(Ok(()))
+    })?;
     initramfs::make(staging, configuration, progress)
+}
+
+fn configure_packages(staging: &Staging, settings: Settings, progress: &Progress) -> Result<(), Error> {
+    let packages = packages::read(staging)?;
+    let mut scripts = Scripts { sandbox: Sandbox::enter(staging.host_path(), settings)?, progress };
+    let task = progress.task(Task::Configure, packages.len() as u64);
+    for package in packages::in_preinst_order(&packages) {
+        scripts.preinst(staging, package, &packages)?;
+    }
+    // Everything else counts on the users and the directories that these two make, whatever they depend on.
+    let first: Vec<&str> =
+        packages.iter().map(|package| package.name.as_str()).filter(|name| packages::FIRST.contains(name)).collect();
+    if !first.is_empty() {
+        scripts.dpkg(&dpkg().args(["--force-depends", "--configure"]).args(first), || task.advance(1))?;
+    }
+    scripts.dpkg(&dpkg().args(["--configure", "-a"]), || task.advance(1))?;
+    scripts.sandbox.leave()?;
+    let left: Vec<String> =
+        packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
+    if left.is_empty() { Ok(()) } else { Err(Error::Unconfigured { packages: left, last_lines: Vec::new() }) }
 }
 
 /// A script may use awk before the package that has it is configured; debootstrap makes this link for the same reason.
@@ -176,7 +183,7 @@ fn in_tree(path: &str) -> RootPath {
 
 fn dpkg() -> Command {
     // The tree is thrown away if anything fails, so nothing needs to reach a disk on the way; and the first failure is
-    // the one to tell of. These are numbers of bugs otherwise: dpkg would go on to fail for what depends on it.
+    // the one to tell of, where dpkg would go on to fail for all that depends on it.
     Command::new("dpkg").args(["--force-unsafe-io", "--abort-after=1"])
 }
 
@@ -190,13 +197,25 @@ impl Scripts<'_> {
     /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a package that was never
     /// there (Debian Policy 6.5 and 6.7, and dpkg's maintscript_pre_exec).
     fn preinst(&mut self, staging: &Staging, package: &Package, all: &[Package]) -> Result<(), Error> {
-        let path = format!("/var/lib/dpkg/info/{}.preinst", package.file_name());
-        if !staging.exists(&in_tree(&path))? {
+        let info = |member: &str| in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
+        if !staging.exists(&info("preinst"))? {
             return Ok(());
         }
+        // Where dpkg has the control files at this point: debconf looks there for whose script asks.
+        let control = in_tree("var/lib/dpkg/tmp.ci");
+        staging.remove(&control)?;
+        staging.create_dir_all(&control)?;
+        let member = |name: &str| in_tree(&format!("var/lib/dpkg/tmp.ci/{name}"));
+        staging.write(&member("control"), package.control().as_bytes(), 0o644)?;
+        for (name, mode) in [("preinst", 0o755), ("config", 0o755), ("templates", 0o644)] {
+            if staging.exists(&info(name))? {
+                staging.write(&member(name), &staging.read(&info(name))?, mode)?;
+            }
+        }
         let dpkg_version = all.iter().find(|package| package.name == "dpkg").map_or("", |dpkg| dpkg.version.as_str());
-        let command = Command::new(path)
+        let command = Command::new(member("preinst").to_string())
             .arg("install")
+            .env("PERL_DL_NONLAZY", "1")
             .env("DPKG_MAINTSCRIPT_NAME", "preinst")
             .env("DPKG_MAINTSCRIPT_PACKAGE", &package.name)
             .env("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1")
@@ -211,6 +230,7 @@ impl Scripts<'_> {
             tail.push(line);
             self.progress.output(&source, line);
         })?;
+        staging.remove(&control)?;
         if ended.success() {
             return Ok(());
         }
@@ -222,14 +242,14 @@ impl Scripts<'_> {
         })
     }
 
-    /// Runs dpkg, and tells `configured` of each package that it goes on from.
-    fn dpkg(&mut self, command: &Command, configured: impl Fn(u64)) -> Result<(), Error> {
+    /// Runs dpkg, and calls `configuring` at each package that it begins with.
+    fn dpkg(&mut self, command: &Command, configuring: impl Fn()) -> Result<(), Error> {
         let mut transcript = Transcript::default();
         let ended = self.sandbox.run(command, |line| {
             let begins_package = matches!(transcript.read(line), Line::SettingUp);
             self.progress.output(transcript.source(), line);
             if begins_package {
-                configured(1);
+                configuring();
             }
         })?;
         if ended.success() { Ok(()) } else { Err(transcript.into_error(ended)) }

@@ -29,6 +29,12 @@ impl Package {
         if self.multi_arch_same { format!("{}:{}", self.name, self.architecture) } else { self.name.clone() }
     }
 
+    /// A control file with the fields that scripts look for.
+    pub(super) fn control(&self) -> String {
+        let Self { name, version, architecture, .. } = self;
+        format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n")
+    }
+
     fn parse(stanza: &Stanza<'_>) -> Result<Self, String> {
         let field = |name| stanza.get(name).map(str::to_owned);
         let name = field("Package").ok_or("a stanza without Package")?;
@@ -42,7 +48,9 @@ impl Package {
             .iter()
             .filter_map(|name| stanza.get(name))
             .flat_map(|list| list.split(','))
-            .filter_map(|clause| clause.split(|c: char| c.is_whitespace() || "|(:[".contains(c)).find(|name| !name.is_empty()))
+            .filter_map(|clause| {
+                clause.split(|c: char| c.is_whitespace() || "|(:[".contains(c)).find(|name| !name.is_empty())
+            })
             .map(str::to_owned)
             .collect();
         Ok(Self {

@@ -116,7 +116,10 @@ mod tests {
         transcript.read("Setting up nothing");
         transcript.read("dpkg: error: dpkg database is locked");
         let error = transcript.into_error(Ended::Exited(2)).to_string();
-        assert!(error.starts_with("dpkg --configure exited with status 2; its last lines:\n  Setting up nothing\n"), "{error}");
+        assert!(
+            error.starts_with("dpkg --configure exited with status 2; its last lines:\n  Setting up nothing\n"),
+            "{error}"
+        );
 
         let mut transcript = Transcript::default();
         transcript.read("dpkg: error processing package c (--configure):");

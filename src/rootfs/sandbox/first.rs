@@ -24,8 +24,7 @@ use crate::supervisor::protocol::{Receiver, Sender, await_go, control_of_this_pr
 use crate::supervisor::{Ended, not_for_people};
 
 /// The environment of every program inside; what Debian's own installers give to maintainer scripts.
-const ENVIRONMENT: [(&str, &str); 7] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("HOME", "/root"),
     ("LC_ALL", "C.UTF-8"),
     ("SHELL", "/bin/sh"),
@@ -33,6 +32,9 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ("DEBIAN_FRONTEND", "noninteractive"),
     ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
 ];
+
+/// Where programs are looked for, by this process and by those it runs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What maintainer scripts need of root's power. Not among it: MKNOD and SYS_ADMIN, with which root of the host could
 /// reach its disks, DAC_READ_SEARCH, which opens files by handle past any root, SYS_PTRACE, MODULE, RAWIO, BOOT, TIME. A
@@ -188,6 +190,7 @@ fn run(command: &Command, answers: &Arc<Sender>, settings: &Settings) -> io::Res
         .args(&command.arguments)
         .env_clear()
         .envs(ENVIRONMENT)
+        .env("PATH", path(settings))
         .envs(settings.source_date_epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch.to_string())))
         .envs(&command.environment)
         .current_dir("/")
@@ -211,6 +214,10 @@ fn run(command: &Command, answers: &Arc<Sender>, settings: &Settings) -> io::Res
         let _ = printer.join();
     }
     ended
+}
+
+fn path(settings: &Settings) -> String {
+    if settings.stand_ins.is_empty() { PATH.to_owned() } else { format!("{}:{PATH}", mounts::STAND_INS_OF_LINKS) }
 }
 
 /// Kills and reaps every other process of the PID namespace.

@@ -119,7 +119,9 @@ impl Command {
 }
 
 /// A file that programs find in place of the tree's own while the sandbox lives. It is mounted over the tree's file,
-/// which stays as it is; where there is none, a file is put there and taken away at the end.
+/// which stays as it is; where there is none, a file is put there and taken away at the end. A link in its place is left
+/// alone, since what it leads to may have other names with other meanings (depmod and modprobe are one program): the
+/// stand-in is then found by its name, as the first in PATH, and not by its path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandIn {
     /// Where, as an absolute path of the new system. Its directory must exist, else the stand-in is left out.
@@ -137,7 +139,11 @@ impl StandIn {
     pub fn no_services() -> Vec<Self> {
         let nothing = "#!/bin/sh\nexit 0\n";
         vec![
-            Self { path: "/usr/sbin/policy-rc.d".into(), content: "#!/bin/sh\nexit 101\n".into(), even_if_missing: true },
+            Self {
+                path: "/usr/sbin/policy-rc.d".into(),
+                content: "#!/bin/sh\nexit 101\n".into(),
+                even_if_missing: true,
+            },
             Self { path: "/usr/sbin/start-stop-daemon".into(), content: nothing.into(), even_if_missing: false },
         ]
     }
@@ -236,7 +242,10 @@ impl Sandbox {
         match self.answers.receive()? {
             Some(Answer::Ready) => {}
             Some(Answer::Unprepared { step, errno }) => {
-                return Err(Error::Control(io::Error::other(format!("{step}: {}", io::Error::from_raw_os_error(errno)))));
+                return Err(Error::Control(io::Error::other(format!(
+                    "{step}: {}",
+                    io::Error::from_raw_os_error(errno)
+                ))));
             }
             _ => return Err(Error::Control(io::ErrorKind::UnexpectedEof.into())),
         }

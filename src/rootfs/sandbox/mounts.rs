@@ -10,8 +10,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_remount, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_remount, move_mount, open_tree, unmount,
 };
 
 use super::StandIn;
@@ -31,6 +31,9 @@ const DEVICES: [(&str, &str); 7] = [
 
 /// Where the stand-ins' bytes are; on the tmpfs of /run, so never in the tree.
 const STAND_INS: &str = "/run/fam-build";
+
+/// Where the stand-ins of links are: see [`StandIn`]. First in the PATH of programs.
+pub(super) const STAND_INS_OF_LINKS: &str = "/run/fam-build/bin";
 
 /// Everything that gets mounted, made while the host's mounts are still there.
 pub(super) struct Mounts {
@@ -72,8 +75,8 @@ impl Mounts {
             let what = format!("{what} {}", root.display());
             move |error| Step::new(what, error)
         };
-        let directory =
-            rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(step("open"))?;
+        let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(step("open"))?;
         let tree = clone_of(&directory, "", OpenTreeFlags::AT_EMPTY_PATH).map_err(step("clone the mount of"))?;
         let mut devices = Vec::new();
         for (name, host) in DEVICES {
@@ -159,7 +162,8 @@ fn forbid_devices() -> Result<(), Step> {
         (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
         (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
     ];
-    let flags = kept.iter().filter(|(has, _)| status.f_flag.contains(*has)).fold(MountFlags::NODEV, |all, (_, f)| all | *f);
+    let flags =
+        kept.iter().filter(|(has, _)| status.f_flag.contains(*has)).fold(MountFlags::NODEV, |all, (_, f)| all | *f);
     mount_remount("/", MountFlags::BIND | flags, "").map_err(step)
 }
 
@@ -202,10 +206,16 @@ pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step
     };
     let executable = Mode::from_raw_mode(0o755);
     let mut placed = Vec::new();
-    rustix::fs::mkdir(STAND_INS, executable).map_err(step(STAND_INS))?;
+    for directory in [STAND_INS, STAND_INS_OF_LINKS] {
+        rustix::fs::mkdir(directory, executable).map_err(step(directory))?;
+    }
     for (number, stand_in) in stand_ins.iter().enumerate() {
         let path = stand_in.path.as_str();
         match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(status) if rustix::fs::FileType::from_raw_mode(status.st_mode).is_symlink() => {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                write(&format!("{STAND_INS_OF_LINKS}/{name}"), &stand_in.content).map_err(step(path))?;
+            }
             Ok(_) => {
                 let source = format!("{STAND_INS}/{number}");
                 write(&source, &stand_in.content).map_err(step(path))?;
