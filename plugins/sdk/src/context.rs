@@ -47,14 +47,22 @@ pub struct Facts {
     pub security_mirror: Option<String>,
     /// URL of the HTTP proxy, where there is one.
     pub proxy: Option<String>,
-    /// Host name of the machine that builds.
+    /// Host name of the machine that builds. Empty at the system stage, as what is shared must not depend on it.
     pub build_host: String,
     /// The shared memory.
     pub fabric: Fabric,
-    /// All nodes, by number.
+    /// All nodes, by number. Empty at the system stage, as what is shared must not depend on them.
     pub nodes: Vec<Node>,
     /// The time that files are given and that stands for "now": seconds since 1970.
     pub source_date_epoch: i64,
+}
+
+impl Facts {
+    /// These facts as the system stage is told them.
+    #[must_use]
+    pub fn for_system(&self) -> Self {
+        Self { build_host: String::new(), nodes: Vec::new(), ..self.clone() }
+    }
 }
 
 /// How much a log message matters.

@@ -276,9 +276,7 @@ impl<'a> Root<'a> {
         if output.status == 0 {
             return Ok(output);
         }
-        let printed = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-        let text = String::from_utf8_lossy(printed);
-        let last: Vec<&str> = text.lines().rev().take(5).collect();
+        let last: Vec<&str> = output.text.lines().rev().take(5).collect();
         let mut message = format!("exit status {}", output.status);
         for line in last.iter().rev() {
             message.push_str("\n  ");
@@ -355,7 +353,7 @@ mod tests {
     fn runs_at_the_system_stage() {
         let mut image = MemoryRoot::debian();
         image.on_run(|command| match command.program.as_str() {
-            "false" => Ok(Output { status: 1, stderr: b"no\n".to_vec(), ..Output::default() }),
+            "false" => Ok(Output { status: 1, text: "no\n".into() }),
             _ => Ok(Output::default()),
         });
         let mut root = Root::new(&mut image);

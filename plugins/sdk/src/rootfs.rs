@@ -74,7 +74,7 @@ impl Attributes {
     }
 }
 
-/// A program to run inside the new system.
+/// A program to run inside the new system. Its standard input is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Command {
     /// A path, or a name to be found in the new system's usual PATH.
@@ -83,8 +83,6 @@ pub struct Command {
     pub args: Vec<String>,
     /// Variables added to a small fixed environment.
     pub env: Vec<(String, String)>,
-    /// What it reads from its standard input.
-    pub stdin: Vec<u8>,
 }
 
 impl Command {
@@ -114,13 +112,6 @@ impl Command {
         self
     }
 
-    /// Sets what it reads.
-    #[must_use]
-    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = bytes.into();
-        self
-    }
-
     /// Program and arguments in one line, for messages.
     #[must_use]
     pub fn line(&self) -> String {
@@ -133,10 +124,8 @@ impl Command {
 pub struct Output {
     /// Exit status; 128 and the signal's number where a signal ended it.
     pub status: i32,
-    /// What it printed to standard output.
-    pub stdout: Vec<u8>,
-    /// What it printed to standard error.
-    pub stderr: Vec<u8>,
+    /// What it printed on both outputs, as text; the beginning is left out where it is much.
+    pub text: String,
 }
 
 /// The files of an image, as the host keeps them. [`Root`](crate::Root) is what customizations use.

@@ -339,10 +339,14 @@ impl Harness {
         self
     }
 
-    /// The context that a customization is given at the system stage.
+    /// A context with all facts; [`Context::for_node`] makes that of the node stage of it.
     #[must_use]
     pub fn context(&self) -> Context {
-        Context::new(Arc::new(self.facts.clone()), Arc::clone(&self.log) as Arc<dyn Host>)
+        self.context_of(self.facts.clone())
+    }
+
+    fn context_of(&self, facts: Facts) -> Context {
+        Context::new(Arc::new(facts), Arc::clone(&self.log) as Arc<dyn Host>)
     }
 
     /// Checks the settings alone.
@@ -359,7 +363,7 @@ impl Harness {
     /// What the customization gives.
     pub fn system(&self, plugin: &dyn Plugin, image: &mut dyn RootFs) -> Result<()> {
         plugin.check(&self.settings)?;
-        plugin.apply_system(&self.settings, &mut Root::new(image), &self.context())
+        plugin.apply_system(&self.settings, &mut Root::new(image), &self.context_of(self.facts.for_system()))
     }
 
     /// Checks the settings and applies the node stage of the node with that number.
