@@ -1,15 +1,13 @@
-//! The program: a process of a build that this very program started does its part; any other reads the command line.
+//! The program: a process that a build started does its part of the build; any other reads the command line.
 
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
-use fam_build::cli::{self, Engine};
-use fam_build::pipeline;
+use fam_build::cli::{self, Engine, PreparedBuild};
+use fam_build::pipeline::{self, Preflight};
 use fam_build::progress::Progress;
 use fam_build::recipe::{Environment, Settings};
 use fam_build::report::{BuildReport, Failure, LockReport, PlanReport};
-use fam_build::supervisor::{Interrupts, OutputLock, Isolation, enter_role};
+use fam_build::supervisor::{Interrupts, enter_role};
 
 fn main() -> ExitCode {
     if let Some(code) = enter_role(pipeline::work) {
@@ -18,13 +16,24 @@ fn main() -> ExitCode {
     cli::run(&Pipeline, std::env::args_os(), &Environment::of_process())
 }
 
-/// The real engine behind the verbs.
+/// What the verbs are about.
 struct Pipeline;
 
+struct Build {
+    preflight: Preflight,
+    interrupts: Interrupts,
+}
+
+impl PreparedBuild for Build {
+    fn run(self: Box<Self>, progress: &Progress) -> Result<BuildReport, Failure> {
+        Ok(pipeline::build(self.preflight, progress, &self.interrupts)?)
+    }
+}
+
 impl Engine for Pipeline {
-    fn build(&self, settings: &Settings, progress: &Progress) -> Result<BuildReport, Failure> {
+    fn prepare(&self, settings: &Settings) -> Result<Box<dyn PreparedBuild>, Failure> {
         let interrupts = Interrupts::install().map_err(|error| Failure::new(&error, None))?;
-        Ok(pipeline::build(settings, progress, &interrupts)?)
+        Ok(Box::new(Build { preflight: Preflight::check(settings)?, interrupts }))
     }
 
     fn plan(&self, settings: &Settings, progress: &Progress) -> Result<PlanReport, Failure> {

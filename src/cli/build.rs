@@ -8,14 +8,14 @@ use crate::recipe::Settings;
 use crate::report::Failure;
 
 pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failure> {
-    let _claim = engine.claim(settings)?;
+    let build = engine.prepare(settings)?;
     let log = LogFile::create(&settings.output).map_err(|error| Failure::new(&error, error.hint()))?;
     let path = log.path().display().to_string();
     let progress = Progress::new(Tee::new(Screen::of_process(settings.verbose, settings.json), log));
     for line in settings.lines() {
         progress.detail(format!("setting {}: {} ({})", line.name, line.value, line.origin));
     }
-    match engine.build(settings, &progress) {
+    match build.run(&progress) {
         Ok(report) => {
             progress.detail(format!("done in {:.1} s", report.seconds));
             if settings.json {

@@ -12,7 +12,6 @@ mod plan;
 pub mod screen;
 mod text;
 
-use std::any::Any;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -24,19 +23,23 @@ use crate::recipe::{Environment, Settings};
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
 use arguments::{Arguments, Verb};
 
-/// What does the work behind the verbs.
-pub trait Engine {
-    /// Takes the output directory for this run, until what comes back is dropped, so that no two builds write to it.
-    ///
-    /// # Errors
-    /// Another run has it, or it cannot be made or written.
-    fn claim(&self, settings: &Settings) -> Result<Box<dyn Any>, Failure>;
-
-    /// Builds everything that `settings` ask for.
+/// A build that may begin. Dropped, it gives its output directory back.
+pub trait PreparedBuild {
+    /// Builds everything that was asked for.
     ///
     /// # Errors
     /// Anything that keeps the build from being whole.
-    fn build(&self, settings: &Settings, progress: &Progress) -> Result<BuildReport, Failure>;
+    fn run(self: Box<Self>, progress: &Progress) -> Result<BuildReport, Failure>;
+}
+
+/// What does the work behind the verbs.
+pub trait Engine {
+    /// Checks everything that can be checked before the first byte is fetched, and takes the output directory, so that no
+    /// two builds write to it.
+    ///
+    /// # Errors
+    /// Whatever would keep the build from succeeding.
+    fn prepare(&self, settings: &Settings) -> Result<Box<dyn PreparedBuild>, Failure>;
 
     /// Finds out what a build would do, fetching indexes only.
     ///

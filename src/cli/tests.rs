@@ -1,6 +1,5 @@
 //! The command line as a whole, with an engine that only remembers what it was asked.
 
-use std::any::Any;
 use std::sync::Mutex;
 
 use clap::CommandFactory;
@@ -26,13 +25,17 @@ impl Told {
     }
 }
 
-impl Engine for Told {
-    fn claim(&self, settings: &Settings) -> Result<Box<dyn Any>, Failure> {
-        self.remember("claim", settings, Box::new(()) as Box<dyn Any>)
-    }
+struct Prepared;
 
-    fn build(&self, settings: &Settings, _: &Progress) -> Result<BuildReport, Failure> {
-        self.remember("build", settings, built())
+impl PreparedBuild for Prepared {
+    fn run(self: Box<Self>, _: &Progress) -> Result<BuildReport, Failure> {
+        Ok(built())
+    }
+}
+
+impl Engine for Told {
+    fn prepare(&self, settings: &Settings) -> Result<Box<dyn PreparedBuild>, Failure> {
+        self.remember("build", settings, Box::new(Prepared) as Box<dyn PreparedBuild>)
     }
 
     fn plan(&self, settings: &Settings, _: &Progress) -> Result<PlanReport, Failure> {

@@ -4,8 +4,8 @@
 //! settings -> preflight -> [worker: packages -> template -> overlays -> images -> surroundings] -> report
 //! ```
 //!
-//! [`build`] runs in the supervisor: it checks everything that can be checked, takes the output directory, and starts a
-//! worker, which does [`work`]. [`plan`] and [`lock`] need no worker, and change nothing on the host but the cache.
+//! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output directory. [`build`] runs in
+//! the supervisor and starts a worker, which does [`work`]. [`plan`] and [`lock`] need no worker, and change nothing on the host but the cache.
 
 mod error;
 mod images;
@@ -18,31 +18,30 @@ mod template;
 
 pub use error::Error;
 pub use job::Job;
-
+pub 
 use std::sync::Arc;
 use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};
 
-use crate::archive::lock::Lock;
 use crate::customize::{Build, Customization, OverlayRoot, Registry, Request};
 use crate::progress::Progress;
 use crate::recipe::Settings;
-use crate::report::{BuildReport, Failure, PlanReport};
-use crate::supervisor::{self, Interrupts};
+use crate::report::{BuildReport, Failure, LockReport, PlanReport};
+use crate::supervisor::{self, Interrupts, Isolation, OutputLock};
 use crate::tree::Overlay;
 use images::Disks;
 use packages::{Archives, Selection};
-use preflight::Preflight;
+
 use template::Template;
 
-/// Builds everything that `settings` ask for.
+/// Builds what was asked for and checked.
 ///
 /// # Errors
 /// [`Error`]; nothing is left mounted or running then, and no artifact is incomplete.
-pub fn build(settings: &Settings, progress: &Progress, interrupts: &Interrupts) -> Result<BuildReport, Error> {
+pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts) -> Result<BuildReport, Error> {
     let begin = Instant::now();
-    let Preflight { job, isolation, lock } = Preflight::check(settings, progress)?;
+    let Preflight { job, isolation, lock } = preflight;
     let built = supervisor::run(&job, &isolation, progress, interrupts);
     // A second ctrl-C must not cut the clean-up short.
     let _shield = interrupts.shield();
@@ -70,13 +69,17 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     Ok(report::plan(settings, &selection, reuses_template))
 }
 
-/// Resolves the package set of a build.
+/// Resolves the package set of a build and writes it to fabric.lock in the output directory.
 ///
 /// # Errors
 /// [`Error`].
-pub fn lock(settings: &Settings, progress: &Progress) -> Result<Lock, Error> {
+pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Error> {
+    let output = OutputLock::acquire(&settings.output, &Isolation::none())?;
     let archives = Archives::open(settings, progress)?;
-    Ok(Selection::choose(settings, archives, progress)?.into_lock())
+    let selection = Selection::choose(settings, archives, progress)?;
+    let path = surroundings::write_lock(output.directory(), selection.lock())?;
+    output.release()?;
+    Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
 }
 
 /// What the worker does. Gives back whether the template was there already.
@@ -105,7 +108,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress);
             let template = template::obtain(job, &selection, &customization, &build, progress)?;
-            surroundings::write_lock(job, selection.lock())?;
+            surroundings::write_lock(&job.output, selection.lock())?;
             (template, build)
         }
     };

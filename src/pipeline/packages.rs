@@ -171,10 +171,6 @@ impl Selection {
         &self.lock
     }
 
-    pub(super) fn into_lock(self) -> Lock {
-        self.lock
-    }
-
     /// What customization is told of a build with these packages.
     pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
         let Archives { mirror, security_mirror, .. } = &self.archives;

@@ -7,7 +7,6 @@ use super::job::Job;
 use super::packages::Selection;
 use crate::archive::lock::Lock;
 use crate::fabric::Seed;
-use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::supervisor::{Isolation, OutputLock, require_space};
 
@@ -17,7 +16,7 @@ const LEAST_BYTES: u64 = 256 << 20;
 
 /// A build that may begin: the job, the means to keep it apart from the host, and the right to its output directory.
 #[derive(Debug)]
-pub(super) struct Preflight {
+pub struct Preflight {
     pub(super) job: Job,
     pub(super) isolation: Isolation,
     pub(super) lock: OutputLock,
@@ -25,7 +24,10 @@ pub(super) struct Preflight {
 
 impl Preflight {
     /// Checks what `settings` ask for. Makes the output directory, and a seed in it, where there is none yet.
-    pub(super) fn check(settings: &Settings, progress: &Progress) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
+    pub fn check(settings: &Settings) -> Result<Self, Error> {
         super::customization(settings)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
@@ -47,7 +49,6 @@ impl Preflight {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
-        progress.detail(format!("output in {}", output.path().display()));
         let job = Job::new(settings.clone(), output, *seed.bytes());
         Ok(Self { job, isolation, lock })
     }

@@ -1,7 +1,7 @@
 //! The artifacts around the disks: lock, libvirt XML, launch script, ssh configuration.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fam_plugin::Context;
 
@@ -11,22 +11,22 @@ use crate::archive::lock::Lock;
 use crate::fabric::{
     Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, Seed, domain_xml, known_hosts, launch_script, network_xml, ssh_config,
 };
+use crate::supervisor::OutputDir;
 
 pub(super) const LOCK: &str = "fabric.lock";
 pub(super) const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 pub(super) const NETWORK_XML: &str = "fabric_network.xml";
 pub(super) const SSH_CONFIG: &str = "fabric_ssh_config";
 
-fn write_artifact(job: &Job, name: &str, mode: u32, text: &str) -> Result<(), Error> {
-    let mut artifact = job.output.create_with_mode(name, mode)?;
+fn write_artifact(output: &OutputDir, name: &str, mode: u32, text: &str) -> Result<PathBuf, Error> {
+    let mut artifact = output.create_with_mode(name, mode)?;
     artifact.write_all(text.as_bytes())?;
-    artifact.finish()?;
-    Ok(())
+    Ok(artifact.finish()?)
 }
 
 /// Writes down the exact packages of the template.
-pub(super) fn write_lock(job: &Job, lock: &Lock) -> Result<(), Error> {
-    write_artifact(job, LOCK, 0o644, &lock.to_toml())
+pub(super) fn write_lock(output: &OutputDir, lock: &Lock) -> Result<PathBuf, Error> {
+    write_artifact(output, LOCK, 0o644, &lock.to_toml())
 }
 
 /// Writes everything that runs the disks.
@@ -34,20 +34,21 @@ pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     let cluster = Cluster::new(&job.settings.recipe);
     let seed = Seed::from_bytes(job.seed);
     let directory = job.output.path();
-    write_artifact(job, NETWORK_XML, 0o644, &network_xml(&cluster))?;
+    write_artifact(&job.output, NETWORK_XML, 0o644, &network_xml(&cluster))?;
     for node in &cluster.nodes {
         let xml = domain_xml(&cluster, node, &seed, directory, hypervisor());
-        write_artifact(job, &format!("{}.xml", node.name()), 0o644, &xml)?;
+        write_artifact(&job.output, &format!("{}.xml", node.name()), 0o644, &xml)?;
     }
-    write_artifact(job, KEY_FILE, 0o600, &fam_identity::cluster_private_key(context)?)?;
+    write_artifact(&job.output, KEY_FILE, 0o600, &fam_identity::cluster_private_key(context)?)?;
     let keys = cluster.nodes.iter().zip(&job.nodes).map(|(node, described)| {
         Ok((node, fam_identity::host_public_key(context, described)?))
     });
     let keys = keys.collect::<Result<Vec<_>, fam_plugin::Error>>()?;
     let known = known_hosts(keys.iter().map(|(node, key)| (*node, key.as_str())));
-    write_artifact(job, KNOWN_HOSTS_FILE, 0o644, &known)?;
-    write_artifact(job, SSH_CONFIG, 0o644, &ssh_config(&cluster, directory))?;
-    write_artifact(job, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))
+    write_artifact(&job.output, KNOWN_HOSTS_FILE, 0o644, &known)?;
+    write_artifact(&job.output, SSH_CONFIG, 0o644, &ssh_config(&cluster, directory))?;
+    write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))?;
+    Ok(())
 }
 
 /// What libvirt is to run the nodes with on this host. The launch script finds out for itself.

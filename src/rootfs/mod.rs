@@ -3,7 +3,6 @@
 pub mod bootloader;
 pub mod configure;
 pub mod dpkg;
-pub mod plugin_root;
 pub mod sandbox;
 pub mod staging;
 pub mod unpack;
