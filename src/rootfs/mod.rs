@@ -1,1 +1,5 @@
 //! A root tree: unpacked, then configured in a sandbox.
+
+pub mod dpkg;
+pub mod staging;
+pub mod unpack;

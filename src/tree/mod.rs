@@ -6,6 +6,9 @@
 
 mod overlay;
 mod path;
+#[cfg(test)]
+pub(crate) mod tar_fixture;
+pub mod tar_reader;
 pub mod tarball;
 
 pub use overlay::{Change, Overlay};
