@@ -2,4 +2,6 @@
 
 pub mod configure;
 pub mod sandbox;
+pub mod dpkg;
 pub mod staging;
+pub mod unpack;
