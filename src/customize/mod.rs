@@ -2,18 +2,20 @@
 //!
 //! A [`Registry`] knows customizations by name. What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name
 //! found, all settings checked, the order right. This is done before anything is fetched. Later it is applied: the system
-//! stage to the staging tree; the node stage to a tree in memory, through [`OverlayRoot`]. An error
+//! stage to the staging tree, through [`StagingRoot`]; the node stage to a tree in memory, through [`OverlayRoot`]. An error
 //! or a panic of a customization is reported with its name.
 
 mod error;
 mod host;
 mod overlay_root;
 mod registry;
+mod staging_root;
 
 pub use error::CustomizeError;
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
 pub use registry::Registry;
+pub use staging_root::StagingRoot;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -16,12 +16,12 @@ use fs_err::os::unix::fs::FileExt;
 use crate::tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 
 /// The largest file that a customization may read or write: both are held in memory.
-const MAX_FILE_BYTES: u64 = 256 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 /// How much all customizations together may write into one node.
 const MAX_WRITTEN_BYTES: u64 = 512 << 20;
 
-/// The file of a `capability(7)` set, which changing a file takes away.
-const CAPABILITY: &[u8] = b"security.capability";
+/// The attribute that holds the capabilities of a program, capabilities(7); changing the file takes it away.
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 /// A tree under an overlay, as files that customizations change.
 #[derive(Debug)]
@@ -263,11 +263,11 @@ impl RootFs for OverlayRoot<'_> {
     }
 }
 
-fn literal(operation: &str, path: &Path) -> Result<RootPath> {
+pub(super) fn literal(operation: &str, path: &Path) -> Result<RootPath> {
     RootPath::new(path.as_os_str().as_bytes()).map_err(|_| Problem::BadPath.at(operation, path))
 }
 
-fn permissions(mode: u32) -> u16 {
+pub(super) fn permissions(mode: u32) -> u16 {
     // Masked to twelve bits, it fits.
     (mode & 0o7777) as u16
 }

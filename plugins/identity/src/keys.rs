@@ -64,18 +64,18 @@ fn cluster_key(context: &Context) -> Result<PrivateKey> {
 }
 
 fn key(secret: &[u8; 32], comment: &str) -> Result<PrivateKey> {
-    PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(secret)), comment).map_err(encoding)
+    PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(secret)), comment).map_err(|error| encoding(&error))
 }
 
 fn private(key: &PrivateKey) -> Result<String> {
-    key.to_openssh(LineEnding::LF).map(|text| text.to_string()).map_err(encoding)
+    key.to_openssh(LineEnding::LF).map(|text| text.to_string()).map_err(|error| encoding(&error))
 }
 
 fn public(key: &PrivateKey) -> Result<String> {
-    key.public_key().to_openssh().map(|text| text.trim_end().to_string()).map_err(encoding)
+    key.public_key().to_openssh().map(|text| text.trim_end().to_string()).map_err(|error| encoding(&error))
 }
 
-fn encoding(error: ssh_key::Error) -> Error {
+fn encoding(error: &ssh_key::Error) -> Error {
     Error::failed(format!("cannot encode an ssh key: {error}"))
 }
 

@@ -19,7 +19,7 @@ pub struct Settings {
     pub root_password: Option<String>,
     /// Root's password as crypt(5) hashes it.
     pub root_password_hash: Option<String>,
-    /// Lines for root's authorized_keys.
+    /// Lines for root's `authorized_keys`.
     pub root_ssh_authorized_keys: Vec<String>,
     /// The users.
     pub users: Vec<User>,
@@ -55,7 +55,7 @@ pub struct User {
     /// Password as crypt(5) hashes it.
     #[serde(default)]
     pub password_hash: Option<String>,
-    /// Lines for authorized_keys.
+    /// Lines for `authorized_keys`.
     #[serde(default)]
     pub ssh_authorized_keys: Vec<String>,
 }
@@ -154,7 +154,7 @@ fn update(root: &mut Root<'_>, account: Account, user: &User, hash: Option<&str>
     Ok(account)
 }
 
-/// Adds lines to the user's authorized_keys, with the modes that sshd insists on.
+/// Adds lines to the user's `authorized_keys`, with the modes that sshd insists on.
 fn authorize(root: &mut Root<'_>, account: &Account, keys: &[String]) -> Result<()> {
     if keys.is_empty() {
         return Ok(());

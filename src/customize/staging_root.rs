@@ -1,0 +1,280 @@
+//! The files of the new system while it is being made: the staging tree, with a sandbox to run its programs in.
+//!
+//! The staging tree itself confines every operation beneath its root; here they are put into the terms of customizations.
+//! A program gets a sandbox of its own, so that between two programs the tree is as it will be written out.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use fam_plugin::{
+    Attributes, Command, Error, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
+};
+
+use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, literal, permissions};
+use crate::progress::Progress;
+use crate::rootfs::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings};
+use crate::rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
+use crate::supervisor::Ended;
+use crate::tree::{RootPath, Timestamp};
+
+/// How much of what a program prints is kept for the customization; the log has it all.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+
+/// The name under which a file is written before it replaces another. A crash leaves it in a staging tree that nobody
+/// will use.
+const UNFINISHED: &[u8] = b".fam-build-unfinished";
+
+/// A staging tree, as files that customizations change.
+#[derive(Debug)]
+pub struct StagingRoot<'a> {
+    staging: &'a Staging,
+    sandbox: Settings,
+    progress: Progress,
+    mtime: Timestamp,
+}
+
+impl<'a> StagingRoot<'a> {
+    /// The files of `staging`. Programs find inside what `sandbox` says, and what they print goes to `progress`; what
+    /// is written has the time `source_date_epoch`, in seconds since 1970.
+    pub fn new(staging: &'a Staging, sandbox: Settings, progress: Progress, source_date_epoch: i64) -> Self {
+        Self { staging, sandbox, progress, mtime: Timestamp { seconds: source_date_epoch, nanoseconds: 0 } }
+    }
+
+    /// The open directory of an entry other than the root, and the path of the entry.
+    fn parent(&self, operation: &str, path: &Path) -> Result<(Directory, RootPath)> {
+        let literal = literal(operation, path)?;
+        let parent = self.staging.parent(&literal).map_err(|error| at(operation, path, &error))?;
+        Ok((parent, literal))
+    }
+
+    fn change(
+        &self,
+        operation: &str,
+        path: &Path,
+        change: impl FnOnce(&mut StagingAttributes, &mut BTreeMap<Vec<u8>, Vec<u8>>),
+    ) -> Result<()> {
+        let literal = literal(operation, path)?;
+        let act = || -> Result<(), StagingError> {
+            if literal.is_root() {
+                let root = self.staging.directory(&literal)?;
+                let mut attributes = root.own_metadata()?.attributes;
+                let mut xattrs = BTreeMap::new();
+                change(&mut attributes, &mut xattrs);
+                return root.set_own_attributes(&attributes, &xattrs);
+            }
+            let (parent, name) = (self.staging.parent(&literal)?, literal.file_name());
+            let mut attributes = parent.metadata(name)?.attributes;
+            // Setting the owner takes capabilities away, even where it is the same.
+            let mut xattrs = parent.xattrs(name)?;
+            xattrs.retain(|key, _| key == CAPABILITY);
+            change(&mut attributes, &mut xattrs);
+            parent.set_attributes(name, &attributes, &xattrs)
+        };
+        act().map_err(|error| at(operation, path, &error))
+    }
+}
+
+impl RootFs for StagingRoot<'_> {
+    fn metadata(&self, path: &Path) -> Result<PluginMetadata> {
+        let literal = literal("look at", path)?;
+        let metadata = self.staging.metadata(&literal).map_err(|error| at("look at", path, &error))?;
+        let file_type = match metadata.file_type {
+            FileType::File => PluginFileType::File,
+            FileType::Directory => PluginFileType::Directory,
+            FileType::Symlink => {
+                let (parent, literal) = self.parent("look at", path)?;
+                let target = parent.read_link(literal.file_name()).map_err(|error| at("look at", path, &error))?;
+                PluginFileType::Symlink(PathBuf::from(OsString::from_vec(target)))
+            }
+            FileType::Fifo | FileType::CharDevice | FileType::BlockDevice | FileType::Socket => PluginFileType::Special,
+        };
+        let size = if file_type == PluginFileType::File { metadata.size } else { 0 };
+        let StagingAttributes { mode, uid, gid, .. } = metadata.attributes;
+        Ok(PluginMetadata { file_type, mode: mode.into(), uid, gid, size })
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        let (parent, literal) = self.parent("read", path)?;
+        let metadata = parent.metadata(literal.file_name()).map_err(|error| at("read", path, &error))?;
+        if metadata.file_type != FileType::File {
+            return Err(Problem::NotAFile.at("read", path));
+        }
+        let file = parent.open_file(literal.file_name()).map_err(|error| at("read", path, &error))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| other("read", path, &error))?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            Err(Problem::TooLarge(MAX_FILE_BYTES).at("read", path))
+        } else {
+            Ok(bytes)
+        }
+    }
+
+    fn write(&mut self, path: &Path, contents: &[u8], attributes: Attributes) -> Result<()> {
+        if contents.len() as u64 > MAX_FILE_BYTES {
+            return Err(Problem::TooLarge(MAX_FILE_BYTES).at("write", path));
+        }
+        let (parent, literal) = self.parent("write", path)?;
+        let name = literal.file_name();
+        let (present, mut xattrs) = match parent.metadata(name) {
+            Ok(Metadata { file_type: FileType::File, attributes, .. }) => {
+                (attributes, parent.xattrs(name).map_err(|error| at("write", path, &error))?)
+            }
+            Ok(_) => return Err(Problem::NotAFile.at("write", path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (StagingAttributes { mode: 0o644, uid: 0, gid: 0, mtime: self.mtime }, BTreeMap::new())
+            }
+            Err(error) => return Err(at("write", path, &error)),
+        };
+        // Labels of the host's security modules come by themselves; capabilities do not survive a change of the file.
+        xattrs.retain(|key, _| !key.starts_with(b"security.") && !key.starts_with(b"trusted."));
+        let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
+        let mode = attributes.mode.map_or(present.mode, permissions);
+        let attributes = StagingAttributes { mode, uid, gid, mtime: self.mtime };
+        let replace = || -> Result<(), StagingError> {
+            let mut file = parent.create_file_anew(UNFINISHED)?;
+            file.write_all(contents).map_err(|source| StagingError::Entry {
+                action: "write",
+                path: literal.clone(),
+                source,
+            })?;
+            parent.finish_file(UNFINISHED, &file, &attributes, &xattrs)?;
+            parent.rename(UNFINISHED, name)
+        };
+        replace().map_err(|error| {
+            // What went wrong before is what counts.
+            let _ = parent.remove(UNFINISHED);
+            at("write", path, &error)
+        })
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<OsString>> {
+        let names = self.staging.list(&literal("list", path)?).map_err(|error| at("list", path, &error))?;
+        Ok(names.into_iter().map(OsString::from_vec).collect())
+    }
+
+    fn create_dir(&mut self, path: &Path, mode: u32) -> Result<()> {
+        let (parent, literal) = self.parent("create directory", path)?;
+        match parent.create_directory(literal.file_name(), permissions(mode)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Problem::AlreadyExists.at("create directory", path)),
+            Err(error) => Err(at("create directory", path, &error)),
+        }
+    }
+
+    fn symlink(&mut self, target: &Path, path: &Path) -> Result<()> {
+        let (parent, literal) = self.parent("link", path)?;
+        let made = parent.symlink(literal.file_name(), target.as_os_str().as_bytes());
+        made.map_err(|error| at("link", path, &error))
+    }
+
+    fn remove(&mut self, path: &Path) -> Result<()> {
+        let (parent, literal) = self.parent("remove", path)?;
+        let name = literal.file_name();
+        // That nothing is there is no error to the staging tree.
+        parent.metadata(name).and_then(|_| parent.remove(name)).map_err(|error| at("remove", path, &error))
+    }
+
+    fn set_mode(&mut self, path: &Path, mode: u32) -> Result<()> {
+        self.change("change mode of", path, |attributes, _| attributes.mode = permissions(mode))
+    }
+
+    fn set_owner(&mut self, path: &Path, uid: u32, gid: u32) -> Result<()> {
+        self.change("change owner of", path, |attributes, _| (attributes.uid, attributes.gid) = (uid, gid))
+    }
+
+    fn xattrs(&self, path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let (parent, literal) = self.parent("read attributes of", path)?;
+        parent.xattrs(literal.file_name()).map_err(|error| at("read attributes of", path, &error))
+    }
+
+    fn set_xattr(&mut self, path: &Path, name: &[u8], value: &[u8]) -> Result<()> {
+        self.change("set attribute of", path, |_, xattrs| drop(xattrs.insert(name.into(), value.into())))
+    }
+
+    fn run(&mut self, command: &Command) -> Result<Output> {
+        let failed = |error: SandboxError| Error::Run { program: command.line(), message: error.to_string() };
+        let mut inside = SandboxCommand::new(&command.program).args(&command.args);
+        for (name, value) in &command.env {
+            inside = inside.env(name, value);
+        }
+        let mut sandbox = Sandbox::enter(self.staging.host_path(), self.sandbox.clone()).map_err(failed)?;
+        let mut printed = Printed::default();
+        let ended = sandbox.run(&inside, |line| {
+            self.progress.output(&command.program, line);
+            printed.push(line);
+        });
+        // Also after a failure, so that the stand-ins go.
+        let left = sandbox.leave();
+        let ended = ended.map_err(failed)?;
+        left.map_err(failed)?;
+        let status = match ended {
+            Ended::Exited(status) => status,
+            Ended::Signaled(signal) => 128 + signal,
+        };
+        Ok(Output { status, text: printed.text() })
+    }
+}
+
+/// The last lines that a program printed.
+#[derive(Debug, Default)]
+struct Printed {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Printed {
+    fn push(&mut self, line: &str) {
+        self.bytes += line.len() + 1;
+        self.lines.push_back(format!("{line}\n"));
+        while self.bytes > MAX_TEXT_BYTES
+            && let Some(first) = self.lines.pop_front()
+        {
+            self.bytes -= first.len();
+        }
+    }
+
+    fn text(self) -> String {
+        self.lines.into_iter().collect()
+    }
+}
+
+fn at(operation: &str, path: &Path, error: &StagingError) -> Error {
+    let problem = match error.kind() {
+        io::ErrorKind::NotFound => Problem::NotFound,
+        io::ErrorKind::AlreadyExists => Problem::AlreadyExists,
+        io::ErrorKind::NotADirectory => Problem::NotADirectory,
+        io::ErrorKind::IsADirectory => Problem::NotAFile,
+        io::ErrorKind::InvalidInput => Problem::BadPath,
+        _ => match error {
+            StagingError::Entry { source, .. } => Problem::Other(source.to_string()),
+            error => Problem::Other(error.to_string()),
+        },
+    };
+    problem.at(operation, path)
+}
+
+fn other(operation: &str, path: &Path, error: &io::Error) -> Error {
+    Problem::Other(error.to_string()).at(operation, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_end_of_what_is_printed() {
+        let mut printed = Printed::default();
+        let line = "x".repeat(1023);
+        for _ in 0..5000 {
+            printed.push(&line);
+        }
+        printed.push("last");
+        let text = printed.text();
+        assert!(text.len() <= MAX_TEXT_BYTES && text.len() > MAX_TEXT_BYTES - 2048);
+        assert!(text.ends_with("x\nlast\n"));
+    }
+}
