@@ -12,13 +12,12 @@ use super::Error;
 use super::job::Job;
 use super::packages::Selection;
 use crate::archive::digest::{hex, sha256};
-use crate::customize::{Build, Customization};
+use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
 use crate::recipe::{Initramfs, Settings};
 use crate::rootfs::bootloader;
 use crate::rootfs::configure::{self, Configuration, configure};
-use crate::rootfs::plugin_root::PluginRoot;
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::unpack::{DebFile, UnpackOptions, unpack};
@@ -155,13 +154,14 @@ fn populate(
     progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
     let inside =
         sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };
-    let mut sandbox = Sandbox::enter(staging.host_path(), inside)?;
-    customization.apply_system(&mut PluginRoot::new(staging, &mut sandbox, progress), build)?;
+    let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
+    customization.apply_system(&mut root, build)?;
     let settings = bootloader::Settings {
         root_label: recipe.disk.label.as_str(),
         root_partition: ROOT_PARTITION,
         command_line: recipe.kernel.cmdline.as_str(),
     };
+    let mut sandbox = Sandbox::enter(staging.host_path(), inside)?;
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
     sandbox.leave()?;
     configure::clean(staging)?;
