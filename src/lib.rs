@@ -5,6 +5,7 @@ pub mod cli;
 pub mod customize;
 pub mod fabric;
 pub mod image;
+pub mod pipeline;
 pub mod progress;
 pub mod recipe;
 pub mod report;

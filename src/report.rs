@@ -130,6 +130,12 @@ impl Failure {
         Self { is_usage: true, ..Self::new(error, hint) }
     }
 
+    /// A failure with one text.
+    #[must_use]
+    pub fn message(text: impl Into<String>) -> Self {
+        Self { what: text.into(), causes: Vec::new(), hint: None, is_usage: false }
+    }
+
     /// The number with which the program ends.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -1,3 +1,31 @@
 //! A Debian archive seen from a client.
 
+use jiff::SignedDuration;
+
+pub mod cache;
+mod cleartext;
+pub mod client;
+pub mod deb;
 pub mod deb822;
+#[cfg(test)]
+pub(crate) mod deb_fixture;
+pub mod dependency;
+pub mod digest;
+pub mod fetch;
+pub mod http;
+pub mod index;
+pub mod keyring;
+pub mod lock;
+pub mod packages;
+pub mod release;
+pub mod resolve;
+pub mod signature;
+pub mod sources;
+pub mod version;
+
+pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
+pub use fetch::Download;
+pub use sources::Source;
+
+/// How far the clocks of an archive and of this host may differ before a date counts as in the future.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);

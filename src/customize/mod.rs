@@ -1,1 +1,131 @@
-//! The plugin host.
+//! The plugin host: what customizations there are, which a recipe asks for, and applying them.
+//!
+//! A [`Registry`] knows customizations by name. What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name
+//! found, all settings checked, the order right. This is done before anything is fetched. Later it is applied: the system
+//! stage to the staging tree; the node stage to a tree in memory, through [`OverlayRoot`]. An error
+//! or a panic of a customization is reported with its name.
+
+mod error;
+mod host;
+mod overlay_root;
+mod registry;
+
+pub use error::CustomizeError;
+pub use host::Build;
+pub use overlay_root::OverlayRoot;
+pub use registry::Registry;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use fam_plugin::{Description, Node, Plugin, Result as PluginResult, Root, RootFs, Stage, Value};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// An entry of a recipe's list of plugins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The name of the customization.
+    pub name: String,
+    /// Its settings, `Null` for none.
+    #[serde(default)]
+    pub settings: Value,
+}
+
+struct Step {
+    plugin: Arc<dyn Plugin>,
+    description: Description,
+    settings: Value,
+}
+
+/// The customizations of a recipe in their order, checked and ready to be applied.
+pub struct Customization {
+    steps: Vec<Step>,
+}
+
+impl std::fmt::Debug for Customization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.descriptions().map(|description| &description.name)).finish()
+    }
+}
+
+impl Customization {
+    /// What is applied, in order.
+    pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
+        self.steps.iter().map(|step| &step.description)
+    }
+
+    /// Applies the system stage to the files of the new system.
+    ///
+    /// # Errors
+    /// [`CustomizeError::Failed`] or [`CustomizeError::Panicked`], with the customization's name.
+    pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), CustomizeError> {
+        for step in self.at(Stage::System) {
+            build.progress().detail(format!("customizing the system: {}", step.description.name));
+            let context = build.context(&step.description.name, Stage::System);
+            guard(&step.description.name, None, || {
+                step.plugin.apply_system(&step.settings, &mut Root::new(files), &context)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Applies the node stage to the files of `node`.
+    ///
+    /// # Errors
+    /// [`CustomizeError::Failed`] or [`CustomizeError::Panicked`], with the customization's name and the node's.
+    pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), CustomizeError> {
+        for step in self.at(Stage::Node) {
+            build.progress().detail(format!("customizing {}: {}", node.name, step.description.name));
+            let context = build.context(&step.description.name, Stage::Node).for_node(node);
+            guard(&step.description.name, Some(node), || {
+                step.plugin.apply_node(&step.settings, &mut Root::new(files), node, &context)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256 in hexadecimal over all that the outcome of the system stage depends on: the customizations that act then,
+    /// their versions and settings, the facts they are told and the seed. With the same lock, the same key gives the same
+    /// template.
+    #[must_use]
+    pub fn system_key(&self, build: &Build) -> String {
+        let steps: Vec<_> = self
+            .at(Stage::System)
+            .map(|step| (&step.description.name, &step.description.version, &step.settings))
+            .collect();
+        let told = serde_json::json!({ "steps": steps, "facts": build.facts().for_system() });
+        let mut hash = Sha256::new();
+        hash.update(told.to_string());
+        hash.update(build.context("", Stage::System).secret("customize/system-key"));
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.description.stages.contains(&stage))
+    }
+}
+
+/// Calls into a customization: its errors and panics get its name.
+fn guard(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), CustomizeError> {
+    let node = || node.map(|node| node.name.clone());
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|source| CustomizeError::Failed {
+            plugin: plugin.into(),
+            node: node(),
+            source: Box::new(source),
+        }),
+        Err(payload) => {
+            Err(CustomizeError::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) })
+        }
+    }
+}
+
+fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_string()
+}
+
+#[cfg(test)]
+mod tests;

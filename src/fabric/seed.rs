@@ -53,6 +53,12 @@ impl Seed {
         Self(bytes)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads the seed in `path`.
     ///
     /// # Errors

@@ -1,1 +1,9 @@
 //! A root tree: unpacked, then configured in a sandbox.
+
+pub mod bootloader;
+pub mod configure;
+pub mod dpkg;
+pub mod plugin_root;
+pub mod sandbox;
+pub mod staging;
+pub mod unpack;

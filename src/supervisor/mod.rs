@@ -1,1 +1,60 @@
-//! The processes of a build: supervisor, worker, clean-up.
+//! The processes of a build. The supervisor owns the terminal, the signals, the output directory's lock and the clean-up;
+//! the worker is this program again, inside new user, mount, PID, IPC and UTS namespaces, and does all the work. Whatever
+//! happens to either, no process and no mount of a build outlives them.
+//!
+//! `main` calls [`enter_role`] before anything else, since every process of a build begins there.
+
+mod diagnose;
+mod idmap;
+pub(crate) mod init;
+mod interrupts;
+mod isolation;
+pub(crate) mod launch;
+mod output;
+pub(crate) mod protocol;
+mod space;
+mod worker;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::progress::Progress;
+
+pub use diagnose::Diagnosis;
+pub use idmap::{Error as IdError, Extent, Ids, Kind as IdKind};
+pub use interrupts::{Interrupts, Shield};
+pub use isolation::Isolation;
+pub use launch::Error as LaunchError;
+pub use output::{Artifact, Error as OutputError, OutputDir, OutputLock};
+pub use protocol::{Ended, Failure};
+pub use space::{Error as SpaceError, available_memory, free_space, require_space};
+pub use worker::{Error, run};
+
+/// Does what the process was started for, if this program started it; `None` if a person did. A worker decodes its job
+/// and does `work` with it; the result crosses back to [`run`].
+pub fn enter_role<J, T>(work: impl FnOnce(J, Progress) -> Result<T, Failure>) -> Option<ExitCode>
+where
+    J: DeserializeOwned,
+    T: Serialize,
+{
+    let mut arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let role = launch::Role::from_argument(&arguments.next()?)?;
+    let arguments: Vec<String> = arguments.collect();
+    Some(match role {
+        launch::Role::Launcher => launch::launcher(&arguments),
+        launch::Role::Init => init::init(),
+        launch::Role::Worker => worker::worker(work),
+        launch::Role::Probe => isolation::probe(),
+        launch::Role::Remove => output::remove(),
+        launch::Role::Sandbox => crate::rootfs::sandbox::first_process(),
+    })
+}
+
+/// Someone typed a role's name by hand.
+#[allow(clippy::print_stderr)]
+pub(crate) fn not_for_people() -> ExitCode {
+    eprintln!("fam-build: this argument is for fam-build's own use");
+    ExitCode::from(2)
+}

@@ -6,12 +6,16 @@
 
 mod overlay;
 mod path;
+#[cfg(test)]
+pub(crate) mod tar_fixture;
+pub mod tar_reader;
 pub mod tarball;
 
 pub use overlay::{Change, Overlay};
 pub use path::{InvalidPath, RootPath};
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A point in time: seconds since 1970-01-01 UTC, and nanoseconds below a second.
@@ -126,6 +130,15 @@ impl Tree {
     /// All entries, parents before children.
     pub fn iter(&self) -> impl Iterator<Item = (&RootPath, &Entry)> {
         self.entries.iter()
+    }
+
+    /// All entries beneath `path`, however deep, without itself.
+    pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
+        // In byte order, names such as `a-b` stand between `a` and `a/b`: they share the bytes, and are passed over.
+        self.entries
+            .range::<RootPath, _>((Bound::Excluded(path), Bound::Unbounded))
+            .take_while(|(other, _)| other.as_bytes().starts_with(path.as_bytes()))
+            .filter(|(other, _)| other.starts_with(path))
     }
 
     /// The number of entries.

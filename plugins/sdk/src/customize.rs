@@ -1,0 +1,156 @@
+//! The trait a customization implements, and the one the host sees.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Context, Node, Result, Root, settings};
+
+/// When a customization acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Once, on the root file system that all nodes share. Programs of the new system can be run.
+    System,
+    /// Once a node, on what that node alone gets. Files only.
+    Node,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "system",
+            Self::Node => "node",
+        })
+    }
+}
+
+/// What a customization says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// The name by which a recipe asks for it.
+    pub name: String,
+    /// One line for `plugin list`, lower case, no full stop.
+    pub summary: String,
+    /// Its version, where it has one of its own.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The stages at which it acts.
+    pub stages: Vec<Stage>,
+    /// Names of customizations that, where a recipe has them too, must be applied before this one.
+    #[serde(default)]
+    pub after: Vec<String>,
+}
+
+impl Description {
+    /// Begins a description; it needs at least one stage, too.
+    pub fn new(name: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self { name: name.into(), summary: summary.into(), version: None, stages: Vec::new(), after: Vec::new() }
+    }
+
+    /// Says that it acts at `stage`.
+    #[must_use]
+    pub fn at(mut self, stage: Stage) -> Self {
+        if !self.stages.contains(&stage) {
+            self.stages.push(stage);
+        }
+        self
+    }
+
+    /// Says that it must come after the customization of that name.
+    #[must_use]
+    pub fn after(mut self, name: impl Into<String>) -> Self {
+        self.after.push(name.into());
+        self
+    }
+
+    /// Says its version, usually `env!("CARGO_PKG_VERSION")`.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+}
+
+/// A customization. One value serves all nodes, possibly from several threads, so it keeps no state between calls.
+pub trait Customize: Send + Sync {
+    /// What a recipe may set. A key that the type does not have is an error that names the nearest one; a recipe that
+    /// sets nothing gives an empty map, so make everything optional that can be (`#[serde(default)]`). Use `()` for none.
+    type Settings: DeserializeOwned;
+
+    /// Says what this is.
+    fn describe(&self) -> Description;
+
+    /// Checks what types cannot express, before anything is built.
+    ///
+    /// # Errors
+    /// [`Error::setting`](crate::Error::setting), which names the setting.
+    fn check(&self, settings: &Self::Settings) -> Result<()> {
+        let _ = settings;
+        Ok(())
+    }
+
+    /// Changes the system that all nodes share. What it writes must not depend on the number of nodes, as the result is
+    /// reused when only that changes.
+    ///
+    /// # Errors
+    /// Whatever stops the customization; the build fails and names it.
+    fn apply_system(&self, settings: &Self::Settings, root: &mut Root<'_>, context: &Context) -> Result<()> {
+        let _ = (settings, root, context);
+        Ok(())
+    }
+
+    /// Changes what `node` alone gets.
+    ///
+    /// # Errors
+    /// Whatever stops the customization; the build fails and names it.
+    fn apply_node(&self, settings: &Self::Settings, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
+        let _ = (settings, root, node, context);
+        Ok(())
+    }
+}
+
+/// A customization as the host holds it, whatever its type of settings and wherever it comes from. Every [`Customize`]
+/// is one.
+pub trait Plugin: Send + Sync {
+    /// See [`Customize::describe`].
+    fn describe(&self) -> Description;
+
+    /// Deserializes and checks `settings`.
+    ///
+    /// # Errors
+    /// [`Error::Settings`](crate::Error::Settings).
+    fn check(&self, settings: &Value) -> Result<()>;
+
+    /// See [`Customize::apply_system`].
+    ///
+    /// # Errors
+    /// What the customization gives.
+    fn apply_system(&self, settings: &Value, root: &mut Root<'_>, context: &Context) -> Result<()>;
+
+    /// See [`Customize::apply_node`].
+    ///
+    /// # Errors
+    /// What the customization gives.
+    fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()>;
+}
+
+impl<T: Customize> Plugin for T {
+    fn describe(&self) -> Description {
+        Customize::describe(self)
+    }
+
+    fn check(&self, settings: &Value) -> Result<()> {
+        Customize::check(self, &settings::from_value(settings)?)
+    }
+
+    fn apply_system(&self, settings: &Value, root: &mut Root<'_>, context: &Context) -> Result<()> {
+        Customize::apply_system(self, &settings::from_value(settings)?, root, context)
+    }
+
+    fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
+        Customize::apply_node(self, &settings::from_value(settings)?, root, node, context)
+    }
+}

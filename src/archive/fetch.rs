@@ -1,0 +1,339 @@
+//! Files into the cache: in parallel, the largest first, resumed where they were cut, and whole before they have a name.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::progress::{Progress, Running, Task};
+
+use super::cache::{Cache, CacheError, Claim, Part};
+use super::digest::{Sha256Digest, hex};
+use super::http::{Http, HttpError, Patience, shown};
+
+/// A connection that breaks after at least this much has not failed in vain.
+const WORTHWHILE: u64 = 64 << 10;
+const BUFFER: usize = 128 << 10;
+/// Progress is reported in steps of this many bytes.
+const REPORT_STEP: u64 = 256 << 10;
+
+/// A file to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// What it is called in messages: "bash 5.2.37-2 amd64".
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256Digest,
+}
+
+/// A file to fetch from the first of several places that has it.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) urls: Vec<String>,
+    pub(super) size: u64,
+    pub(super) sha256: Sha256Digest,
+}
+
+impl From<&Download> for Wanted {
+    fn from(download: &Download) -> Self {
+        let Download { name, url, size, sha256 } = download.clone();
+        Self { name, urls: vec![url], size, sha256 }
+    }
+}
+
+/// Why a file could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The mirror, or something on the way to it, failed.
+    #[error("{name}: {source}")]
+    Http {
+        /// What was fetched.
+        name: String,
+        /// Why it failed.
+        source: HttpError,
+    },
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The mirror's file has another size than the index says.
+    #[error("{name}: {url} has {found} bytes, and should have {expected}")]
+    WrongSize {
+        /// What was fetched.
+        name: String,
+        /// From where.
+        url: String,
+        /// The size that the index tells.
+        expected: u64,
+        /// The size that it has, or the least that it has.
+        found: u64,
+    },
+    /// The mirror's file has another digest than the index says.
+    #[error("{name}: {url} has the SHA-256 {found}, and should have {expected}")]
+    WrongDigest {
+        /// What was fetched.
+        name: String,
+        /// From where.
+        url: String,
+        /// The digest that the index tells.
+        expected: String,
+        /// The digest that it has.
+        found: String,
+    },
+    /// Another file failed first.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl FetchError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Http { source, .. } if source.is_missing() => Some(
+                "the mirror changed since its index was read, or is incomplete; run it again, or choose another mirror".to_owned(),
+            ),
+            Self::Http { source, .. } => source.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::WrongSize { .. } | Self::WrongDigest { .. } => Some(
+                "the mirror is being updated, or it or a proxy before it serves damaged files; try again later, or another mirror"
+                    .to_owned(),
+            ),
+            Self::Stopped => None,
+        }
+    }
+}
+
+/// What fetching needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fetcher<'a> {
+    pub(super) http: &'a Http,
+    pub(super) cache: &'a Cache,
+    pub(super) jobs: usize,
+    pub(super) progress: &'a Progress,
+}
+
+impl Fetcher<'_> {
+    /// Brings all files into the cache; gives their paths, in the same order. Those that are there already, and whole, are not
+    /// fetched. The first failure stops all; what was fetched so far stays.
+    pub(super) fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
+        let mut unique = HashMap::new();
+        for (number, file) in wanted.iter().enumerate() {
+            unique.entry(file.sha256).or_insert(number);
+        }
+        let mut numbers: Vec<_> = unique.values().copied().collect();
+        numbers.sort_unstable_by_key(|&number| std::cmp::Reverse((wanted[number].size, number)));
+        let looked_up = parallel(self.jobs, &numbers, |&number, _| {
+            Ok::<_, FetchError>(self.cache.lookup(&wanted[number].sha256, wanted[number].size)?)
+        })?;
+        let mut paths = HashMap::new();
+        let mut missing = Vec::new();
+        for (&number, found) in numbers.iter().zip(looked_up) {
+            match found {
+                Some(path) => drop(paths.insert(wanted[number].sha256, path)),
+                None => missing.push(number),
+            }
+        }
+        if !missing.is_empty() {
+            let total = missing.iter().map(|&number| wanted[number].size).sum();
+            self.progress.detail(format!(
+                "{} of {} files are to be fetched, {total} bytes; the others are in the cache",
+                missing.len(),
+                numbers.len(),
+            ));
+            let running = self.progress.task(Task::Download, total);
+            let fetched = parallel(self.jobs, &missing, |&number, stop| self.obtain(&wanted[number], &running, stop))?;
+            paths.extend(missing.iter().map(|&number| wanted[number].sha256).zip(fetched));
+        }
+        Ok(wanted.iter().filter_map(|file| paths.get(&file.sha256).cloned()).collect())
+    }
+
+    fn obtain(&self, wanted: &Wanted, running: &Running, stop: &AtomicBool) -> Result<PathBuf, FetchError> {
+        let mut meter = Meter { running, reached: 0, reported: 0 };
+        let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
+        let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
+            Claim::Cached(path) => {
+                meter.reach(wanted.size, true);
+                return Ok(path);
+            }
+            Claim::Part(part) => part,
+        };
+        if part.length() > 0 {
+            self.progress.detail(format!("{}: continued at byte {}", wanted.name, part.length()));
+        }
+        meter.reach(part.length(), true);
+        let mut urls = wanted.urls.iter();
+        let mut url = urls.next().map_or("", String::as_str);
+        let mut patience = Patience::new(self.http.options());
+        // A file that turns out wrong gets one more chance, whole and past all caches on the way: it may have been pieced
+        // together from two versions, or a proxy may hold a stale or damaged one.
+        let mut last_chance = false;
+        loop {
+            let transfer = Transfer { http: self.http, wanted, url, fresh: last_chance, stop };
+            let wrong = match transfer.run(&mut part, &mut meter, &mut patience) {
+                Ok(()) => match part.publish()? {
+                    Ok(path) => {
+                        meter.reach(wanted.size, true);
+                        return Ok(path);
+                    }
+                    Err(found) => FetchError::WrongDigest {
+                        name: wanted.name.clone(),
+                        url: shown(url),
+                        expected: hex(&wanted.sha256),
+                        found: hex(&found),
+                    },
+                },
+                Err(FetchError::Http { source, name }) => {
+                    if source.is_missing()
+                        && let Some(next) = urls.next()
+                    {
+                        url = next;
+                    } else if matches!(source, HttpError::Status { status: 416, .. }) && part.length() > 0 {
+                        // The server's file ends before the part does: the part is not a beginning of it.
+                        part.restart()?;
+                    } else {
+                        patience.after(source).map_err(|source| FetchError::Http { name, source })?;
+                    }
+                    continue;
+                }
+                Err(wrong @ FetchError::WrongSize { .. }) => wrong,
+                Err(error) => return Err(error),
+            };
+            if last_chance {
+                return Err(wrong);
+            }
+            self.progress.detail(format!("{wrong}; fetching it anew"));
+            part.restart()?;
+            last_chance = true;
+        }
+    }
+}
+
+/// One request for a file, or for what is missing of it.
+struct Transfer<'a> {
+    http: &'a Http,
+    wanted: &'a Wanted,
+    url: &'a str,
+    fresh: bool,
+    stop: &'a AtomicBool,
+}
+
+impl Transfer<'_> {
+    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, patience: &mut Patience) -> Result<(), FetchError> {
+        if part.is_full() {
+            return Ok(());
+        }
+        let mut reply =
+            self.http.open(self.url, part.length(), self.fresh).map_err(|source| self.http_error(source))?;
+        if reply.first != part.length() {
+            part.restart()?;
+        }
+        if let Some(total) = reply.total
+            && total != self.wanted.size
+        {
+            return Err(self.wrong_size(total));
+        }
+        // Only what goes beyond all that was ever reached proves that it is worthwhile to go on; a server that starts from
+        // the beginning each time, and breaks off each time, does not.
+        let mut encouraging = meter.reached + WORTHWHILE;
+        let mut buffer = vec![0; BUFFER];
+        while !part.is_full() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(FetchError::Stopped);
+            }
+            let count = reply.read(&mut buffer).map_err(|source| self.http_error(source))?;
+            if count == 0 {
+                let (got, expected) = (part.length(), self.wanted.size);
+                return Err(self.http_error(HttpError::Short { url: shown(self.url), got, expected }));
+            }
+            if part.length() + count as u64 > self.wanted.size {
+                return Err(self.wrong_size(part.length() + count as u64));
+            }
+            part.append(&buffer[..count])?;
+            meter.reach(part.length(), false);
+            if meter.reached >= encouraging {
+                patience.restore();
+                encouraging = meter.reached + WORTHWHILE;
+            }
+        }
+        Ok(())
+    }
+
+    fn http_error(&self, source: HttpError) -> FetchError {
+        FetchError::Http { name: self.wanted.name.clone(), source }
+    }
+
+    fn wrong_size(&self, found: u64) -> FetchError {
+        let (name, url) = (self.wanted.name.clone(), shown(self.url));
+        FetchError::WrongSize { name, url, expected: self.wanted.size, found }
+    }
+}
+
+/// How far a file has come, which a restart does not undo.
+struct Meter<'a> {
+    running: &'a Running,
+    reached: u64,
+    reported: u64,
+}
+
+impl Meter<'_> {
+    fn reach(&mut self, position: u64, now: bool) {
+        self.reached = self.reached.max(position);
+        let news = self.reached - self.reported;
+        if news >= REPORT_STEP || (now && news > 0) {
+            self.running.advance(news);
+            self.reported = self.reached;
+        }
+    }
+}
+
+/// Works on `items` with up to `threads` threads, taken in order; the first error stops it, and is what comes back. The flag
+/// that `work` gets tells it to give up early then.
+pub(super) fn parallel<T: Sync, R: Send, E: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T, &AtomicBool) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let failure = Mutex::new(None);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    let worker = || {
+        while !stop.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(number) else { break };
+            match work(item, &stop) {
+                Ok(result) => lock(&done).push((number, result)),
+                Err(error) => {
+                    lock(&failure).get_or_insert(error);
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.clamp(1, items.len().max(1)) {
+            scope.spawn(worker);
+        }
+        worker();
+    });
+    if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_unstable_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+/// The panic that would poison it is passed on by the scope.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and patience with those that may pass.
+//!
+//! What the bytes are worth is for the callers; nothing that comes from here is trusted. There is no HTTP cache, no cookie and
+//! no content coding, and a redirect never leads from https to http.
+
+use std::error::Error as _;
+use std::io::Read;
+use std::time::Duration;
+
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{self, HeaderMap};
+use reqwest::redirect::{self, Policy};
+use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
+
+mod error;
+mod patience;
+
+pub use error::HttpError;
+pub(super) use patience::Patience;
+
+const MAX_REDIRECTS: usize = 10;
+
+/// Which proxy requests go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProxyChoice {
+    /// The one that http_proxy, https_proxy, all_proxy and no_proxy name (in either case of letters), if any.
+    Environment,
+    /// This one, but for the hosts that `except` lists as NO_PROXY does.
+    Explicit {
+        /// URL of the proxy; may hold `user:password@`.
+        url: String,
+        /// Hosts, domains and networks that are reached directly.
+        except: Option<String>,
+    },
+    /// None.
+    Direct,
+}
+
+impl ProxyChoice {
+    /// The proxy that a user named, with the exceptions of NO_PROXY in the environment; nothing or an empty name leaves all
+    /// to the environment, and `none` means no proxy at all.
+    #[must_use]
+    pub fn new(named: Option<&str>) -> Self {
+        match named.map(str::trim) {
+            None | Some("") => Self::Environment,
+            Some("none") => Self::Direct,
+            Some(url) => {
+                let except = ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| std::env::var(name).ok());
+                Self::Explicit { url: url.to_owned(), except }
+            }
+        }
+    }
+}
+
+/// How to make requests.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// The proxy.
+    pub proxy: ProxyChoice,
+    /// How long making a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent, before its answer and within it.
+    pub stall_timeout: Duration,
+    /// How many times in a row something may fail.
+    pub attempts: u32,
+    /// The pause after the first failure; doubled after each further one.
+    pub pause: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            proxy: ProxyChoice::Environment,
+            connect_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(30),
+            attempts: 5,
+            pause: Duration::from_millis(250),
+        }
+    }
+}
+
+/// A client with its connections, which all threads share.
+#[derive(Debug)]
+pub struct Http {
+    client: Client,
+    matcher: Option<Matcher>,
+    options: HttpOptions,
+}
+
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub(super) struct Reply<'a> {
+    http: &'a Http,
+    url: &'a str,
+    response: Response,
+    /// Where in the file the body begins.
+    pub(super) first: u64,
+    /// How long the file is in all, if the server says.
+    pub(super) total: Option<u64>,
+}
+
+impl Http {
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// When the proxy's URL is not one.
+    pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
+        // Only the first call has an effect; that another part of the program was first does no harm.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let matcher = match &options.proxy {
+            ProxyChoice::Direct => None,
+            ProxyChoice::Environment => Some(Matcher::from_env()),
+            ProxyChoice::Explicit { url, except } => {
+                let no = except.clone().unwrap_or_default();
+                Some(Matcher::builder().all(proxy_url(url)?.to_string()).no(no).build())
+            }
+        };
+        let builder = || {
+            let builder = Client::builder()
+                .user_agent(concat!("fam-build/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(options.connect_timeout)
+                // In the blocking client this bounds each wait: for the answer, and for each read of the body.
+                .timeout(options.stall_timeout)
+                .redirect(redirects())
+                .referer(false);
+            match &options.proxy {
+                ProxyChoice::Direct => Ok(builder.no_proxy()),
+                ProxyChoice::Environment => Ok(builder),
+                ProxyChoice::Explicit { url, except } => {
+                    let no_proxy = except.as_deref().and_then(NoProxy::from_string);
+                    let proxy = Proxy::all(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
+                    Ok(builder.proxy(proxy.no_proxy(no_proxy)))
+                }
+            }
+        };
+        // A host without CA certificates can still use http: mirrors, whose signatures are what counts.
+        let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {
+            Ok(client) => Ok(client),
+            Err(_) => Err(HttpError::Setup(error)),
+        })?;
+        Ok(Self { client, matcher, options })
+    }
+
+    pub(super) fn options(&self) -> &HttpOptions {
+        &self.options
+    }
+
+    /// Whether `url` exists: the server answers, and with success.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, fails, or asks for patience too often.
+    pub fn exists(&self, url: &str) -> Result<bool, HttpError> {
+        let mut patience = Patience::new(&self.options);
+        loop {
+            let head = self.send(Method::HEAD, url, HeaderMap::new());
+            let answer = match head {
+                Err(HttpError::Status { status: 405 | 501, .. }) => self.send(Method::GET, url, HeaderMap::new()),
+                other => other,
+            };
+            match answer {
+                Ok(_) => return Ok(true),
+                Err(HttpError::Status { status: 400..=428 | 430..=499, .. }) => return Ok(false),
+                Err(error) => patience.after(error)?,
+            }
+        }
+    }
+
+    /// Fetches a small file whole, or nothing if it does not exist.
+    ///
+    /// # Errors
+    /// When it cannot be fetched, or is longer than `limit`.
+    pub fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
+        let mut patience = Patience::new(&self.options);
+        loop {
+            match self.get_once(url, limit) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.is_missing() => return Ok(None),
+                Err(error) => patience.after(error)?,
+            }
+        }
+    }
+
+    fn get_once(&self, url: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
+        let mut reply = self.open(url, 0, true)?;
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 16 << 10];
+        loop {
+            let count = reply.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&buffer[..count]);
+            if bytes.len() as u64 > limit {
+                return Err(HttpError::TooLong { url: shown(url), limit });
+            }
+        }
+    }
+
+    /// Begins to fetch `url` from the byte `first` on; the answer may be the whole file all the same. `fresh` asks caches on the
+    /// way to look whether theirs is still the current one.
+    pub(super) fn open<'a>(&'a self, url: &'a str, first: u64, fresh: bool) -> Result<Reply<'a>, HttpError> {
+        let mut headers = HeaderMap::new();
+        if first > 0 {
+            let range = format!("bytes={first}-");
+            headers.insert(header::RANGE, range.parse().map_err(|_| HttpError::bad_url(url, "range"))?);
+        }
+        if fresh {
+            headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("max-age=0"));
+        }
+        let response = self.send(Method::GET, url, headers)?;
+        let broken = |reason: &str| HttpError::Broken { url: shown(url), reason: reason.to_owned() };
+        let (first, total) = if response.status() == StatusCode::PARTIAL_CONTENT {
+            let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            let range = range.and_then(parse_content_range);
+            range
+                .filter(|range| range.0 == first)
+                .ok_or_else(|| broken("answered with another range than was asked for"))?
+        } else {
+            (0, response.content_length())
+        };
+        Ok(Reply { http: self, url, response, first, total })
+    }
+
+    fn send(&self, method: Method, url: &str, headers: HeaderMap) -> Result<Response, HttpError> {
+        let parsed = Url::parse(url).map_err(|error| HttpError::bad_url(url, error))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(HttpError::bad_url(url, "only http and https are supported"));
+        }
+        let response = self.client.request(method, parsed).headers(headers).send();
+        let response = response.map_err(|error| self.classify(url, &error))?;
+        let status = response.status();
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            let proxy = self.via(url).unwrap_or_else(|| "(transparent)".to_owned());
+            return Err(HttpError::ProxyRefused { proxy, reason: "it asks for a user and password (407)".to_owned() });
+        }
+        if status.is_success() && status != StatusCode::NO_CONTENT {
+            return Ok(response);
+        }
+        let reason = status.canonical_reason().unwrap_or("unknown status").to_owned();
+        let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(patience::parse_retry_after);
+        Err(HttpError::Status { url: shown(url), status: status.as_u16(), reason, via: self.via(url), retry_after })
+    }
+
+    /// The proxy that `url` is fetched through, without its password.
+    fn via(&self, url: &str) -> Option<String> {
+        let intercept = self.matcher.as_ref()?.intercept(&url.parse().ok()?)?;
+        let proxy = intercept.uri();
+        Some(format!(
+            "{}://{}",
+            proxy.scheme_str().unwrap_or("http"),
+            proxy.authority().map(http::uri::Authority::as_str)?
+        ))
+        .map(|proxy| shown(&proxy).trim_end_matches('/').to_owned())
+    }
+
+    fn classify(&self, url: &str, error: &reqwest::Error) -> HttpError {
+        let mut chain = Vec::new();
+        let mut tls = false;
+        let mut next = error.source();
+        while let Some(cause) = next {
+            chain.push(cause.to_string());
+            tls |= cause.is::<rustls::Error>();
+            // io::Error hides what it wraps from source().
+            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            tls |= inner.is_some_and(|inner| inner.is::<rustls::Error>());
+            next = cause.source();
+        }
+        let reason = chain.last().cloned().unwrap_or_else(|| error.to_string());
+        let has = |text: &str| chain.iter().any(|cause| cause.contains(text));
+        let via = self.via(url);
+        let url = shown(url);
+        if error.is_redirect() {
+            return HttpError::Redirect { url, reason };
+        }
+        if let (Some(proxy), true) = (&via, has("tunnel error")) {
+            return HttpError::ProxyRefused { proxy: proxy.clone(), reason };
+        }
+        if tls {
+            return HttpError::Tls { url, reason };
+        }
+        let peer = || via.clone().or_else(|| Url::parse(&url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
+        if has("dns error") {
+            return HttpError::Unresolvable { host: peer(), proxy: via.is_some(), reason };
+        }
+        if error.is_timeout() {
+            return HttpError::Timeout { url, via };
+        }
+        if error.is_connect() {
+            return HttpError::Unreachable { host: peer(), proxy: via.is_some(), reason };
+        }
+        HttpError::Broken { url, reason }
+    }
+}
+
+impl Reply<'_> {
+    /// Reads on in the body; nothing means that the server ended it, which need not be the end of the file.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
+        loop {
+            match self.response.read(buffer) {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
+                    return Err(match inner {
+                        Some(inner) => self.http.classify(self.url, inner),
+                        None => HttpError::Broken { url: shown(self.url), reason: error.to_string() },
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn redirects() -> Policy {
+    Policy::custom(|attempt: redirect::Attempt<'_>| {
+        let downgrade =
+            attempt.url().scheme() == "http" && attempt.previous().iter().any(|url| url.scheme() == "https");
+        if downgrade {
+            attempt.error("from https to http")
+        } else if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error("too many of them")
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+fn proxy_url(proxy: &str) -> Result<Url, HttpError> {
+    let full = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
+    let url = Url::parse(&full).map_err(|error| bad_proxy(proxy, error))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad_proxy(proxy, "only http and https proxies are supported"));
+    }
+    Ok(url)
+}
+
+fn bad_proxy(proxy: &str, reason: impl std::fmt::Display) -> HttpError {
+    HttpError::BadProxy { proxy: shown(proxy), reason: reason.to_string() }
+}
+
+/// `bytes 10-19/20` as first byte and total length.
+fn parse_content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    (first <= last && total.is_none_or(|total| last < total)).then_some((first, total))
+}
+
+/// A URL for people, without user and password.
+pub(super) fn shown(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(mut parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+            let _ = parsed.set_username("");
+            let _ = parsed.set_password(None);
+            parsed.to_string()
+        }
+        Ok(_) => url.to_owned(),
+        // Not a URL: whatever is before an @ may be a password.
+        Err(_) => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What can go wrong between this host and a mirror, told apart by who has to act.
+
+use std::time::Duration;
+
+use super::shown;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The client could not be made.
+    #[error("start the HTTP client: {0}")]
+    Setup(#[source] reqwest::Error),
+    /// A URL is not one.
+    #[error("URL {url}: {reason}")]
+    BadUrl {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The proxy's URL is not one.
+    #[error("proxy {proxy}: {reason}")]
+    BadProxy {
+        /// The proxy.
+        proxy: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A host name has no address.
+    #[error("resolve {}{host}: {reason}", if *proxy { "the proxy " } else { "" })]
+    Unresolvable {
+        /// The host, or the URL of the proxy.
+        host: String,
+        /// Whether it is a proxy.
+        proxy: bool,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// A host takes no connection.
+    #[error("connect to {}{host}: {reason}", if *proxy { "the proxy " } else { "" })]
+    Unreachable {
+        /// The host, or the URL of the proxy.
+        host: String,
+        /// Whether it is a proxy.
+        proxy: bool,
+        /// What the system said.
+        reason: String,
+    },
+    /// A server did not answer in time, or fell silent.
+    #[error("fetch {url}{}: timed out", through(via))]
+    Timeout {
+        /// What was fetched.
+        url: String,
+        /// Through which proxy.
+        via: Option<String>,
+    },
+    /// The proxy does not let the request pass.
+    #[error("the proxy {proxy} refuses: {reason}")]
+    ProxyRefused {
+        /// The proxy.
+        proxy: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The server's certificate or its TLS was not accepted.
+    #[error("fetch {url}: TLS: {reason}")]
+    Tls {
+        /// What was fetched.
+        url: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The server answered, but not with what was asked for.
+    #[error("fetch {url}{}: {status} {reason}", through(via))]
+    Status {
+        /// What was fetched.
+        url: String,
+        /// The status code.
+        status: u16,
+        /// Its name.
+        reason: String,
+        /// Through which proxy.
+        via: Option<String>,
+        /// How long to wait before asking again, if the server says.
+        retry_after: Option<Duration>,
+    },
+    /// A redirect that is not followed.
+    #[error("fetch {url}: redirect: {reason}")]
+    Redirect {
+        /// What was fetched.
+        url: String,
+        /// Why it is not followed.
+        reason: String,
+    },
+    /// The connection broke.
+    #[error("fetch {url}: {reason}")]
+    Broken {
+        /// What was fetched.
+        url: String,
+        /// How it broke.
+        reason: String,
+    },
+    /// The body ended before the file did.
+    #[error("fetch {url}: cut off after {got} of {expected} bytes")]
+    Short {
+        /// What was fetched.
+        url: String,
+        /// How much there is now.
+        got: u64,
+        /// How much there should be.
+        expected: u64,
+    },
+    /// The file is longer than is sensible.
+    #[error("fetch {url}: longer than {limit} bytes")]
+    TooLong {
+        /// What was fetched.
+        url: String,
+        /// The most that is accepted.
+        limit: u64,
+    },
+}
+
+fn through(via: &Option<String>) -> String {
+    via.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
+}
+
+impl HttpError {
+    pub(super) fn bad_url(url: &str, reason: impl std::fmt::Display) -> Self {
+        Self::BadUrl { url: shown(url), reason: reason.to_string() }
+    }
+
+    /// Whether the server says that there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Status { status: 404 | 410, .. })
+    }
+
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unresolvable { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::Broken { .. }
+            | Self::Short { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let proxy = "check --proxy, or http_proxy, https_proxy and NO_PROXY in the environment";
+        Some(match self {
+            Self::Setup(_) => return None,
+            Self::BadUrl { .. } => "a mirror looks like http://HOST/debian".to_owned(),
+            Self::BadProxy { .. } => "a proxy looks like http://[USER:PASSWORD@]HOST:PORT".to_owned(),
+            Self::Unresolvable { proxy: true, .. } | Self::Unreachable { proxy: true, .. } => proxy.to_owned(),
+            Self::ProxyRefused { .. } => format!("{proxy}; a password goes into the URL: http://USER:PASSWORD@HOST:PORT"),
+            Self::Unresolvable { .. } => {
+                "check the name of the mirror and the network of this host; behind a proxy, use --proxy".to_owned()
+            }
+            Self::Unreachable { .. } | Self::Timeout { via: None, .. } => {
+                "check that the mirror is up, or choose another with --mirror; behind a proxy, use --proxy".to_owned()
+            }
+            Self::Timeout { via: Some(_), .. } => format!("check that proxy and mirror are up; {proxy}"),
+            Self::Tls { .. } => {
+                "check the clock and the CA certificates of this host (package ca-certificates); an http: mirror needs none, as its \
+                 files are signed"
+                    .to_owned()
+            }
+            Self::Status { status: 401, .. } => {
+                "the mirror asks for a user and password; put them into its URL: http://USER:PASSWORD@HOST/debian".to_owned()
+            }
+            Self::Status { via: Some(_), .. } => format!("the mirror or the proxy refuses; {proxy}"),
+            Self::Status { .. } => "the mirror may be incomplete or busy; try again later, or choose another with --mirror".to_owned(),
+            Self::Redirect { .. } => "name the final place with --mirror".to_owned(),
+            Self::Broken { .. } | Self::Short { .. } => {
+                "run it again: what was fetched so far is kept; if it happens again, choose another mirror with --mirror".to_owned()
+            }
+            Self::TooLong { .. } => "the mirror, or a proxy before it, serves something else than the file".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,468 @@
+//! Which signatures on a Release file count. rPGP does the cryptography; the policy is here, and is that of apt 3:
+//!
+//! - one good signature by a key of the [`Keyring`] suffices, whatever else is wrong with the other signatures;
+//! - SHA-256 and stronger, RSA of 2048 bits and more, elliptic curves; in the data signature as in the key's signatures on itself;
+//! - a key is judged as of the time of signing: it existed, had not expired, was not revoked, and was meant to sign data;
+//! - a compromised key signs nothing, at any time, and no signature comes from the future;
+//! - a subkey must be bound to its primary key, and have agreed to that (back signature).
+//!
+//! What comes out is the text that was verified, and only that must be parsed.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use pgp::armor::BlockType;
+use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::public_key::PublicKeyAlgorithm;
+use pgp::packet::{
+    Packet, PacketParser, RevocationCode, Signature, SignatureType, SignatureVersion, SubpacketData, SubpacketType,
+};
+use pgp::ser::Serialize as _;
+use pgp::types::{KeyDetails, PublicParams, Tag};
+
+use super::CLOCK_TOLERANCE;
+use super::cleartext;
+use super::digest::hex_bytes;
+use super::keyring::{Keyring, armored_blocks, dearmor, user_id};
+
+/// Release files and their signatures larger than this are refused; Debian's largest has 0.2 MiB.
+pub const MAX_SIGNED_BYTES: u64 = 1 << 20;
+
+/// More signatures than any archive makes.
+const MAX_SIGNATURES: usize = 16;
+const MIN_RSA_BITS: u16 = 2048;
+
+/// Text that a key of the keyring vouches for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The text, without anything that is not signed.
+    pub text: String,
+    /// Fingerprint of the key or subkey that made the good signature, in hexadecimal digits.
+    pub fingerprint: String,
+    /// First user ID of that key.
+    pub user_id: String,
+    /// When it signed.
+    pub signed_at: Timestamp,
+}
+
+/// Why a Release file is not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// It is larger than [`MAX_SIGNED_BYTES`].
+    #[error("{0} bytes are too many for a Release file")]
+    TooLarge(u64),
+    /// It is not one signed message of plain text.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// There are signatures, but none that counts.
+    #[error("no good signature: {}", list(attempts))]
+    NoneGood {
+        /// What was wrong with each.
+        attempts: Vec<Attempt>,
+        /// The keys of the keyring, one line each.
+        known: Vec<String>,
+    },
+}
+
+impl SignatureError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooLarge(_) | Self::Malformed(_) => Some(
+                "the mirror, or a proxy before it, serves something else than the file; try another mirror".to_owned(),
+            ),
+            Self::NoneGood { attempts, known } => {
+                let known = known.join("; ");
+                Some(if attempts.iter().all(|attempt| attempt.refusal == Refusal::UnknownKey) {
+                    format!("if you trust this archive, give its keys with --keyring FILE; known are {known}")
+                } else {
+                    format!("the file may have been tampered with; try another mirror; known keys are {known}")
+                })
+            }
+        }
+    }
+}
+
+/// A signature that does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Fingerprint or key ID of the issuer, in hexadecimal digits, or a placeholder.
+    pub issuer: String,
+    /// Why it does not count.
+    pub refusal: Refusal,
+}
+
+/// Why a signature does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No key of the keyring made it.
+    #[error("key not known")]
+    UnknownKey,
+    /// The text is not what was signed.
+    #[error("does not match the text")]
+    Mismatch,
+    /// Version 3 or older, or too new.
+    #[error("signature of an unsupported version")]
+    Version,
+    /// It is no signature of data.
+    #[error("not a signature of data")]
+    Kind,
+    /// MD5, SHA-1, SHA-224 and other hashes that are too weak.
+    #[error("uses the weak hash {0}")]
+    WeakHash(String),
+    /// DSA, short RSA, and other keys that are too weak.
+    #[error("made by a weak key ({0})")]
+    WeakKey(String),
+    /// It has a critical part of unknown meaning.
+    #[error("has a critical part that is not understood")]
+    Critical,
+    /// It does not say when it was made.
+    #[error("has no date")]
+    Undated,
+    /// It is dated later than the clock of this host.
+    #[error("made at {0}, in the future")]
+    Future(Timestamp),
+    /// The signature itself has expired.
+    #[error("expired at {0}")]
+    Expired(Timestamp),
+    /// The key was made later than the signature.
+    #[error("made before its key")]
+    BeforeKey,
+    /// The key had expired when it signed.
+    #[error("made after its key expired at {0}")]
+    KeyExpired(Timestamp),
+    /// The key is revoked.
+    #[error("made by a revoked key")]
+    KeyRevoked,
+    /// The key says nothing valid about itself, or a subkey is not bound to it.
+    #[error("made by a key without a valid {0}")]
+    Unbound(&'static str),
+    /// The key is not meant to sign data.
+    #[error("made by a key that is not meant to sign")]
+    NotForSigning,
+}
+
+fn list(attempts: &[Attempt]) -> String {
+    let all: Vec<_> = attempts.iter().map(|Attempt { issuer, refusal }| format!("{issuer} {refusal}")).collect();
+    all.join("; ")
+}
+
+/// Verifies an InRelease file.
+///
+/// # Errors
+/// When it is not one signed message, or no signature counts.
+pub fn verify_inline(file: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Verified, SignatureError> {
+    let text = decode(file)?;
+    let parts = cleartext::split(text).map_err(SignatureError::Malformed)?;
+    let signatures = parse_signatures(parts.armor.as_bytes())?;
+    let good = judge_all(&signatures, &parts.signed_bytes(), keyring, now)?;
+    Ok(good.vouch(parts.text()))
+}
+
+/// Verifies a Release file with its Release.gpg, which is binary or armored.
+///
+/// # Errors
+/// When either is malformed, or no signature counts.
+pub fn verify_detached(
+    file: &[u8],
+    signature: &[u8],
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<Verified, SignatureError> {
+    let text = decode(file)?;
+    let signatures = parse_signatures(signature)?;
+    let good = judge_all(&signatures, file, keyring, now)?;
+    Ok(good.vouch(text.to_owned()))
+}
+
+fn decode(file: &[u8]) -> Result<&str, SignatureError> {
+    if file.len() as u64 > MAX_SIGNED_BYTES {
+        return Err(SignatureError::TooLarge(file.len() as u64));
+    }
+    cleartext::decode(file).map_err(SignatureError::Malformed)
+}
+
+/// Reads the signatures of a Release.gpg, or of the block that ends an InRelease.
+fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
+    let malformed = |reason: &dyn fmt::Display| SignatureError::Malformed(format!("signature: {reason}"));
+    if bytes.len() as u64 > MAX_SIGNED_BYTES {
+        return Err(SignatureError::TooLarge(bytes.len() as u64));
+    }
+    let mut packets = Vec::new();
+    if bytes.first().is_some_and(|first| first & 0x80 != 0) {
+        packets.extend_from_slice(bytes);
+    } else {
+        let text = str::from_utf8(bytes).map_err(|_| malformed(&"neither armored nor binary OpenPGP"))?;
+        let armored = armored_blocks(text, "SIGNATURE").map_err(|reason| malformed(&reason))?;
+        if armored.text_outside {
+            return Err(malformed(&"text outside the armored block"));
+        }
+        for block in armored.blocks {
+            packets.extend(dearmor(block, BlockType::Signature).map_err(|reason| malformed(&reason))?);
+        }
+    }
+    let mut signatures = Vec::new();
+    for packet in PacketParser::new(&packets[..]) {
+        match packet {
+            Ok(Packet::Signature(signature)) => signatures.push(signature),
+            Ok(Packet::Marker(_) | Packet::Padding(_)) => {}
+            Ok(other) => {
+                return Err(malformed(&format_args!(
+                    "holds a packet of another kind: {:?}",
+                    pgp::packet::PacketTrait::tag(&other)
+                )));
+            }
+            Err(pgp::errors::Error::Unsupported { .. }) => {}
+            Err(error) => return Err(malformed(&error)),
+        }
+    }
+    match signatures.len() {
+        0 => Err(malformed(&"no signature in it")),
+        1..=MAX_SIGNATURES => Ok(signatures),
+        count => Err(malformed(&format_args!("{count} signatures are too many"))),
+    }
+}
+
+struct Good {
+    fingerprint: String,
+    user_id: String,
+    signed_at: Timestamp,
+}
+
+impl Good {
+    fn vouch(self, text: String) -> Verified {
+        let Self { fingerprint, user_id, signed_at } = self;
+        Verified { text, fingerprint, user_id, signed_at }
+    }
+}
+
+fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Good, SignatureError> {
+    let mut attempts = Vec::new();
+    for signature in signatures {
+        match judge(signature, data, keyring, now) {
+            Ok(good) => return Ok(good),
+            Err(refusal) => attempts.push(Attempt { issuer: issuer(signature), refusal }),
+        }
+    }
+    Err(SignatureError::NoneGood { attempts, known: keyring.describe() })
+}
+
+fn issuer(signature: &Signature) -> String {
+    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| hex_bytes(fingerprint.as_bytes()));
+    let key_id = || signature.issuer_key_id().first().map(|id| hex_bytes(id.as_ref()));
+    fingerprint.or_else(key_id).unwrap_or_else(|| "(no issuer)".to_owned())
+}
+
+fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Good, Refusal> {
+    if !matches!(signature.version(), SignatureVersion::V4 | SignatureVersion::V6) {
+        return Err(Refusal::Version);
+    }
+    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
+        return Err(Refusal::Kind);
+    }
+    check_form(signature)?;
+    let at = created(signature).ok_or(Refusal::Undated)?;
+    if at > now + CLOCK_TOLERANCE {
+        return Err(Refusal::Future(at));
+    }
+    if let Some(end) = lapse(at, signature.signature_expiration_time())
+        && now >= end
+    {
+        return Err(Refusal::Expired(end));
+    }
+    let mut refusal = Refusal::UnknownKey;
+    for key in keyring.keys() {
+        let verdict = if is_issuer(signature, &key.primary_key) {
+            judge_primary(key, at, true)
+                .and_then(|()| signature.verify(&key.primary_key, data).map_err(|_| Refusal::Mismatch))
+                .map(|()| key.fingerprint())
+        } else if let Some(subkey) = key.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key)) {
+            judge_primary(key, at, false)
+                .and_then(|()| judge_subkey(key, subkey, at))
+                .and_then(|()| signature.verify(&subkey.key, data).map_err(|_| Refusal::Mismatch))
+                .map(|()| subkey.key.fingerprint())
+        } else {
+            continue;
+        };
+        match verdict {
+            Ok(fingerprint) => {
+                let fingerprint = hex_bytes(fingerprint.as_bytes());
+                return Ok(Good { fingerprint, user_id: user_id(key), signed_at: at });
+            }
+            Err(reason) => refusal = reason,
+        }
+    }
+    Err(refusal)
+}
+
+fn is_issuer(signature: &Signature, key: &impl KeyDetails) -> bool {
+    signature.issuer_fingerprint().contains(&&key.fingerprint())
+        || signature.issuer_key_id().contains(&&key.legacy_key_id())
+}
+
+/// What must hold for every signature that is to mean something, on data or on a key.
+fn check_form(signature: &Signature) -> Result<(), Refusal> {
+    let config = signature.config().ok_or(Refusal::Version)?;
+    if !matches!(
+        config.hash_alg,
+        HashAlgorithm::Sha256
+            | HashAlgorithm::Sha384
+            | HashAlgorithm::Sha512
+            | HashAlgorithm::Sha3_256
+            | HashAlgorithm::Sha3_512
+    ) {
+        return Err(Refusal::WeakHash(config.hash_alg.to_string()));
+    }
+    let unknown = |data: &SubpacketData| {
+        matches!(data, SubpacketData::Other(..) | SubpacketData::Experimental(..) | SubpacketData::Notation(_))
+    };
+    if config.hashed_subpackets().any(|part| part.is_critical && unknown(&part.data)) {
+        return Err(Refusal::Critical);
+    }
+    Ok(())
+}
+
+fn check_strength(key: &impl KeyDetails) -> Result<(), Refusal> {
+    match (key.algorithm(), key.public_params()) {
+        (PublicKeyAlgorithm::RSA | PublicKeyAlgorithm::RSASign, PublicParams::RSA(rsa)) => {
+            // The modulus comes first, and an OpenPGP integer begins with its length in bits.
+            let bytes = rsa.to_bytes().map_err(|error| Refusal::WeakKey(error.to_string()))?;
+            let bits = bytes.first_chunk().map_or(0, |length| u16::from_be_bytes(*length));
+            if bits < MIN_RSA_BITS { Err(Refusal::WeakKey(format!("RSA of {bits} bits"))) } else { Ok(()) }
+        }
+        (
+            PublicKeyAlgorithm::ECDSA
+            | PublicKeyAlgorithm::EdDSALegacy
+            | PublicKeyAlgorithm::Ed25519
+            | PublicKeyAlgorithm::Ed448,
+            _,
+        ) => Ok(()),
+        (other, _) => Err(Refusal::WeakKey(format!("{other:?}"))),
+    }
+}
+
+/// The moment of a signature: hashed, so that nobody but the signer can have set it.
+fn created(signature: &Signature) -> Option<Timestamp> {
+    let hashed = signature.config()?.hashed_subpackets();
+    hashed.into_iter().find_map(|part| match &part.data {
+        SubpacketData::SignatureCreationTime(time) => Timestamp::from_second(i64::from(time.as_secs())).ok(),
+        _ => None,
+    })
+}
+
+/// When something made at `start` lapses; zero and absence mean never.
+fn lapse(start: Timestamp, after: Option<pgp::types::Duration>) -> Option<Timestamp> {
+    let seconds = i64::from(after?.as_secs());
+    if seconds == 0 { None } else { Timestamp::from_second(start.as_second() + seconds).ok() }
+}
+
+fn key_created(key: &impl KeyDetails) -> Result<Timestamp, Refusal> {
+    Timestamp::from_second(i64::from(key.created_at().as_secs())).map_err(|_| Refusal::BeforeKey)
+}
+
+/// Of signatures that a key made on itself, the one in force at the time `at`: the newest of then, else the oldest later
+/// one (a key whose owner renewed it and exported the newest statement only).
+fn in_force<'a>(signatures: impl Iterator<Item = &'a Signature>, at: Timestamp) -> Option<&'a Signature> {
+    let mut dated: Vec<_> = signatures
+        .filter(|signature| check_form(signature).is_ok())
+        .filter_map(|signature| created(signature).map(|time| (time, signature)))
+        .filter(|(time, signature)| lapse(*time, signature.signature_expiration_time()).is_none_or(|end| at < end))
+        .collect();
+    dated.sort_by_key(|(time, _)| *time);
+    let then = dated.iter().rev().find(|(time, _)| *time <= at);
+    then.or_else(|| dated.first()).map(|(_, signature)| *signature)
+}
+
+/// Whether one of `revocations`, which the key itself made, takes the key back for the time `at`. Revocations with a weak
+/// hash count too: doubt is on the safe side here.
+fn revoked<'a>(mut revocations: impl Iterator<Item = &'a Signature>, at: Timestamp) -> bool {
+    revocations.any(|revocation| match revocation.revocation_reason_code() {
+        Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired | RevocationCode::CertUserIdInvalid) => {
+            created(revocation).is_none_or(|time| time <= at)
+        }
+        _ => true,
+    })
+}
+
+fn states_signing(signature: &Signature) -> Option<bool> {
+    let stated = signature.config()?.hashed_subpackets().any(|part| part.typ() == SubpacketType::KeyFlags);
+    stated.then(|| signature.key_flags().sign())
+}
+
+/// Whether the primary key was valid at the time `at`, and for signing data if it is to sign itself.
+fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<(), Refusal> {
+    let primary = &key.primary_key;
+    check_strength(primary)?;
+    let born = key_created(primary)?;
+    if at < born {
+        return Err(Refusal::BeforeKey);
+    }
+    let details = &key.details;
+    let revocations = details.revocation_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
+    if revoked(revocations, at) {
+        return Err(Refusal::KeyRevoked);
+    }
+    // A key speaks for itself in certifications of its user IDs and in direct signatures. Debian's have direct ones that only
+    // name revokers, so neither kind overrides the other: an end counts, whoever states it.
+    let certifications = details.users.iter().filter_map(|user| {
+        let own = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
+        let (revocations, own): (Vec<_>, Vec<_>) = user
+            .signatures
+            .iter()
+            .filter(own)
+            .partition(|signature| signature.typ() == Some(SignatureType::CertRevocation));
+        let certification = in_force(own.into_iter(), at)?;
+        let withdrawn = revocations.iter().any(|revocation| created(revocation) >= created(certification));
+        (!withdrawn).then_some(certification)
+    });
+    let certification = in_force(certifications, at);
+    let direct =
+        in_force(details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok()), at);
+    if certification.is_none() && direct.is_none() {
+        return Err(Refusal::Unbound("self-signature"));
+    }
+    let statements = || certification.into_iter().chain(direct);
+    if let Some(end) = statements().filter_map(|statement| lapse(born, statement.key_expiration_time())).min()
+        && at >= end
+    {
+        return Err(Refusal::KeyExpired(end));
+    }
+    if signs && !statements().find_map(states_signing).unwrap_or(false) {
+        return Err(Refusal::NotForSigning);
+    }
+    Ok(())
+}
+
+/// Whether `subkey` was bound to its primary key for signing at the time `at`.
+fn judge_subkey(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestamp) -> Result<(), Refusal> {
+    let primary = &key.primary_key;
+    check_strength(&subkey.key)?;
+    let born = key_created(&subkey.key)?;
+    if at < born {
+        return Err(Refusal::BeforeKey);
+    }
+    let (revocations, bindings): (Vec<_>, Vec<_>) = subkey
+        .signatures
+        .iter()
+        .filter(|signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok())
+        .partition(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
+    if revoked(revocations.into_iter(), at) {
+        return Err(Refusal::KeyRevoked);
+    }
+    let binding = in_force(bindings.into_iter(), at).ok_or(Refusal::Unbound("binding to its primary key"))?;
+    if let Some(end) = lapse(born, binding.key_expiration_time())
+        && at >= end
+    {
+        return Err(Refusal::KeyExpired(end));
+    }
+    if states_signing(binding) != Some(true) {
+        return Err(Refusal::NotForSigning);
+    }
+    let back = binding.embedded_signature().ok_or(Refusal::Unbound("back signature"))?;
+    check_form(back)?;
+    back.verify_primary_key_binding(&subkey.key, primary).map_err(|_| Refusal::Unbound("back signature"))
+}

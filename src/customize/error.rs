@@ -1,0 +1,88 @@
+//! What is wrong with a recipe's customizations, or went wrong in one.
+
+use fam_plugin::Error as PluginError;
+
+/// Why customizations cannot be planned or applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CustomizeError {
+    /// The recipe names a customization that there is not.
+    #[error("there is no plugin {name:?}")]
+    Unknown {
+        /// The name in the recipe.
+        name: String,
+        /// The nearest that there is.
+        near: Option<String>,
+        /// All that there are.
+        known: Vec<String>,
+    },
+    /// Two customizations have one name.
+    #[error("there are two plugins {name:?}")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// A customization describes itself in a way that makes no sense.
+    #[error("plugin {name:?} {problem}")]
+    Description {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The settings in the recipe do not fit.
+    #[error("plugin {plugin}: {source}")]
+    Settings {
+        /// The customization.
+        plugin: String,
+        /// What is wrong.
+        source: Box<PluginError>,
+    },
+    /// The recipe lists customizations in an order that cannot work.
+    #[error("plugin {plugin} must come after {before}, and the recipe lists it before")]
+    Order {
+        /// The one that comes too early.
+        plugin: String,
+        /// The one that it needs.
+        before: String,
+    },
+    /// A customization failed while it was applied.
+    #[error("plugin {plugin}{}: {source}", of_node(.node))]
+    Failed {
+        /// The customization.
+        plugin: String,
+        /// The node, at the node stage.
+        node: Option<String>,
+        /// What it said.
+        source: Box<PluginError>,
+    },
+    /// A customization panicked.
+    #[error("plugin {plugin}{} crashed: {message}", of_node(.node))]
+    Panicked {
+        /// The customization.
+        plugin: String,
+        /// The node, at the node stage.
+        node: Option<String>,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+fn of_node(node: &Option<String>) -> String {
+    node.as_ref().map(|name| format!(" on {name}")).unwrap_or_default()
+}
+
+impl CustomizeError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {near:?}?")),
+            Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::Settings { source, .. } | Self::Failed { source, .. } => source.hint(),
+            Self::Order { plugin, before } => Some(format!("move {plugin} below {before} in the recipe")),
+            Self::Panicked { .. } => Some("this is a fault of the plugin: tell its author".into()),
+            Self::Duplicate { .. } | Self::Description { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the host tells customizations and does for them beside their files.
+
+use std::sync::Arc;
+
+use fam_plugin::{Context, Facts, Host, Level, Scope, Secrets, Stage};
+
+use crate::progress::Progress;
+
+/// What one build tells its customizations.
+#[derive(Debug, Clone)]
+pub struct Build {
+    facts: Arc<Facts>,
+    system_facts: Arc<Facts>,
+    secrets: Secrets,
+    progress: Progress,
+}
+
+impl Build {
+    /// Of these facts; secrets are derived from `seed`, what customizations log goes to `progress`.
+    #[must_use]
+    pub fn new(facts: Facts, seed: [u8; 32], progress: Progress) -> Self {
+        let system_facts = Arc::new(facts.for_system());
+        Self { facts: Arc::new(facts), system_facts, secrets: Secrets::new(seed), progress }
+    }
+
+    /// All that is known.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The context for whoever `source` is, whose log lines begin with that name. At the node stage it is to be made that
+    /// of a node by [`Context::for_node`].
+    #[must_use]
+    pub fn context(&self, source: &str, stage: Stage) -> Context {
+        let facts = match stage {
+            Stage::System => &self.system_facts,
+            Stage::Node => &self.facts,
+        };
+        let services =
+            Services { source: source.into(), secrets: self.secrets.clone(), progress: self.progress.clone() };
+        Context::new(Arc::clone(facts), Arc::new(services))
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+struct Services {
+    source: String,
+    secrets: Secrets,
+    progress: Progress,
+}
+
+impl Host for Services {
+    fn secret(&self, scope: Scope, label: &str) -> [u8; 32] {
+        self.secrets.derive(scope, label)
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        let line = format!("{}: {message}", self.source);
+        match level {
+            Level::Info => self.progress.detail(line),
+            Level::Warning => self.progress.warning(line, None),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Tests of the plugin host as a whole.
+
+use fam_plugin::testing::Harness;
+use fam_plugin::testing::MemoryRoot;
+use fam_plugin::{Context, Customize, Error as PluginError};
+use serde_json::json;
+
+use super::*;
+use crate::progress::Progress;
+
+fn request(name: &str, settings: Value) -> Request {
+    Request { name: name.into(), settings }
+}
+
+/// What the default recipe lists.
+fn fabric() -> Vec<Request> {
+    let users = json!({
+        "root-password": "aresquare",
+        "users": [{ "name": "fabric", "password": "rocks", "groups": ["sudo"] }],
+    });
+    vec![
+        request("users", users),
+        request("sudo", json!({ "nopasswd": true })),
+        request("apt-sources", Value::Null),
+        request("network", Value::Null),
+        request("resolv-conf", Value::Null),
+        request("fabric-symlink", Value::Null),
+        request("demo", Value::Null),
+        request("hostname", Value::Null),
+        request("hosts", json!({})),
+        request("identity", json!({ "cluster-key-users": ["fabric"] })),
+    ]
+}
+
+fn build(seed: u8) -> Build {
+    Build::new((*Harness::new().context().facts).clone(), [seed; 32], Progress::silent())
+}
+
+#[test]
+fn applies_the_default_recipe() {
+    let customization = Registry::built_in().plan(&fabric()).unwrap();
+    let build = build(1);
+    let mut image = MemoryRoot::debian();
+    customization.apply_system(&mut image, &build).unwrap();
+    let node = &build.facts().nodes[2];
+    customization.apply_node(node, &mut image, &build).unwrap();
+    assert_eq!(image.text("/etc/hostname"), "fabric3\n");
+    assert!(image.text("/etc/shadow").contains("fabric:$6$"));
+    assert!(image.text("/etc/ssh/ssh_known_hosts").contains("fabric4,192.168.42.4 ssh-ed25519 "));
+    // What the fabric's own ssh configuration will say is what the node has.
+    let known = fam_identity::known_hosts(&build.context("fabric", Stage::Node)).unwrap();
+    assert_eq!(image.text("/etc/ssh/ssh_known_hosts"), known);
+}
+
+#[test]
+fn reuses_the_template_only_if_nothing_changed() {
+    let registry = Registry::built_in();
+    let key = |requests: &[Request], build: &Build| registry.plan(requests).unwrap().system_key(build);
+    let first = key(&fabric(), &build(1));
+    assert_eq!(first, key(&fabric(), &build(1)));
+    let mut facts = build(1).facts().clone();
+    facts.nodes.truncate(1);
+    facts.build_host = "elsewhere".into();
+    assert_eq!(first, key(&fabric(), &Build::new(facts.clone(), [1; 32], Progress::silent())), "nodes do not matter");
+    facts.suite = "sid".into();
+    assert_ne!(first, key(&fabric(), &Build::new(facts, [1; 32], Progress::silent())));
+    assert_ne!(first, key(&fabric(), &build(2)), "salts come from the seed");
+    assert_ne!(first, key(&fabric()[1..], &build(1)));
+}
+
+#[test]
+fn says_what_is_wrong_with_a_recipe() {
+    let registry = Registry::built_in();
+    for (requests, message, hint) in [
+        (vec![request("hostnmae", Value::Null)], r#"there is no plugin "hostnmae""#, r#"did you mean "hostname"?"#),
+        (
+            vec![request("kubernetes", Value::Null)],
+            r#"there is no plugin "kubernetes""#,
+            "there are: apt-sources, demo, fabric-symlink, hostname, hosts, identity, network, resolv-conf, sudo, users",
+        ),
+        (
+            vec![request("demo", Value::Null), request("users", Value::Null)],
+            "plugin demo must come after users, and the recipe lists it before",
+            "move demo below users in the recipe",
+        ),
+        (
+            vec![request("users", json!({ "user": [] }))],
+            r#"plugin users: setting (all): unknown key "user""#,
+            r#"did you mean "users"?"#,
+        ),
+    ] {
+        let error = registry.plan(&requests).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.hint().as_deref(), Some(hint));
+    }
+}
+
+/// Goes wrong in the way that its settings say.
+struct Faulty;
+
+impl Customize for Faulty {
+    type Settings = std::collections::BTreeMap<String, String>;
+
+    fn describe(&self) -> Description {
+        Description::new("faulty", "goes wrong").at(Stage::System).at(Stage::Node)
+    }
+
+    fn check(&self, settings: &Self::Settings) -> PluginResult<()> {
+        if settings.contains_key("check") { panic!("in check") } else { Ok(()) }
+    }
+
+    fn apply_system(&self, settings: &Self::Settings, _: &mut Root<'_>, _: &Context) -> PluginResult<()> {
+        if settings.contains_key("system") { panic!("at {}", "system") } else { Ok(()) }
+    }
+
+    fn apply_node(&self, _: &Self::Settings, _: &mut Root<'_>, _: &Node, _: &Context) -> PluginResult<()> {
+        Err(PluginError::failed("no luck"))
+    }
+}
+
+#[test]
+fn names_the_plugin_that_fails() {
+    let mut registry = Registry::built_in();
+    registry.add(Arc::new(Faulty)).unwrap();
+    assert_eq!(registry.add(Arc::new(Faulty)).unwrap_err().to_string(), r#"there are two plugins "faulty""#);
+    let error = registry.plan(&[request("faulty", json!({ "check": "x" }))]).unwrap_err();
+    assert_eq!(error.to_string(), "plugin faulty crashed: in check");
+    let build = build(1);
+    let mut image = MemoryRoot::debian();
+    let customization = registry.plan(&[request("faulty", json!({ "system": "x" }))]).unwrap();
+    let error = customization.apply_system(&mut image, &build).unwrap_err();
+    assert_eq!(error.to_string(), "plugin faulty crashed: at system");
+    let error = customization.apply_node(&build.facts().nodes[1], &mut image, &build).unwrap_err();
+    assert_eq!(error.to_string(), "plugin faulty on fabric2: no luck");
+}
+
+#[test]
+fn refuses_customizations_that_say_nothing() {
+    struct Named(&'static str, bool);
+    impl Customize for Named {
+        type Settings = ();
+        fn describe(&self) -> Description {
+            let description = Description::new(self.0, "");
+            if self.1 { description.at(Stage::Node) } else { description }
+        }
+    }
+    let mut registry = Registry::empty();
+    for bad in [Named("", true), Named("A b", true), Named("ok", false)] {
+        assert!(registry.add(Arc::new(bad)).is_err());
+    }
+    registry.add(Arc::new(Named("ok", true))).unwrap();
+}

@@ -1,0 +1,61 @@
+//! Disks of several nodes as small overlays on one backing image.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fs_err::File;
+
+use super::compress::write_clusters;
+use super::nodes::Bulk;
+use super::tables::{Entry, finish};
+use super::{CLUSTER_BYTES, OnBytes, Options};
+use crate::image::error::Error;
+use crate::image::map::DiskMap;
+
+/// The backing image is written; each node adds what it does not have.
+#[derive(Debug)]
+pub struct ThinImages {
+    bulk: Bulk,
+}
+
+impl ThinImages {
+    /// Writes what `first` shares with all nodes into the empty `file`. Private contents stay out of it, even where
+    /// `second` is `None` because there is one node only.
+    ///
+    /// # Errors
+    /// When the tarball cannot be read, or the file cannot be written.
+    pub fn write_backing(
+        first: &Arc<DiskMap>,
+        second: Option<&DiskMap>,
+        file: &File,
+        options: Options,
+        on_bytes: OnBytes<'_>,
+    ) -> Result<Self, Error> {
+        let bulk = Bulk::write(first, second, file, options, on_bytes)?;
+        finish(file, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
+        Ok(Self { bulk })
+    }
+
+    /// Writes a node's overlay into the empty `file`. `backing_name` is the backing image's name as seen from the
+    /// directory of the overlay.
+    ///
+    /// # Errors
+    /// When the tarball cannot be read or the file cannot be written, or the name is too long.
+    pub fn write_node(
+        &self,
+        map: &DiskMap,
+        backing_name: &str,
+        file: &File,
+        on_bytes: OnBytes<'_>,
+    ) -> Result<(), Error> {
+        let (own, shared) = self.bulk.split(map)?;
+        file.set_len(0)?;
+        let (mut entries, end) = write_clusters(map, &own, file, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
+        // What the backing image has and this node has not must read as zeros.
+        let hidden: BTreeSet<u64> = self.bulk.entries().keys().copied().filter(|c| !shared.contains_key(c)).collect();
+        for cluster in hidden {
+            entries.entry(cluster).or_insert(Entry::Zeros);
+        }
+        finish(file, map.size_bytes(), &entries, end, Some(backing_name))
+    }
+}

@@ -1,0 +1,126 @@
+//! Why a build did not succeed: the errors of all rooms under one roof.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::archive::ClientError;
+use crate::archive::http::HttpError;
+use crate::archive::keyring::KeyringError;
+use crate::archive::lock::LockError;
+use crate::archive::packages::IndexError;
+use crate::archive::resolve::ResolveError;
+use crate::customize::CustomizeError;
+use crate::fabric::SeedError;
+use crate::report::Failure;
+use crate::rootfs::bootloader;
+use crate::rootfs::configure;
+use crate::rootfs::sandbox;
+use crate::rootfs::staging::StagingError;
+use crate::rootfs::unpack::UnpackError;
+use crate::supervisor::{self, LaunchError, OutputError, SpaceError};
+use crate::tree::tarball::TarballError;
+
+/// Why a build did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "each is the error of the room it names")]
+pub enum Error {
+    #[error(transparent)]
+    Archive(#[from] ClientError),
+    #[error("look for the security archive: {0}")]
+    Probe(#[from] HttpError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("package {package} has no usable {field} in its index")]
+    Incomplete { package: String, field: &'static str },
+    #[error("choose the packages: {0}")]
+    Resolve(#[from] ResolveError),
+    #[error("lock {}: {source}", path.display())]
+    Lock { path: PathBuf, source: LockError },
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    #[error(transparent)]
+    Configure(#[from] configure::Error),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    #[error(transparent)]
+    StagingTree(#[from] StagingError),
+    #[error(transparent)]
+    BootLoader(#[from] bootloader::Error),
+    #[error("mount a file system in memory at {}: {source}", path.display())]
+    Staging { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Customize(#[from] CustomizeError),
+    #[error("make the cluster's keys: {0}")]
+    Keys(#[from] fam_plugin::Error),
+    #[error(transparent)]
+    Tarball(#[from] TarballError),
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    #[error(transparent)]
+    Isolation(#[from] LaunchError),
+    #[error(transparent)]
+    Worker(#[from] supervisor::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Archive(error) => error.hint(),
+            Self::Probe(error) => error.hint(),
+            Self::Keyring(error) => error.hint(),
+            Self::Index(error) => error.hint(),
+            Self::Incomplete { .. } => Some("the archive is damaged: choose another mirror".into()),
+            Self::Resolve(error) => error.hint(),
+            Self::Lock { source, .. } => source.hint(),
+            Self::Unpack(error) => error.hint(),
+            Self::Configure(error) => error.hint(),
+            Self::Sandbox(error) => error.hint(),
+            Self::StagingTree(error) => error.hint(),
+            Self::BootLoader(error) => error.hint(),
+            Self::Customize(error) => error.hint(),
+            Self::Keys(error) => error.hint(),
+            Self::Tarball(error) => error.hint(),
+            Self::Image(error) => error.hint(),
+            Self::Seed(error) => error.hint(),
+            Self::Output(error) => error.hint(),
+            Self::Space(error) => error.hint(),
+            Self::Isolation(error) => error.hint(),
+            Self::Worker(error) => error.hint(),
+            Self::Staging { .. } => None,
+            Self::Io(error) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("free some space, or choose another directory with --output or TMPDIR".into())
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            // The worker has said it all.
+            Error::Worker(supervisor::Error::Failed(failure)) => failure,
+            // What the recipe asks of plugins is part of the request.
+            Error::Customize(
+                CustomizeError::Unknown { .. } | CustomizeError::Settings { .. } | CustomizeError::Order { .. },
+            )
+            | Error::Lock { .. } => Self::usage(&error, error.hint()),
+            _ => Self::new(&error, error.hint()),
+        }
+    }
+}

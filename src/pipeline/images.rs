@@ -1,0 +1,240 @@
+//! From the template to the disks: a tree for the template and one for each node, laid out and written.
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use fs_err::File;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use fam_plugin::{Scope, Secrets};
+
+use super::Error;
+use super::job::Job;
+use crate::image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
+use crate::progress::{Progress, Task};
+use crate::recipe::Compression;
+use crate::supervisor::Artifact;
+use crate::tree::{Overlay, RootPath, Tree};
+
+/// The raw image of the template.
+pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
+/// What all thin nodes have in common.
+pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
+
+/// What a disk is made of.
+#[derive(Debug)]
+pub(super) struct Disks<'a> {
+    pub(super) job: &'a Job,
+    pub(super) tree: &'a Tree,
+    pub(super) tarball: Arc<File>,
+    /// Seconds since 1970 for what has no time of its own.
+    pub(super) timestamp: i64,
+    /// What node-stage customization made of each node, by number.
+    pub(super) overlays: Vec<Overlay>,
+    /// Whether each node has numbers of its own on its disk, or those of the template.
+    pub(super) own_identities: bool,
+    pub(super) secrets: Secrets,
+}
+
+/// Numbers for a disk from 96 bytes that nothing else is made of.
+fn identity(bytes: [[u8; 32]; 3]) -> Identity {
+    let [a, b, c] = bytes;
+    let uuid = |bytes: &[u8]| {
+        let mut half = [0; 16];
+        half.copy_from_slice(&bytes[..16]);
+        // Version 4 in form; where the bytes come from does not show.
+        uuid::Builder::from_random_bytes(half).into_uuid()
+    };
+    Identity {
+        disk_guid: uuid(&a[..16]),
+        bios_guid: uuid(&a[16..]),
+        esp_guid: uuid(&b[..16]),
+        root_guid: uuid(&b[16..]),
+        fs_uuid: uuid(&c[..16]),
+        esp_volume_id: u32::from_le_bytes([c[16], c[17], c[18], c[19]]),
+    }
+}
+
+impl Disks<'_> {
+    /// Numbers of the template's disk. No secret goes into them: the template is the same whoever builds it.
+    fn template_identity(&self) -> Identity {
+        let label = &self.job.settings.recipe.disk.label;
+        identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))
+    }
+
+    fn node_identity(&self, number: u32) -> Identity {
+        if !self.own_identities {
+            return self.template_identity();
+        }
+        identity(["a", "b", "c"].map(|part| self.secrets.derive(Scope::Node(number), &format!("image/{part}"))))
+    }
+
+    fn settings(&self, layout_uuid: Uuid) -> ImageSettings {
+        let disk = &self.job.settings.recipe.disk;
+        ImageSettings {
+            size_bytes: disk.size.get().bytes(),
+            label: disk.label.to_string(),
+            layout_uuid,
+            timestamp: self.timestamp,
+        }
+    }
+
+    /// Lays out the template, without any customization of a node.
+    fn template_map(&self) -> Result<DiskMap, Error> {
+        let identity = self.template_identity();
+        let settings = self.settings(identity.fs_uuid);
+        Ok(lay_out(self.tree, Arc::clone(&self.tarball), &BTreeSet::new(), &identity, &settings)?)
+    }
+
+    /// Lays out the disk of the node at `index`. What any node changes comes last on each, so that all that comes before
+    /// lies at the same place on all.
+    fn node_map(&self, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
+        let tree = self.overlays[index].apply(self.tree);
+        let number = self.job.nodes[index].number;
+        let settings = self.settings(self.template_identity().fs_uuid);
+        Ok(lay_out(&tree, Arc::clone(&self.tarball), laid_last, &self.node_identity(number), &settings)?)
+    }
+
+    fn qcow2_options(&self) -> qcow2::Options {
+        let mut options = qcow2::Options::default();
+        options.compression = match self.job.settings.recipe.disk.compress {
+            Compression::Zstd => qcow2::Compression::Zstd,
+            Compression::None => qcow2::Compression::None,
+        };
+        if let Some(jobs) = self.job.settings.jobs {
+            options.jobs = jobs;
+        }
+        options
+    }
+
+    /// Writes the template's raw image and one qcow2 a node.
+    ///
+    /// # Errors
+    /// When a tree does not fit its disk, or a file cannot be written.
+    pub(super) fn write(&self, progress: &Progress) -> Result<(), Error> {
+        let template = self.template_map()?;
+        if template.boot_code() == BootCode::None {
+            progress.warning(
+                "the root tree has no GRUB in /boot/grub, so the disks do not start by themselves",
+                Some("include grub2-common, grub-pc-bin and grub-efi-amd64-bin, or boot the kernel with QEMU's -kernel".into()),
+            );
+        }
+        let laid_last: BTreeSet<RootPath> =
+            self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
+        let first = Arc::new(self.node_map(0, &laid_last)?);
+        let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last)).transpose()?;
+
+        let nodes = self.overlays.len() as u64;
+        let bytes = template.data_bytes() + if self.job.settings.thin { 1 } else { nodes } * first.data_bytes();
+        let running = progress.task(Task::Images, bytes);
+        let on_bytes = |count| running.advance(count);
+
+        let output = &self.job.output;
+        // The raw image is a matter of the disk, the compressed ones of the processors: they share the time well.
+        std::thread::scope(|scope| {
+            let raw_image = scope.spawn(|| -> Result<(), Error> {
+                let artifact = output.create(TEMPLATE_IMAGE)?;
+                raw::write(&template, artifact.file(), &on_bytes)?;
+                artifact.finish()?;
+                Ok(())
+            });
+            let nodes = if self.job.settings.thin {
+                self.write_thin(&first, second, &laid_last, &on_bytes)
+            } else {
+                self.write_whole(&first, second, &laid_last, &on_bytes)
+            };
+            let raw_image = raw_image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            nodes.and(raw_image)
+        })
+    }
+
+    fn write_whole(
+        &self,
+        first: &Arc<DiskMap>,
+        second: Option<DiskMap>,
+        laid_last: &BTreeSet<RootPath>,
+        on_bytes: qcow2::OnBytes<'_>,
+    ) -> Result<(), Error> {
+        let artifact = self.job.output.create(&self.image_name(0))?;
+        let images = qcow2::NodeImages::write_first(first, second.as_ref(), artifact.file(), self.qcow2_options(), on_bytes)?;
+        let mut maps = Maps { disks: self, laid_last, second };
+        let mut artifacts = Vec::new();
+        for index in 1..self.overlays.len() {
+            let map = maps.take(index)?;
+            let node = self.job.output.create(&self.image_name(index))?;
+            images.write_next(&map, artifact.file(), node.file(), on_bytes)?;
+            artifacts.push(node);
+        }
+        artifacts.insert(0, artifact);
+        finish_all(artifacts)
+    }
+
+    fn write_thin(
+        &self,
+        first: &Arc<DiskMap>,
+        second: Option<DiskMap>,
+        laid_last: &BTreeSet<RootPath>,
+        on_bytes: qcow2::OnBytes<'_>,
+    ) -> Result<(), Error> {
+        let backing = self.job.output.create(BACKING_IMAGE)?;
+        let images =
+            qcow2::ThinImages::write_backing(first, second.as_ref(), backing.file(), self.qcow2_options(), on_bytes)?;
+        let mut artifacts = vec![backing];
+        let mut maps = Maps { disks: self, laid_last, second };
+        for index in 0..self.overlays.len() {
+            let later;
+            let map: &DiskMap = if index == 0 {
+                first
+            } else {
+                later = maps.take(index)?;
+                &later
+            };
+            let node = self.job.output.create(&self.image_name(index))?;
+            images.write_node(map, BACKING_IMAGE, node.file(), on_bytes)?;
+            artifacts.push(node);
+        }
+        finish_all(artifacts)
+    }
+
+    fn image_name(&self, index: usize) -> String {
+        format!("{}.qcow2", self.job.nodes[index].name)
+    }
+}
+
+/// Maps of the nodes behind the first, of which the second is at hand.
+struct Maps<'a> {
+    disks: &'a Disks<'a>,
+    laid_last: &'a BTreeSet<RootPath>,
+    second: Option<DiskMap>,
+}
+
+impl Maps<'_> {
+    fn take(&mut self, index: usize) -> Result<DiskMap, Error> {
+        match self.second.take() {
+            Some(map) if index == 1 => Ok(map),
+            _ => self.disks.node_map(index, self.laid_last),
+        }
+    }
+}
+
+/// Syncs and names all, several at once: each waits for the disk, not for a processor.
+fn finish_all(artifacts: Vec<Artifact>) -> Result<(), Error> {
+    const AT_ONCE: NonZero<usize> = NonZero::new(8).expect("8 is not 0");
+    let queue = std::sync::Mutex::new(artifacts.into_iter());
+    let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE.get())
+            .map(|_| {
+                scope.spawn(|| -> Result<(), Error> {
+                    while let Some(artifact) = next() {
+                        artifact.finish()?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}

@@ -1,0 +1,73 @@
+//! What the supervisor hands to the worker: everything that was decided and checked before the work began.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fabric::{Cluster, HOST_ADDRESS, PREFIX_LENGTH};
+use crate::recipe::Settings;
+use crate::supervisor::OutputDir;
+
+/// The PCI address of the shared memory in every guest, as the launch script and the libvirt domains set it.
+const FABRIC_PCI_ADDRESS: &str = "0000:00:04.0";
+
+/// One build.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// What was asked for.
+    pub(super) settings: Settings,
+    /// Where the artifacts go.
+    pub(super) output: OutputDir,
+    /// The seed, 32 bytes.
+    pub(super) seed: [u8; 32],
+    /// The nodes, by number.
+    pub(super) nodes: Vec<fam_plugin::Node>,
+}
+
+impl Job {
+    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32]) -> Self {
+        let nodes = nodes(&Cluster::new(&settings.recipe));
+        Self { settings, output, seed, nodes }
+    }
+
+    /// The file of an artifact.
+    pub(super) fn artifact(&self, name: &str) -> PathBuf {
+        self.output.path().join(name)
+    }
+}
+
+/// What customization may know of a build.
+pub(super) fn facts(
+    settings: &Settings,
+    mirror: &str,
+    security_mirror: Option<&str>,
+    source_date_epoch: i64,
+) -> fam_plugin::Facts {
+    let recipe = &settings.recipe;
+    fam_plugin::Facts {
+        suite: recipe.suite.to_string(),
+        components: recipe.components.iter().map(ToString::to_string).collect(),
+        mirror: mirror.to_owned(),
+        security_mirror: security_mirror.map(ToOwned::to_owned),
+        proxy: settings.http_proxy.as_ref().map(|proxy| proxy.as_str().to_owned()),
+        build_host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        fabric: fam_plugin::Fabric {
+            pci_address: FABRIC_PCI_ADDRESS.to_owned(),
+            memory_bytes: recipe.fabric.size.get().bytes(),
+            host_address: HOST_ADDRESS,
+            prefix_len: PREFIX_LENGTH,
+        },
+        nodes: nodes(&Cluster::new(recipe)),
+        source_date_epoch,
+    }
+}
+
+fn nodes(cluster: &Cluster) -> Vec<fam_plugin::Node> {
+    let node = |node: &crate::fabric::Node| fam_plugin::Node {
+        number: node.number().into(),
+        name: node.name().to_owned(),
+        mac: node.mac(),
+        address: node.address(),
+    };
+    cluster.nodes.iter().map(node).collect()
+}

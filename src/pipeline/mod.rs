@@ -1,0 +1,164 @@
+//! The stages of a build in order: the one place that knows them all.
+//!
+//! ```text
+//! settings -> preflight -> [worker: packages -> template -> overlays -> images -> surroundings] -> report
+//! ```
+//!
+//! [`build`] runs in the supervisor: it checks everything that can be checked, takes the output directory, and starts a
+//! worker, which does [`work`]. [`plan`] and [`lock`] need no worker, and change nothing on the host but the cache.
+
+mod error;
+mod images;
+mod job;
+mod packages;
+mod preflight;
+mod report;
+mod surroundings;
+mod template;
+
+pub use error::Error;
+pub use job::Job;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use fam_plugin::{Context, Secrets, Stage};
+
+use crate::archive::lock::Lock;
+use crate::customize::{Build, Customization, OverlayRoot, Registry, Request};
+use crate::progress::Progress;
+use crate::recipe::Settings;
+use crate::report::{BuildReport, Failure, PlanReport};
+use crate::supervisor::{self, Interrupts};
+use crate::tree::Overlay;
+use images::Disks;
+use packages::{Archives, Selection};
+use preflight::Preflight;
+use template::Template;
+
+/// Builds everything that `settings` ask for.
+///
+/// # Errors
+/// [`Error`]; nothing is left mounted or running then, and no artifact is incomplete.
+pub fn build(settings: &Settings, progress: &Progress, interrupts: &Interrupts) -> Result<BuildReport, Error> {
+    let begin = Instant::now();
+    let Preflight { job, isolation, lock } = Preflight::check(settings, progress)?;
+    let built = supervisor::run(&job, &isolation, progress, interrupts);
+    // A second ctrl-C must not cut the clean-up short.
+    let _shield = interrupts.shield();
+    lock.release()?;
+    let reused_template = built?;
+    Ok(report::built(&job, reused_template, begin))
+}
+
+/// Says what a build would install, download and write. Fetches indexes, but no package.
+///
+/// # Errors
+/// [`Error`].
+pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Error> {
+    let customization = customization(settings)?;
+    let archives = Archives::open(settings, progress)?;
+    let selection = Selection::choose(settings, archives, progress)?;
+    let reuses_template = match preflight::present_seed(settings)? {
+        Some(seed) if !settings.fresh => {
+            let build = selection.build(settings, *seed.bytes(), progress);
+            let key = template::key(settings, &selection, &customization, &build)?;
+            template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
+        }
+        _ => false,
+    };
+    Ok(report::plan(settings, &selection, reuses_template))
+}
+
+/// Resolves the package set of a build.
+///
+/// # Errors
+/// [`Error`].
+pub fn lock(settings: &Settings, progress: &Progress) -> Result<Lock, Error> {
+    let archives = Archives::open(settings, progress)?;
+    Ok(Selection::choose(settings, archives, progress)?.into_lock())
+}
+
+/// What the worker does. Gives back whether the template was there already.
+///
+/// # Errors
+/// [`Failure`], ready to be shown.
+#[allow(clippy::needless_pass_by_value)] // as the supervisor's protocol hands them over
+pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
+    make(&job, &progress).map_err(Failure::from)
+}
+
+fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
+    let settings = &job.settings;
+    let customization = customization(settings)?;
+    let (template, build) = match &settings.from_tarball {
+        Some(tarball) => {
+            progress.step(format!("Reading {}", tarball.display()));
+            let template = template::from_tarball(tarball, job)?;
+            let mirror = settings.mirror.as_ref().map_or(packages::FALLBACK_MIRROR, |mirror| mirror.as_str());
+            let facts = job::facts(settings, mirror, None, template.time(settings));
+            (template, Build::new(facts, job.seed, progress.clone()))
+        }
+        None => {
+            let archives = Archives::open(settings, progress)?;
+            let selection = Selection::choose(settings, archives, progress)?;
+            preflight::check_space(job, &selection)?;
+            let build = selection.build(settings, job.seed, progress);
+            let template = template::obtain(job, &selection, &customization, &build, progress)?;
+            surroundings::write_lock(job, selection.lock())?;
+            (template, build)
+        }
+    };
+
+    progress.step(format!("Making disks for {} nodes", job.nodes.len()));
+    let disks = Disks {
+        job,
+        tree: &template.tree,
+        tarball: Arc::clone(&template.tarball),
+        timestamp: build.facts().source_date_epoch,
+        overlays: overlays(job, &template, &customization, &build)?,
+        own_identities: settings.recipe.plugins.iter().any(|plugin| plugin.name.as_str() == "identity"),
+        secrets: Secrets::new(job.seed),
+    };
+    disks.write(progress)?;
+    let context: Context = build.context("fabric", Stage::Node);
+    surroundings::write(job, &context)?;
+    if let Some(peak) = peak_memory() {
+        progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
+    }
+    Ok(template.reused)
+}
+
+/// The recipe's plugins, found, checked and in order.
+fn customization(settings: &Settings) -> Result<Customization, Error> {
+    let request = |plugin: &crate::recipe::Plugin| Request {
+        name: plugin.name.to_string(),
+        settings: serde_json::Value::Object(plugin.settings.clone()),
+    };
+    let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
+    Ok(Registry::built_in().plan(&requests)?)
+}
+
+/// What node-stage plugins change for each node.
+fn overlays(
+    job: &Job,
+    template: &Template,
+    customization: &Customization,
+    build: &Build,
+) -> Result<Vec<Overlay>, Error> {
+    let overlay = |node| {
+        let mut overlay = Overlay::default();
+        let mut root =
+            OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, build.facts().source_date_epoch);
+        customization.apply_node(node, &mut root, build)?;
+        Ok(overlay)
+    };
+    job.nodes.iter().map(overlay).collect()
+}
+
+/// The most memory that this process has had in use, without what it put into memory file systems.
+fn peak_memory() -> Option<u64> {
+    let status = fs_err::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

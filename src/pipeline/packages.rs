@@ -1,0 +1,236 @@
+//! From archives to an exact set of packages: a fresh choice by the resolver, or what a lock says.
+
+use std::fmt;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::Error;
+use super::job::facts;
+use super::preflight::read_lock;
+use crate::archive::lock::{Lock, LockedPackage, LockedSource};
+use crate::archive::packages::{Origin, PackageIndex};
+use crate::archive::resolve::{Request, Variant, resolve};
+use crate::archive::sources::host_mirrors;
+use crate::archive::http::ProxyChoice;
+use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
+use crate::customize::Build;
+use crate::progress::Progress;
+use crate::recipe::{self, Security, Settings};
+use crate::rootfs::unpack::DebFile;
+
+/// The mirror where nothing names one.
+pub(super) const FALLBACK_MIRROR: &str = "http://ftp.us.debian.org/debian";
+/// The suite that has no updates and no security archive of its own.
+const ROLLING: [&str; 2] = ["sid", "unstable"];
+const PARALLEL_DOWNLOADS: usize = 8;
+
+/// The archives of a build, and the client to them.
+pub(super) struct Archives {
+    client: Client,
+    mirror: String,
+    security_mirror: Option<String>,
+}
+
+impl fmt::Debug for Archives {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archives").field("mirror", &self.mirror).field("security_mirror", &self.security_mirror).finish()
+    }
+}
+
+impl Archives {
+    /// Decides which archives packages come from, asking the network only whether a security archive is there.
+    pub(super) fn open(settings: &Settings, progress: &Progress) -> Result<Self, Error> {
+        let client = Client::new(client_options(settings), progress.clone())?;
+        let host = host_mirrors(Path::new("/etc"));
+        let named = settings.mirror.as_ref().map(|mirror| mirror.as_str().to_owned());
+        let mirror = named.clone().or_else(|| host.main.clone()).unwrap_or_else(|| FALLBACK_MIRROR.to_owned());
+        let mirror = mirror.trim_end_matches('/').to_owned();
+        let suite = settings.recipe.suite.as_str();
+        let security_mirror = match &settings.security {
+            Security::None => None,
+            _ if ROLLING.contains(&suite) => None,
+            Security::Archive(url) => Some(url.as_str().trim_end_matches('/').to_owned()),
+            // The host's own goes with the host's own mirror; beside another mirror its sibling comes first.
+            Security::Find => {
+                let sibling = format!("{mirror}-security");
+                let theirs = host.security.filter(|_| named.is_none());
+                match theirs {
+                    Some(url) => Some(url.trim_end_matches('/').to_owned()),
+                    None if client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"))? => Some(sibling),
+                    None => {
+                        progress.warning(
+                            format!("no security archive: {sibling} does not have {suite}-security"),
+                            Some("name one with --security-mirror URL, or say --security-mirror none".into()),
+                        );
+                        None
+                    }
+                }
+            }
+        };
+        Ok(Self { client, mirror, security_mirror })
+    }
+
+    fn sources(&self, settings: &Settings) -> Vec<Source> {
+        let recipe = &settings.recipe;
+        let suite = recipe.suite.as_str();
+        let source = |mirror: &str, suite: String| Source {
+            mirror: mirror.to_owned(),
+            suite,
+            components: recipe.components.iter().map(ToString::to_string).collect(),
+            architecture: recipe.architecture.to_string(),
+        };
+        let mut sources = vec![source(&self.mirror, suite.to_owned())];
+        if recipe.updates && !ROLLING.contains(&suite) {
+            sources.push(source(&self.mirror, format!("{suite}-updates")));
+        }
+        if let Some(mirror) = &self.security_mirror {
+            sources.push(source(mirror, format!("{suite}-security")));
+        }
+        sources
+    }
+}
+
+fn client_options(settings: &Settings) -> ClientOptions {
+    let mut options = ClientOptions::new(settings.cache_dir.clone());
+    options.keyrings.clone_from(&settings.keyrings);
+    options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, |jobs| jobs.get().max(PARALLEL_DOWNLOADS));
+    options.accept_expired = settings.accept_expired;
+    if let Some(proxy) = &settings.http_proxy {
+        options.http.proxy = ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
+    }
+    options
+}
+
+/// The exact packages of a build.
+#[derive(Debug)]
+pub(super) struct Selection {
+    archives: Archives,
+    lock: Lock,
+    time: i64,
+}
+
+impl Selection {
+    /// Takes the packages of the lock that `settings` name, else asks the indexes and the resolver.
+    pub(super) fn choose(settings: &Settings, archives: Archives, progress: &Progress) -> Result<Self, Error> {
+        let lock = match &settings.locked {
+            Some(path) => {
+                progress.step(format!("Taking the packages that {} locks", path.display()));
+                read_lock(path)?
+            }
+            None => Self::resolve(settings, &archives, progress)?,
+        };
+        let time = settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(lock.newest_date());
+        Ok(Self { archives, lock, time })
+    }
+
+    fn resolve(settings: &Settings, archives: &Archives, progress: &Progress) -> Result<Lock, Error> {
+        let recipe = &settings.recipe;
+        let sources = archives.sources(settings);
+        progress.step(format!("Reading the indexes of {}", shown(&sources)));
+        let opened = archives.client.open_all(&sources)?;
+        let locked_sources = opened.iter().map(locked_source).collect();
+        let mut index = PackageIndex::new(&recipe.architecture.to_string());
+        for OpenedSource { source, indexes, .. } in opened {
+            for read in indexes {
+                let origin = Origin {
+                    mirror: source.mirror().to_owned(),
+                    suite: source.suite.clone(),
+                    component: read.component,
+                };
+                index.add(read.text, origin)?;
+            }
+        }
+        let include: Vec<String> =
+            recipe.include.iter().chain([&recipe.kernel.package]).map(ToString::to_string).collect();
+        let request = Request { variant: variant(recipe.variant), include: &include, suite: Some(recipe.suite.as_str()) };
+        let selection = resolve(&index, &request)?;
+        let packages = selection.packages().iter().map(|selected| locked(selected.package));
+        let packages = packages.collect::<Result<Vec<_>, _>>()?;
+        progress.detail(format!("{} of {} packages chosen", packages.len(), index.len()));
+        Ok(Lock::new(recipe.architecture.to_string(), locked_sources, packages))
+    }
+
+    /// Fetches what the cache does not have.
+    pub(super) fn fetch(&self, progress: &Progress) -> Result<Vec<DebFile>, Error> {
+        progress.step(format!("Fetching {} packages", self.lock.packages.len()));
+        let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
+        let paths = self.archives.client.fetch(&downloads).map_err(crate::archive::ClientError::from)?;
+        let deb = |(package, path): (&LockedPackage, _)| DebFile {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+            path,
+            size: package.size,
+            sha256: package.sha256,
+        };
+        Ok(self.lock.packages.iter().zip(paths).map(deb).collect())
+    }
+
+    pub(super) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    pub(super) fn into_lock(self) -> Lock {
+        self.lock
+    }
+
+    /// What customization is told of a build with these packages.
+    pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
+        let Archives { mirror, security_mirror, .. } = &self.archives;
+        Build::new(facts(settings, mirror, security_mirror.as_deref(), self.time), seed, progress.clone())
+    }
+
+    pub(super) fn download_bytes(&self) -> u64 {
+        self.lock.packages.iter().map(|package| package.size).sum()
+    }
+
+    pub(super) fn installed_bytes(&self) -> u64 {
+        self.lock.packages.iter().map(|package| package.installed_size.saturating_mul(1024)).sum()
+    }
+
+    /// Whether a package is in the cache already.
+    pub(super) fn is_cached(&self, package: &LockedPackage) -> bool {
+        self.archives.client.is_cached(&package.download())
+    }
+}
+
+fn shown(sources: &[Source]) -> String {
+    let suites: Vec<&str> = sources.iter().map(|source| source.suite.as_str()).collect();
+    suites.join(", ")
+}
+
+fn locked_source(opened: &OpenedSource) -> LockedSource {
+    let date: Timestamp = opened.release.date;
+    LockedSource {
+        mirror: opened.source.mirror().to_owned(),
+        suite: opened.source.suite.clone(),
+        date: date.as_second(),
+    }
+}
+
+fn locked(package: crate::archive::packages::Package<'_>) -> Result<LockedPackage, Error> {
+    let missing = |field| Error::Incomplete { package: package.name().to_owned(), field };
+    let sha256 = package.sha256().and_then(crate::archive::digest::parse_sha256).ok_or_else(|| missing("SHA256"))?;
+    Ok(LockedPackage {
+        name: package.name().to_owned(),
+        version: package.version().to_owned(),
+        architecture: package.architecture().to_owned(),
+        mirror: package.origin().mirror.clone(),
+        filename: package.filename().ok_or_else(|| missing("Filename"))?.to_owned(),
+        size: package.size().ok_or_else(|| missing("Size"))?,
+        installed_size: package.installed_size().unwrap_or(0),
+        sha256,
+    })
+}
+
+fn variant(variant: recipe::Variant) -> Variant {
+    match variant {
+        recipe::Variant::Essential => Variant::Essential,
+        recipe::Variant::Apt => Variant::Apt,
+        recipe::Variant::Minbase => Variant::Minbase,
+        recipe::Variant::Buildd => Variant::Buildd,
+        recipe::Variant::Important => Variant::Important,
+        recipe::Variant::Standard => Variant::Standard,
+    }
+}

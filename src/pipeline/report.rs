@@ -1,0 +1,73 @@
+//! What a build will write, and what it wrote.
+
+use std::time::Instant;
+
+use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE};
+use super::job::Job;
+use super::packages::Selection;
+use super::surroundings::{LAUNCH_SCRIPT, LOCK, NETWORK_XML, SSH_CONFIG};
+use super::template::TEMPLATE;
+use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE};
+use crate::recipe::Settings;
+use crate::report::{Artifact, BuildReport, PlanReport, PlannedPackage};
+
+/// Names of all artifacts, with what each is.
+fn artifacts(settings: &Settings) -> Vec<Artifact> {
+    let mut artifacts = Vec::new();
+    let mut add = |name: &str, what: String| artifacts.push(Artifact { name: name.to_owned(), what, bytes: None });
+    let cluster = Cluster::new(&settings.recipe);
+    if settings.thin {
+        add(BACKING_IMAGE, "disk image that the nodes' images lie on".into());
+    }
+    for node in &cluster.nodes {
+        add(&node.image(), format!("disk image of {}", node.name()));
+    }
+    add(LAUNCH_SCRIPT, "starts, stops and shows the nodes".into());
+    if settings.from_tarball.is_none() {
+        add(TEMPLATE, "root file system of the template".into());
+        add(LOCK, "exact package set".into());
+    }
+    add(TEMPLATE_IMAGE, "raw disk image of the template".into());
+    add(NETWORK_XML, "libvirt network".into());
+    for node in &cluster.nodes {
+        add(&format!("{}.xml", node.name()), format!("libvirt domain of {}", node.name()));
+    }
+    add(SSH_CONFIG, "for ssh -F to the nodes".into());
+    add(KEY_FILE, "ssh key of the cluster".into());
+    add(KNOWN_HOSTS_FILE, "ssh host keys of the nodes".into());
+    artifacts
+}
+
+/// What a build of this selection would do.
+pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: bool) -> PlanReport {
+    let package = |package: &crate::archive::lock::LockedPackage| PlannedPackage {
+        name: package.name.clone(),
+        version: package.version.clone(),
+        architecture: package.architecture.clone(),
+        download_bytes: package.size,
+        installed_bytes: package.installed_size.saturating_mul(1024),
+        is_cached: selection.is_cached(package),
+    };
+    PlanReport {
+        settings: settings.lines(),
+        packages: selection.lock().packages.iter().map(package).collect(),
+        artifacts: artifacts(settings),
+        reuses_template,
+    }
+}
+
+/// What the build did that began at `begin`, with the sizes that its artifacts take on disk.
+pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildReport {
+    let mut artifacts = artifacts(&job.settings);
+    for artifact in &mut artifacts {
+        let metadata = fs_err::metadata(job.artifact(&artifact.name));
+        artifact.bytes = metadata.ok().map(|metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
+    }
+    BuildReport {
+        output: job.output.path().display().to_string(),
+        artifacts,
+        nodes: job.settings.recipe.nodes.count.get(),
+        reused_template,
+        seconds: begin.elapsed().as_secs_f64(),
+    }
+}

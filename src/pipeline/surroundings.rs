@@ -1,0 +1,56 @@
+//! The artifacts around the disks: lock, libvirt XML, launch script, ssh configuration.
+
+use std::io::Write;
+use std::path::Path;
+
+use fam_plugin::Context;
+
+use super::Error;
+use super::job::Job;
+use crate::archive::lock::Lock;
+use crate::fabric::{
+    Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, Seed, domain_xml, known_hosts, launch_script, network_xml, ssh_config,
+};
+
+pub(super) const LOCK: &str = "fabric.lock";
+pub(super) const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
+pub(super) const NETWORK_XML: &str = "fabric_network.xml";
+pub(super) const SSH_CONFIG: &str = "fabric_ssh_config";
+
+fn write_artifact(job: &Job, name: &str, mode: u32, text: &str) -> Result<(), Error> {
+    let mut artifact = job.output.create_with_mode(name, mode)?;
+    artifact.write_all(text.as_bytes())?;
+    artifact.finish()?;
+    Ok(())
+}
+
+/// Writes down the exact packages of the template.
+pub(super) fn write_lock(job: &Job, lock: &Lock) -> Result<(), Error> {
+    write_artifact(job, LOCK, 0o644, &lock.to_toml())
+}
+
+/// Writes everything that runs the disks.
+pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
+    let cluster = Cluster::new(&job.settings.recipe);
+    let seed = Seed::from_bytes(job.seed);
+    let directory = job.output.path();
+    write_artifact(job, NETWORK_XML, 0o644, &network_xml(&cluster))?;
+    for node in &cluster.nodes {
+        let xml = domain_xml(&cluster, node, &seed, directory, hypervisor());
+        write_artifact(job, &format!("{}.xml", node.name()), 0o644, &xml)?;
+    }
+    write_artifact(job, KEY_FILE, 0o600, &fam_identity::cluster_private_key(context)?)?;
+    let keys = cluster.nodes.iter().zip(&job.nodes).map(|(node, described)| {
+        Ok((node, fam_identity::host_public_key(context, described)?))
+    });
+    let keys = keys.collect::<Result<Vec<_>, fam_plugin::Error>>()?;
+    let known = known_hosts(keys.iter().map(|(node, key)| (*node, key.as_str())));
+    write_artifact(job, KNOWN_HOSTS_FILE, 0o644, &known)?;
+    write_artifact(job, SSH_CONFIG, 0o644, &ssh_config(&cluster, directory))?;
+    write_artifact(job, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))
+}
+
+/// What libvirt is to run the nodes with on this host. The launch script finds out for itself.
+fn hypervisor() -> Hypervisor {
+    if Path::new("/dev/kvm").exists() { Hypervisor::Kvm } else { Hypervisor::Qemu }
+}

@@ -1,0 +1,208 @@
+//! From the packages to the template: fabric_template.tar, the pivot of a build. The staging tree begins and ends here.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err::File;
+use rustix::mount::{MountFlags, mount};
+
+use super::Error;
+use super::job::Job;
+use super::packages::Selection;
+use crate::archive::digest::{hex, sha256};
+use crate::customize::{Build, Customization};
+use crate::image::ROOT_PARTITION;
+use crate::progress::Progress;
+use crate::recipe::{Initramfs, Settings};
+use crate::rootfs::bootloader;
+use crate::rootfs::configure::{self, Configuration, configure};
+use crate::rootfs::plugin_root::PluginRoot;
+use crate::rootfs::sandbox::{self, Sandbox, StandIn};
+use crate::rootfs::staging::Staging;
+use crate::rootfs::unpack::{DebFile, UnpackOptions, unpack};
+use crate::supervisor::{available_memory, require_space};
+use crate::tree::{Tree, tarball};
+
+/// The root file system that all nodes share.
+pub(super) const TEMPLATE: &str = "fabric_template.tar";
+
+/// Memory that a build takes beside the staging tree.
+const WORKING_MEMORY_BYTES: u64 = 700 << 20;
+
+/// A root tree and the tarball that its files' bytes lie in.
+#[derive(Debug)]
+pub(super) struct Template {
+    pub(super) tree: Tree,
+    pub(super) tarball: Arc<File>,
+    /// Whether it was there already.
+    pub(super) reused: bool,
+}
+
+impl Template {
+    /// The time that files of the build are given: SOURCE_DATE_EPOCH, else that of the newest entry.
+    pub(super) fn time(&self, settings: &Settings) -> i64 {
+        let newest = self.tree.iter().map(|(_, entry)| entry.mtime.seconds).max().unwrap_or(0);
+        settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(newest)
+    }
+}
+
+/// Reads the root tarball that `--from-tarball` names.
+pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
+    let (tree, tarball) = tarball::open(path, || File::create_new(job.output.work().join("tarball")).and_then(reopen))?;
+    Ok(Template { tree, tarball: Arc::new(tarball), reused: false })
+}
+
+/// Opens a file that was just made for reading, too, and takes its name away: its space is freed when it is closed.
+fn reopen(file: File) -> std::io::Result<File> {
+    let both = fs_err::OpenOptions::new().read(true).write(true).open(file.path())?;
+    fs_err::remove_file(file.path())?;
+    Ok(both)
+}
+
+/// The template of the output directory where that is what would be made now, else a new one.
+pub(super) fn obtain(
+    job: &Job,
+    selection: &Selection,
+    customization: &Customization,
+    build: &Build,
+    progress: &Progress,
+) -> Result<Template, Error> {
+    let key = key(&job.settings, selection, customization, build)?;
+    let path = job.artifact(TEMPLATE);
+    if !job.settings.fresh
+        && let Some(template) = reuse(&path, &key)
+    {
+        progress.step(format!("Reusing {}: packages, recipe and plugins are unchanged", path.display()));
+        return Ok(template);
+    }
+    let debs = selection.fetch(progress)?;
+    let place = StagingPlace::prepare(job, selection, progress)?;
+    let staging = Staging::open(&place.path)?;
+    populate(job, &debs, &staging, customization, build, progress)?;
+
+    progress.step(format!("Writing {}", path.display()));
+    let artifact = job.output.create(TEMPLATE)?;
+    let devices: BTreeMap<_, _> = staging.devices().into_iter().collect();
+    let root = File::open(staging.host_path())?;
+    let latest = build.facts().source_date_epoch;
+    let summary = tarball::write_directory(root.as_fd(), &devices, latest, Some(&key), artifact.file())?;
+    progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
+    drop(place);
+    artifact.finish()?;
+    let tarball = File::open(&path)?;
+    Ok(Template { tree: tarball::index(&tarball)?, tarball: Arc::new(tarball), reused: false })
+}
+
+/// The tarball at `path`, if it was made of what `key` names.
+pub(super) fn current(path: &Path, key: &str) -> Option<File> {
+    let tarball = File::open(path).ok()?;
+    (tarball::comment(&tarball).ok()?? == key).then_some(tarball)
+}
+
+fn reuse(path: &Path, key: &str) -> Option<Template> {
+    let tarball = current(path, key)?;
+    let tree = tarball::index(&tarball).ok()?;
+    Some(Template { tree, tarball: Arc::new(tarball), reused: true })
+}
+
+/// Names everything that a template is made of: the packages, what the recipe says of the system, what the plugins are
+/// told of the build, and this very program.
+pub(super) fn key(
+    settings: &Settings,
+    selection: &Selection,
+    customization: &Customization,
+    build: &Build,
+) -> Result<String, Error> {
+    let recipe = &settings.recipe;
+    let program = sha256(&fs_err::read("/proc/self/exe")?);
+    let parts = serde_json::json!({
+        "program": hex(&program),
+        "packages": selection.lock().to_toml(),
+        "initramfs": recipe.initramfs,
+        "kernel": recipe.kernel.cmdline,
+        "label": recipe.disk.label,
+        "customization": customization.system_key(build),
+        "time": build.facts().source_date_epoch,
+    });
+    Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
+}
+
+/// Fills an empty staging tree: unpacks, configures, customizes, makes it bootable, and takes away what belongs to the
+/// build alone.
+fn populate(
+    job: &Job,
+    debs: &[DebFile],
+    staging: &Staging,
+    customization: &Customization,
+    build: &Build,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let recipe = &job.settings.recipe;
+    progress.step(format!("Unpacking {} packages", debs.len()));
+    let options = UnpackOptions { architecture: recipe.architecture.to_string(), merged_usr: true, jobs: job.settings.jobs };
+    let unpacked = unpack(debs, staging, &options, progress)?;
+
+    progress.step(format!("Configuring {} packages", unpacked.len()));
+    let initramfs = match recipe.initramfs {
+        Initramfs::Vm => configure::Initramfs::Vm,
+        Initramfs::Most => configure::Initramfs::Most,
+    };
+    let source_date_epoch = build.facts().source_date_epoch;
+    configure(staging, &Configuration { initramfs, source_date_epoch }, progress)?;
+
+    progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
+    let inside =
+        sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };
+    let mut sandbox = Sandbox::enter(staging.host_path(), inside)?;
+    customization.apply_system(&mut PluginRoot::new(staging, &mut sandbox, progress), build)?;
+    let settings = bootloader::Settings {
+        root_label: recipe.disk.label.as_str(),
+        root_partition: ROOT_PARTITION,
+        command_line: recipe.kernel.cmdline.as_str(),
+    };
+    bootloader::install(staging, &mut sandbox, &settings, progress)?;
+    sandbox.leave()?;
+    configure::clean(staging)?;
+    Ok(())
+}
+
+/// An empty directory for the staging tree.
+#[derive(Debug)]
+struct StagingPlace {
+    path: PathBuf,
+}
+
+impl StagingPlace {
+    /// Memory where there is enough, as nothing of the tree has to last; the worker's mount namespace takes it away with
+    /// the worker. Else the disk of the output directory.
+    fn prepare(job: &Job, selection: &Selection, progress: &Progress) -> Result<Self, Error> {
+        let path = job.output.work().join("staging");
+        fs_err::create_dir(&path)?;
+        let needed = selection.installed_bytes() + selection.installed_bytes() / 4;
+        if available_memory().is_some_and(|available| available > needed + WORKING_MEMORY_BYTES) {
+            let options = std::ffi::CString::new(format!("mode=0755,size={}", needed + WORKING_MEMORY_BYTES))
+                .expect("digits and letters hold no NUL");
+            mount("fam-build", &path, "tmpfs", MountFlags::NODEV, Some(options.as_c_str()))
+                .map_err(|error| Error::Staging { path: path.clone(), source: error.into() })?;
+            progress.detail("the staging tree is in memory");
+        } else {
+            require_space(&path, "the staging tree", needed)?;
+            fs_err::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+            progress.detail("the staging tree is on disk: memory is short");
+        }
+        Ok(Self { path })
+    }
+}
+
+impl Drop for StagingPlace {
+    /// Gives the memory back before the images are made. What cannot be removed here goes with the work directory.
+    fn drop(&mut self) {
+        if rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH).is_ok() {
+            let _ = fs_err::remove_dir(&self.path);
+        } else {
+            let _ = fs_err::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Configuration: has the maintainer scripts of an unpacked tree run, in a sandbox, by the tree's own dpkg.
+//!
+//! The tree comes with dpkg's database saying "install ok unpacked" of every package, though no script has run yet. What
+//! dpkg would have done while unpacking is made up for first: the preinst scripts. Then dpkg configures everything.
+//! The initramfs, which the kernel's postinst and the trigger of initramfs-tools would each make, is made once at the end.
+
+mod clean;
+mod initramfs;
+mod modules;
+mod packages;
+mod transcript;
+
+use std::str::FromStr;
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+pub use clean::clean;
+
+use self::packages::Package;
+use self::transcript::{Line, Transcript};
+use super::sandbox::{self, Command, Sandbox, Settings, StandIn, Tail};
+use super::staging::{Staging, StagingError};
+use crate::progress::{Progress, Task};
+use crate::supervisor::Ended;
+use crate::tree::RootPath;
+
+/// What the initramfs can boot from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initramfs {
+    /// The disks and file system of virtual machines: small, soon made, soon booted.
+    #[default]
+    Vm,
+    /// Most hardware, as Debian makes it.
+    Most,
+}
+
+impl FromStr for Initramfs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "vm" => Ok(Self::Vm),
+            "most" => Ok(Self::Most),
+            _ => Err(format!("{text:?} is no kind of initramfs: it is \"vm\" or \"most\"")),
+        }
+    }
+}
+
+/// How to configure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// The kind of initramfs.
+    pub initramfs: Initramfs,
+    /// The time that programs should put into what they make, so that they make the same again.
+    pub source_date_epoch: i64,
+}
+
+/// Why configuration stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A maintainer script, or what stands for one, failed.
+    #[error("{script} script of package {package} failed: it {how}{}", quote(last_lines))]
+    Script {
+        /// The package.
+        package: String,
+        /// `pre-installation`, `post-installation`.
+        script: String,
+        /// How it ended.
+        how: String,
+        /// The last lines it printed.
+        last_lines: Vec<String>,
+    },
+    /// A program other than a maintainer script failed.
+    #[error("{program} {how}{}", quote(last_lines))]
+    Program {
+        /// The program, as typed.
+        program: String,
+        /// How it ended.
+        how: Ended,
+        /// The last lines it printed.
+        last_lines: Vec<String>,
+    },
+    /// dpkg ended well but left packages unconfigured.
+    #[error("dpkg did not configure {}{}", packages.join(", "), quote(last_lines))]
+    Unconfigured {
+        /// The packages.
+        packages: Vec<String>,
+        /// The last lines it printed.
+        last_lines: Vec<String>,
+    },
+    /// dpkg's database cannot be read.
+    #[error("/var/lib/dpkg/status of the new system: {0}")]
+    Database(String),
+    /// The sandbox failed.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    /// A file of the tree could not be read or written.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+}
+
+impl Error {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Script { package, .. } => Some(format!(
+                "the whole output is in the log; a build without {package} (--include, the recipe) shows whether it is at fault"
+            )),
+            Self::Sandbox(error) => error.hint(),
+            Self::Staging(error) => error.hint(),
+            Self::Program { .. } | Self::Unconfigured { .. } | Self::Database(_) => None,
+        }
+    }
+}
+
+fn quote(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("; its last lines:\n  {}", lines.join("\n  "))
+}
+
+/// Configures every package of the tree and makes the initramfs of every kernel.
+///
+/// # Errors
+/// [`Error`]; the tree is good for nothing then.
+pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
+    link_awk(staging)?;
+    let mut stand_ins = StandIn::no_services();
+    stand_ins.push(initramfs::not_yet());
+    let listing = modules::Listing::prepare(staging)?;
+    stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
+    let settings = Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins };
+    thread::scope(|scope| {
+        let listing = listing.map(|listing| scope.spawn(|| listing.run(progress)));
+        configure_packages(staging, settings, progress)?;
+        let listed = listing.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        listed.unwrap_or(Ok(()))
+    })?;
+    initramfs::make(staging, configuration, progress)
+}
+
+fn configure_packages(staging: &Staging, settings: Settings, progress: &Progress) -> Result<(), Error> {
+    let packages = packages::read(staging)?;
+    let mut scripts = Scripts { sandbox: Sandbox::enter(staging.host_path(), settings)?, progress };
+    let task = progress.task(Task::Configure, packages.len() as u64);
+    for package in packages::in_preinst_order(&packages) {
+        scripts.preinst(staging, package, &packages)?;
+    }
+    // Everything else counts on the users and the directories that these two make, whatever they depend on.
+    let first: Vec<&str> =
+        packages.iter().map(|package| package.name.as_str()).filter(|name| packages::FIRST.contains(name)).collect();
+    if !first.is_empty() {
+        scripts.dpkg(&dpkg().args(["--force-depends", "--configure"]).args(first), || task.advance(1))?;
+    }
+    scripts.dpkg(&dpkg().args(["--configure", "-a"]), || task.advance(1))?;
+    scripts.sandbox.leave()?;
+    let left: Vec<String> =
+        packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
+    if left.is_empty() { Ok(()) } else { Err(Error::Unconfigured { packages: left, last_lines: Vec::new() }) }
+}
+
+/// A script may use awk before the package that has it is configured; debootstrap makes this link for the same reason.
+/// It is what update-alternatives will put there, by way of /etc/alternatives.
+fn link_awk(staging: &Staging) -> Result<(), Error> {
+    let awk = in_tree("usr/bin/awk");
+    for candidate in ["mawk", "gawk", "original-awk"] {
+        if !staging.exists(&awk)? && staging.exists(&in_tree(&format!("usr/bin/{candidate}")))? {
+            staging.symlink(&awk, candidate.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// A path that is known to be fit.
+fn in_tree(path: &str) -> RootPath {
+    RootPath::new(path).unwrap_or_default()
+}
+
+fn dpkg() -> Command {
+    // The tree is thrown away if anything fails, so nothing needs to reach a disk on the way; and the first failure is
+    // the one to tell of, where dpkg would go on to fail for all that depends on it.
+    Command::new("dpkg").args(["--force-unsafe-io", "--abort-after=1"])
+}
+
+/// The run of all scripts.
+struct Scripts<'a> {
+    sandbox: Sandbox,
+    progress: &'a Progress,
+}
+
+impl Scripts<'_> {
+    /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a package that was never
+    /// there (Debian Policy 6.5 and 6.7, and dpkg's maintscript_pre_exec).
+    fn preinst(&mut self, staging: &Staging, package: &Package, all: &[Package]) -> Result<(), Error> {
+        let info = |member: &str| in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
+        if !staging.exists(&info("preinst"))? {
+            return Ok(());
+        }
+        // Where dpkg has the control files at this point: debconf looks there for whose script asks.
+        let control = in_tree("var/lib/dpkg/tmp.ci");
+        staging.remove(&control)?;
+        staging.create_dir_all(&control)?;
+        let member = |name: &str| in_tree(&format!("var/lib/dpkg/tmp.ci/{name}"));
+        staging.write(&member("control"), package.control().as_bytes(), 0o644)?;
+        for (name, mode) in [("preinst", 0o755), ("config", 0o755), ("templates", 0o644)] {
+            if staging.exists(&info(name))? {
+                staging.write(&member(name), &staging.read(&info(name))?, mode)?;
+            }
+        }
+        let dpkg_version = all.iter().find(|package| package.name == "dpkg").map_or("", |dpkg| dpkg.version.as_str());
+        let command = Command::new(member("preinst").to_string())
+            .arg("install")
+            .env("PERL_DL_NONLAZY", "1")
+            .env("DPKG_MAINTSCRIPT_NAME", "preinst")
+            .env("DPKG_MAINTSCRIPT_PACKAGE", &package.name)
+            .env("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1")
+            .env("DPKG_MAINTSCRIPT_ARCH", &package.architecture)
+            .env("DPKG_MAINTSCRIPT_DEBUG", "0")
+            .env("DPKG_RUNNING_VERSION", dpkg_version)
+            .env("DPKG_ADMINDIR", "/var/lib/dpkg")
+            .env("DPKG_ROOT", "");
+        let source = format!("{} preinst", package.name);
+        let mut tail = Tail::default();
+        let ended = self.sandbox.run(&command, |line| {
+            tail.push(line);
+            self.progress.output(&source, line);
+        })?;
+        staging.remove(&control)?;
+        if ended.success() {
+            return Ok(());
+        }
+        Err(Error::Script {
+            package: package.name.clone(),
+            script: "pre-installation".into(),
+            how: ended.to_string(),
+            last_lines: tail.into_lines(),
+        })
+    }
+
+    /// Runs dpkg, and calls `configuring` at each package that it begins with.
+    fn dpkg(&mut self, command: &Command, configuring: impl Fn()) -> Result<(), Error> {
+        let mut transcript = Transcript::default();
+        let ended = self.sandbox.run(command, |line| {
+            let begins_package = matches!(transcript.read(line), Line::SettingUp);
+            self.progress.output(transcript.source(), line);
+            if begins_package {
+                configuring();
+            }
+        })?;
+        if ended.success() { Ok(()) } else { Err(transcript.into_error(ended)) }
+    }
+}

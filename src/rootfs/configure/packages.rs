@@ -1,0 +1,155 @@
+//! What configuration needs to know of the packages, from dpkg's database, and the order of their preinst scripts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Error, in_tree};
+use crate::archive::deb822::{Stanza, stanzas};
+use crate::rootfs::staging::Staging;
+
+/// The packages that all others count on, in the order in which they are wanted.
+pub(super) const FIRST: [&str; 2] = ["base-passwd", "base-files"];
+
+/// A package in dpkg's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Package {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) architecture: String,
+    /// Whether it may be there for several architectures at once, so that its architecture is part of file names.
+    pub(super) multi_arch_same: bool,
+    /// Whether dpkg is done with it.
+    pub(super) installed: bool,
+    /// The first alternative of each dependency, Pre-Depends first.
+    depends: Vec<String>,
+}
+
+impl Package {
+    /// How its files in /var/lib/dpkg/info begin.
+    pub(super) fn file_name(&self) -> String {
+        if self.multi_arch_same { format!("{}:{}", self.name, self.architecture) } else { self.name.clone() }
+    }
+
+    /// A control file with the fields that scripts look for.
+    pub(super) fn control(&self) -> String {
+        let Self { name, version, architecture, .. } = self;
+        format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n")
+    }
+
+    fn parse(stanza: &Stanza<'_>) -> Result<Self, String> {
+        let field = |name| stanza.get(name).map(str::to_owned);
+        let name = field("Package").ok_or("a stanza without Package")?;
+        // It becomes part of paths.
+        let fit = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+        if !fit || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(format!("{name:?} is no name of a package"));
+        }
+        let required = |name_of_field| field(name_of_field).ok_or(format!("package {name} has no {name_of_field}"));
+        let depends = ["Pre-Depends", "Depends"]
+            .iter()
+            .filter_map(|name| stanza.get(name))
+            .flat_map(|list| list.split(','))
+            .filter_map(|clause| {
+                clause.split(|c: char| c.is_whitespace() || "|(:[".contains(c)).find(|name| !name.is_empty())
+            })
+            .map(str::to_owned)
+            .collect();
+        Ok(Self {
+            version: required("Version")?,
+            architecture: required("Architecture")?,
+            multi_arch_same: stanza.get("Multi-Arch") == Some("same"),
+            installed: required("Status")?.ends_with(" installed"),
+            depends,
+            name,
+        })
+    }
+}
+
+/// The packages of dpkg's database, in its order.
+pub(super) fn read(staging: &Staging) -> Result<Vec<Package>, Error> {
+    let status = staging.read(&in_tree("var/lib/dpkg/status"))?;
+    let status = String::from_utf8(status).map_err(|error| Error::Database(error.to_string()))?;
+    stanzas(&status).map(|stanza| Package::parse(&stanza)).collect::<Result<_, _>>().map_err(Error::Database)
+}
+
+/// The packages so that each comes after what it depends on, as far as that is without a circle: a preinst script counts
+/// only on what it pre-depends on, and that too may have had one to run. [`FIRST`] come first; else the order is that of
+/// the names.
+pub(super) fn in_preinst_order(packages: &[Package]) -> Vec<&Package> {
+    let by_name: BTreeMap<&str, &Package> = packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    let mut seen = BTreeSet::new();
+    let mut ordered = Vec::with_capacity(packages.len());
+    for name in FIRST.into_iter().chain(by_name.keys().copied()) {
+        // Depth first without recursion, since chains are as long as an archive makes them: (package, next dependency).
+        let mut path: Vec<(&Package, usize)> = Vec::new();
+        if let Some(package) = by_name.get(name)
+            && seen.insert(name)
+        {
+            path.push((package, 0));
+        }
+        while let Some((package, next)) = path.last_mut() {
+            let first = FIRST.contains(&package.name.as_str());
+            match package.depends.get(*next).filter(|_| !first) {
+                Some(dependency) => {
+                    *next += 1;
+                    if let Some(package) = by_name.get(dependency.as_str())
+                        && seen.insert(package.name.as_str())
+                    {
+                        path.push((package, 0));
+                    }
+                }
+                None => {
+                    ordered.push(*package);
+                    path.pop();
+                }
+            }
+        }
+    }
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packages(status: &str) -> Vec<Package> {
+        stanzas(status).map(|stanza| Package::parse(&stanza).unwrap()).collect()
+    }
+
+    fn stanza(name: &str, fields: &str) -> String {
+        format!("Package: {name}\nStatus: install ok unpacked\nVersion: 1\nArchitecture: amd64\n{fields}\n")
+    }
+
+    #[test]
+    fn reads_the_database() {
+        let status = "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nMulti-Arch: same\nVersion: 2.41-1\n\
+            Pre-Depends: a:any (>= 1) | b\nDepends:\n c,\n d [amd64], ,\n";
+        let libc = &packages(status)[0];
+        assert!(libc.installed && libc.file_name() == "libc6:amd64");
+        assert_eq!(libc.depends, ["a", "c", "d"]);
+        for (broken, message) in [
+            ("Status: x\n", "a stanza without Package"),
+            ("Package: ../x\n", "\"../x\" is no name of a package"),
+            ("Package: -x\n", "\"-x\" is no name of a package"),
+            ("Package: x\nVersion: 1\n", "package x has no Architecture"),
+        ] {
+            assert_eq!(Package::parse(&stanzas(broken).next().unwrap()).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn dependencies_come_before_what_needs_them() {
+        let status = [
+            stanza("a", "Depends: c"),
+            stanza("b", "Depends: a, missing"),
+            stanza("base-files", "Pre-Depends: z"),
+            stanza("base-passwd", "Depends: b"),
+            stanza("c", "Depends: d\nPre-Depends: z"),
+            stanza("d", "Depends: a"),
+            stanza("z", ""),
+        ]
+        .join("\n");
+        let packages = packages(&status);
+        let order: Vec<_> = in_preinst_order(&packages).iter().map(|package| package.name.as_str()).collect();
+        assert_eq!(order, ["base-passwd", "base-files", "z", "d", "c", "a", "b"]);
+    }
+}

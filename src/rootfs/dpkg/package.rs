@@ -1,0 +1,152 @@
+//! What dpkg knows of one package: its stanza read for the fields that decide something, and its conffiles.
+
+use crate::archive::deb::ControlArchive;
+use crate::archive::deb822::{Stanza, stanzas};
+use crate::archive::dependency;
+use crate::archive::version::Version;
+use crate::tree::{InvalidPath, RootPath};
+
+/// Why a package's control archive cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Not exactly one stanza.
+    #[error("its control file holds {0} stanzas instead of one")]
+    Stanzas(usize),
+    /// A field that every package has is missing.
+    #[error("its control file has no {0} field")]
+    Missing(&'static str),
+    /// A field's value is not of the form that Policy asks for. Names become file names, so this is no pedantry.
+    #[error("its control file has an invalid {field}: {value:?}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A relation field cannot be read.
+    #[error("its control file: {0}")]
+    Relation(#[from] dependency::RelationError),
+    /// The list of conffiles holds something else.
+    #[error("its conffiles file has a malformed line: {0:?}")]
+    Conffile(String),
+    /// A conffile would lie outside the root.
+    #[error("its conffiles file: {0}")]
+    ConffilePath(#[from] InvalidPath),
+    /// The triggers file holds something that deb-triggers(5) does not know.
+    #[error("its triggers file has a malformed line: {0:?}")]
+    Trigger(String),
+}
+
+impl ControlError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some("the package is malformed: leave it out, or tell its maintainer".into())
+    }
+}
+
+/// A configuration file that dpkg guards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conffile {
+    /// Where it lies.
+    pub path: RootPath,
+    /// Whether an earlier version's file is to be removed; the package holds no such file then.
+    pub remove_on_upgrade: bool,
+}
+
+/// A package as its control archive describes it.
+#[derive(Debug, Clone)]
+pub struct Package {
+    /// The name, checked.
+    pub name: String,
+    /// The version, checked.
+    pub version: String,
+    /// The architecture, checked; `all` for what is the same everywhere.
+    pub architecture: String,
+    /// Whether it can be installed for several architectures at once.
+    pub multi_arch_same: bool,
+    /// Whether it is essential.
+    pub essential: bool,
+    /// Its conffiles in the order of the package.
+    pub conffiles: Vec<Conffile>,
+    /// The control archive whole.
+    pub control: ControlArchive,
+}
+
+impl Package {
+    /// Reads the control archive of a package.
+    ///
+    /// # Errors
+    /// [`ControlError`]
+    pub fn new(control: ControlArchive) -> Result<Self, ControlError> {
+        let count = stanzas(&control.stanza).count();
+        let stanza = stanzas(&control.stanza).next().filter(|_| count == 1).ok_or(ControlError::Stanzas(count))?;
+        let name = field(&stanza, "Package", is_name)?;
+        let version = field(&stanza, "Version", |value| Version::parse(value).is_ok())?;
+        let architecture = field(&stanza, "Architecture", is_architecture)?;
+        let is = |name, wanted: &str| stanza.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
+        let (multi_arch_same, essential) = (is("Multi-Arch", "same"), is("Essential", "yes"));
+        dependency::parse(stanza.get("Replaces").unwrap_or_default())?;
+        let conffiles = match control.files.get("conffiles") {
+            Some(file) => parse_conffiles(&String::from_utf8_lossy(&file.bytes))?,
+            None => Vec::new(),
+        };
+        Ok(Self { name, version, architecture, multi_arch_same, essential, conffiles, control })
+    }
+
+    /// The name as dpkg writes it where it must not be ambiguous: with the architecture if several may be installed.
+    #[must_use]
+    pub fn qualified_name(&self) -> String {
+        if self.multi_arch_same { format!("{}:{}", self.name, self.architecture) } else { self.name.clone() }
+    }
+
+    /// Whether this package may overwrite files of `other` (Debian Policy 7.6.1).
+    #[must_use]
+    pub fn replaces(&self, other: &Self) -> bool {
+        let field = stanzas(&self.control.stanza).next().and_then(|stanza| stanza.get("Replaces")).unwrap_or_default();
+        dependency::alternatives(field).flatten().any(|(relation, _)| {
+            relation.name() == other.name
+                && relation.constraint.is_none_or(|constraint| constraint.accepts(&other.version))
+        })
+    }
+
+    /// Whether the package has this maintainer script or other control file.
+    #[must_use]
+    pub fn has(&self, control_file: &str) -> bool {
+        self.control.files.contains_key(control_file)
+    }
+}
+
+fn field(stanza: &Stanza<'_>, name: &'static str, valid: impl Fn(&str) -> bool) -> Result<String, ControlError> {
+    let value = stanza.get(name).ok_or(ControlError::Missing(name))?;
+    if valid(value) {
+        Ok(value.to_owned())
+    } else {
+        Err(ControlError::Invalid { field: name, value: value.to_owned() })
+    }
+}
+
+/// As dpkg's `pkg_name_is_illegal`, which is a little laxer than Policy 5.6.1.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-+._".contains(c))
+}
+
+fn is_architecture(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Lines of deb-conffiles(5): an absolute path, perhaps after the flag `remove-on-upgrade`.
+fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, ControlError> {
+    let mut conffiles = Vec::new();
+    for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        let flagged = line.strip_prefix("remove-on-upgrade").filter(|rest| rest.starts_with([' ', '\t']));
+        let path = flagged.unwrap_or(line).trim_start();
+        if !path.starts_with('/') {
+            return Err(ControlError::Conffile(line.to_owned()));
+        }
+        conffiles.push(Conffile { path: path.parse()?, remove_on_upgrade: flagged.is_some() });
+    }
+    Ok(conffiles)
+}

@@ -1,0 +1,255 @@
+//! Runs programs of the new system: with its tree as their root, and nothing else of the host than the kernel and a few
+//! devices. They see no process, mount, network or terminal of the host, can raise no privilege beyond the tree, and
+//! nothing of them runs on when they are done.
+//!
+//! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces in which one program after another is run. Inside
+//! there is a first process, this program again, which sets everything up and obeys the [`Sandbox`] through a socket.
+
+mod first;
+mod mounts;
+mod output;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::supervisor::launch::{self, Launched, Role, launch};
+use crate::supervisor::protocol::{Receiver, Sender};
+use crate::supervisor::{Ended, Ids};
+
+pub(crate) use first::first_process;
+pub use output::Tail;
+
+/// Why a program could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The namespaces could not be made.
+    #[error(transparent)]
+    Launch(#[from] launch::Error),
+    /// The inside could not be set up.
+    #[error("prepare the sandbox of {}: {step}: {source}", root.display())]
+    Prepare {
+        /// The tree.
+        root: PathBuf,
+        /// What was tried.
+        step: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The tree lies where programs cannot be executed.
+    #[error("{} is on a file system mounted {flag}", root.display())]
+    Mounted {
+        /// The tree.
+        root: PathBuf,
+        /// `noexec` or `ro`.
+        flag: String,
+    },
+    /// The program could not be started.
+    #[error("start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The sandbox ended under the program.
+    #[error("the sandbox ended while {program} ran (out of memory?)")]
+    Died {
+        /// The program.
+        program: String,
+    },
+    /// The socket failed.
+    #[error("talk to the sandbox: {0}")]
+    Control(#[from] io::Error),
+}
+
+impl Error {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Launch(error) => error.hint(),
+            Self::Mounted { flag, .. } => {
+                Some(format!("choose a directory on a file system without {flag}, with --output or TMPDIR"))
+            }
+            Self::Prepare { .. } | Self::Start { .. } | Self::Died { .. } | Self::Control(_) => None,
+        }
+    }
+}
+
+/// A program to run, by the new system's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    program: String,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Command {
+    /// Runs `program`, looked up in the PATH of the inside unless it has a slash.
+    pub fn new(program: impl Into<String>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), environment: BTreeMap::new() }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable beside those that every program gets.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// A file that programs find in place of the tree's own while the sandbox lives. It is mounted over the tree's file,
+/// which stays as it is; where there is none, a file is put there and taken away at the end. A link in its place is left
+/// alone, since what it leads to may have other names with other meanings (depmod and modprobe are one program): the
+/// stand-in is then found by its name, as the first in PATH, and not by its path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// Where, as an absolute path of the new system. Its directory must exist, else the stand-in is left out.
+    pub path: String,
+    /// The whole content, executable for all.
+    pub content: String,
+    /// Whether to put it where the tree has no such file.
+    pub even_if_missing: bool,
+}
+
+impl StandIn {
+    /// What keeps services from starting: the policy that invoke-rc.d and deb-systemd-invoke ask (policy-rc.d.5), and
+    /// a start-stop-daemon that does nothing, for scripts that call it themselves.
+    #[must_use]
+    pub fn no_services() -> Vec<Self> {
+        let nothing = "#!/bin/sh\nexit 0\n";
+        vec![
+            Self {
+                path: "/usr/sbin/policy-rc.d".into(),
+                content: "#!/bin/sh\nexit 101\n".into(),
+                even_if_missing: true,
+            },
+            Self { path: "/usr/sbin/start-stop-daemon".into(), content: nothing.into(), even_if_missing: false },
+        ]
+    }
+}
+
+/// What programs find inside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// SOURCE_DATE_EPOCH: the time that programs which make files should put into them.
+    pub source_date_epoch: Option<i64>,
+    /// Files that differ from the tree's.
+    pub stand_ins: Vec<StandIn>,
+}
+
+/// What the first process is asked.
+#[derive(Debug, Serialize, Deserialize)]
+enum Request {
+    Enter { root: Vec<u8>, settings: Settings },
+    Run(Command),
+    Leave,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Ready,
+    Unprepared { step: String, errno: i32 },
+    Mounted { flag: String },
+    Line(String),
+    NotStarted { errno: i32 },
+    Ended(Ended),
+}
+
+/// Namespaces around a tree. Dropping it ends every process inside.
+#[derive(Debug)]
+pub struct Sandbox {
+    launched: Launched,
+    requests: Sender,
+    answers: Receiver,
+}
+
+const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
+    .union(UnshareFlags::NEWPID)
+    .union(UnshareFlags::NEWIPC)
+    .union(UnshareFlags::NEWUTS)
+    .union(UnshareFlags::NEWNET);
+
+impl Sandbox {
+    /// Makes a sandbox around the tree at `root`. The caller is root, of the host or of the worker's user namespace.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn enter(root: &Path, settings: Settings) -> Result<Self, Error> {
+        let launched = launch(Role::Sandbox, NAMESPACES, &Ids::Own)?;
+        let requests = Sender::new(launched.control.try_clone()?);
+        let answers = Receiver::new(launched.control.try_clone()?);
+        let mut sandbox = Self { launched, requests, answers };
+        let path = root.as_os_str().as_bytes().to_vec();
+        sandbox.requests.send(&Request::Enter { root: path, settings })?;
+        let prepare = |step: String, source| Error::Prepare { root: root.to_owned(), step, source };
+        match sandbox.answers.receive()? {
+            Some(Answer::Ready) => Ok(sandbox),
+            Some(Answer::Unprepared { step, errno }) => Err(prepare(step, io::Error::from_raw_os_error(errno))),
+            Some(Answer::Mounted { flag }) => Err(Error::Mounted { root: root.to_owned(), flag }),
+            _ => Err(prepare("start".into(), io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Runs `command` and waits for it. Each line that it or its children print, on either output, goes to `line`: at
+    /// most 4 KiB of it, invalid UTF-8 and control characters replaced. What it left running is killed.
+    ///
+    /// # Errors
+    /// [`Error`] if it did not run; how it ended is the result.
+    pub fn run(&mut self, command: &Command, mut line: impl FnMut(&str)) -> Result<Ended, Error> {
+        let program = || command.program.clone();
+        let died = |_| Error::Died { program: program() };
+        self.requests.send(&Request::Run(command.clone())).map_err(died)?;
+        loop {
+            match self.answers.receive()? {
+                Some(Answer::Line(text)) => line(&text),
+                Some(Answer::Ended(ended)) => return Ok(ended),
+                Some(Answer::NotStarted { errno }) => {
+                    return Err(Error::Start { program: program(), source: io::Error::from_raw_os_error(errno) });
+                }
+                _ => return Err(died(io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+    }
+
+    /// Ends the sandbox, its stand-ins taken away.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn leave(mut self) -> Result<(), Error> {
+        self.requests.send(&Request::Leave)?;
+        match self.answers.receive()? {
+            Some(Answer::Ready) => {}
+            Some(Answer::Unprepared { step, errno }) => {
+                return Err(Error::Control(io::Error::other(format!(
+                    "{step}: {}",
+                    io::Error::from_raw_os_error(errno)
+                ))));
+            }
+            _ => return Err(Error::Control(io::ErrorKind::UnexpectedEof.into())),
+        }
+        self.launched.wait();
+        Ok(())
+    }
+}

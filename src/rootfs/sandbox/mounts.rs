@@ -1,0 +1,246 @@
+//! What is mounted inside a sandbox.
+//!
+//! The tree is untrusted: any of its directories may be a symbolic link out of it. So every file system is made detached
+//! from any path, the root is changed, and only then are they attached, by names that can lead nowhere but into the tree.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_remount, move_mount, open_tree, unmount,
+};
+
+use super::StandIn;
+use crate::supervisor::launch::Step;
+
+/// Devices that any program may expect, and what of the host's stands for them. Without a terminal of its own a program
+/// must find a console that swallows everything.
+const DEVICES: [(&str, &str); 7] = [
+    ("null", "/dev/null"),
+    ("zero", "/dev/zero"),
+    ("full", "/dev/full"),
+    ("random", "/dev/random"),
+    ("urandom", "/dev/urandom"),
+    ("tty", "/dev/tty"),
+    ("console", "/dev/null"),
+];
+
+/// Where the stand-ins' bytes are; on the tmpfs of /run, so never in the tree.
+const STAND_INS: &str = "/run/fam-build";
+
+/// Where the stand-ins of links are: see [`StandIn`]. First in the PATH of programs.
+pub(super) const STAND_INS_OF_LINKS: &str = "/run/fam-build/bin";
+
+/// Everything that gets mounted, made while the host's mounts are still there.
+pub(super) struct Mounts {
+    tree: OwnedFd,
+    root: OwnedFd,
+    proc: OwnedFd,
+    sys: OwnedFd,
+    dev: OwnedFd,
+    pts: OwnedFd,
+    shm: OwnedFd,
+    run: OwnedFd,
+    tmp: OwnedFd,
+    devices: Vec<(&'static str, OwnedFd)>,
+}
+
+const NOTHING_SPECIAL: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+
+fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Step> {
+    let make = || {
+        let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (name, value) in options {
+            fsconfig_set_string(&fs, *name, *value)?;
+        }
+        fsconfig_create(&fs)?;
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    };
+    make().map_err(|error| Step::new(format!("make a file system {kind}"), error))
+}
+
+fn clone_of(directory: impl std::os::fd::AsFd, path: &str, flags: OpenTreeFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(directory, path, flags)
+}
+
+impl Mounts {
+    /// Makes them for the tree at `root`, which the caller vouches for.
+    pub(super) fn make(root: &Path) -> Result<Self, Step> {
+        let step = |what: &str| {
+            let what = format!("{what} {}", root.display());
+            move |error| Step::new(what, error)
+        };
+        let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(step("open"))?;
+        let tree = clone_of(&directory, "", OpenTreeFlags::AT_EMPTY_PATH).map_err(step("clone the mount of"))?;
+        let mut devices = Vec::new();
+        for (name, host) in DEVICES {
+            match clone_of(CWD, host, OpenTreeFlags::empty()) {
+                Ok(device) => devices.push((name, device)),
+                // A container need not have it, and only programs with a terminal miss it.
+                Err(Errno::NOENT) if name == "tty" => {}
+                Err(error) => return Err(Step::new(format!("take over {host}"), error)),
+            }
+        }
+        Ok(Self {
+            tree,
+            root: directory,
+            // Read-only, since root may write /proc/sys and /proc/sysrq-trigger without any capability.
+            proc: detached(
+                "proc",
+                &[],
+                NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY,
+            )?,
+            // Empty: the host's hardware must not shape the image, and scripts that look find what a container has.
+            sys: detached("tmpfs", &[("mode", "0555")], NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_RDONLY)?,
+            dev: detached("tmpfs", &[("mode", "0755")], MountAttrFlags::MOUNT_ATTR_NOSUID)?,
+            pts: detached(
+                "devpts",
+                &[("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
+                MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            )?,
+            shm: detached("tmpfs", &[("mode", "1777")], NOTHING_SPECIAL)?,
+            run: detached("tmpfs", &[("mode", "0755")], NOTHING_SPECIAL)?,
+            tmp: detached("tmpfs", &[("mode", "1777")], NOTHING_SPECIAL)?,
+            devices,
+        })
+    }
+
+    /// Changes this process's root to the tree, lets go of the host's, and mounts everything else.
+    pub(super) fn enter(self) -> Result<(), Step> {
+        let to = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&self.tree, "", &self.root, "", to).map_err(|error| Step::new("mount the tree", error))?;
+        let change_root = || {
+            rustix::process::fchdir(&self.tree)?;
+            // The old root comes to lie over the new one, and is taken off from there (pivot_root(2), NOTES).
+            rustix::process::pivot_root(".", ".")?;
+            unmount(".", UnmountFlags::DETACH)?;
+            rustix::process::chdir("/")
+        };
+        change_root().map_err(|error| Step::new("change the root to the tree", error))?;
+        forbid_devices()?;
+        attach(&self.proc, "/proc")?;
+        attach(&self.sys, "/sys")?;
+        attach(&self.dev, "/dev")?;
+        attach(&self.pts, "/dev/pts")?;
+        attach(&self.shm, "/dev/shm")?;
+        attach(&self.run, "/run")?;
+        attach(&self.tmp, "/tmp")?;
+        for (name, device) in &self.devices {
+            let path = format!("/dev/{name}");
+            touch(&path, Mode::from_raw_mode(0o666)).map_err(|error| Step::new(format!("create {path}"), error))?;
+            move_onto(device, &path)?;
+        }
+        let links =
+            [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx")];
+        for (name, target) in links {
+            let path = format!("/dev/{name}");
+            rustix::fs::symlink(target, &path).map_err(|error| Step::new(format!("create {path}"), error))?;
+        }
+        let lock = "/run/lock";
+        rustix::fs::mkdir(lock, Mode::from_raw_mode(0o777))
+            .and_then(|()| rustix::fs::chmod(lock, Mode::from_raw_mode(0o1777)))
+            .map_err(|error| Step::new(format!("create {lock}"), error))
+    }
+}
+
+/// Keeps device nodes of the tree from being opened: a package could bring one of the host's disk.
+fn forbid_devices() -> Result<(), Step> {
+    let step = |error| Step::new("remount the tree without devices", error);
+    let status = rustix::fs::statvfs("/").map_err(step)?;
+    // Those that a more privileged namespace has set may not be taken away.
+    let kept = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ];
+    let flags =
+        kept.iter().filter(|(has, _)| status.f_flag.contains(*has)).fold(MountFlags::NODEV, |all, (_, f)| all | *f);
+    mount_remount("/", MountFlags::BIND | flags, "").map_err(step)
+}
+
+/// The flag of the tree's mount that makes it useless, if there is one.
+pub(super) fn useless_flag() -> io::Result<Option<&'static str>> {
+    let flags = rustix::fs::statvfs("/")?.f_flag;
+    Ok(match flags {
+        _ if flags.contains(StatVfsMountFlags::RDONLY) => Some("ro"),
+        _ if flags.contains(StatVfsMountFlags::NOEXEC) => Some("noexec"),
+        _ => None,
+    })
+}
+
+fn attach(mount: &OwnedFd, path: &str) -> Result<(), Step> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => move_onto(mount, path),
+        Err(error) => Err(Step::new(format!("create {path}"), error)),
+    }
+}
+
+fn move_onto(mount: &OwnedFd, path: &str) -> Result<(), Step> {
+    // Without MOVE_MOUNT_T_SYMLINKS a link in the last place is an error.
+    move_mount(mount, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(|error| Step::new(format!("mount {path}"), error))
+}
+
+fn touch(path: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, mode)
+}
+
+/// Puts the stand-ins in place, after [`Mounts::enter`]. Gives back the paths of those that were put into the tree itself.
+pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step> {
+    if stand_ins.is_empty() {
+        return Ok(Vec::new());
+    }
+    let step = |path: &str| {
+        let what = format!("put a stand-in at {path}");
+        move |error: Errno| Step::new(what, error)
+    };
+    let executable = Mode::from_raw_mode(0o755);
+    let mut placed = Vec::new();
+    for directory in [STAND_INS, STAND_INS_OF_LINKS] {
+        rustix::fs::mkdir(directory, executable).map_err(step(directory))?;
+    }
+    for (number, stand_in) in stand_ins.iter().enumerate() {
+        let path = stand_in.path.as_str();
+        match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(status) if rustix::fs::FileType::from_raw_mode(status.st_mode).is_symlink() => {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                write(&format!("{STAND_INS_OF_LINKS}/{name}"), &stand_in.content).map_err(step(path))?;
+            }
+            Ok(_) => {
+                let source = format!("{STAND_INS}/{number}");
+                write(&source, &stand_in.content).map_err(step(path))?;
+                let mount = clone_of(CWD, &source, OpenTreeFlags::empty()).map_err(step(path))?;
+                move_onto(&mount, path)?;
+            }
+            Err(Errno::NOENT) => {
+                let directory = Path::new(path).parent().is_some_and(|parent| rustix::fs::stat(parent).is_ok());
+                if stand_in.even_if_missing && directory {
+                    write(path, &stand_in.content).map_err(step(path))?;
+                    placed.push(stand_in.path.clone());
+                }
+            }
+            Err(error) => return Err(step(path)(error)),
+        }
+    }
+    Ok(placed)
+}
+
+fn write(path: &str, content: &str) -> Result<(), Errno> {
+    let file = touch(path, Mode::from_raw_mode(0o755))?;
+    let mut rest = content.as_bytes();
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = &rest[written..];
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! How a build is kept apart from the host, and the trial that shows whether it can be.
+
+use std::io;
+use std::process::ExitCode;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsmount, fsopen, mount};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+
+use super::idmap::Ids;
+use super::launch::{Error, Role, launch};
+use super::not_for_people;
+use super::protocol::{Receiver, Sender, await_go, control_of_this_process};
+
+/// The namespaces of a worker, beside the user namespace where ids must be mapped.
+pub(crate) const WORKER_NAMESPACES: UnshareFlags =
+    UnshareFlags::NEWNS.union(UnshareFlags::NEWPID).union(UnshareFlags::NEWIPC).union(UnshareFlags::NEWUTS);
+
+/// How a worker is kept apart from the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    pub(crate) namespaces: UnshareFlags,
+    pub(crate) ids: Ids,
+}
+
+/// What a trial found.
+#[derive(Debug, Serialize, Deserialize)]
+enum Probed {
+    Works,
+    Refused { step: String, errno: i32 },
+}
+
+impl Isolation {
+    /// Namespaces with the ids that the caller may use, tried: a process in them mounted a tmpfs and /proc, gave files to
+    /// the first and the last id, and made a network namespace.
+    ///
+    /// # Errors
+    /// [`Error`] with the step that failed and what mends it.
+    pub fn detect() -> Result<Self, Error> {
+        let isolation = Self { namespaces: WORKER_NAMESPACES, ids: Ids::detect()? };
+        isolation.check()?;
+        Ok(isolation)
+    }
+
+    /// No namespaces and no further ids, for work that runs no program and keeps no foreign owners on disk, such as
+    /// images from a tarball.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { namespaces: UnshareFlags::empty(), ids: Ids::Own }
+    }
+
+    /// Where the ids come from.
+    #[must_use]
+    pub fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    /// Tries it. See [`Isolation::detect`].
+    ///
+    /// # Errors
+    /// [`Error`] with the step that failed and what mends it.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.namespaces.is_empty() {
+            return Ok(());
+        }
+        let mut launched = launch(Role::Probe, self.namespaces, &self.ids)?;
+        let control = launched.control.try_clone().map_err(|source| Error::Start { role: "probe", source })?;
+        let probed = Receiver::new(control).receive().map_err(|source| Error::Start { role: "probe", source })?;
+        launched.wait();
+        match probed {
+            Some(Probed::Works) => Ok(()),
+            Some(Probed::Refused { step, errno }) => Err(Error::refused(step, errno)),
+            None => Err(Error::Start { role: "probe", source: io::Error::other("it died") }),
+        }
+    }
+}
+
+/// The role's main function: tries in turn what a build will do.
+pub(crate) fn probe() -> ExitCode {
+    let Ok(control) = control_of_this_process() else { return not_for_people() };
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    if await_go(&control).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let probed = match attempt() {
+        Ok(()) => Probed::Works,
+        Err((step, error)) => {
+            Probed::Refused { step: step.into(), errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+        }
+    };
+    let _ = Sender::new(control).send(&probed);
+    ExitCode::SUCCESS
+}
+
+fn attempt() -> Result<(), (&'static str, io::Error)> {
+    let at = |step: &'static str| move |error: rustix::io::Errno| (step, io::Error::from(error));
+    super::init::make_mounts_private()?;
+    // Over /proc, which exists everywhere; the namespace goes away with this process.
+    mount("tmpfs", "/proc", "tmpfs", MountFlags::NODEV, Some(c"mode=0755")).map_err(at("mount a tmpfs"))?;
+    for id in [0, 65534] {
+        let step = "give a file to another user";
+        let file = rustix::fs::open("/proc/file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)
+            .map_err(at(step))?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
+        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(at(step))?;
+    }
+    rustix::mount::unmount("/proc", rustix::mount::UnmountFlags::DETACH).map_err(at("unmount a tmpfs"))?;
+    super::init::mount_proc()?;
+    let step = "mount a tmpfs by the mount interface of Linux 5.2";
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at(step))?;
+    fsconfig_create(&fs).map_err(at(step))?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(at(step))?;
+    rustix::fs::openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), rustix::fs::ResolveFlags::IN_ROOT)
+        .map_err(at("open a file by openat2 of Linux 5.6"))?;
+    // As the sandbox around maintainer scripts does, one level down.
+    super::launch::enter(WORKER_NAMESPACES | UnshareFlags::NEWNET)
+        .map_err(|error| ("create mount, PID, IPC, UTS, network namespaces inside", error))
+}

@@ -1,0 +1,350 @@
+//! Starts this program again as the first process of new namespaces, and ends it with everything inside.
+//!
+//! A process with threads cannot enter a user or mount namespace, and forking one is unsound; so the program executes
+//! itself in a hidden role instead. The *launcher*, single-threaded, unshares, waits until its id maps are written, and
+//! starts the *first process* inside, whose death ends the whole PID namespace:
+//!
+//! ```text
+//! caller -> launcher (new user, mount, IPC, UTS namespaces) -> first process (PID 1 of the new PID namespace)
+//! ```
+//!
+//! All three share one control socket (see [`super::protocol`]). The caller's death ends the launcher by signal and closes
+//! the socket; the launcher's death ends the first process by signal.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
+};
+use rustix::thread::UnshareFlags;
+
+use super::diagnose;
+use super::idmap::{self, Ids};
+use super::protocol::{Ended, FromWorker, Launching, Receiver, Sender, await_go, control_of_this_process, send_go};
+
+/// How a hidden role is asked for: the first argument, this and the role's name.
+pub(crate) const ROLE_PREFIX: &str = "--fam-build-role=";
+
+/// What a process of this program is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Enters namespaces and starts another role there.
+    Launcher,
+    /// The first process around a worker.
+    Init,
+    /// Does a build.
+    Worker,
+    /// Tries what a build needs.
+    Probe,
+    /// Removes a tree of files with subordinate owners.
+    Remove,
+    /// The first process around programs of the new system.
+    Sandbox,
+}
+
+impl Role {
+    const ALL: [(Self, &str); 6] = [
+        (Self::Launcher, "launcher"),
+        (Self::Init, "init"),
+        (Self::Worker, "worker"),
+        (Self::Probe, "probe"),
+        (Self::Remove, "remove"),
+        (Self::Sandbox, "sandbox"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(role, _)| *role == self).map_or("", |(_, name)| name)
+    }
+
+    pub(crate) fn from_argument(argument: &str) -> Option<Self> {
+        let name = argument.strip_prefix(ROLE_PREFIX)?;
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(role, _)| *role)
+    }
+
+    /// The command that runs this program in this role.
+    pub(crate) fn command(self) -> Command {
+        // Not current_exe(): the name may be gone (replaced while this runs) or hidden by a mount; the link never is.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("fam-build").arg(format!("{ROLE_PREFIX}{}", self.name()));
+        command
+    }
+}
+
+/// Why a process could not be started in new namespaces.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel, or what confines this process, forbids it.
+    #[error("{step}: {source}{}", diagnosis.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default())]
+    Refused {
+        /// What was tried.
+        step: String,
+        /// The error number.
+        source: io::Error,
+        /// What was found out about it.
+        diagnosis: diagnose::Diagnosis,
+    },
+    /// There are no ids to map.
+    #[error(transparent)]
+    Ids(#[from] idmap::Error),
+    /// The process could not be started, or died at once.
+    #[error("start {role} process: {source}")]
+    Start {
+        /// Which.
+        role: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { diagnosis, .. } => diagnosis.hint.clone(),
+            Self::Ids(error) => error.hint(),
+            Self::Start { .. } => None,
+        }
+    }
+
+    pub(crate) fn refused(step: impl Into<String>, errno: i32) -> Self {
+        let source = io::Error::from_raw_os_error(errno);
+        Self::Refused { step: step.into(), diagnosis: diagnose::diagnose(&source), source }
+    }
+}
+
+/// Something that a process inside tried and could not do, as it crosses to the one outside.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// What it tried.
+    pub(crate) what: String,
+    /// The number of the error.
+    pub(crate) errno: i32,
+}
+
+impl Step {
+    pub(crate) fn new(what: impl Into<String>, error: rustix::io::Errno) -> Self {
+        Self { what: what.into(), errno: error.raw_os_error() }
+    }
+
+    pub(crate) fn from_io(what: impl Into<String>, error: &io::Error) -> Self {
+        Self { what: what.into(), errno: io_errno(error) }
+    }
+}
+
+/// A first process with everything in its namespaces.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    launcher: Child,
+    /// Refers to the first process even after its number has been given to another.
+    first: OwnedFd,
+    pub(crate) control: UnixStream,
+}
+
+/// Starts `role` in new `namespaces` with the ids of `ids`.
+pub(crate) fn launch(role: Role, namespaces: UnshareFlags, ids: &Ids) -> Result<Launched, Error> {
+    let start = |source| Error::Start { role: role.name(), source };
+    let mut namespaces = namespaces;
+    if ids.needs_user_namespace() {
+        namespaces |= UnshareFlags::NEWUSER;
+    }
+    let (control, theirs) = UnixStream::pair().map_err(start)?;
+    let launcher = Role::Launcher
+        .command()
+        .args([role.name(), &namespaces.bits().to_string()])
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(start)?;
+    // Until the first process is known, dropping this ends the launcher.
+    let mut launcher = EndOnDrop(Some(launcher));
+    let mut receiver = Receiver::new(control.try_clone().map_err(start)?);
+    loop {
+        match receiver.receive().map_err(start)? {
+            Some(Launching::Unshared) => {
+                ids.write_maps(launcher.pid())?;
+                send_go(&control).map_err(start)?;
+            }
+            Some(Launching::Refused { step, errno }) => return Err(Error::refused(step, errno)),
+            Some(Launching::Started { pid }) => {
+                let pid = i32::try_from(pid)
+                    .ok()
+                    .and_then(Pid::from_raw)
+                    .ok_or_else(|| start(io::ErrorKind::Other.into()))?;
+                let first = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| start(error.into()))?;
+                // It waits for this, so nothing of it can be in the receiver's buffer.
+                send_go(&control).map_err(start)?;
+                let Some(launcher) = launcher.0.take() else { return Err(start(io::ErrorKind::Other.into())) };
+                return Ok(Launched { launcher, first, control });
+            }
+            None => {
+                let status = launcher.wait();
+                return Err(start(io::Error::other(
+                    status.map_or_else(|| "it died".into(), |ended| format!("it {ended}")),
+                )));
+            }
+        }
+    }
+}
+
+/// Kills and reaps a launcher that came to nothing.
+struct EndOnDrop(Option<Child>);
+
+impl EndOnDrop {
+    fn pid(&self) -> u32 {
+        self.0.as_ref().map_or(0, Child::id)
+    }
+
+    fn wait(&mut self) -> Option<Ended> {
+        self.0.take().and_then(|mut child| ended(&mut child))
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn ended(child: &mut Child) -> Option<Ended> {
+    use std::os::unix::process::ExitStatusExt;
+    let status = child.wait().ok()?;
+    status.code().map(Ended::Exited).or_else(|| status.signal().map(Ended::Signaled))
+}
+
+impl Launched {
+    /// Kills the first process, and with it everything in its PID namespace.
+    pub(crate) fn kill(&self) {
+        // It may be gone already.
+        let _ = pidfd_send_signal(&self.first, Signal::KILL);
+    }
+
+    /// Waits until the first process and all others of its PID namespace are gone, and says how the launcher ended.
+    pub(crate) fn wait(&mut self) -> Option<Ended> {
+        let ended = ended(&mut self.launcher);
+        // The launcher waits for the first process unless it was killed itself.
+        while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&self.first, PollFlags::IN)], None) {}
+        ended
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        self.kill();
+        self.wait();
+    }
+}
+
+/// The launcher's main function. `arguments` are the role to start and the namespaces to enter.
+pub(crate) fn launcher(arguments: &[String]) -> ExitCode {
+    let Ok(control) = control_of_this_process() else { return super::not_for_people() };
+    let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
+    let sender = Sender::new(copy);
+    match start_inside(arguments, &control, &sender) {
+        Ok(ended) => {
+            let _ = sender.send_after_interruption(&FromWorker::<()>::Ended(ended));
+            ExitCode::SUCCESS
+        }
+        Err(refused) => {
+            let _ = sender.send(&refused);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> Result<Ended, Launching> {
+    let refused = |step: &str| {
+        let step = step.to_owned();
+        move |error: io::Error| Launching::Refused { step, errno: io_errno(&error) }
+    };
+    let (role, namespaces) = match arguments {
+        [role, bits] => {
+            (Role::from_argument(&format!("{ROLE_PREFIX}{role}")), bits.parse().ok().and_then(UnshareFlags::from_bits))
+        }
+        _ => (None, None),
+    };
+    let (Some(role), Some(namespaces)) = (role, namespaces) else {
+        return Err(refused("read the launcher's arguments")(io::ErrorKind::InvalidInput.into()));
+    };
+    let stray = |error| Launching::Refused { step: "close stray descriptors".into(), errno: io_errno(&error) };
+    close_stray_descriptors().map_err(stray)?;
+    // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no terminal to ask.
+    let _ = rustix::process::setsid();
+    // A thread of the caller that ends would end a sandbox: there the socket alone is the lifeline.
+    let die_with_caller = || match role {
+        Role::Sandbox => Ok(()),
+        _ => set_parent_process_death_signal(Some(Signal::KILL)),
+    };
+    die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
+    enter(namespaces).map_err(refused(&format!("create new {} namespaces", names(namespaces))))?;
+    // New credentials cleared it.
+    die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
+    sender.send(&Launching::Unshared).map_err(refused("report to the parent"))?;
+    await_go(control).map_err(refused("wait for id maps"))?;
+    if !namespaces.is_empty() {
+        // The caller's supplementary groups mean nothing inside.
+        rustix::thread::set_thread_groups(&[]).map_err(|error| refused("drop supplementary groups")(error.into()))?;
+    }
+    let first = role.command().spawn().map_err(refused("start the first process"))?;
+    let pid = first.id();
+    sender.send(&Launching::Started { pid }).map_err(refused("report to the parent"))?;
+    loop {
+        let waited = rustix::process::wait(WaitOptions::empty())
+            .map_err(|error| refused("wait for the first process")(error.into()))?;
+        if let Some((child, status)) = waited
+            && u32::try_from(child.as_raw_nonzero().get()) == Ok(pid)
+            && let Some(ended) = Ended::from_wait(status)
+        {
+            return Ok(ended);
+        }
+    }
+}
+
+fn io_errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// Keeps what the user's shell left open from the processes to come, lest a maintainer script find the host's files there.
+#[allow(unsafe_code)]
+fn close_stray_descriptors() -> io::Result<()> {
+    for entry in fs_err::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if number > 2 {
+            // SAFETY: the descriptor is open, since it is listed and nothing else runs in this process; at worst it is
+            // the listing's own.
+            let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+            // Closed by the execution of the next role; some of them are this process's own.
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+        }
+    }
+    Ok(())
+}
+
+/// Enters new namespaces. Only for the single-threaded roles.
+#[allow(unsafe_code)]
+pub(crate) fn enter(namespaces: UnshareFlags) -> io::Result<()> {
+    // SAFETY: CLONE_FILES, which could take descriptors away from other threads, is left out.
+    unsafe { rustix::thread::unshare_unsafe(namespaces.difference(UnshareFlags::FILES)) }.map_err(io::Error::from)
+}
+
+fn names(namespaces: UnshareFlags) -> String {
+    let known = [
+        (UnshareFlags::NEWUSER, "user"),
+        (UnshareFlags::NEWNS, "mount"),
+        (UnshareFlags::NEWPID, "PID"),
+        (UnshareFlags::NEWIPC, "IPC"),
+        (UnshareFlags::NEWUTS, "UTS"),
+        (UnshareFlags::NEWNET, "network"),
+    ];
+    let names: Vec<_> = known.iter().filter(|(flag, _)| namespaces.contains(*flag)).map(|(_, name)| *name).collect();
+    names.join(", ")
+}

@@ -1,0 +1,499 @@
+//! Reads a tar stream: ustar, GNU long names and base-256 numbers, PAX records.
+//!
+//! Parsing only: what an entry's path may be, and what becomes of it, is for the callers. PAX records are cut by their
+//! length, never at newlines, so binary values (capabilities, ACLs) come through; sparse files, which other readers pass
+//! off as whole, are refused. Every length is bounded before anything is allocated. Formats: pax(1) of POSIX, and the
+//! GNU tar manual, "Basic Tar Format".
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::Timestamp;
+
+/// The unit in which tar is written.
+pub const BLOCK: u64 = 512;
+
+/// No long name or set of PAX records is larger than this in honest archives: the kernel's limits are 4 KiB for a path
+/// and 64 KiB for all attributes of a file.
+const MAX_EXTENSION: u64 = 1 << 20;
+
+/// What an entry is. A link's target is in [`Header::link`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file; its bytes follow.
+    File,
+    /// Another name of an entry that came earlier.
+    HardLink,
+    /// A symbolic link.
+    Symlink,
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// An entry's metadata, extensions applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The name as written: not normalized and not to be trusted, but never empty and without NUL.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u16,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Time of last modification.
+    pub mtime: Timestamp,
+    /// The target of a hard or symbolic link as written; else empty.
+    pub link: Vec<u8>,
+    /// Length of the data in bytes: 0 for everything but regular files.
+    pub size: u64,
+    /// Extended attributes (`SCHILY.xattr.*` records) by full name.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where the data begins: bytes from the start of the stream.
+    pub offset: u64,
+}
+
+/// Why a tar stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TarError {
+    /// The stream itself failed.
+    #[error("read tar at byte {offset}: {source}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// How.
+        source: io::Error,
+    },
+    /// The stream ends before the end-of-archive mark.
+    #[error("tar is cut off at byte {0}")]
+    Truncated(u64),
+    /// A header does not add up.
+    #[error("tar header at byte {0} has a wrong checksum: this is no tar archive, or a damaged one")]
+    Checksum(u64),
+    /// A numeric field holds no number, or one out of range.
+    #[error("tar entry {path:?}: {field} is not a usable number")]
+    Number {
+        /// The entry.
+        path: String,
+        /// Which field or record.
+        field: &'static str,
+    },
+    /// A name or link target is empty or holds a NUL byte.
+    #[error("tar header at byte {0} has an empty name, or a NUL byte in a name")]
+    Name(u64),
+    /// PAX records are not in the form `length key=value newline`.
+    #[error("tar header at byte {0} has malformed PAX records")]
+    Pax(u64),
+    /// A long name or a set of PAX records is unreasonably large.
+    #[error("tar extension header at byte {offset} claims {size} bytes, {MAX_EXTENSION} are allowed")]
+    TooLarge {
+        /// Where.
+        offset: u64,
+        /// What it claims.
+        size: u64,
+    },
+    /// The file has holes that are described in the archive.
+    #[error("tar entry {0:?} is a sparse file, which is not supported")]
+    Sparse(String),
+    /// An entry of a type that means nothing in a root file system.
+    #[error("tar entry {path:?} has unsupported type {flag:?}")]
+    Unsupported {
+        /// The entry.
+        path: String,
+        /// The type flag.
+        flag: char,
+    },
+}
+
+impl TarError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } => None,
+            Self::Sparse(_) => Some("write the archive again without tar's --sparse".into()),
+            Self::Unsupported { .. } => {
+                Some("write the archive again with `tar --format=pax` or `--format=gnu`".into())
+            }
+            _ => Some("the archive is damaged: get it again".into()),
+        }
+    }
+}
+
+/// Reads entries one after another. After [`TarReader::next_entry`] the reader itself is the [`Read`] over that entry's
+/// data; what is left unread is passed over by the next call.
+#[derive(Debug)]
+pub struct TarReader<R> {
+    input: R,
+    position: u64,
+    /// Data of the current entry not read yet, and the padding after it.
+    left: u64,
+    padding: u64,
+    global: Records,
+    skip: fn(&mut R, u64) -> io::Result<u64>,
+    ended: bool,
+}
+
+impl<R: Read> TarReader<R> {
+    /// Reads from `input`, which should be buffered if small reads are dear.
+    pub fn new(input: R) -> Self {
+        Self::with_skip(input, |input, amount| io::copy(&mut input.take(amount), &mut io::sink()))
+    }
+
+    fn with_skip(input: R, skip: fn(&mut R, u64) -> io::Result<u64>) -> Self {
+        Self { input, position: 0, left: 0, padding: 0, global: Records::default(), skip, ended: false }
+    }
+
+    /// The next entry, `None` at the end-of-archive mark.
+    ///
+    /// # Errors
+    /// [`TarError`]; the reader is of no use afterwards.
+    pub fn next_entry(&mut self) -> Result<Option<Header>, TarError> {
+        if self.ended {
+            return Ok(None);
+        }
+        self.skip_data()?;
+        let mut records = self.global.clone();
+        let mut long_name = None;
+        let mut long_link = None;
+        loop {
+            let start = self.position;
+            let mut block = [0; BLOCK as usize];
+            self.fill(&mut block)?;
+            if block.iter().all(|&byte| byte == 0) {
+                self.ended = true;
+                return Ok(None);
+            }
+            let raw = RawHeader { block: &block, start };
+            raw.verify_checksum()?;
+            match raw.flag() {
+                b'x' => records.parse(&self.extension(&raw)?, start)?,
+                b'g' => {
+                    let extension = self.extension(&raw)?;
+                    self.global.parse(&extension, start)?;
+                    records.parse(&extension, start)?;
+                }
+                b'L' => long_name = Some(until_nul(&self.extension(&raw)?).to_vec()),
+                b'K' => long_link = Some(until_nul(&self.extension(&raw)?).to_vec()),
+                _ => return self.entry(&raw, records, long_name, long_link).map(Some),
+            }
+        }
+    }
+
+    /// The stream behind, wherever it stands: after the end-of-archive mark there may be padding.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
+    fn entry(
+        &mut self,
+        raw: &RawHeader<'_>,
+        records: Records,
+        long_name: Option<Vec<u8>>,
+        long_link: Option<Vec<u8>>,
+    ) -> Result<Header, TarError> {
+        let path = records.path.or(long_name).unwrap_or_else(|| raw.path());
+        let link = records.link.or(long_link).unwrap_or_else(|| until_nul(raw.field(157, 100)).to_vec());
+        let shown = || String::from_utf8_lossy(&path).into_owned();
+        let number = |field, at, len, record: Option<u64>| match record {
+            Some(value) => Ok(value),
+            None => parse_number(raw.field(at, len))
+                .and_then(|value| u64::try_from(value).ok())
+                .ok_or_else(|| TarError::Number { path: shown(), field }),
+        };
+        let small = |field, value: u64| u32::try_from(value).map_err(|_| TarError::Number { path: shown(), field });
+
+        if path.is_empty() || path.contains(&0) || link.contains(&0) {
+            return Err(TarError::Name(raw.start));
+        }
+        if records.sparse || raw.flag() == b'S' {
+            return Err(TarError::Sparse(shown()));
+        }
+        let device = || -> Result<(u32, u32), TarError> {
+            Ok((
+                small("device number", number("device number", 329, 8, None)?)?,
+                small("device number", number("device number", 337, 8, None)?)?,
+            ))
+        };
+        let kind = match raw.flag() {
+            // Before POSIX there was no type for directories: the slash at the end told.
+            b'0' | 0 | b'7' if path.ends_with(b"/") => EntryKind::Directory,
+            b'0' | 0 | b'7' => EntryKind::File,
+            b'1' => EntryKind::HardLink,
+            b'2' => EntryKind::Symlink,
+            b'3' => device().map(|(major, minor)| EntryKind::CharDevice { major, minor })?,
+            b'4' => device().map(|(major, minor)| EntryKind::BlockDevice { major, minor })?,
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            flag => return Err(TarError::Unsupported { path: shown(), flag: flag.into() }),
+        };
+        let links = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
+        if links && link.is_empty() {
+            return Err(TarError::Name(raw.start));
+        }
+        let size = if kind == EntryKind::File { number("size", 124, 12, records.size)? } else { 0 };
+        let padding = size.wrapping_neg() % BLOCK;
+        // An offset beyond the range of files cannot be honest, and would wrap.
+        if self
+            .position
+            .checked_add(size)
+            .and_then(|end| end.checked_add(padding))
+            .is_none_or(|end| end > i64::MAX as u64)
+        {
+            return Err(TarError::Number { path: shown(), field: "size" });
+        }
+        let mtime = match records.mtime {
+            Some(time) => time,
+            None => parse_number(raw.field(136, 12))
+                .map(|seconds| Timestamp { seconds, nanoseconds: 0 })
+                .ok_or_else(|| TarError::Number { path: shown(), field: "mtime" })?,
+        };
+        let header = Header {
+            kind,
+            mode: (number("mode", 100, 8, None)? & 0o7777) as u16,
+            uid: small("uid", number("uid", 108, 8, records.uid)?)?,
+            gid: small("gid", number("gid", 116, 8, records.gid)?)?,
+            mtime,
+            link: if links { link } else { Vec::new() },
+            size,
+            xattrs: records.xattrs,
+            offset: self.position,
+            path,
+        };
+        self.left = size;
+        self.padding = padding;
+        Ok(header)
+    }
+
+    /// The data of an extension header, whole.
+    fn extension(&mut self, raw: &RawHeader<'_>) -> Result<Vec<u8>, TarError> {
+        let size = parse_number(raw.field(124, 12))
+            .and_then(|size| u64::try_from(size).ok())
+            .ok_or(TarError::Pax(raw.start))?;
+        if size > MAX_EXTENSION {
+            return Err(TarError::TooLarge { offset: raw.start, size });
+        }
+        let mut data = vec![0; size.next_multiple_of(BLOCK) as usize];
+        self.fill(&mut data)?;
+        data.truncate(size as usize);
+        Ok(data)
+    }
+
+    fn skip_data(&mut self) -> Result<(), TarError> {
+        let amount = self.left + self.padding;
+        if amount > 0 {
+            let skipped = (self.skip)(&mut self.input, amount)
+                .map_err(|source| TarError::Read { offset: self.position, source })?;
+            self.position += skipped;
+            if skipped < amount {
+                return Err(TarError::Truncated(self.position));
+            }
+        }
+        (self.left, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), TarError> {
+        self.input.read_exact(buffer).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => TarError::Truncated(self.position),
+            _ => TarError::Read { offset: self.position, source },
+        })?;
+        self.position += buffer.len() as u64;
+        Ok(())
+    }
+}
+
+impl<R: Read + Seek> TarReader<R> {
+    /// Reads from `input`, its start being the archive's, and seeks over data that nobody reads. A file that ends within
+    /// such data is noticed when the next header is missing.
+    pub fn seekable(input: R) -> Self {
+        Self::with_skip(input, |input, amount| {
+            let offset = i64::try_from(amount).map_err(io::Error::other)?;
+            input.seek(SeekFrom::Current(offset)).map(|_| amount)
+        })
+    }
+}
+
+impl<R: Read> Read for TarReader<R> {
+    /// Reads data of the current entry: 0 at its end, an error of kind `UnexpectedEof` if the archive ends within it.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if len == 0 {
+            return Ok(0);
+        }
+        let count = self.input.read(&mut buffer[..len])?;
+        if count == 0 {
+            let message = format!("tar is cut off at byte {}", self.position);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        self.left -= count as u64;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+/// A header block, its fields where POSIX puts them.
+struct RawHeader<'a> {
+    block: &'a [u8; BLOCK as usize],
+    start: u64,
+}
+
+impl RawHeader<'_> {
+    fn field(&self, at: usize, len: usize) -> &[u8] {
+        &self.block[at..at + len]
+    }
+
+    fn flag(&self) -> u8 {
+        self.block[156]
+    }
+
+    /// The sum of all bytes, the checksum's own counted as blanks; some old programs summed signed bytes.
+    fn verify_checksum(&self) -> Result<(), TarError> {
+        let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
+        let (mut unsigned, mut signed) = (0_i64, 0_i64);
+        for (at, &byte) in self.block.iter().enumerate() {
+            unsigned += i64::from(counted(at, byte));
+            signed += i64::from(counted(at, byte).cast_signed());
+        }
+        match parse_number(self.field(148, 8)) {
+            Some(sum) if sum == unsigned || sum == signed => Ok(()),
+            _ => Err(TarError::Checksum(self.start)),
+        }
+    }
+
+    /// The name of the block alone. Only POSIX headers have a prefix; GNU ones have times in its place.
+    fn path(&self) -> Vec<u8> {
+        let name = until_nul(self.field(0, 100));
+        let prefix = until_nul(self.field(345, 155));
+        if self.field(257, 6) == b"ustar\0" && !prefix.is_empty() {
+            [prefix, b"/", name].concat()
+        } else {
+            name.to_vec()
+        }
+    }
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    field.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// Octal digits between blanks and NULs, or base-256 when the first bit is set. A blank field is 0.
+fn parse_number(field: &[u8]) -> Option<i64> {
+    if field[0] & 0x80 != 0 {
+        // Two's complement, big-endian; the first bit is only the mark, the second the sign.
+        let negative = field[0] & 0x40 != 0;
+        let first = if negative { field[0] } else { field[0] & 0x7f };
+        return field[1..].iter().try_fold(i64::from(first.cast_signed()), |value, &byte| {
+            value.checked_mul(256)?.checked_add(i64::from(byte))
+        });
+    }
+    let text = str::from_utf8(until_nul(field)).ok()?.trim_matches(' ');
+    if text.is_empty() {
+        return Some(0);
+    }
+    if text.starts_with('+') { None } else { i64::from_str_radix(text, 8).ok() }
+}
+
+/// The PAX records that say something about an entry of a root file system.
+#[derive(Debug, Clone, Default)]
+struct Records {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<Timestamp>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    sparse: bool,
+}
+
+impl Records {
+    /// Lays the records of `data` over these. `start` is the header's place, for errors.
+    fn parse(&mut self, mut data: &[u8], start: u64) -> Result<(), TarError> {
+        while !data.is_empty() {
+            let (key, value, rest) = split_record(data).ok_or(TarError::Pax(start))?;
+            data = rest;
+            self.apply(key, value).ok_or(TarError::Pax(start))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        match key {
+            b"path" => self.path = Some(value.to_vec()),
+            b"linkpath" => self.link = Some(value.to_vec()),
+            b"size" => self.size = Some(decimal(value)?),
+            b"uid" => self.uid = Some(decimal(value)?),
+            b"gid" => self.gid = Some(decimal(value)?),
+            b"mtime" => self.mtime = Some(timestamp(value)?),
+            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
+            _ => {
+                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
+                    && !name.is_empty()
+                {
+                    self.xattrs.insert(name.to_vec(), value.to_vec());
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Cuts one record off: key, value, what follows.
+fn split_record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let blank = data.iter().take(8).position(|&byte| byte == b' ')?;
+    let len = usize::try_from(decimal(&data[..blank])?).ok()?;
+    let (record, rest) = data.split_at_checked(len)?;
+    let record = record.get(blank + 1..)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|&byte| byte == b'=')?;
+    Some((&record[..equals], &record[equals + 1..], rest))
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// `[-]seconds[.fraction]`; digits below a nanosecond are dropped, towards the past as the kernel does.
+fn timestamp(value: &[u8]) -> Option<Timestamp> {
+    let (negative, value) = value.strip_prefix(b"-").map_or((false, value), |rest| (true, rest));
+    let mut parts = value.splitn(2, |&byte| byte == b'.');
+    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
+    let fraction = parts.next().unwrap_or(b"0");
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let mut nanoseconds = 0;
+    for place in 0..9 {
+        nanoseconds = nanoseconds * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'));
+    }
+    Some(match (negative, nanoseconds) {
+        (false, _) => Timestamp { seconds, nanoseconds },
+        (true, 0) => Timestamp { seconds: -seconds, nanoseconds },
+        (true, _) => Timestamp { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
+    })
+}
+
+#[cfg(test)]
+#[path = "tar_reader_tests.rs"]
+mod tests;

@@ -1,0 +1,100 @@
+//! Root tarballs: indexed into a [`Tree`](super::Tree) whose files point into the tarball, and written from a staging
+//! directory, always the same bytes for the same tree.
+//!
+//! How tar is encoded is the matter of [`tar_reader`](super::tar_reader) and [`TarWriter`]; here is what entries mean for a
+//! tree: what replaces what, which name of a file is the first, what a root file system leaves out.
+
+mod comment;
+mod directory;
+mod index;
+mod open;
+mod writer;
+
+use std::io;
+
+pub use comment::comment;
+pub use directory::{Summary, write_directory};
+pub use index::index;
+pub use open::open;
+pub use writer::TarWriter;
+
+use super::tar_reader::TarError;
+use super::{InvalidPath, RootPath};
+
+/// Why a root tarball cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TarballError {
+    /// The archive itself is not readable.
+    #[error("read {tarball}: {source}")]
+    Tar {
+        /// The tarball.
+        tarball: String,
+        /// Why.
+        source: TarError,
+    },
+    /// An entry's name, or the target of a hard link, leads out of the root.
+    #[error("read {tarball}: {source}")]
+    Path {
+        /// The tarball.
+        tarball: String,
+        /// Why.
+        source: InvalidPath,
+    },
+    /// An entry lies beneath something that is no directory.
+    #[error("read {tarball}: {path} lies beneath {parent}, which is no directory")]
+    NotADirectory {
+        /// The tarball.
+        tarball: String,
+        /// The entry.
+        path: RootPath,
+        /// What it lies beneath.
+        parent: RootPath,
+    },
+    /// A hard link to nothing, or to a directory.
+    #[error("read {tarball}: {path} is a hard link to {target}, which is no file before it")]
+    DanglingHardLink {
+        /// The tarball.
+        tarball: String,
+        /// The link.
+        path: RootPath,
+        /// What it names.
+        target: RootPath,
+    },
+    /// A file of the staging directory became shorter while it was read.
+    #[error("write {path} to the tarball: the file changed meanwhile")]
+    Changed {
+        /// The file.
+        path: RootPath,
+    },
+    /// A system call on an entry of the staging directory failed.
+    #[error("{action} {path}: {source}")]
+    Staging {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: RootPath,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Reading or writing the tarball; the message names the path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl TarballError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tar { source, .. } => source.hint(),
+            Self::Path { .. } | Self::NotADirectory { .. } | Self::DanglingHardLink { .. } => Some(
+                "the tarball must hold one root file system, as `mmdebstrap` or `docker export` write it".to_owned(),
+            ),
+            Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space, or choose another directory with `--output`".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,594 @@
+//! The processes of a build against a real kernel: what programs inside a sandbox can see and do, and that nothing is left
+//! of a build, however any of its processes dies.
+//!
+//! Run by root, every test runs as root and then once more as a normal user with subordinate ids (`famtest1`, made for it).
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use fam_build::progress::{Event, Progress, Reporter};
+use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
+use fam_build::supervisor::{
+    Ended, Error, Failure, Ids, Interrupts, Isolation, LaunchError, OutputLock, enter_role, run,
+};
+use serde::{Deserialize, Serialize};
+
+type Test = (&'static str, fn(&Place));
+
+const TESTS: &[Test] = &[
+    ("sees_nothing_of_the_host", sees_nothing_of_the_host),
+    ("can_do_nothing_to_the_host", can_do_nothing_to_the_host),
+    ("leaves_no_daemon", leaves_no_daemon),
+    ("leaves_the_mounts_alone", leaves_the_mounts_alone),
+    ("gives_a_clean_environment", gives_a_clean_environment),
+    ("stand_ins_come_and_go", stand_ins_come_and_go),
+    ("says_what_could_not_run", says_what_could_not_run),
+    ("links_in_the_tree_lead_nowhere", links_in_the_tree_lead_nowhere),
+    ("results_failures_and_panics_cross", results_failures_and_panics_cross),
+    ("any_process_killed_ends_all", any_process_killed_ends_all),
+    ("interrupts_end_all", interrupts_end_all),
+    ("removes_files_of_subordinate_users", removes_files_of_subordinate_users),
+    ("works_without_namespaces", works_without_namespaces),
+];
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Job {
+    /// Runs scripts one after another in a sandbox and gives back how they ended and what they said.
+    Scripts {
+        root: PathBuf,
+        settings: Settings,
+        scripts: Vec<String>,
+    },
+    /// Makes a tree with owners as a system has them, and waits to be killed.
+    Litter {
+        directory: PathBuf,
+    },
+    Add(u64, u64),
+    Fail,
+    Panic,
+    Abort,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Ran {
+    ended: Vec<Ended>,
+    lines: Vec<String>,
+}
+
+fn work(job: Job, progress: Progress) -> Result<Ran, Failure> {
+    let failure = |error: SandboxError| Failure::new(&error, error.hint());
+    match job {
+        Job::Scripts { root, settings, scripts } => {
+            let mut ran = Ran { ended: Vec::new(), lines: Vec::new() };
+            let mut sandbox = Sandbox::enter(&root, settings).map_err(failure)?;
+            for script in scripts {
+                progress.step("running");
+                let command = Inside::new("/bin/sh").args(["-c", script.as_str()]);
+                ran.ended.push(sandbox.run(&command, |line| ran.lines.push(line.to_owned())).map_err(failure)?);
+            }
+            sandbox.leave().map_err(failure)?;
+            Ok(ran)
+        }
+        Job::Litter { directory } => {
+            let secret = directory.join("staging/var/secret");
+            std::fs::create_dir_all(&secret).unwrap();
+            std::fs::write(secret.join("file"), "x").unwrap();
+            for path in [secret.join("file"), secret.clone()] {
+                std::os::unix::fs::chown(&path, Some(33), Some(65534)).unwrap();
+            }
+            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).unwrap();
+            progress.step("running");
+            std::thread::sleep(Duration::from_secs(600));
+            Err(Failure::message("not killed"))
+        }
+        Job::Add(a, b) => Ok(Ran { ended: Vec::new(), lines: vec![(a + b).to_string()] }),
+        Job::Fail => Err(Failure { causes: vec!["b".into()], hint: Some("c".into()), ..Failure::message("a") }),
+        Job::Panic => panic!("about {}", 1),
+        Job::Abort => std::process::abort(),
+    }
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = enter_role(work) {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, job, output] = arguments.as_slice()
+        && role == "--supervise"
+    {
+        return supervise(&serde_json::from_str(job).unwrap(), Path::new(output));
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with("--")).cloned().unwrap_or_default();
+    if arguments.iter().any(|argument| argument == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let who = if is_root() { "root" } else { "user" };
+    let place = Place::new();
+    for (name, test) in TESTS.iter().filter(|(name, _)| name.contains(&filter)) {
+        let start = Instant::now();
+        // A panic ends the run, with the name of the test above it.
+        print!("test {name} as {who} ... ");
+        std::io::stdout().flush().unwrap();
+        test(&place);
+        println!("ok ({:.2} s)", start.elapsed().as_secs_f64());
+    }
+    if is_root() && !again_as_user(&filter) {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs this program as a user who has subordinate ids, from a directory that such a user can read.
+fn again_as_user(filter: &str) -> bool {
+    let user = "famtest1";
+    if !std::fs::read_to_string("/etc/passwd").unwrap().contains(&format!("{user}:")) {
+        assert!(Command::new("useradd").args(["-m", user]).status().unwrap().success());
+    }
+    let directory = tempfile::Builder::new().prefix("fam-test").tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("sandbox");
+    std::fs::copy("/proc/self/exe", &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Command::new("runuser")
+        .args(["-u", user, "--"])
+        .arg(&program)
+        .arg(filter)
+        .env_remove("TMPDIR")
+        .current_dir("/")
+        .status()
+        .unwrap()
+        .success()
+}
+
+/// What the tests share: a small root with a shell, and the isolation.
+struct Place {
+    directory: tempfile::TempDir,
+    isolation: Isolation,
+    interrupts: Interrupts,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("fam-root").tempdir().unwrap();
+        let place = Self {
+            directory,
+            isolation: Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint())),
+            interrupts: Interrupts::install().unwrap(),
+        };
+        assert_eq!(*place.isolation.ids() == Ids::Own, is_root());
+        make_root(&place.root());
+        place
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    fn scripts(&self, settings: Settings, scripts: &[&str]) -> Result<Ran, Error> {
+        let scripts = scripts.iter().map(ToString::to_string).collect();
+        self.run(&Job::Scripts { root: self.root(), settings, scripts })
+    }
+
+    fn run(&self, job: &Job) -> Result<Ran, Error> {
+        run(job, &self.isolation, &Progress::silent(), &self.interrupts)
+    }
+
+    /// The lines of a script that must succeed.
+    fn script(&self, script: &str) -> Vec<String> {
+        let ran = self.scripts(Settings::default(), &[script]).unwrap();
+        assert_eq!(ran.ended, [Ended::Exited(0)], "{ran:?}");
+        ran.lines
+    }
+}
+
+/// A root with the host's shell and a few programs, and the libraries they need.
+fn make_root(root: &Path) {
+    for directory in ["usr/bin", "usr/sbin", "proc", "sys", "dev", "run", "tmp", "etc"] {
+        std::fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    for name in ["bin", "sbin"] {
+        symlink(format!("usr/{name}"), root.join(name)).unwrap();
+    }
+    let programs =
+        "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch umount uname wc";
+    for program in programs.split(' ') {
+        let path = format!("/bin/{program}");
+        copy_with_libraries(&path, root);
+    }
+}
+
+fn copy_with_libraries(program: &str, root: &Path) {
+    let copy = |path: &str| {
+        let target = root.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        if !target.exists() {
+            std::fs::copy(path, target).unwrap();
+        }
+    };
+    copy(program);
+    let output = Command::new("ldd").arg(program).output().unwrap();
+    for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(word);
+    }
+}
+
+fn sees_nothing_of_the_host(place: &Place) {
+    let processes = place.script("cd /proc; echo [0-9]*");
+    let processes: Vec<_> = processes[0].split(' ').collect();
+    assert!(processes.len() == 2 && processes[0] == "1", "the first process and the shell: {processes:?}");
+    let mounts = place.script("cat /proc/self/mounts");
+    let points: Vec<&str> = mounts.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let expected = [
+        "/",
+        "/dev",
+        "/dev/console",
+        "/dev/full",
+        "/dev/null",
+        "/dev/pts",
+        "/dev/random",
+        "/dev/shm",
+        "/dev/tty",
+        "/dev/urandom",
+        "/dev/zero",
+        "/proc",
+        "/run",
+        "/sys",
+        "/tmp",
+    ];
+    assert_eq!(points.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+    assert_eq!(points.len(), expected.len(), "nothing is hidden under another mount: {points:?}");
+    let interfaces = place.script("grep : /proc/net/dev");
+    assert_eq!(interfaces.len(), 1, "{interfaces:?}");
+    assert!(interfaces[0].trim_start().starts_with("lo:"));
+    assert_eq!(place.script("ls -A /sys /tmp; uname -n"), ["/sys:", "", "/tmp:", "localhost"]);
+    // No terminal, no descriptor of the host's through its own or the first process's.
+    let ran = place
+        .scripts(Settings::default(), &["echo > /dev/tty", "cat /proc/1/fd/0", "exec ls -l /proc/self/fd/"])
+        .unwrap();
+    assert!(!ran.ended[0].success() && !ran.ended[1].success(), "{ran:?}");
+    let descriptors: Vec<_> = ran.lines.iter().filter(|line| line.contains(" -> ")).collect();
+    assert_eq!(descriptors.len(), 4, "0, 1, 2 and the directory being listed: {descriptors:?}");
+    assert!(descriptors[0].ends_with("0 -> /dev/null"), "{descriptors:?}");
+    // The kernel answers on the loopback interface.
+    assert_eq!(place.script("grep -c 0100007F /proc/net/fib_trie /proc/net/route || true").len(), 2);
+}
+
+fn can_do_nothing_to_the_host(place: &Place) {
+    let denied = [
+        "mknod /tmp/disk b 8 0",
+        "mount -t tmpfs none /tmp",
+        "umount /proc",
+        "echo 1 > /proc/sys/kernel/printk",
+        "echo h > /proc/sysrq-trigger",
+        "echo x > /sys/file",
+        "echo -17 > /proc/1/oom_score_adj",
+        "kill -9 1 && cat /proc/1/maps",
+    ];
+    let ran = place.scripts(Settings::default(), &denied).unwrap();
+    for (script, ended) in denied.iter().zip(&ran.ended) {
+        assert!(matches!(ended, Ended::Exited(code) if *code != 0), "{script}: {ran:?}");
+    }
+    // Out of the root by every classical way.
+    let outside = place.directory.path().join("outside");
+    std::fs::write(&outside, "untouched").unwrap();
+    let ways = format!(
+        "for up in /.. /../.. /proc/1/root /proc/1/cwd /proc/self/root/..; do echo out > $up{} || :; done; ls -a /..",
+        outside.display()
+    );
+    let listing = place.script(&ways);
+    assert!(listing.iter().any(|line| line == "usr"), "{listing:?}");
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "untouched");
+    // What maintainer scripts do must work: every owner and mode.
+    let owners =
+        place.script("touch /etc/f; chown 33:65534 /etc/f; chmod 6755 /etc/f; stat -c '%u:%g %a' /etc/f; rm /etc/f");
+    assert_eq!(owners, ["33:65534 6755"]);
+}
+
+fn leaves_no_daemon(place: &Place) {
+    let marker = marker();
+    let start = Instant::now();
+    let script = format!("(sleep {marker} & sleep {marker} &) ; sleep {marker} > /dev/null 2>&1 & echo started");
+    let ran = place.scripts(Settings::default(), &[&script, "cd /proc; echo [0-9]*; exit 3", "kill -9 $$"]).unwrap();
+    assert_eq!(ran.lines[0], "started");
+    assert_eq!(ran.lines[1].split(' ').count(), 2, "the next program already finds them gone: {ran:?}");
+    assert_eq!(ran.ended, [Ended::Exited(0), Ended::Exited(3), Ended::Signaled(9)]);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_gone(&marker);
+}
+
+fn leaves_the_mounts_alone(place: &Place) {
+    let mentions = || {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        mounts.lines().filter(|line| line.contains(place.directory.path().to_str().unwrap())).count()
+    };
+    let marker = marker();
+    let job = Job::Scripts {
+        root: place.root(),
+        settings: Settings { stand_ins: StandIn::no_services(), ..Settings::default() },
+        scripts: vec![format!("sleep {marker}")],
+    };
+    let output = tempfile::tempdir().unwrap();
+    let mut child = start_supervisor(&job, output.path());
+    wait_for(&marker);
+    assert_eq!(mentions(), 0, "while a sandbox is there");
+    interrupt(&child);
+    child.wait().unwrap();
+    assert_eq!(mentions(), 0);
+    // A killed build throws its tree away, with the stand-in that was put into it.
+    std::fs::remove_file(place.root().join("usr/sbin/policy-rc.d")).unwrap();
+}
+
+fn gives_a_clean_environment(place: &Place) {
+    let settings = Settings { source_date_epoch: Some(1_700_000_000), ..Settings::default() };
+    let ran = place.scripts(settings, &["env; umask; readlink /proc/self/cwd; id; ls -l /dev"]).unwrap();
+    let lines = &ran.lines;
+    for expected in
+        ["SOURCE_DATE_EPOCH=1700000000", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "0022", "/"]
+    {
+        assert!(lines.iter().any(|line| line == expected), "{expected}: {lines:?}");
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("CARGO") || line.starts_with("USER=")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("uid=0") && !line.contains(',')), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("crw-rw-rw-") && line.ends_with(" null")), "{lines:?}");
+}
+
+fn stand_ins_come_and_go(place: &Place) {
+    let real = place.root().join("usr/sbin/start-stop-daemon");
+    std::fs::write(&real, "#!/bin/sh\necho real\n").unwrap();
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = Settings { stand_ins: StandIn::no_services(), ..Settings::default() };
+    let script = "start-stop-daemon --start; /usr/sbin/policy-rc.d; echo $?";
+    let ran = place.scripts(settings, &[script]).unwrap();
+    assert_eq!(ran.lines, ["101"]);
+    assert!(!place.root().join("usr/sbin/policy-rc.d").exists());
+    assert_eq!(std::fs::read_to_string(&real).unwrap(), "#!/bin/sh\necho real\n");
+    let lines = place.script("start-stop-daemon");
+    assert_eq!(lines, ["real"]);
+    std::fs::remove_file(real).unwrap();
+}
+
+fn says_what_could_not_run(place: &Place) {
+    let job = Job::Scripts { root: place.root().join("missing"), settings: Settings::default(), scripts: Vec::new() };
+    let error = place.run(&job).unwrap_err().to_string();
+    assert!(error.contains("root/missing") && error.contains("No such file"), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    let job = Job::Scripts { root: empty.path().into(), settings: Settings::default(), scripts: vec![":".into()] };
+    let error = place.run(&job).unwrap_err().to_string();
+    assert!(error.contains("start /bin/sh: No such file"), "{error}");
+}
+
+fn links_in_the_tree_lead_nowhere(place: &Place) {
+    for name in ["dev", "proc", "run", "tmp"] {
+        let outer = tempfile::tempdir().unwrap();
+        let (root, victim) = (outer.path().join("root"), outer.path().join("victim"));
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::create_dir_all(&victim).unwrap();
+        symlink(&victim, root.join(name)).unwrap();
+        let job = Job::Scripts { root, settings: Settings::default(), scripts: vec![":".into()] };
+        let error = place.run(&job).unwrap_err().to_string();
+        assert!(error.contains(&format!("mount /{name}")), "{error}");
+        assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+    }
+}
+
+fn results_failures_and_panics_cross(place: &Place) {
+    assert_eq!(place.run(&Job::Add(40, 2)).unwrap().lines, ["42"]);
+    let error = place.run(&Job::Fail).unwrap_err();
+    assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("a: b", Some("c")));
+    let error = place.run(&Job::Panic).unwrap_err().to_string();
+    assert!(error.starts_with("internal error: about 1 (tests/sandbox.rs:"), "{error}");
+    let error = place.run(&Job::Abort).unwrap_err().to_string();
+    assert_eq!(error, "the worker was killed by signal 6");
+}
+
+fn any_process_killed_ends_all(place: &Place) {
+    // Counted from the supervisor down: launcher, first process, worker, the sandbox's two, and the program.
+    for (depth, who) in ["supervisor", "launcher", "init", "worker", "launcher", "sandbox", "sleep"].iter().enumerate()
+    {
+        let marker = marker();
+        let output = tempfile::tempdir().unwrap();
+        let script = format!("sleep {marker}; true");
+        let job = Job::Scripts { root: place.root(), settings: Settings::default(), scripts: vec![script] };
+        let mut child = start_supervisor(&job, output.path());
+        wait_for(&marker);
+        let mut pid = child.id();
+        for _ in 0..depth {
+            pid = only_child_of(pid);
+        }
+        if *who == "sleep" {
+            // Below the shell; the shell goes on, and so the build succeeds.
+            pid = only_child_of(pid);
+        }
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        assert_gone(&marker);
+        let said = read_to_end(&mut child);
+        let status = child.wait().unwrap();
+        let expected = match *who {
+            "supervisor" => None,
+            "sleep" => Some("done"),
+            "sandbox" | "launcher" if depth > 3 => Some("error: the sandbox ended while /bin/sh ran (out of memory?)"),
+            _ => Some("error: the worker was killed by signal 9 (out of memory?)"),
+        };
+        assert_eq!(said.lines().last().filter(|line| *line != "running"), expected, "{who} at depth {depth}: {status}");
+        if *who != "supervisor" {
+            assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0, "{who}");
+        }
+        // And the next build can begin.
+        OutputLock::acquire(output.path(), &place.isolation).unwrap().release().unwrap();
+        assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0, "{who}");
+    }
+}
+
+fn interrupts_end_all(place: &Place) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    for (signal, times) in [(Signal::INT, 1), (Signal::INT, 2), (Signal::TERM, 1), (Signal::HUP, 1)] {
+        let marker = marker();
+        let output = tempfile::tempdir().unwrap();
+        let script = format!("trap '' INT TERM HUP; sleep {marker} & wait; wait");
+        let job = Job::Scripts { root: place.root(), settings: Settings::default(), scripts: vec![script] };
+        let mut child = start_supervisor(&job, output.path());
+        wait_for(&marker);
+        let group = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        for _ in 0..times {
+            // As the terminal does it.
+            let _ = kill_process_group(group, signal);
+        }
+        let said = read_to_end(&mut child);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert_eq!(said.lines().last(), Some(format!("error: interrupted by signal {}", signal.as_raw()).as_str()));
+        assert!(!running(&marker), "when the supervisor is gone, all are gone");
+        assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0);
+    }
+}
+
+fn removes_files_of_subordinate_users(place: &Place) {
+    let output = tempfile::tempdir().unwrap();
+    let work = output.path().join(".fam-build");
+    let job = Job::Litter { directory: work.clone() };
+    // Killed: the next build removes it.
+    let mut child = start_supervisor(&job, output.path());
+    wait_for_line(&mut child, "running");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let secret = work.join("staging/var/secret");
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::symlink_metadata(&secret).unwrap());
+    assert_eq!(owner == 33, is_root(), "a normal user's tree has subordinate owners");
+    let lock = OutputLock::acquire(output.path(), &place.isolation).unwrap();
+    assert!(!work.join("staging").exists());
+    lock.release().unwrap();
+    // Interrupted: it does so itself.
+    let mut child = start_supervisor(&job, output.path());
+    wait_for_line(&mut child, "running");
+    interrupt(&child);
+    child.wait().unwrap();
+    assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0);
+}
+
+fn works_without_namespaces(place: &Place) {
+    let ran: Ran = run(&Job::Add(1, 2), &Isolation::none(), &Progress::silent(), &place.interrupts).unwrap();
+    assert_eq!(ran.lines, ["3"]);
+    let refused: Result<(), LaunchError> = Isolation::none().check();
+    refused.unwrap();
+}
+
+/// The supervisor's part as the command line does it, in a process of its own.
+fn supervise(job: &Job, output: &Path) -> ExitCode {
+    struct Screen;
+    impl Reporter for Screen {
+        fn report(&self, event: Event) {
+            if let Event::Step { message } = event {
+                println!("{message}");
+            }
+        }
+    }
+    let interrupts = Interrupts::install().unwrap();
+    let _shield = interrupts.shield();
+    let isolation = Isolation::detect().unwrap();
+    let lock = OutputLock::acquire(output, &isolation).unwrap();
+    let result: Result<Ran, Error> = run(job, &isolation, &Progress::new(Screen), &interrupts);
+    lock.release().unwrap();
+    match result {
+        Ok(_) => println!("done"),
+        Err(error) => {
+            println!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn start_supervisor(job: &Job, output: &Path) -> Child {
+    Command::new("/proc/self/exe")
+        .args(["--supervise", &serde_json::to_string(job).unwrap()])
+        .arg(output)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn interrupt(child: &Child) {
+    let group = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+}
+
+fn read_to_end(child: &mut Child) -> String {
+    std::io::read_to_string(child.stdout.take().unwrap()).unwrap()
+}
+
+fn wait_for_line(child: &mut Child, expected: &str) {
+    let mut line = String::new();
+    // Unbuffered enough: the child says nothing after this line until it is ended.
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim_end(), expected);
+}
+
+/// A number of seconds that no other process on this machine sleeps.
+fn marker() -> String {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    format!("{}.{:03}", 100_000 + std::process::id(), NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+/// Whether a `sleep` with this marker is there, wherever its namespaces.
+fn running(marker: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| line.split(|&byte| byte == 0).eq([b"sleep".as_slice(), marker.as_bytes(), b""]))
+    })
+}
+
+fn wait_for(marker: &str) {
+    let start = Instant::now();
+    while !running(marker) {
+        assert!(start.elapsed() < Duration::from_secs(20), "the program never ran");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn assert_gone(marker: &str) {
+    let start = Instant::now();
+    while running(marker) {
+        assert!(start.elapsed() < Duration::from_secs(3), "a process of the build is left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn only_child_of(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let all: Vec<u32> = if children.is_empty() { children_by_parent(pid) } else { parse(&children) };
+    assert_eq!(all.len(), 1, "children of {pid}");
+    all[0]
+}
+
+fn parse(children: &str) -> Vec<u32> {
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// For children that another thread than the first started, or a kernel without that file.
+fn children_by_parent(parent: u32) -> Vec<u32> {
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let after_name = &stat[stat.rfind(')')? + 2..];
+            (after_name.split(' ').nth(1)?.parse() == Ok(parent)).then_some(pid)
+        })
+        .collect()
+}

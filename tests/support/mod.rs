@@ -1,0 +1,87 @@
+//! What several integration tests need: the machine's mirror, the program under test, another user, virtual machines.
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+
+pub mod files;
+pub mod qemu;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The program under test.
+pub const FAM_BUILD: &str = env!("CARGO_BIN_EXE_fam-build");
+
+/// The Debian mirror of this machine's apt sources: `MIRROR`, else the first `URIs:` that a deb822 source names.
+pub fn mirror() -> String {
+    if let Ok(mirror) = std::env::var("MIRROR") {
+        return mirror;
+    }
+    let sources = fs_err::read_to_string("/etc/apt/sources.list.d/debian.sources").expect("an apt source, or MIRROR set");
+    let uris = sources.lines().find_map(|line| line.strip_prefix("URIs:")).expect("a URIs field");
+    uris.split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
+}
+
+/// Runs a command and asserts that it succeeded; gives back its standard output.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command and gives back its exit code and what it wrote to standard error.
+#[track_caller]
+pub fn fail(command: &mut Command) -> (i32, String) {
+    let Output { status, stderr, .. } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(!status.success(), "{command:?} succeeded:\n{stderr}");
+    (status.code().unwrap_or_else(|| panic!("{command:?}: {status}\n{stderr}")), stderr)
+}
+
+/// A normal user with ranges of subordinate ids, made on first use; the tests run as root.
+pub const USER: &str = "fam-build-test";
+
+/// A command that runs as [`USER`], with nothing of root's environment.
+pub fn as_user(program: impl AsRef<Path>) -> Command {
+    static MADE: std::sync::Once = std::sync::Once::new();
+    MADE.call_once(|| {
+        if !Command::new("id").arg(USER).output().unwrap().status.success() {
+            succeed(Command::new("useradd").args(["--create-home", "--shell", "/bin/bash", USER]));
+        }
+        let ranges = fs_err::read_to_string("/etc/subuid").unwrap();
+        assert!(ranges.lines().any(|line| line.starts_with(USER)), "useradd gives subordinate ids");
+    });
+    let mut command = Command::new("setpriv");
+    let id = |flag: &str| succeed(Command::new("id").args([flag, USER])).trim().to_owned();
+    command.args(["--reuid", &id("-u"), "--regid", &id("-g"), "--init-groups", "--reset-env", "--"]);
+    command.arg(program.as_ref());
+    command
+}
+
+/// A fresh directory that everyone may pass through and `owner` may write, removed at the end.
+pub fn directory_of(owner: &str) -> tempfile::TempDir {
+    let directory = tempfile::Builder::new().prefix("fam-build-test.").tempdir_in(scratch()).unwrap();
+    succeed(Command::new("chown").arg(owner).arg(directory.path()));
+    directory
+}
+
+/// Where tests put large files: a disk, not a memory file system.
+pub fn scratch() -> PathBuf {
+    PathBuf::from(std::env::var_os("FAM_BUILD_SCRATCH").unwrap_or_else(|| "/var/tmp".into()))
+}
+
+/// The program under test where any user can execute it, whatever the permissions above the build directory.
+pub fn public_binary() -> PathBuf {
+    static COPY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    COPY.get_or_init(|| {
+        let copy = scratch().join(format!("fam-build-under-test-{}", std::process::id()));
+        fs_err::copy(FAM_BUILD, &copy).unwrap();
+        copy
+    })
+    .clone()
+}
