@@ -148,8 +148,14 @@ kvm_works() {
     printf '\x55\xaa' >>"$image"
     timeout 10 "$qemu" -accel kvm -cpu host -machine pc -m 32 -nodefaults -no-user-config -display none -no-reboot \
         -device isa-debug-exit,iobase=0xf4,iosize=1 -drive "file=${image//,/,,},format=raw,if=ide" \
-        >/dev/null 2>&1 </dev/null || status=$?
-    rm -f -- "$image"
+        >"$image.said" 2>&1 </dev/null &
+    # After an error of KVM itself QEMU stays, paused, for somebody to look at.
+    while kill -0 $! 2>/dev/null; do
+        if grep -q 'internal error' "$image.said"; then kill $! 2>/dev/null || true; fi
+        sleep 0.1
+    done
+    wait $! || status=$?
+    rm -f -- "$image" "$image.said"
     why_not='/dev/kvm is there, but a trial system did not run in it'
     ((status == 85))
 }
@@ -190,7 +196,7 @@ bridge_works() {
     fi
     why_not="$helper does not give access to $bridge"
     if [[ $output == *[Aa]cl* || $output == *denied* ]]; then
-        mend="echo 'allow $bridge' | sudo tee -a /etc/qemu/bridge.conf"
+        mend="sudo mkdir -p /etc/qemu; echo 'allow $bridge' | sudo tee -a /etc/qemu/bridge.conf"
     else
         mend="see what it says: ${output##*$'\n'}"
     fi
@@ -302,7 +308,7 @@ start_node() {
         -serial chardev:serial
         -chardev "socket,id=qmp,path=${run//,/,,}/$name.qmp,server=on,wait=off" -mon "chardev=qmp,mode=control"
         -chardev "pipe,id=monitor,path=${run//,/,,}/$name.monitor" -mon "chardev=monitor,mode=readline"
-        -pidfile "$run/$name.pid" -D "$run/$name.qemu" -daemonize
+        -pidfile "$run/$name.pid" -daemonize
     )
     if [[ $accel == kvm ]]; then
         arguments+=(-accel kvm -cpu host)
@@ -326,11 +332,10 @@ start_node() {
     arguments+=(-device "virtio-net-pci,netdev=outside,mac=52:54:48:50:45:$number,addr=03.0,romfile=")
 
     mkfifo -m 600 -- "$run/$name.monitor.in" "$run/$name.monitor.out"
-    if ! output=$("$qemu" "${arguments[@]}" 2>&1 </dev/null); then
+    # From within the directory, since in the path after -D a percent sign would be a directive.
+    if ! output=$(cd -- "$run" && "$qemu" "${arguments[@]}" -D "$name.qemu" 2>&1 </dev/null); then
         [[ -s $run/$name.qemu ]] && output+=$'\n'$(<"$run/$name.qemu")
         forget_node "$n"
-        write_ssh_config
-        tidy
         fail "$name does not start: ${output#"$qemu": }"
     fi
     say "$name: started"
@@ -341,16 +346,19 @@ forget_node() {
     for kind in pid console qmp monitor.in monitor.out log qemu ssh; do rm -f -- "$run/$name.$kind"; done
 }
 
-# Removes what start made, once no node is left.
-tidy() {
+# Leaves things as they belong to the nodes that run now; where none is left, removes what start made.
+settle() {
     local made
-    if any_runs; then return; fi
+    if any_runs; then
+        write_ssh_config
+        return
+    fi
     if [[ -r $run/shared_memory_made ]]; then
         made=$(<"$run/shared_memory_made")
         rm -f -- "$made" "$run/shared_memory_made"
     fi
     rm -f -- "$run/net" "$run/ssh_config" "$run/known_hosts"
-    rmdir -- "$run" 2>/dev/null || warn "$run holds files that are not of this script, and stays"
+    rmdir -- "$run" || warn "$run stays: it holds files that are not of this script"
 }
 
 # One word of an ssh configuration: quoted, and its percent signs no tokens.
@@ -392,7 +400,7 @@ start() {
     ((${#missing[@]} == 0)) || fail "not in $here: ${missing[*]}" "build them: fam-build --output $here $nodes"
     find_qemu
     make_run_directory
-    trap 'tidy' EXIT
+    trap settle EXIT
     why_not='' helper='' mend=''
     choose_acceleration
     choose_network
@@ -412,8 +420,8 @@ start() {
         forget_node "$n"
         start_node "$n"
     done
-    write_ssh_config
     trap - EXIT
+    settle
     say "log in: $0 ssh 1"
 }
 
@@ -451,9 +459,7 @@ stop() {
         done
         forget_node "$n"
     done
-    if [[ -d $run ]]; then
-        if any_runs; then write_ssh_config; else tidy; fi
-    fi
+    if [[ -d $run ]]; then settle; fi
 }
 
 status() {
@@ -529,7 +535,7 @@ network() {
         up)
             if ! state=$("${virsh[@]}" net-info "$network" 2>/dev/null); then
                 "${virsh[@]}" net-define "$here/fabric_network.xml" || fail "libvirt does not take $here/fabric_network.xml" \
-                    "this needs root, or the group libvirt"
+                    "this needs a running libvirtd, and root or the group libvirt"
                 state=
             fi
             if [[ $state != *Active:*yes* ]]; then

@@ -1,0 +1,200 @@
+//! The descriptions of a cluster before their judges: libvirt's schemas, and QEMU running the launch script.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use fam_build::fabric::{Cluster, Hypervisor, Seed, domain_xml, launch_script, network_xml, ssh_config};
+use fam_build::recipe::Recipe;
+
+fn cluster(count: u8) -> Cluster {
+    let recipe =
+        format!("suite = 'trixie'\nnodes = {{ count = {count}, memory = '256M', cpus = 1 }}\nfabric.size = '16M'");
+    Cluster::new(&Recipe::parse("test", &recipe).unwrap())
+}
+
+#[test]
+fn libvirt_finds_the_xml_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    let validate = |name: &str, schema: &str, xml: String| {
+        let path = directory.path().join(name);
+        fs_err::write(&path, xml).unwrap();
+        let output = Command::new("virt-xml-validate").arg(&path).arg(schema).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for count in [1, 4, 40, 253] {
+        validate("network.xml", "network", network_xml(&cluster(count)));
+    }
+    let cluster = cluster(253);
+    let seed = Seed::from_bytes([1; 32]);
+    for node in &cluster.nodes[251..] {
+        for hypervisor in [Hypervisor::Kvm, Hypervisor::Qemu] {
+            let odd = Path::new("/tmp/it's <odd> & \"so\"");
+            validate("domain.xml", "domain", domain_xml(&cluster, node, &seed, odd, hypervisor));
+        }
+    }
+}
+
+/// A cluster of empty disks in a directory of its own. Dropped, it leaves nothing running.
+struct Running {
+    directory: tempfile::TempDir,
+    shared_memory: tempfile::TempDir,
+    port: u16,
+}
+
+impl Running {
+    fn new(nodes: u8, port: u16) -> Self {
+        let directory = tempfile::Builder::new().prefix("a, 100% odd 'place'").tempdir().unwrap();
+        fs_err::write(directory.path().join("fabric_emulation.bash"), launch_script(&cluster(nodes))).unwrap();
+        for number in 1..=nodes {
+            let image = directory.path().join(format!("fabric{number}.qcow2"));
+            let status = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image).arg("1G").status();
+            assert!(status.unwrap().success());
+        }
+        let shared_memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        Self { directory, shared_memory, port }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new("bash")
+            .arg(self.directory.path().join("fabric_emulation.bash"))
+            .args(arguments)
+            .current_dir("/")
+            .envs([("ACCEL", "tcg"), ("NET", "user"), ("STOP_TIMEOUT", "1")])
+            .env("PORT", self.port.to_string())
+            .env("SHM", self.shared_memory.path().join("fabric_em"))
+            .output()
+            .unwrap()
+    }
+
+    fn succeeds(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs_err::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The command lines of the nodes that run from this directory.
+    fn processes(&self) -> Vec<String> {
+        let place = self.directory.path().to_str().unwrap();
+        let lines = fs_err::read_dir("/proc").unwrap().filter_map(|entry| {
+            let line = fs_err::read(entry.ok()?.path().join("cmdline")).ok()?;
+            Some(String::from_utf8_lossy(&line).replace('\0', " "))
+        });
+        lines.filter(|line| line.contains(place) && line.contains("-pidfile")).collect()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.run(&["stop"]);
+    }
+}
+
+#[test]
+fn nodes_start_show_themselves_and_leave_nothing() {
+    let running = Running::new(3, 21022);
+    let before = running.files();
+    let started = running.succeeds(&[]);
+    assert!(started.contains("fabric1: started") && started.contains("fabric3: started"), "{started}");
+
+    let processes = running.processes();
+    assert_eq!(processes.len(), 3, "{processes:?}");
+    assert!(processes.iter().all(|line| line.contains("ivshmem-plain,memdev=fabric,addr=04.0")));
+    assert!(processes.iter().any(|line| line.contains("mac=52:54:48:50:45:02")));
+    let shared_memory = running.shared_memory.path().join("fabric_em");
+    assert_eq!(fs_err::metadata(&shared_memory).unwrap().len(), 16 << 20);
+
+    let status = running.succeeds(&["status"]);
+    assert!(status.lines().skip(1).all(|line| line.contains("running")), "{status}");
+    assert!(status.contains("127.0.0.1 port 21024"), "{status}");
+    assert!(running.succeeds(&["start", "2"]).contains("fabric2: runs already"));
+
+    running.succeeds(&["stop", "2"]);
+    assert_eq!(running.processes().len(), 2);
+    assert!(running.succeeds(&["status"]).contains("fabric2      stopped"));
+    running.succeeds(&["stop"]);
+    assert_eq!(running.processes(), Vec::<String>::new());
+    assert_eq!(running.files(), before);
+    assert!(!shared_memory.exists());
+}
+
+#[test]
+fn its_ssh_configuration_is_the_one_that_was_built() {
+    // Where these ports are taken on the host, the script rightly writes others, and this test says so by failing.
+    let running = Running::new(2, 10022);
+    let place = running.directory.path();
+    let built = ssh_config(&cluster(2), place);
+    for (name, content) in [("fabric_ssh_config", built.as_str()), ("fabric_ssh_key", ""), ("fabric_known_hosts", "")] {
+        fs_err::write(place.join(name), content).unwrap();
+    }
+    running.succeeds(&["start"]);
+    let written = fs_err::read_to_string(place.join("fabric_ssh_config")).unwrap();
+    let without_head = |text: &str| text.split_once('\n').unwrap().1.to_owned();
+    assert_ne!(written, built, "the script names itself as the writer");
+    assert_eq!(without_head(&written), without_head(&built));
+}
+
+#[test]
+fn a_shared_memory_that_was_there_is_kept() {
+    let running = Running::new(1, 22022);
+    let shared_memory = running.shared_memory.path().join("fabric_em");
+    fs_err::write(&shared_memory, "somebody's").unwrap();
+    let error = running.fails(&["start"]);
+    assert!(error.contains("has 10 bytes, but the nodes share 16 MiB") && error.contains("hint:"), "{error}");
+    fs_err::write(&shared_memory, vec![7; 16 << 20]).unwrap();
+    assert!(running.succeeds(&["start"]).contains("which was there and keeps its contents"));
+    running.succeeds(&["stop"]);
+    assert_eq!(fs_err::read(&shared_memory).unwrap(), vec![7; 16 << 20]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_passed_over() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:23023").unwrap();
+    let running = Running::new(1, 23022);
+    running.succeeds(&["start"]);
+    assert!(running.succeeds(&["status"]).contains("127.0.0.1 port 23323"));
+    drop(taken);
+}
+
+#[test]
+fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
+    let running = Running::new(1, 25022);
+    fs_err::write(running.directory.path().join("fabric1.qcow2"), "no image").unwrap();
+    let error = running.fails(&["start"]);
+    assert!(error.contains("fabric1 does not start:") && error.contains("qcow2 format"), "{error}");
+    assert_eq!(running.files(), ["fabric1.qcow2", "fabric_emulation.bash"]);
+    assert_eq!(fs_err::read_dir(running.shared_memory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn wrong_words_get_an_answer() {
+    let running = Running::new(2, 24022);
+    for (arguments, message) in [
+        (&["start", "3"][..], "there is no node 3\nhint: the nodes are 1 to 2"),
+        (&["ssh"], "ssh takes the number of a node"),
+        (&["ssh", "1"], "fabric1 does not run\nhint: start it:"),
+        (&["log", "1"], "fabric1 has no log"),
+        (&["network"], "network takes up or down"),
+        (&["frobnicate"], "Usage:"),
+    ] {
+        let error = running.fails(arguments);
+        assert!(error.contains(message), "{arguments:?}: {error}");
+    }
+    fs_err::remove_file(running.directory.path().join("fabric2.qcow2")).unwrap();
+    assert!(running.fails(&["start"]).contains("fabric2.qcow2"));
+    assert_eq!(running.files(), ["fabric1.qcow2", "fabric_emulation.bash"]);
+}
