@@ -1,7 +1,8 @@
 //! A root tree: unpacked, then configured in a sandbox.
 
 pub mod configure;
-pub mod sandbox;
 pub mod dpkg;
+pub mod sandbox;
 pub mod staging;
+pub mod tmpfs;
 pub mod unpack;
