@@ -249,7 +249,7 @@ fn malformed_packages() {
     }
     let mut bench = Bench::new();
     let huge = member(b"./x", b'0', b"", |block| {
-        block[124..136].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff")
+        block[124..136].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
     });
     bench.add_bytes("a", "1.0", &deb(&stanza("a", "1.0", ""), &[], &[huge]));
     assert!(bench.error().contains("size is not a usable number"));
