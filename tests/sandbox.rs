@@ -3,6 +3,8 @@
 //!
 //! Run by root, every test runs as root and then once more as a normal user with subordinate ids (`famtest1`, made for it).
 
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -2,6 +2,8 @@
 //! the database. Needs root (for owners) and the machine's Debian mirror; `FAM_TEST_DEBS=DIR` takes the packages of a
 //! directory instead, for example those of a whole system.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;

@@ -284,5 +284,4 @@ impl<R: Read + Seek> Members<'_, R> {
 }
 
 #[cfg(test)]
-#[path = "deb_tests.rs"]
 mod tests;

@@ -5,4 +5,5 @@ pub mod configure;
 pub mod dpkg;
 pub mod sandbox;
 pub mod staging;
+pub mod tmpfs;
 pub mod unpack;

@@ -1,5 +1,5 @@
 //! The user and group ids that a build may use: who the caller is, what /etc/subuid and /etc/subgid grant, and how the
-//! maps of a new user namespace get written (user_namespaces(7), subuid(5), newuidmap(1)).
+//! maps of a new user namespace get written (`user_namespaces(7)`, subuid(5), newuidmap(1)).
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -315,7 +315,7 @@ fn map_of(own: u32, ranges: &[(u32, u32)]) -> Result<Vec<Extent>, u32> {
     if granted < NEEDED_SUBORDINATE_IDS { Err(granted) } else { Ok(extents) }
 }
 
-/// How many ids from 0 on, without a gap, a map in the form of /proc/PID/uid_map holds.
+/// How many ids from 0 on, without a gap, a map in the form of `/proc/PID/uid_map` holds.
 fn ids_from_zero(map: &str) -> u32 {
     let mut extents: Vec<(u32, u32)> = map
         .lines()

@@ -4,6 +4,7 @@
 //!
 //! `main` calls [`enter_role`] before anything else, since every process of a build begins there.
 
+mod artifact;
 mod diagnose;
 mod idmap;
 pub(crate) mod init;
@@ -22,12 +23,13 @@ use serde::de::DeserializeOwned;
 
 use crate::progress::Progress;
 
+pub use artifact::Artifact;
 pub use diagnose::Diagnosis;
 pub use idmap::{Error as IdError, Extent, Ids, Kind as IdKind};
 pub use interrupts::{Interrupts, Shield};
 pub use isolation::Isolation;
 pub use launch::Error as LaunchError;
-pub use output::{Artifact, Error as OutputError, OutputDir, OutputLock};
+pub use output::{Error as OutputError, OutputDir, OutputLock};
 pub use protocol::{Ended, Failure};
 pub use space::{Error as SpaceError, available_memory, free_space, require_space};
 pub use worker::{Error, run};

@@ -4,7 +4,7 @@
 //! Everything unfinished lies in `OUTPUT/.fam-build`, a directory that only the user may enter; so OUTPUT may be a shared
 //! /tmp. A lock on a file in there shows that a build is at work, however an earlier one ended.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
+use super::artifact::Artifact;
 use super::isolation::Isolation;
 use super::launch::{self, Role, launch};
 use super::not_for_people;
@@ -80,7 +81,9 @@ impl Error {
                 io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
                     Some("choose a directory that you may write to, with --output or TMPDIR".into())
                 }
-                io::ErrorKind::NotADirectory => Some("--output takes a directory".into()),
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                    Some("--output takes a directory".into())
+                }
                 _ => None,
             },
             Self::Launch(error) => error.hint(),
@@ -126,82 +129,7 @@ impl OutputDir {
             return Err(Error::Name(name.to_owned()));
         }
         let unfinished = self.work().join(format!("{name}.part"));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&unfinished)?;
-        Ok(Artifact { file, unfinished: Some(unfinished), path: self.path.join(name) })
-    }
-}
-
-/// An artifact that is being written. It has its own name only once [`Artifact::finish`] is through; dropped before, it
-/// is removed.
-#[derive(Debug)]
-pub struct Artifact {
-    file: File,
-    unfinished: Option<PathBuf>,
-    path: PathBuf,
-}
-
-impl Artifact {
-    /// The file, for positioned writes and the like.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Where the bytes are now.
-    #[must_use]
-    pub fn unfinished_path(&self) -> &Path {
-        self.unfinished.as_deref().unwrap_or(&self.path)
-    }
-
-    /// Where it will be.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes the bytes durable and gives them their name, in place of an earlier artifact.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; the artifact is removed then.
-    pub fn finish(mut self) -> Result<PathBuf, Error> {
-        self.file.sync_all()?;
-        fs_err::rename(self.unfinished_path(), &self.path)?;
-        self.unfinished = None;
-        if let Some(directory) = self.path.parent() {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(self.path.clone())
-    }
-}
-
-impl Drop for Artifact {
-    fn drop(&mut self) {
-        if let Some(path) = self.unfinished.take() {
-            // What stays is removed with the work directory.
-            let _ = fs_err::remove_file(path);
-        }
-    }
-}
-
-impl Write for Artifact {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Read for Artifact {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.file.read(bytes)
-    }
-}
-
-impl Seek for Artifact {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+        Artifact::create(unfinished, mode, self.path.join(name))
     }
 }
 

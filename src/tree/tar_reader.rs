@@ -5,10 +5,13 @@
 //! off as whole, are refused. Every length is bounded before anything is allocated. Formats: pax(1) of POSIX, and the
 //! GNU tar manual, "Basic Tar Format".
 
+mod pax;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::Timestamp;
+use pax::Records;
 
 /// The unit in which tar is written.
 pub const BLOCK: u64 = 512;
@@ -185,11 +188,11 @@ impl<R: Read> TarReader<R> {
             let raw = RawHeader { block: &block, start };
             raw.verify_checksum()?;
             match raw.flag() {
-                b'x' => records.parse(&self.extension(&raw)?, start)?,
+                b'x' => records.parse(&self.extension(&raw)?).ok_or(TarError::Pax(start))?,
                 b'g' => {
                     let extension = self.extension(&raw)?;
-                    self.global.parse(&extension, start)?;
-                    records.parse(&extension, start)?;
+                    self.global.parse(&extension).ok_or(TarError::Pax(start))?;
+                    records.parse(&extension).ok_or(TarError::Pax(start))?;
                 }
                 b'L' => long_name = Some(until_nul(&self.extension(&raw)?).to_vec()),
                 b'K' => long_link = Some(until_nul(&self.extension(&raw)?).to_vec()),
@@ -412,88 +415,5 @@ fn parse_number(field: &[u8]) -> Option<i64> {
     if text.starts_with('+') { None } else { i64::from_str_radix(text, 8).ok() }
 }
 
-/// The PAX records that say something about an entry of a root file system.
-#[derive(Debug, Clone, Default)]
-struct Records {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<Timestamp>,
-    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    sparse: bool,
-}
-
-impl Records {
-    /// Lays the records of `data` over these. `start` is the header's place, for errors.
-    fn parse(&mut self, mut data: &[u8], start: u64) -> Result<(), TarError> {
-        while !data.is_empty() {
-            let (key, value, rest) = split_record(data).ok_or(TarError::Pax(start))?;
-            data = rest;
-            self.apply(key, value).ok_or(TarError::Pax(start))?;
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        match key {
-            b"path" => self.path = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(decimal(value)?),
-            b"uid" => self.uid = Some(decimal(value)?),
-            b"gid" => self.gid = Some(decimal(value)?),
-            b"mtime" => self.mtime = Some(timestamp(value)?),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-            _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
-                    && !name.is_empty()
-                {
-                    self.xattrs.insert(name.to_vec(), value.to_vec());
-                }
-            }
-        }
-        Some(())
-    }
-}
-
-/// Cuts one record off: key, value, what follows.
-fn split_record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let blank = data.iter().take(8).position(|&byte| byte == b' ')?;
-    let len = usize::try_from(decimal(&data[..blank])?).ok()?;
-    let (record, rest) = data.split_at_checked(len)?;
-    let record = record.get(blank + 1..)?.strip_suffix(b"\n")?;
-    let equals = record.iter().position(|&byte| byte == b'=')?;
-    Some((&record[..equals], &record[equals + 1..], rest))
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// `[-]seconds[.fraction]`; digits below a nanosecond are dropped, towards the past as the kernel does.
-fn timestamp(value: &[u8]) -> Option<Timestamp> {
-    let (negative, value) = value.strip_prefix(b"-").map_or((false, value), |rest| (true, rest));
-    let mut parts = value.splitn(2, |&byte| byte == b'.');
-    let seconds = i64::try_from(decimal(parts.next()?)?).ok()?;
-    let fraction = parts.next().unwrap_or(b"0");
-    if !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let mut nanoseconds = 0;
-    for place in 0..9 {
-        nanoseconds = nanoseconds * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'));
-    }
-    Some(match (negative, nanoseconds) {
-        (false, _) => Timestamp { seconds, nanoseconds },
-        (true, 0) => Timestamp { seconds: -seconds, nanoseconds },
-        (true, _) => Timestamp { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
-    })
-}
-
 #[cfg(test)]
-#[path = "tar_reader_tests.rs"]
 mod tests;

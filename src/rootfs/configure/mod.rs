@@ -195,7 +195,7 @@ struct Scripts<'a> {
 
 impl Scripts<'_> {
     /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a package that was never
-    /// there (Debian Policy 6.5 and 6.7, and dpkg's maintscript_pre_exec).
+    /// there (Debian Policy 6.5 and 6.7, and what dpkg sets before it executes a script).
     fn preinst(&mut self, staging: &Staging, package: &Package, all: &[Package]) -> Result<(), Error> {
         let info = |member: &str| in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
         if !staging.exists(&info("preinst"))? {

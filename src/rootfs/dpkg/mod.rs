@@ -117,6 +117,3 @@ fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), StagingError>
 fn path(text: &'static str) -> RootPath {
     RootPath::new(text).expect("the paths above hold neither `..` nor NUL")
 }
-
-#[cfg(test)]
-mod tests;

@@ -36,9 +36,9 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 /// Where programs are looked for, by this process and by those it runs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What maintainer scripts need of root's power. Not among it: MKNOD and SYS_ADMIN, with which root of the host could
-/// reach its disks, DAC_READ_SEARCH, which opens files by handle past any root, SYS_PTRACE, MODULE, RAWIO, BOOT, TIME. A
-/// user namespace would not give most of them anyway, so builds of root and of users come out alike.
+/// What maintainer scripts need of root's power. Not among it: `MKNOD` and `SYS_ADMIN`, with which root of the host
+/// could reach its disks, `DAC_READ_SEARCH`, which opens files by handle past any root, and whatever else is for the
+/// machine and not for files. A user namespace would not give most of it anyway: so builds of root and of users are alike.
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)

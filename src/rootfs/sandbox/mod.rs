@@ -152,7 +152,7 @@ impl StandIn {
 /// What programs find inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// SOURCE_DATE_EPOCH: the time that programs which make files should put into them.
+    /// `SOURCE_DATE_EPOCH`: the time that programs which make files should put into them.
     pub source_date_epoch: Option<i64>,
     /// Files that differ from the tree's.
     pub stand_ins: Vec<StandIn>,

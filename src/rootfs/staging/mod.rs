@@ -6,8 +6,10 @@
 //! which may not make device nodes: those are only noted ([`Staging::device`]), for whoever writes the tree out.
 
 mod directory;
+mod metadata;
 
-pub use directory::{Attributes, Directory, FileType, Metadata};
+pub use directory::Directory;
+pub use metadata::{Attributes, FileType, Metadata};
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;

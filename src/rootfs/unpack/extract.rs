@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use md5::{Digest, Md5};
 
-use super::claims::{Claim, Claimed, Claims, Index, Verdict};
+use super::claims::{Claim, Claimed, Claims, Index, Key, Verdict};
 use super::links::{Link, LinkTarget};
 use super::{DebFile, UnpackError};
 use crate::archive::deb::Deb;
@@ -112,7 +112,7 @@ impl<'a> Extraction<'a> {
         if matches!(header.kind, EntryKind::File | EntryKind::HardLink) {
             name = self.name_on_disk(path);
         }
-        let (claims, staging, directory, deb) = (self.claims, self.staging, &parent.directory, self.deb);
+        let (claims, directory, deb) = (self.claims, &parent.directory, self.deb);
         let claim = |what| Claim { owner: self.index, path: path.clone(), what };
         let in_package = |error: StagingError| deb.staging_error(error);
         let attributes = attributes(&header);
@@ -147,11 +147,11 @@ impl<'a> Extraction<'a> {
             }
             EntryKind::CharDevice { major, minor } => {
                 let entry = device(attributes, header.xattrs, Kind::CharDevice { major, minor });
-                claims.claim(key, claim(Claimed::Other), || Ok(staging.device(path.clone(), entry)))?.0
+                self.device(key, path, entry)?
             }
             EntryKind::BlockDevice { major, minor } => {
                 let entry = device(attributes, header.xattrs, Kind::BlockDevice { major, minor });
-                claims.claim(key, claim(Claimed::Other), || Ok(staging.device(path.clone(), entry)))?.0
+                self.device(key, path, entry)?
             }
             EntryKind::Symlink => {
                 let verdict = claims.claim(key.clone(), claim(Claimed::Symlink(header.link.clone())), || Ok(()))?.0;
@@ -171,6 +171,15 @@ impl<'a> Extraction<'a> {
             }
         };
         Ok(verdict)
+    }
+
+    fn device(&self, key: Key, path: &RootPath, entry: Entry) -> Result<Verdict, UnpackError> {
+        let claim = Claim { owner: self.index, path: path.clone(), what: Claimed::Other };
+        let note = || {
+            self.staging.device(path.clone(), entry);
+            Ok(())
+        };
+        Ok(self.claims.claim(key, claim, note)?.0)
     }
 
     /// The directory that holds `path` (the root holds itself). A symbolic link that this package brought earlier may

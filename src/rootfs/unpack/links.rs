@@ -43,7 +43,7 @@ impl Link {
             Err(error) => return Err(error),
         };
         match &self.target {
-            LinkTarget::Symbolic(_) if found == Some(FileType::Directory) => return Ok(()),
+            LinkTarget::Symbolic(_) if found == Some(FileType::Directory) => Ok(()),
             LinkTarget::Symbolic(target) => {
                 if found != Some(FileType::Symlink) || parent.read_link(&self.name)? != *target {
                     parent.remove(&self.name)?;
