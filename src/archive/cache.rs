@@ -304,3 +304,6 @@ pub(super) fn read_verified(path: &Path, size: u64, digest: &Sha256Digest) -> Re
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

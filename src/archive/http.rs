@@ -105,7 +105,14 @@ impl Http {
     ///
     /// # Errors
     /// When the proxy's URL is not one.
-    pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
+    pub fn new(mut options: HttpOptions) -> Result<Self, HttpError> {
+        if let ProxyChoice::Explicit { url, except: Some(except) } = &options.proxy
+            && except.split(',').any(|host| host.trim() == "*")
+        {
+            // The library's matcher takes the star for names only, and mirrors may be addresses.
+            proxy_url(url)?;
+            options.proxy = ProxyChoice::Direct;
+        }
         // Only the first call has an effect; that another part of the program was first does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let matcher = match &options.proxy {
@@ -277,7 +284,7 @@ impl Http {
         if let (Some(proxy), true) = (&via, has("tunnel error")) {
             return HttpError::ProxyRefused { proxy: proxy.clone(), reason };
         }
-        if tls {
+        if tls || has("tls handshake") {
             return HttpError::Tls { url, reason };
         }
         let peer = || via.clone().or_else(|| Url::parse(&url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
@@ -352,14 +359,16 @@ fn parse_content_range(value: &str) -> Option<(u64, Option<u64>)> {
 /// A URL for people, without user and password.
 pub(super) fn shown(url: &str) -> String {
     match Url::parse(url) {
-        Ok(mut parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+        Ok(parsed) if parsed.has_host() && parsed.username().is_empty() && parsed.password().is_none() => {
+            url.to_owned()
+        }
+        Ok(mut parsed) if parsed.has_host() => {
             let _ = parsed.set_username("");
             let _ = parsed.set_password(None);
             parsed.to_string()
         }
-        Ok(_) => url.to_owned(),
-        // Not a URL: whatever is before an @ may be a password.
-        Err(_) => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
+        // Not a URL of a host: whatever is before an @ may be a password.
+        _ => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
     }
 }
 

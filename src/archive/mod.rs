@@ -14,6 +14,8 @@ pub mod keyring;
 pub mod release;
 pub mod signature;
 pub mod sources;
+#[cfg(test)]
+mod testing;
 
 pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;

@@ -466,3 +466,6 @@ fn judge_subkey(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestam
     check_form(back)?;
     back.verify_primary_key_binding(&subkey.key, primary).map_err(|_| Refusal::Unbound("back signature"))
 }
+
+#[cfg(test)]
+mod tests;
