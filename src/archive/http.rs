@@ -24,9 +24,9 @@ const MAX_REDIRECTS: usize = 10;
 /// Which proxy requests go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// The one that http_proxy, https_proxy, all_proxy and no_proxy name (in either case of letters), if any.
+    /// The one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name (in either case of letters), if any.
     Environment,
-    /// This one, but for the hosts that `except` lists as NO_PROXY does.
+    /// This one, but for the hosts that `except` lists as `NO_PROXY` does.
     Explicit {
         /// URL of the proxy; may hold `user:password@`.
         url: String,
@@ -38,7 +38,7 @@ pub enum ProxyChoice {
 }
 
 impl ProxyChoice {
-    /// The proxy that a user named, with the exceptions of NO_PROXY in the environment; nothing or an empty name leaves all
+    /// The proxy that a user named, with the exceptions of `NO_PROXY` in the environment; nothing or an empty name leaves all
     /// to the environment, and `none` means no proxy at all.
     #[must_use]
     pub fn new(named: Option<&str>) -> Self {
@@ -271,7 +271,7 @@ impl Http {
             tls |= cause.is::<rustls::Error>();
             // io::Error hides what it wraps from source().
             let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            tls |= inner.is_some_and(|inner| inner.is::<rustls::Error>());
+            tls |= matches!(inner, Some(inner) if inner.is::<rustls::Error>());
             next = cause.source();
         }
         let reason = chain.last().cloned().unwrap_or_else(|| error.to_string());

@@ -1,4 +1,4 @@
-//! The OpenPGP keys that Release files may be signed with: Debian's own, built in from `keys/`, and those of `--keyring`.
+//! The `OpenPGP` keys that Release files may be signed with: Debian's own, built in from `keys/`, and those of `--keyring`.
 //!
 //! Reading only: what a key may do, and when, is judged in [`signature`](super::signature) for each signature.
 
@@ -123,14 +123,14 @@ impl Keyring {
         let mut packets = Vec::new();
         for packet in PacketParser::new(bytes) {
             match packet {
-                // Trust packets are GnuPG's own notes; left in, they would hide the subkeys behind them.
-                Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_)) => {}
+                // Trust packets are GnuPG's own notes; left in, they would hide the subkeys behind them. A kind of key or
+                // signature from the far past or future can verify nothing here, but the others can.
+                Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_))
+                | Err(pgp::errors::Error::Unsupported { .. } | pgp::errors::Error::InvalidPacketContent { .. }) => {}
                 Ok(packet) if matches!(packet.tag(), Tag::SecretKey | Tag::SecretSubkey) => {
                     return Err(malformed(path, "holds a private key, which has no business here"));
                 }
                 Ok(packet) => packets.push(Ok(packet)),
-                // A kind of key or signature from the far past or future: it can verify nothing here, the others can.
-                Err(pgp::errors::Error::Unsupported { .. } | pgp::errors::Error::InvalidPacketContent { .. }) => {}
                 Err(error) => return Err(malformed(path, error)),
             }
         }

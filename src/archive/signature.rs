@@ -151,7 +151,7 @@ fn list(attempts: &[Attempt]) -> String {
     all.join("; ")
 }
 
-/// Verifies an InRelease file.
+/// Verifies an `InRelease` file.
 ///
 /// # Errors
 /// When it is not one signed message, or no signature counts.
@@ -186,7 +186,7 @@ fn decode(file: &[u8]) -> Result<&str, SignatureError> {
     cleartext::decode(file).map_err(SignatureError::Malformed)
 }
 
-/// Reads the signatures of a Release.gpg, or of the block that ends an InRelease.
+/// Reads the signatures of a Release.gpg, or of the block that ends an `InRelease`.
 fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
     let malformed = |reason: &dyn fmt::Display| SignatureError::Malformed(format!("signature: {reason}"));
     if bytes.len() as u64 > MAX_SIGNED_BYTES {
@@ -209,14 +209,13 @@ fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
     for packet in PacketParser::new(&packets[..]) {
         match packet {
             Ok(Packet::Signature(signature)) => signatures.push(signature),
-            Ok(Packet::Marker(_) | Packet::Padding(_)) => {}
+            Ok(Packet::Marker(_) | Packet::Padding(_)) | Err(pgp::errors::Error::Unsupported { .. }) => {}
             Ok(other) => {
                 return Err(malformed(&format_args!(
                     "holds a packet of another kind: {:?}",
                     pgp::packet::PacketTrait::tag(&other)
                 )));
             }
-            Err(pgp::errors::Error::Unsupported { .. }) => {}
             Err(error) => return Err(malformed(&error)),
         }
     }

@@ -8,7 +8,7 @@ fn cache() -> (tempfile::TempDir, Cache) {
     (directory, cache)
 }
 
-fn part(cache: &Cache, body: &[u8]) -> Part {
+fn part(cache: &Cache, body: &[u8]) -> Box<Part> {
     match cache.claim(&sha256(body), body.len() as u64, || panic!("nobody else has it")).unwrap() {
         Claim::Part(part) => part,
         Claim::Cached(path) => panic!("{path:?}"),

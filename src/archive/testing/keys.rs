@@ -1,4 +1,4 @@
-//! OpenPGP keys and signatures with every property that the policy looks at set by hand.
+//! `OpenPGP` keys and signatures with every property that the policy looks at set by hand.
 
 use jiff::Timestamp;
 use pgp::composed::{
@@ -160,7 +160,7 @@ impl TestKey {
         bytes
     }
 
-    /// An InRelease, signed today.
+    /// An `InRelease`, signed today.
     pub(in super::super) fn sign_inline(&self, text: &str) -> Vec<u8> {
         sign_inline(text, &[Sign::by(&self.secret)])
     }
@@ -187,7 +187,7 @@ impl<'a, K: SigningKey> Sign<'a, K> {
     }
 }
 
-/// An InRelease with several signatures.
+/// An `InRelease` with several signatures.
 pub(in super::super) fn sign_inline<K: SigningKey>(text: &str, signs: &[Sign<'_, K>]) -> Vec<u8> {
     let text = text.strip_suffix('\n').unwrap();
     let message = CleartextSignedMessage::new_many(text, |normal| {
