@@ -275,7 +275,7 @@ fn damage_in_the_cache_is_found_and_mended() {
     let path = bench.fetch(&list).unwrap().remove(0);
     for damaged in [vec![0; 5000], body[..4999].to_vec(), Vec::new()] {
         fs::write(&path, damaged).unwrap();
-        assert_eq!(bench.fetch(&list).unwrap(), [path.clone()]);
+        assert_eq!(bench.fetch(&list).unwrap().remove(0), path);
         assert_eq!(fs::read(&path).unwrap(), body);
     }
     assert_eq!(server.requests().len(), 4);

@@ -203,3 +203,57 @@ fn shown_urls_have_no_password() {
     assert_eq!(shown("http://host/x"), "http://host/x");
     assert_eq!(shown("user:secret@host"), "host");
 }
+
+/// Runs a test of this program again, in another environment.
+fn again(test: &str, environment: &[(&str, &str)]) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("archive::http::tests::{test}"), "--nocapture"])
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn the_environment_names_proxies_and_exceptions() {
+    const PROXIED: &str = "FAM_TEST_PROXIED";
+    if let Ok(url) = std::env::var(PROXIED) {
+        let get = |proxy| Http::new(HttpOptions { proxy, ..options() }).unwrap().get(&url, 100).unwrap().unwrap();
+        assert_eq!(get(ProxyChoice::new(None)), b"proxy");
+        assert_eq!(get(ProxyChoice::new(Some(""))), b"proxy");
+        let proxy = std::env::var("http_proxy").unwrap();
+        assert_eq!(get(ProxyChoice::new(Some(&proxy))), b"proxy");
+        let server = std::env::var("FAM_TEST_SERVER").unwrap();
+        let direct = |proxy| Http::new(HttpOptions { proxy, ..options() }).unwrap().get(&server, 100).unwrap().unwrap();
+        for choice in [None, Some(proxy.as_str()), Some("none")] {
+            assert_eq!(direct(ProxyChoice::new(choice)), b"server", "{choice:?}");
+        }
+        return;
+    }
+    let (proxy, server) = (Server::new(|_| Answer::ok("proxy")), Server::new(|_| Answer::ok("server")));
+    again(
+        "the_environment_names_proxies_and_exceptions",
+        &[
+            (PROXIED, "http://mirror.invalid/debian/x"),
+            ("FAM_TEST_SERVER", &format!("{}/x", server.url)),
+            ("http_proxy", &proxy.url),
+            ("no_proxy", "127.0.0.1,example.org"),
+        ],
+    );
+}
+
+#[test]
+fn http_works_without_any_ca_certificates() {
+    if let Ok(url) = std::env::var("FAM_TEST_NO_CERTIFICATES") {
+        assert_eq!(direct().get(&url, 100).unwrap().unwrap(), b"body");
+        return;
+    }
+    let server = Server::new(|_| Answer::ok("body"));
+    let url = format!("{}/x", server.url);
+    let nowhere = "/nonexistent";
+    again(
+        "http_works_without_any_ca_certificates",
+        &[("FAM_TEST_NO_CERTIFICATES", &url), ("SSL_CERT_FILE", nowhere), ("SSL_CERT_DIR", nowhere)],
+    );
+}

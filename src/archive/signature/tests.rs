@@ -2,7 +2,9 @@ use std::path::Path;
 
 use pgp::composed::KeyType;
 use pgp::crypto::ecc_curve::ECCCurve;
-use pgp::packet::Subpacket;
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{RevocationCode, Subpacket, SubpacketData};
+use pgp::ser::Serialize as _;
 
 use super::super::testing::keys::{DAY, NOW, Sign, Spec, TestKey, now, sign_detached, sign_inline};
 use super::*;

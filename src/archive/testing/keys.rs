@@ -79,22 +79,17 @@ fn revocation(reason: Option<RevocationCode>) -> Vec<SubpacketData> {
 
 impl TestKey {
     pub(in super::super) fn new(spec: Spec) -> Self {
-        let (params, secret) = spec.kind.generate(rand::thread_rng()).unwrap();
-        let inner =
-            PubKeyInner::new(KeyVersion::V4, spec.kind.to_alg(), timestamp(spec.created), None, params).unwrap();
+        let Spec { kind, created, lifetime, signs, revoked } = spec;
+        let (params, secret) = kind.generate(rand::thread_rng()).unwrap();
+        let inner = PubKeyInner::new(KeyVersion::V4, kind.to_alg(), timestamp(created), None, params).unwrap();
         let primary = PublicKey::from_inner(inner).unwrap();
         let secret = SecretKey::new(primary.clone(), secret).unwrap();
         let id = UserId::from_str(PacketHeaderVersion::New, "Test Archive Key <test@example.org>").unwrap();
-        let certification = config(
-            SignatureType::CertPositive,
-            HashAlgorithm::Sha512,
-            &secret,
-            spec.created,
-            claims(spec.signs, spec.lifetime),
-        )
-        .sign_certification(&secret, &primary, &Password::empty(), Tag::UserId, &id)
-        .unwrap();
-        let revocations = spec.revoked.map(|(code, day)| {
+        let certification =
+            config(SignatureType::CertPositive, HashAlgorithm::Sha512, &secret, created, claims(signs, lifetime))
+                .sign_certification(&secret, &primary, &Password::empty(), Tag::UserId, &id)
+                .unwrap();
+        let revocations = revoked.map(|(code, day)| {
             config(SignatureType::KeyRevocation, HashAlgorithm::Sha256, &secret, day, revocation(Some(code)))
                 .sign_key(&secret, &Password::empty(), &primary)
                 .unwrap()
