@@ -1,5 +1,7 @@
 //! The archive client against the real mirror, which is that of the machine's own apt sources.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

@@ -40,7 +40,7 @@ pub enum CacheError {
     /// Something else went wrong with one of its files; the error names it.
     #[error("cache: {0}")]
     Io(#[source] io::Error),
-    /// Neither XDG_CACHE_HOME nor HOME says where it could be.
+    /// Neither `XDG_CACHE_HOME` nor HOME says where it could be.
     #[error("no place for the cache: neither XDG_CACHE_HOME nor HOME is set")]
     Nowhere,
 }
@@ -74,11 +74,11 @@ pub(super) enum Claim {
     /// It is in the cache, and whole: another process fetched it meanwhile.
     Cached(PathBuf),
     /// It is to be fetched, by nobody else until this is dropped.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 impl Cache {
-    /// Where the cache is when nobody says: `fam-build` under XDG_CACHE_HOME, else under `.cache` of the home directory.
+    /// Where the cache is when nobody says: `fam-build` under `XDG_CACHE_HOME`, else under `.cache` of the home directory.
     ///
     /// # Errors
     /// When the environment names neither.
@@ -184,7 +184,7 @@ impl Cache {
         }
         let mut part = Part { cache: self.clone(), path, file, digest: *digest, size, hasher: Hasher::default() };
         part.resume()?;
-        Ok(Claim::Part(part))
+        Ok(Claim::Part(Box::new(part)))
     }
 
     /// The newest Date of a Release file of this suite that was ever [remembered](Self::remember).
@@ -304,3 +304,6 @@ pub(super) fn read_verified(path: &Path, size: u64, digest: &Sha256Digest) -> Re
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,9 +24,9 @@ const MAX_REDIRECTS: usize = 10;
 /// Which proxy requests go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// The one that http_proxy, https_proxy, all_proxy and no_proxy name (in either case of letters), if any.
+    /// The one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name (in either case of letters), if any.
     Environment,
-    /// This one, but for the hosts that `except` lists as NO_PROXY does.
+    /// This one, but for the hosts that `except` lists as `NO_PROXY` does.
     Explicit {
         /// URL of the proxy; may hold `user:password@`.
         url: String,
@@ -38,7 +38,7 @@ pub enum ProxyChoice {
 }
 
 impl ProxyChoice {
-    /// The proxy that a user named, with the exceptions of NO_PROXY in the environment; nothing or an empty name leaves all
+    /// The proxy that a user named, with the exceptions of `NO_PROXY` in the environment; nothing or an empty name leaves all
     /// to the environment, and `none` means no proxy at all.
     #[must_use]
     pub fn new(named: Option<&str>) -> Self {
@@ -105,7 +105,14 @@ impl Http {
     ///
     /// # Errors
     /// When the proxy's URL is not one.
-    pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
+    pub fn new(mut options: HttpOptions) -> Result<Self, HttpError> {
+        if let ProxyChoice::Explicit { url, except: Some(except) } = &options.proxy
+            && except.split(',').any(|host| host.trim() == "*")
+        {
+            // The library's matcher takes the star for names only, and mirrors may be addresses.
+            proxy_url(url)?;
+            options.proxy = ProxyChoice::Direct;
+        }
         // Only the first call has an effect; that another part of the program was first does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let matcher = match &options.proxy {
@@ -264,7 +271,7 @@ impl Http {
             tls |= cause.is::<rustls::Error>();
             // io::Error hides what it wraps from source().
             let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            tls |= inner.is_some_and(|inner| inner.is::<rustls::Error>());
+            tls |= matches!(inner, Some(inner) if inner.is::<rustls::Error>());
             next = cause.source();
         }
         let reason = chain.last().cloned().unwrap_or_else(|| error.to_string());
@@ -277,7 +284,7 @@ impl Http {
         if let (Some(proxy), true) = (&via, has("tunnel error")) {
             return HttpError::ProxyRefused { proxy: proxy.clone(), reason };
         }
-        if tls {
+        if tls || has("tls handshake") {
             return HttpError::Tls { url, reason };
         }
         let peer = || via.clone().or_else(|| Url::parse(&url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
@@ -352,14 +359,16 @@ fn parse_content_range(value: &str) -> Option<(u64, Option<u64>)> {
 /// A URL for people, without user and password.
 pub(super) fn shown(url: &str) -> String {
     match Url::parse(url) {
-        Ok(mut parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+        Ok(parsed) if parsed.has_host() && parsed.username().is_empty() && parsed.password().is_none() => {
+            url.to_owned()
+        }
+        Ok(mut parsed) if parsed.has_host() => {
             let _ = parsed.set_username("");
             let _ = parsed.set_password(None);
             parsed.to_string()
         }
-        Ok(_) => url.to_owned(),
-        // Not a URL: whatever is before an @ may be a password.
-        Err(_) => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
+        // Not a URL of a host: whatever is before an @ may be a password.
+        _ => url.rsplit_once('@').map_or(url, |(_, host)| host).to_owned(),
     }
 }
 

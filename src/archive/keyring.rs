@@ -1,4 +1,4 @@
-//! The OpenPGP keys that Release files may be signed with: Debian's own, built in from `keys/`, and those of `--keyring`.
+//! The `OpenPGP` keys that Release files may be signed with: Debian's own, built in from `keys/`, and those of `--keyring`.
 //!
 //! Reading only: what a key may do, and when, is judged in [`signature`](super::signature) for each signature.
 
@@ -123,14 +123,14 @@ impl Keyring {
         let mut packets = Vec::new();
         for packet in PacketParser::new(bytes) {
             match packet {
-                // Trust packets are GnuPG's own notes; left in, they would hide the subkeys behind them.
-                Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_)) => {}
+                // Trust packets are GnuPG's own notes; left in, they would hide the subkeys behind them. A kind of key or
+                // signature from the far past or future can verify nothing here, but the others can.
+                Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_))
+                | Err(pgp::errors::Error::Unsupported { .. } | pgp::errors::Error::InvalidPacketContent { .. }) => {}
                 Ok(packet) if matches!(packet.tag(), Tag::SecretKey | Tag::SecretSubkey) => {
                     return Err(malformed(path, "holds a private key, which has no business here"));
                 }
                 Ok(packet) => packets.push(Ok(packet)),
-                // A kind of key or signature from the far past or future: it can verify nothing here, the others can.
-                Err(pgp::errors::Error::Unsupported { .. } | pgp::errors::Error::InvalidPacketContent { .. }) => {}
                 Err(error) => return Err(malformed(path, error)),
             }
         }
@@ -205,4 +205,73 @@ pub(super) fn dearmor(block: &str, kind: BlockType) -> Result<Vec<u8>, String> {
         return Err(format!("an armored block of type {:?}", reader.typ));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::keys::{Spec, TestKey};
+    use super::*;
+    use pgp::ser::Serialize as _;
+
+    fn parsed(bytes: &[u8]) -> Result<Keyring, KeyringError> {
+        let mut keyring = Keyring::default();
+        keyring.add(bytes, Path::new("test.gpg")).map(|()| keyring)
+    }
+
+    #[test]
+    fn built_in_keys_are_those_of_the_readme() {
+        let readme = include_str!("../../keys/README.md").replace(' ', "").to_lowercase();
+        let keyring = Keyring::debian().unwrap();
+        assert_eq!(keyring.keys().len(), BUILT_IN.len());
+        for key in keyring.keys() {
+            assert!(readme.contains(&hex_bytes(key.fingerprint().as_bytes())), "{key:?}");
+            for subkey in &key.public_subkeys {
+                assert!(readme.contains(&hex_bytes(subkey.key.fingerprint().as_bytes())), "{subkey:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn reads_binary_armored_and_joined_keys() {
+        let (a, b) = (TestKey::new(Spec::default()), TestKey::new(Spec::default()));
+        let armored = format!("Key of the archive:\n{}\nand\n{}", a.export_armored(), b.export_armored());
+        for bytes in [[a.export(), b.export()].concat(), armored.into_bytes()] {
+            let keyring = parsed(&bytes).unwrap();
+            assert_eq!(keyring.keys(), [a.public.clone(), b.public.clone()]);
+            assert!(keyring.describe()[1].ends_with("Test Archive Key <test@example.org>"));
+        }
+        assert_eq!(parsed(&[a.export(), a.export()].concat()).unwrap().keys().len(), 1);
+    }
+
+    #[test]
+    fn trust_packets_of_gnupg_are_passed_over() {
+        let key = TestKey::new(Spec::default()).with_subkey(None, true, true, false);
+        let mut bare = key.public.clone();
+        bare.public_subkeys.clear();
+        let mut bytes = key.export();
+        let before_subkey = bare.to_bytes().unwrap().len();
+        bytes.splice(before_subkey..before_subkey, [0xCC, 2, 0, 0]);
+        assert_eq!(parsed(&bytes).unwrap().keys(), [key.public]);
+    }
+
+    #[test]
+    fn says_what_is_not_a_keyring() {
+        let key = TestKey::new(Spec::default());
+        let cut = key.export_armored().replace("-----END PGP PUBLIC KEY BLOCK-----", "");
+        let keybox = [&[0, 0, 0, 32, 1, 1, 0, 2][..], b"KBXf", &[0; 20]].concat();
+        let private = "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n-----END PGP PRIVATE KEY BLOCK-----\n";
+        for (bytes, reason) in [
+            (&b""[..], "no OpenPGP public key"),
+            (b"deb http://example.org/debian trixie main\n", "no OpenPGP public key"),
+            (&keybox, "keybox"),
+            (cut.as_bytes(), "without its"),
+            (private.as_bytes(), "private key"),
+            (&key.secret_bytes(), "private key"),
+        ] {
+            let error = parsed(bytes).unwrap_err();
+            assert!(error.to_string().contains(reason) && error.hint().is_some(), "{error}");
+        }
+        let error = Keyring::default().add_file(Path::new("/nonexistent.gpg")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent.gpg"), "{error}");
+    }
 }

@@ -22,6 +22,8 @@ pub mod resolve;
 pub mod signature;
 pub mod sources;
 pub mod version;
+#[cfg(test)]
+mod testing;
 
 pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;

@@ -1,0 +1,4 @@
+//! What the tests of this room share: an HTTP server that misbehaves on request, and `OpenPGP` keys in any state.
+
+pub(super) mod keys;
+pub(super) mod server;
