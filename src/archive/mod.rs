@@ -3,4 +3,5 @@
 pub mod deb822;
 pub mod dependency;
 pub mod packages;
+pub mod resolve;
 pub mod version;

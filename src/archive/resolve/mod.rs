@@ -1,0 +1,265 @@
+//! The resolver: which packages a variant and an include list come to.
+//!
+//! The choice is apt's own, without Recommends, in the two runs that mmdebstrap(1) makes: first the essential packages,
+//! then, with these in place, everything else. Other choices may be as valid; this one is what users of Debian get, and
+//! what its packages are tested with. So the resolver does not search for a solution: it makes apt's moves in apt's
+//! order. [`state`] holds what they work on, [`mark`] the moves, [`sweep`] the clearing up; [`explain`] says why something
+//! cannot be had.
+
+mod explain;
+mod mark;
+mod near;
+mod request;
+mod state;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
+use mark::By;
+use state::Solver;
+use std::io;
+
+pub use explain::Problem;
+pub use request::{Request, Variant, VariantError};
+
+/// What resolving came to: packages sorted by name.
+#[derive(Debug, Clone)]
+pub struct Selection<'i> {
+    packages: Vec<Selected<'i>>,
+}
+
+/// A package of a [`Selection`].
+#[derive(Debug, Clone, Copy)]
+pub struct Selected<'i> {
+    /// The package.
+    pub package: Package<'i>,
+    /// Whether it belongs to the first stage: the essential packages and what they need.
+    pub essential_stage: bool,
+    /// Whether it is there only because others need it, so that `apt autoremove` may take it away once they are gone.
+    pub automatic: bool,
+}
+
+impl<'i> Selection<'i> {
+    /// The packages, sorted by name.
+    #[must_use]
+    pub fn packages(&self) -> &[Selected<'i>] {
+        &self.packages
+    }
+
+    /// The package `name`, if it was selected.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Selected<'i>> {
+        let position = self.packages.binary_search_by(|selected| selected.package.name().cmp(name)).ok()?;
+        self.packages.get(position)
+    }
+
+    /// The bytes to download.
+    #[must_use]
+    pub fn download_size(&self) -> u64 {
+        self.packages.iter().filter_map(|selected| selected.package.size()).sum()
+    }
+
+    /// The estimated bytes on disk.
+    #[must_use]
+    pub fn installed_size(&self) -> u64 {
+        self.packages.iter().filter_map(|selected| selected.package.installed_size()).sum::<u64>() * 1024
+    }
+}
+
+/// Why there is no selection.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// No package has the name, and none provides it.
+    #[error("unknown package `{name}`")]
+    UnknownPackage {
+        /// The name.
+        name: String,
+        /// Names that may have been meant.
+        near: Vec<String>,
+    },
+    /// The name is a virtual one, of several packages.
+    #[error("`{name}` is a virtual package: {} provide it", providers.join(", "))]
+    VirtualPackage {
+        /// The name.
+        name: String,
+        /// The packages that provide it.
+        providers: Vec<String>,
+    },
+    /// The package is there, the version is not.
+    #[error("no such version: `{wanted}`")]
+    UnknownVersion {
+        /// What was asked for.
+        wanted: String,
+        /// The versions that are there, each with its suite.
+        available: Vec<String>,
+    },
+    /// The index has no essential package of the suite: it is empty, or not Debian's.
+    #[error("no package of suite `{suite}` is essential")]
+    NoEssential {
+        /// The suite.
+        suite: String,
+    },
+    /// What was asked for cannot be had, or not together.
+    #[error("packages that cannot be installed:{}", .problems.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    Unsatisfiable {
+        /// One for each package that cannot be installed.
+        problems: Vec<Problem>,
+    },
+    /// There is no room for the stack that long chains of dependencies need.
+    #[error("start the resolver: {source}")]
+    Start {
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl ResolveError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownPackage { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", near.join(", "))),
+            Self::UnknownPackage { .. } => Some(
+                "check the name, and that the suite and its component (main, contrib, non-free-firmware, …) have it"
+                    .into(),
+            ),
+            Self::VirtualPackage { providers, .. } => {
+                Some(format!("include one of them by its own name, as {}", providers.first()?))
+            }
+            Self::UnknownVersion { available, .. } => Some(format!("there is {}", available.join(", "))),
+            Self::NoEssential { .. } => {
+                Some("check the suite and the mirror, and that component main is among those asked for".into())
+            }
+            Self::Unsatisfiable { .. } => {
+                Some("leave one of them out; or, if suites of different releases are mixed, take all from one".into())
+            }
+            Self::Start { .. } => Some("free some memory, or raise the limit on processes (ulimit -u)".into()),
+        }
+    }
+}
+
+/// Room for apt's deepest chains of dependencies (3,000 packages). Only what is used of it becomes memory.
+const STACK_SIZE: usize = 256 << 20;
+
+/// Selects packages as apt would.
+///
+/// # Errors
+/// See [`ResolveError`].
+pub fn resolve<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, ResolveError> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("resolver".into()).stack_size(STACK_SIZE);
+        let thread =
+            builder.spawn_scoped(scope, || run(index, request)).map_err(|source| ResolveError::Start { source })?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, ResolveError> {
+    let include: Vec<_> = request.include.iter().map(|item| request::find(index, item)).collect::<Result<_, _>>()?;
+    let suite = request.suite.or(index.primary_suite()).unwrap_or("");
+    let mut solver = Solver::new(index);
+    for wanted in &include {
+        solver.state_mut(wanted.name).candidate = Some(wanted.package);
+    }
+
+    if request.variant == Variant::Apt {
+        solver.forced_essential = index.name_id("apt").filter(|&apt| index.newest(apt).is_some());
+        stage_upgrade(&mut solver)?;
+    } else {
+        let essential = narrow(&solver, suite, |package| package.is_essential());
+        stage(&mut solver, &essential)?;
+    }
+    let first_stage = solver.installed();
+    if first_stage.is_empty() {
+        return Err(ResolveError::NoEssential { suite: suite.to_owned() });
+    }
+
+    let mut wanted: Vec<NameId> = include.iter().map(|wanted| wanted.name).collect();
+    if request.variant == Variant::Buildd {
+        wanted.push(request::find(index, "build-essential")?.name);
+    }
+    let least = match request.variant {
+        Variant::Essential | Variant::Apt => None,
+        Variant::Minbase | Variant::Buildd => Some(Priority::Required),
+        Variant::Important => Some(Priority::Important),
+        Variant::Standard => Some(Priority::Standard),
+    };
+    if let Some(least) = least {
+        wanted.extend(narrow(&solver, suite, |package| {
+            !package.is_essential() && (Priority::Required..=least).contains(&package.priority())
+        }));
+    }
+    if !wanted.is_empty() {
+        solver.commit();
+        stage(&mut solver, &wanted)?;
+    }
+    Ok(selection(&solver, &first_stage))
+}
+
+/// `apt-get install` of packages by name.
+fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError> {
+    for &name in wanted {
+        solver.state_mut(name).protected = true;
+        solver.mark_alone(name, By::User);
+        solver.state_mut(name).automatic = false;
+    }
+    for &name in wanted {
+        solver.mark_with_dependencies(name, By::User);
+    }
+    finish(solver, wanted)
+}
+
+/// `apt-get dist-upgrade` of a system where nothing is installed: the essential packages, none of them by name.
+fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), ResolveError> {
+    let essential = in_apts_order(solver, |name| solver.is_essential(name));
+    for &name in &essential {
+        solver.mark_with_dependencies(name, By::Package { depth: 0 });
+    }
+    finish(solver, &essential)
+}
+
+/// Checks that all holds together, and sweeps.
+fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError> {
+    let wanted: Vec<_> = wanted.iter().filter_map(|&name| Some((name, solver.state(name).candidate?))).collect();
+    if solver.broken().is_empty() {
+        solver.sweep();
+        return Ok(());
+    }
+    Err(ResolveError::Unsatisfiable { problems: solver.explain(&wanted) })
+}
+
+/// The names of packages of which a version in `suite` is accepted, in apt's order: mmdebstrap's patterns
+/// `?narrow(?or(?archive(^suite$),?codename(^suite$)),...)`.
+fn narrow(solver: &Solver<'_>, suite: &str, accepts: impl Fn(&Package<'_>) -> bool) -> Vec<NameId> {
+    let index = solver.index;
+    in_apts_order(solver, |name| {
+        index.versions(index.name(name)).any(|package| package.origin().suite == suite && accepts(&package))
+    })
+}
+
+/// The names of real packages that are accepted, in the order in which apt walks over them: that of its hash table.
+fn in_apts_order(solver: &Solver<'_>, accepts: impl Fn(NameId) -> bool) -> Vec<NameId> {
+    let index = solver.index;
+    let mut names: Vec<_> = index.names().filter(|&name| index.newest(name).is_some() && accepts(name)).collect();
+    names.sort_by_key(|&name| (bucket(index.name(name)), index.name(name).len(), index.name(name)));
+    names
+}
+
+/// The place of a name in apt's hash table (`pkgCache::sHash`, with the default size of the table).
+fn bucket(name: &str) -> u32 {
+    let hash = |hash: u32, byte: u8| hash.wrapping_mul(33).wrapping_add(u32::from(byte.to_ascii_lowercase()));
+    name.bytes().fold(5381, hash) % 196_613
+}
+
+fn selection<'i>(solver: &Solver<'i>, first_stage: &[(NameId, PackageId)]) -> Selection<'i> {
+    let select = |(name, package): (NameId, PackageId)| {
+        let essential_stage = first_stage.binary_search(&(name, package)).is_ok();
+        let automatic = !essential_stage && solver.state(name).automatic;
+        Selected { package: solver.index.package(package), essential_stage, automatic }
+    };
+    let mut packages: Vec<_> = solver.installed().into_iter().map(select).collect();
+    packages.sort_by_key(|selected| selected.package.name());
+    Selection { packages }
+}
