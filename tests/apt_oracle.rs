@@ -10,19 +10,60 @@ mod lists;
 
 use apt::{Base, Choice, Installed, Release};
 use fam_build::archive::resolve::{Request, Variant, resolve};
+use fam_build::archive::version;
 use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 /// Lists on which the resolver may differ from apt, each with the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+
+/// Both releases, fetched once.
+fn releases() -> &'static [Release; 2] {
+    static RELEASES: LazyLock<[Release; 2]> = LazyLock::new(|| ["trixie", "bookworm"].map(Release::fetch));
+    &RELEASES
+}
+
+#[test]
+fn orders_versions_as_dpkg_does() {
+    let versions: Vec<_> =
+        releases().iter().flat_map(|release| release.index.packages()).map(|p| p.version()).collect();
+    // Neighbours in the index, which are often versions of one source package, and pairs from afar.
+    let pairs: Vec<_> = (0..versions.len())
+        .step_by(16)
+        .flat_map(|i| [i + 1, i * 7 + 13, i * 31 + 5].map(|j| (versions[i], versions[j % versions.len()])))
+        .collect();
+    let program = "use Dpkg::Version; while (<>) { chomp; print version_compare(split / /), qq(\n) }";
+    let mut perl = Command::new("perl")
+        .args(["-e", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("perl, with Dpkg::Version of libdpkg-perl");
+    let mut stdin = perl.stdin.take().unwrap();
+    let text: String = pairs.iter().map(|(left, right)| format!("{left} {right}\n")).collect();
+    let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()).unwrap());
+    let output = perl.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && answers.lines().count() == pairs.len());
+    for ((left, right), answer) in pairs.iter().zip(answers.lines()) {
+        assert_eq!(version::compare(left, right) as i32, answer.parse::<i32>().unwrap(), "{left} against {right}");
+    }
+    for (left, right) in pairs.iter().step_by(pairs.len() / 100) {
+        let status = Command::new("dpkg").args(["--compare-versions", left, "lt", right]).status().unwrap();
+        assert_eq!(version::compare(left, right).is_lt(), status.success(), "{left} against {right}");
+    }
+    println!("{} pairs of versions are ordered as dpkg orders them", pairs.len());
+}
 
 #[test]
 fn selects_what_apt_selects() {
     let extra =
         std::env::var("APT_ORACLE_LISTS").map(|path| std::fs::read_to_string(path).unwrap()).unwrap_or_default();
-    let releases = ["trixie", "bookworm"].map(Release::fetch);
-    let stages: Vec<_> = releases.iter().map(Stages::simulate).collect();
+    let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
     let mut cases = Vec::new();
     for stages in &stages {
         cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: "" }));

@@ -65,12 +65,13 @@ impl Release {
         release
     }
 
-    /// What `apt-get` with `arguments` would leave installed where `installed` is.
+    /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris` decides as an installation
+    /// does, and spares what `--simulate` spends on the order of unpacking, which is most of its time.
     ///
     /// # Errors
     /// With what apt says, where it refuses.
     pub fn simulate(&self, base: Base, installed: &Installed, arguments: &[String]) -> Result<Choice, String> {
-        let output = self.command(base, &installed.status).arg("-s").args(arguments).output().unwrap();
+        let output = self.command(base, &installed.status).arg("--print-uris").args(arguments).output().unwrap();
         self.read(&output, installed)
     }
 
@@ -80,15 +81,17 @@ impl Release {
             return Err(text(&output.stdout) + &text(&output.stderr));
         }
         let mut choice = installed.choice.clone();
+        let mut is_removing = false;
         for line in text(&output.stdout).lines() {
-            let mut words = line.split(' ');
-            match (words.next(), words.next()) {
-                (Some("Inst"), Some(name)) => {
-                    let version = words.find_map(|word| word.strip_prefix('(')).expect("a version");
-                    choice.insert(name.to_owned(), version.to_owned());
-                }
-                (Some("Remv"), Some(name)) => drop(choice.remove(name)),
-                _ => {}
+            if let Some(names) = line.strip_prefix("  ").filter(|_| is_removing) {
+                names.split_whitespace().for_each(|name| drop(choice.remove(name)));
+                continue;
+            }
+            is_removing = line == "The following packages will be REMOVED:";
+            // 'http://.../vim_9.1_amd64.deb' vim_2%3a9.1_amd64.deb 1567756 SHA256:...
+            if let Some(file) = line.strip_prefix('\'').and_then(|line| line.split(' ').nth(1)) {
+                let [name, version, _] = file.split('_').collect::<Vec<_>>()[..] else { panic!("{line}") };
+                choice.insert(name.to_owned(), version.replace("%3a", ":"));
             }
         }
         Ok(choice)
