@@ -21,9 +21,9 @@ pub mod release;
 pub mod resolve;
 pub mod signature;
 pub mod sources;
-pub mod version;
 #[cfg(test)]
 mod testing;
+pub mod version;
 
 pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;

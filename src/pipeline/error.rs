@@ -33,8 +33,8 @@ pub enum Error {
     Keyring(#[from] KeyringError),
     #[error(transparent)]
     Index(#[from] IndexError),
-    #[error("package {package} has no usable {field} in its index")]
-    Incomplete { package: String, field: &'static str },
+    #[error(transparent)]
+    Incomplete(LockError),
     #[error("choose the packages: {0}")]
     Resolve(#[from] ResolveError),
     #[error("lock {}: {source}", path.display())]
@@ -82,7 +82,7 @@ impl Error {
             Self::Probe(error) => error.hint(),
             Self::Keyring(error) => error.hint(),
             Self::Index(error) => error.hint(),
-            Self::Incomplete { .. } => Some("the archive is damaged: choose another mirror".into()),
+            Self::Incomplete(error) => error.hint(),
             Self::Resolve(error) => error.hint(),
             Self::Lock { source, .. } => source.hint(),
             Self::Unpack(error) => error.hint(),

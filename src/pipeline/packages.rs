@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use super::Error;
 use super::job::facts;
 use super::preflight::read_lock;
@@ -120,7 +118,7 @@ impl Selection {
             }
             None => Self::resolve(settings, &archives, progress)?,
         };
-        let time = settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(lock.newest_date());
+        let time = settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or_else(|| lock.newest_date().map_or(0, jiff::Timestamp::as_second));
         Ok(Self { archives, lock, time })
     }
 
@@ -145,10 +143,8 @@ impl Selection {
             recipe.include.iter().chain([&recipe.kernel.package]).map(ToString::to_string).collect();
         let request = Request { variant: variant(recipe.variant), include: &include, suite: Some(recipe.suite.as_str()) };
         let selection = resolve(&index, &request)?;
-        let packages = selection.packages().iter().map(|selected| locked(selected.package));
-        let packages = packages.collect::<Result<Vec<_>, _>>()?;
-        progress.detail(format!("{} of {} packages chosen", packages.len(), index.len()));
-        Ok(Lock::new(recipe.architecture.to_string(), locked_sources, packages))
+        progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
+        Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
     }
 
     /// Fetches what the cache does not have.
@@ -197,27 +193,12 @@ fn shown(sources: &[Source]) -> String {
 }
 
 fn locked_source(opened: &OpenedSource) -> LockedSource {
-    let date: Timestamp = opened.release.date;
     LockedSource {
         mirror: opened.source.mirror().to_owned(),
         suite: opened.source.suite.clone(),
-        date: date.as_second(),
+        components: opened.source.components.clone(),
+        date: opened.release.date,
     }
-}
-
-fn locked(package: crate::archive::packages::Package<'_>) -> Result<LockedPackage, Error> {
-    let missing = |field| Error::Incomplete { package: package.name().to_owned(), field };
-    let sha256 = package.sha256().and_then(crate::archive::digest::parse_sha256).ok_or_else(|| missing("SHA256"))?;
-    Ok(LockedPackage {
-        name: package.name().to_owned(),
-        version: package.version().to_owned(),
-        architecture: package.architecture().to_owned(),
-        mirror: package.origin().mirror.clone(),
-        filename: package.filename().ok_or_else(|| missing("Filename"))?.to_owned(),
-        size: package.size().ok_or_else(|| missing("Size"))?,
-        installed_size: package.installed_size().unwrap_or(0),
-        sha256,
-    })
 }
 
 fn variant(variant: recipe::Variant) -> Variant {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::File;
-use rustix::mount::{MountFlags, mount};
 
 use super::Error;
 use super::job::Job;
@@ -20,6 +19,7 @@ use crate::rootfs::bootloader;
 use crate::rootfs::configure::{self, Configuration, configure};
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
+use crate::rootfs::tmpfs;
 use crate::rootfs::unpack::{DebFile, UnpackOptions, unpack};
 use crate::supervisor::{available_memory, require_space};
 use crate::tree::{Tree, tarball};
@@ -182,10 +182,8 @@ impl StagingPlace {
         fs_err::create_dir(&path)?;
         let needed = selection.installed_bytes() + selection.installed_bytes() / 4;
         if available_memory().is_some_and(|available| available > needed + WORKING_MEMORY_BYTES) {
-            let options = std::ffi::CString::new(format!("mode=0755,size={}", needed + WORKING_MEMORY_BYTES))
-                .expect("digits and letters hold no NUL");
-            mount("fam-build", &path, "tmpfs", MountFlags::NODEV, Some(options.as_c_str()))
-                .map_err(|error| Error::Staging { path: path.clone(), source: error.into() })?;
+            tmpfs::mount(&path, needed + WORKING_MEMORY_BYTES)
+                .map_err(|source| Error::Staging { path: path.clone(), source })?;
             progress.detail("the staging tree is in memory");
         } else {
             require_space(&path, "the staging tree", needed)?;

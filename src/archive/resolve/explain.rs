@@ -24,68 +24,94 @@ impl fmt::Display for Problem {
 }
 
 impl Solver<'_> {
-    /// One problem for each of `wanted` that is not there, or is there but broken, and for each other broken package that
-    /// none of these explains.
+    /// One problem for each of `wanted` that cannot be there, or not whole: the one the fewest packages away from it.
     pub(super) fn explain(&mut self, wanted: &[(NameId, PackageId)]) -> Vec<Problem> {
-        let mut explanation = Explanation { solver: self, seen: HashSet::new(), path: Vec::new() };
-        let mut problems: Vec<_> = wanted.iter().filter_map(|&(name, package)| explanation.of(name, package)).collect();
-        if problems.is_empty() {
-            for name in self.broken() {
-                let Some(package) = self.state(name).install else { continue };
-                let mut explanation = Explanation { solver: self, seen: HashSet::new(), path: Vec::new() };
-                problems.extend(explanation.of(name, package));
-            }
+        let mut problems: Vec<Problem> = Vec::new();
+        for &root in wanted {
+            let found = Explanation { solver: self }.from(root);
+            // Two packages that need the same third one have the same problem.
+            problems.extend(
+                found.filter(|new| {
+                    !problems.iter().any(|old| (&old.package, &old.reason) == (&new.package, &new.reason))
+                }),
+            );
         }
-        problems.dedup();
         problems
     }
 }
 
 struct Explanation<'s, 'i> {
     solver: &'s mut Solver<'i>,
-    seen: HashSet<NameId>,
-    path: Vec<NameId>,
+}
+
+/// A package that is needed, and the position of the one that needs it.
+struct Step {
+    name: NameId,
+    package: PackageId,
+    needed_by: Option<usize>,
 }
 
 impl<'i> Explanation<'_, 'i> {
-    /// The first thing found that keeps `package` from being there and whole.
-    fn of(&mut self, name: NameId, package: PackageId) -> Option<Problem> {
-        if self.solver.state(name).install == Some(package) && !self.solver.is_broken(name) {
-            return None;
-        }
-        if !self.seen.insert(name) {
-            return None;
-        }
-        let clauses = self.solver.clauses(package);
-        let open = |clause: &&Clause<'i>| !self.solver.holds(name, clause, Which::Install);
-        let open: Vec<_> = clauses.iter().filter(open).collect();
-        if let Some(rival) = open.iter().filter(|clause| clause.forbids()).find_map(|clause| self.rival(name, clause)) {
-            return Some(self.problem(name, rival));
-        }
-        if let Some(reason) = self.unwanted(name, package) {
-            return Some(self.problem(name, reason));
-        }
-        for clause in open.iter().filter(|clause| !clause.forbids()) {
-            let available = |name| self.solver.index.newest(name);
-            let matching = |target| self.solver.matches(name, false, target, available).collect::<Vec<_>>();
-            let solutions: Vec<_> = clause.targets.iter().flat_map(matching).collect();
-            if solutions.is_empty() {
-                let reason = self.missing(clause);
-                return Some(self.problem(name, reason));
+    /// Searches from a package along what it needs, breadth first, for one that lacks or clashes with something.
+    fn from(mut self, (name, package): (NameId, PackageId)) -> Option<Problem> {
+        let mut steps = vec![Step { name, package, needed_by: None }];
+        let mut seen = HashSet::from([package]);
+        let mut position = 0;
+        while let Some(&Step { name, package, .. }) = steps.get(position) {
+            if let Some(reason) = self.own_problem(name, package) {
+                return Some(self.problem(&steps, position, reason));
             }
-            self.path.push(name);
-            let deeper = solutions.into_iter().find_map(|solution| self.of(self.solver.name_of(solution), solution));
-            self.path.pop();
-            if deeper.is_some() {
-                return deeper;
+            for next in self.needs(name, package) {
+                if seen.insert(next) {
+                    let name = self.solver.name_of(next);
+                    steps.push(Step { name, package: next, needed_by: Some(position) });
+                }
             }
+            position += 1;
         }
         None
     }
 
-    fn problem(&self, name: NameId, reason: String) -> Problem {
-        let text = |&name: &NameId| self.solver.index.name(name).to_owned();
-        Problem { package: text(&name), reason, needed_by: self.path.iter().map(text).collect() }
+    /// What `package` itself lacks or clashes with, if anything.
+    fn own_problem(&mut self, name: NameId, package: PackageId) -> Option<String> {
+        let clauses = self.solver.clauses(package);
+        let open: Vec<_> = clauses.iter().filter(|clause| !self.solver.holds(name, clause, Which::Install)).collect();
+        if let Some(rival) = open.iter().filter(|clause| clause.forbids()).find_map(|clause| self.rival(name, clause)) {
+            return Some(rival);
+        }
+        if self.solver.state(name).install.is_none()
+            && let Some(reason) = self.unwanted(name, package)
+        {
+            return Some(reason);
+        }
+        let mut demanding = open.into_iter().filter(|clause| !clause.forbids());
+        demanding.find(|clause| self.available(name, clause).is_empty()).map(|clause| self.missing(clause))
+    }
+
+    /// What stands for each of a package's demands: what is to be installed, or all that could be.
+    fn needs(&mut self, name: NameId, package: PackageId) -> Vec<PackageId> {
+        let clauses = self.solver.clauses(package);
+        let install = |name| self.solver.version(name, Which::Install);
+        let needs = |clause: &Clause<'i>| -> Vec<PackageId> {
+            let there = clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, install));
+            let there: Vec<_> = there.collect();
+            if there.is_empty() { self.available(name, clause) } else { there }
+        };
+        clauses.iter().filter(|clause| !clause.forbids()).flat_map(needs).collect()
+    }
+
+    /// The newest versions that a demand of `name` points to, whether or not anything stands against them.
+    fn available(&self, name: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
+        let newest = |name| self.solver.index.newest(name);
+        clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, newest)).collect()
+    }
+
+    fn problem(&self, steps: &[Step], position: usize, reason: String) -> Problem {
+        let text = |position: usize| self.solver.index.name(steps[position].name).to_owned();
+        let chain = std::iter::successors(steps[position].needed_by, |&position| steps[position].needed_by);
+        let mut needed_by: Vec<_> = chain.map(text).collect();
+        needed_by.reverse();
+        Problem { package: text(position), reason, needed_by }
     }
 
     /// What `clause` of `name` forbids and is to be there all the same.

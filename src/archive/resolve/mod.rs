@@ -3,13 +3,15 @@
 //! The choice is apt's own, without Recommends, in the two runs that mmdebstrap(1) makes: first the essential packages,
 //! then, with these in place, everything else. Other choices may be as valid; this one is what users of Debian get, and
 //! what its packages are tested with. So the resolver does not search for a solution: it makes apt's moves in apt's
-//! order. [`state`] holds what they work on, [`mark`] the moves, [`sweep`] the clearing up; [`explain`] says why something
-//! cannot be had.
+//! order. [`state`] holds what they work on, [`mark`] the moves, [`repair`] the mending of what these leave broken, [`sweep`]
+//! the clearing up; [`explain`] says why something cannot be had.
 
 mod explain;
 mod mark;
 mod near;
+mod repair;
 mod request;
+mod score;
 mod state;
 mod sweep;
 
@@ -223,6 +225,10 @@ fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), ResolveError> {
 /// Checks that all holds together, and sweeps.
 fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError> {
     let wanted: Vec<_> = wanted.iter().filter_map(|&name| Some((name, solver.state(name).candidate?))).collect();
+    if !solver.broken().is_empty() {
+        let names: Vec<_> = wanted.iter().map(|&(name, _)| name).collect();
+        solver.repair(&names);
+    }
     if solver.broken().is_empty() {
         solver.sweep();
         return Ok(());
@@ -239,12 +245,17 @@ fn narrow(solver: &Solver<'_>, suite: &str, accepts: impl Fn(&Package<'_>) -> bo
     })
 }
 
-/// The names of real packages that are accepted, in the order in which apt walks over them: that of its hash table.
+/// The names of real packages that are accepted, in apt's order.
 fn in_apts_order(solver: &Solver<'_>, accepts: impl Fn(NameId) -> bool) -> Vec<NameId> {
     let index = solver.index;
-    let mut names: Vec<_> = index.names().filter(|&name| index.newest(name).is_some() && accepts(name)).collect();
-    names.sort_by_key(|&name| (bucket(index.name(name)), index.name(name).len(), index.name(name)));
+    let mut names = index.names().filter(|&name| index.newest(name).is_some() && accepts(name)).collect();
+    sort_in_apts_order(index, &mut names);
     names
+}
+
+/// Sorts names into the order in which apt walks over packages: that of its hash table.
+fn sort_in_apts_order(index: &PackageIndex, names: &mut Vec<NameId>) {
+    names.sort_by_cached_key(|&name| (bucket(index.name(name)), index.name(name).len(), index.name(name)));
 }
 
 /// The place of a name in apt's hash table (`pkgCache::sHash`, with the default size of the table).

@@ -56,7 +56,7 @@ pub(super) struct Target<'i> {
 
 impl Target<'_> {
     /// Whether `version` is accepted; a provider without a version meets no demand on one.
-    fn accepts(&self, version: Option<&str>) -> bool {
+    pub(super) fn accepts(&self, version: Option<&str>) -> bool {
         match (&self.alternative.constraint, version) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -178,6 +178,15 @@ impl<'i> Solver<'i> {
             (!ignored(name) && pick(name) == Some(package) && target.accepts(version)).then_some(package)
         });
         real.into_iter().chain(virtual_ones)
+    }
+
+    /// Whether the package named by `target`, to be installed or not, would do; of a package not to be installed that is
+    /// said only where no version is asked for.
+    pub(super) fn accepts_itself(&self, target: &Target<'_>) -> bool {
+        target.alternative.constraint.is_none_or(|constraint| {
+            let install = self.state(target.name).install;
+            install.is_some_and(|package| constraint.accepts(self.index.package(package).version()))
+        })
     }
 
     /// Whether a clause of `owner` points to any of the versions that `which` means.

@@ -1,0 +1,194 @@
+//! The resolver against apt itself: same lists, same two runs as mmdebstrap makes, same packages and versions.
+//!
+//! Needs apt-get (apt 2.x), and the mirror of this machine's apt sources. `APT_ORACLE_LISTS=FILE` adds include lists, one a
+//! line.
+
+#[path = "apt_oracle/apt.rs"]
+mod apt;
+#[path = "apt_oracle/lists.rs"]
+mod lists;
+
+use apt::{Base, Choice, Installed, Release};
+use fam_build::archive::resolve::{Request, Variant, resolve};
+use fam_build::archive::version;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+
+/// Lists on which the resolver may differ from apt, each with the reason.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+
+/// Both releases, fetched once.
+fn releases() -> &'static [Release; 2] {
+    static RELEASES: LazyLock<[Release; 2]> = LazyLock::new(|| ["trixie", "bookworm"].map(Release::fetch));
+    &RELEASES
+}
+
+#[test]
+fn orders_versions_as_dpkg_does() {
+    let versions: Vec<_> =
+        releases().iter().flat_map(|release| release.index.packages()).map(|p| p.version()).collect();
+    // Neighbours in the index, which are often versions of one source package, and pairs from afar.
+    let pairs: Vec<_> = (0..versions.len())
+        .step_by(16)
+        .flat_map(|i| [i + 1, i * 7 + 13, i * 31 + 5].map(|j| (versions[i], versions[j % versions.len()])))
+        .collect();
+    let program = "use Dpkg::Version; while (<>) { chomp; print version_compare(split / /), qq(\n) }";
+    let mut perl = Command::new("perl")
+        .args(["-e", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("perl, with Dpkg::Version of libdpkg-perl");
+    let mut stdin = perl.stdin.take().unwrap();
+    let text: String = pairs.iter().map(|(left, right)| format!("{left} {right}\n")).collect();
+    let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()).unwrap());
+    let output = perl.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && answers.lines().count() == pairs.len());
+    for ((left, right), answer) in pairs.iter().zip(answers.lines()) {
+        assert_eq!(version::compare(left, right) as i32, answer.parse::<i32>().unwrap(), "{left} against {right}");
+    }
+    for (left, right) in pairs.iter().step_by(pairs.len() / 100) {
+        let status = Command::new("dpkg").args(["--compare-versions", left, "lt", right]).status().unwrap();
+        assert_eq!(version::compare(left, right).is_lt(), status.success(), "{left} against {right}");
+    }
+    println!("{} pairs of versions are ordered as dpkg orders them", pairs.len());
+}
+
+#[test]
+fn selects_what_apt_selects() {
+    let extra =
+        std::env::var("APT_ORACLE_LISTS").map(|path| std::fs::read_to_string(path).unwrap()).unwrap_or_default();
+    let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
+    let mut cases = Vec::new();
+    for stages in &stages {
+        cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: "" }));
+        cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: lists::DEFAULT }));
+        // Each list with one variant, in turn: what is there beforehand decides between alternatives.
+        let lists = lists::LISTS.iter().copied().chain(extra.lines());
+        let variants = Variant::ALL.into_iter().cycle();
+        cases.extend(lists.zip(variants).map(|(include, variant)| Case { stages, variant, include }));
+    }
+
+    let next = AtomicUsize::new(0);
+    let (differences, refused) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (ours, apts) = (case.ours(), case.apts());
+                    refused.fetch_add(usize::from(apts.is_err() && ours.is_err()), Ordering::Relaxed);
+                    if let Some(difference) = difference(&ours, &apts) {
+                        differences.lock().unwrap().push(format!("{case}:\n{difference}"));
+                    }
+                }
+            });
+        }
+    });
+    let differences = differences.into_inner().unwrap();
+    let refused = refused.into_inner();
+    println!(
+        "{} of {} include lists come to apt's exact set ({refused} of them refused by both)",
+        cases.len() - differences.len(),
+        cases.len()
+    );
+    let excepted = |difference: &&String| {
+        EXCEPTIONS.iter().any(|(suite, include, _)| {
+            difference.starts_with(&format!("{suite} ")) && difference.contains(&format!("[{include}]"))
+        })
+    };
+    let (excepted, differences): (Vec<_>, Vec<_>) = differences.iter().partition(excepted);
+    for difference in excepted {
+        println!("excepted: {difference}");
+    }
+    assert!(differences.is_empty(), "{}", differences.into_iter().cloned().collect::<Vec<_>>().join("\n"));
+}
+
+/// apt's first runs: what the second ones find installed.
+struct Stages<'r> {
+    release: &'r Release,
+    essential: Installed,
+    apt: Installed,
+}
+
+impl<'r> Stages<'r> {
+    fn simulate(release: &'r Release) -> Self {
+        let nothing = release.nothing();
+        let install = ["install".to_owned(), narrow(release.suite, "?essential")];
+        let essential = release.simulate(Base::Essential, &nothing, &install).unwrap();
+        let apt = release.simulate(Base::Apt, &nothing, &["dist-upgrade".to_owned()]).unwrap();
+        let (essential, apt) = (release.install("essential", essential), release.install("apt", apt));
+        Self { release, essential, apt }
+    }
+}
+
+/// mmdebstrap's pattern for packages of the suite itself.
+fn narrow(suite: &str, pattern: &str) -> String {
+    format!("?narrow(?or(?archive(^{suite}$),?codename(^{suite}$)),?architecture(amd64),{pattern})")
+}
+
+struct Case<'r> {
+    stages: &'r Stages<'r>,
+    variant: Variant,
+    include: &'r str,
+}
+
+impl std::fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} [{}]", self.stages.release.suite, self.variant, self.include)
+    }
+}
+
+impl Case<'_> {
+    fn ours(&self) -> Result<Choice, String> {
+        let include: Vec<_> = self.include.split_whitespace().map(str::to_owned).collect();
+        let request = Request { variant: self.variant, include: &include, suite: Some(self.stages.release.suite) };
+        let selection = resolve(&self.stages.release.index, &request).map_err(|error| error.to_string())?;
+        let pair =
+            |package: fam_build::archive::packages::Package<'_>| (package.name().into(), package.version().into());
+        Ok(selection.packages().iter().map(|selected| pair(selected.package)).collect())
+    }
+
+    fn apts(&self) -> Result<Choice, String> {
+        let Stages { release, essential, apt } = self.stages;
+        let (base, first) = if self.variant == Variant::Apt { (Base::Apt, apt) } else { (Base::Essential, essential) };
+        let mut arguments: Vec<_> = self.include.split_whitespace().map(str::to_owned).collect();
+        if self.variant == Variant::Buildd {
+            arguments.push("build-essential".into());
+        }
+        let priorities = match self.variant {
+            Variant::Essential | Variant::Apt => None,
+            Variant::Minbase | Variant::Buildd => Some("?priority(required)"),
+            Variant::Important => Some("?or(?priority(required),?priority(important))"),
+            Variant::Standard => Some("?or(~prequired,~pimportant,~pstandard)"),
+        };
+        arguments.extend(priorities.map(|wanted| narrow(release.suite, &format!("?and({wanted},?not(?essential))"))));
+        if arguments.is_empty() {
+            return Ok(first.choice.clone());
+        }
+        arguments.insert(0, "install".into());
+        release.simulate(base, first, &arguments)
+    }
+}
+
+/// How the two choices differ, a line each.
+fn difference(ours: &Result<Choice, String>, apts: &Result<Choice, String>) -> Option<String> {
+    let (ours, apts) = match (ours, apts) {
+        (Ok(ours), Ok(apts)) => (ours, apts),
+        (Err(_), Err(_)) => return None,
+        (Ok(_), Err(apts)) => return Some(format!("  apt refuses:\n{apts}")),
+        (Err(ours), Ok(_)) => return Some(format!("  only apt finds a way: {ours}")),
+    };
+    let (ours, apts): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), apts.iter().collect());
+    let line = |sign, (name, version): &(&String, &String)| format!("  {sign} {name}={version}");
+    let lines: Vec<_> = ours
+        .difference(&apts)
+        .map(|package| line('+', package))
+        .chain(apts.difference(&ours).map(|package| line('-', package)))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}

@@ -1,0 +1,147 @@
+//! An apt of its own: isolated configuration, state and cache in a temporary directory, real lists from the real mirror.
+
+use fam_build::archive::packages::{Origin, PackageIndex};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Names with the versions apt would install.
+pub type Choice = BTreeMap<String, String>;
+
+/// One release of Debian with its updates and security suites.
+pub struct Release {
+    pub suite: &'static str,
+    pub index: PackageIndex,
+    root: tempfile::TempDir,
+}
+
+/// The mirror of this machine's apt sources.
+pub fn mirror() -> String {
+    let path = "/etc/apt/sources.list.d/debian.sources";
+    let sources = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let uri = sources.lines().find_map(|line| line.strip_prefix("URIs:")).expect("a field URIs in debian.sources");
+    uri.trim().trim_end_matches('/').to_owned()
+}
+
+impl Release {
+    /// Downloads the lists with apt and reads the very same files.
+    pub fn fetch(suite: &'static str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/dpkg", "var/lib/apt/lists/partial"] {
+            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        let mirror = mirror();
+        let sources = [
+            (mirror.clone(), suite.to_owned()),
+            (mirror.clone(), format!("{suite}-updates")),
+            (format!("{mirror}-security"), format!("{suite}-security")),
+        ];
+        let lines = sources.iter().map(|(mirror, suite)| format!("deb [trusted=yes] {mirror} {suite} main\n"));
+        std::fs::write(root.path().join("etc/apt/sources.list"), lines.collect::<String>()).unwrap();
+        for (name, force) in [("essential", "pkgCacheGen::ForceEssential \",\";\n"), ("apt", "")] {
+            // The settings that mmdebstrap gives apt; a cache for each, so that both stay valid.
+            let settings = format!(
+                "Dir \"{root}\";\nDir::Cache \"{root}/cache-{name}\";\nAPT::Architecture \"amd64\";\n\
+                 APT::Architectures {{ \"amd64\"; }};\nAPT::Install-Recommends \"false\";\n\
+                 Acquire::Languages \"none\";\nAcquire::GzipIndexes \"false\";\nAPT::Sandbox::User \"root\";\n\
+                 Debug::NoLocking \"true\";\n{force}",
+                root = root.path().display(),
+            );
+            std::fs::create_dir_all(root.path().join(format!("cache-{name}/archives/partial"))).unwrap();
+            std::fs::write(root.path().join(format!("{name}.conf")), settings).unwrap();
+        }
+        std::fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
+
+        let mut release = Self { suite, index: PackageIndex::new("amd64"), root };
+        let update = release.command(Base::Essential, Path::new("var/lib/dpkg/status")).arg("update").output().unwrap();
+        assert!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
+        for (mirror, suite) in sources {
+            let file = mirror.split_once("://").unwrap().1.replace('/', "_");
+            let path = format!("var/lib/apt/lists/{file}_dists_{suite}_main_binary-amd64_Packages");
+            let text =
+                std::fs::read_to_string(release.root.path().join(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+            release.index.add(text, Origin { mirror, suite, component: "main".into() }).unwrap();
+        }
+        release
+    }
+
+    /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris` decides as an installation
+    /// does, and spares what `--simulate` spends on the order of unpacking, which is most of its time.
+    ///
+    /// # Errors
+    /// With what apt says, where it refuses.
+    pub fn simulate(&self, base: Base, installed: &Installed, arguments: &[String]) -> Result<Choice, String> {
+        let output = self.command(base, &installed.status).arg("--print-uris").args(arguments).output().unwrap();
+        self.read(&output, installed)
+    }
+
+    fn read(&self, output: &Output, installed: &Installed) -> Result<Choice, String> {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        if !output.status.success() {
+            return Err(text(&output.stdout) + &text(&output.stderr));
+        }
+        let mut choice = installed.choice.clone();
+        let mut is_removing = false;
+        for line in text(&output.stdout).lines() {
+            if let Some(names) = line.strip_prefix("  ").filter(|_| is_removing) {
+                names.split_whitespace().for_each(|name| drop(choice.remove(name)));
+                continue;
+            }
+            is_removing = line == "The following packages will be REMOVED:";
+            // 'http://.../vim_9.1_amd64.deb' vim_2%3a9.1_amd64.deb 1567756 SHA256:...
+            if let Some(file) = line.strip_prefix('\'').and_then(|line| line.split(' ').nth(1)) {
+                let [name, version, _] = file.split('_').collect::<Vec<_>>()[..] else { panic!("{line}") };
+                choice.insert(name.to_owned(), version.replace("%3a", ":"));
+            }
+        }
+        Ok(choice)
+    }
+
+    /// A dpkg database in which `choice` is installed, by dpkg and not by apt.
+    pub fn install(&self, name: &str, choice: Choice) -> Installed {
+        let path = self.root.path().join(format!("status-{name}"));
+        let mut text = String::new();
+        for (name, version) in &choice {
+            let mut versions = self.index.versions(name);
+            let package = versions.find(|package| package.version() == version).expect("a version apt has too");
+            text += &format!("{}\nStatus: install ok installed\n\n", package.stanza());
+        }
+        std::fs::write(&path, text).unwrap();
+        Installed { choice, status: path }
+    }
+
+    /// Nothing installed.
+    pub fn nothing(&self) -> Installed {
+        Installed { choice: Choice::new(), status: self.root.path().join("var/lib/dpkg/status") }
+    }
+
+    fn command(&self, base: Base, status: &Path) -> Command {
+        let mut command = Command::new("apt-get");
+        let settings = match base {
+            Base::Essential => "essential.conf",
+            Base::Apt => "apt.conf",
+        };
+        let status = self.root.path().join(status);
+        command.env("APT_CONFIG", self.root.path().join(settings)).env("LC_ALL", "C");
+        // Distinct cache files for the two stages; with one file, each run would build it anew.
+        let cache = format!("{}.bin", status.file_name().unwrap().display());
+        command.arg(format!("-oDir::Cache::pkgcache={cache}"));
+        command.arg(format!("-oDir::State::status={}", status.display())).arg("-y");
+        command
+    }
+}
+
+/// Which packages apt holds to be essential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// Those that say so.
+    Essential,
+    /// These and apt itself, its own view.
+    Apt,
+}
+
+/// A dpkg database.
+pub struct Installed {
+    pub choice: Choice,
+    status: PathBuf,
+}
