@@ -23,6 +23,10 @@ pub fn mirror() -> String {
     uri.trim().trim_end_matches('/').to_owned()
 }
 
+fn origin(mirror: String, suite: String) -> Origin {
+    Origin { mirror, suite, component: "main".into() }
+}
+
 impl Release {
     /// Downloads the lists with apt and reads the very same files.
     pub fn fetch(suite: &'static str) -> Self {
@@ -56,13 +60,23 @@ impl Release {
         let update = release.command(Base::Essential, Path::new("var/lib/dpkg/status")).arg("update").output().unwrap();
         assert!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
         for (mirror, suite) in sources {
-            let file = mirror.split_once("://").unwrap().1.replace('/', "_");
-            let path = format!("var/lib/apt/lists/{file}_dists_{suite}_main_binary-amd64_Packages");
-            let text =
-                fs_err::read_to_string(release.root.path().join(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-            release.index.add(text, Origin { mirror, suite, component: "main".into() }).unwrap();
+            let text = release.list(&mirror, &suite);
+            release.index.add(text, origin(mirror, suite)).unwrap();
         }
         release
+    }
+
+    /// The suite alone, without updates: what mmdebstrap reads when it is given a suite and a mirror.
+    pub fn suite_alone(&self) -> PackageIndex {
+        let mut index = PackageIndex::new("amd64");
+        index.add(self.list(&mirror(), self.suite), origin(mirror(), self.suite.to_owned())).unwrap();
+        index
+    }
+
+    fn list(&self, mirror: &str, suite: &str) -> String {
+        let file = mirror.split_once("://").unwrap().1.replace('/', "_");
+        let file = format!("var/lib/apt/lists/{file}_dists_{suite}_main_binary-amd64_Packages");
+        fs_err::read_to_string(self.root.path().join(file)).unwrap()
     }
 
     /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris` decides as an installation
