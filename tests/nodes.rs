@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
 use support::files::{differences, walk};
 use support::qemu::{Firmware, Machine};
-use support::{USER, as_user, directory_of, mirror, public_binary, succeed};
+use support::{as_user, directory_of, mirror, public_binary, succeed, user};
 
 const IMAGES: [&str; 5] = ["fabric1.qcow2", "fabric2.qcow2", "fabric3.qcow2", "fabric4.qcow2", "fabric_template.img"];
 
@@ -22,7 +22,7 @@ fn built() -> &'static Path {
     static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
     BUILT
         .get_or_init(|| {
-            let output = directory_of(USER);
+            let output = directory_of(user());
             let begin = Instant::now();
             succeed(build(as_user(public_binary()), output.path()).args(["--nodes", "4"]));
             println!("four nodes by a normal user: {:.1} s", begin.elapsed().as_secs_f64());
@@ -62,7 +62,7 @@ fn root_makes_the_same_bytes_from_the_lock() {
 
 #[test]
 fn an_unchanged_build_takes_the_template_again() {
-    let output = with_the_same_seed(USER);
+    let output = with_the_same_seed(user());
     let again = || {
         let begin = Instant::now();
         let said = as_user("/bin/sh")
@@ -168,7 +168,7 @@ fn the_file_system_is_the_tarball() {
 
 #[test]
 fn raw_image_and_node_without_customization_are_one_disk() {
-    let output = directory_of(USER);
+    let output = directory_of(user());
     let recipe = output.path().join("plain.toml");
     fs_err::write(&recipe, "suite = \"trixie\"\nnodes.count = 1\n").unwrap();
     let tarball = built().join("fabric_template.tar");
@@ -192,6 +192,7 @@ fn raw_image_and_node_without_customization_are_one_disk() {
 
 /// What a host without any of Debian's tools still has.
 fn bare_root() -> tempfile::TempDir {
+    let user = user();
     let root = directory_of("root");
     let path = root.path();
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -229,8 +230,8 @@ fn bare_root() -> tempfile::TempDir {
     ] {
         copy(file);
     }
-    let user = succeed(Command::new("getent").args(["passwd", USER]));
-    fs_err::write(path.join("etc/passwd"), format!("root:x:0:0::/:/nologin\n{user}")).unwrap();
+    let account = succeed(Command::new("getent").args(["passwd", user]));
+    fs_err::write(path.join("etc/passwd"), format!("root:x:0:0::/:/nologin\n{account}")).unwrap();
     fs_err::write(path.join("etc/nsswitch.conf"), "passwd: files\nhosts: files dns\n").unwrap();
     fs_err::write(path.join("etc/os-release"), "ID=bare\n").unwrap();
     root
@@ -243,8 +244,8 @@ fn a_host_without_tools_of_debian_makes_the_same_bytes() {
     let output = root.path().join("output");
     fs_err::copy(built().join("fabric.seed"), output.join("fabric.seed")).unwrap();
     fs_err::set_permissions(output.join("fabric.seed"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    succeed(Command::new("chown").args(["--recursive", USER]).arg(&output));
-    let number = |flag: &str| succeed(Command::new("id").args([flag, USER])).trim().parse::<u32>().unwrap();
+    succeed(Command::new("chown").args(["--recursive", user()]).arg(&output));
+    let number = |flag: &str| succeed(Command::new("id").args([flag, user()])).trim().parse::<u32>().unwrap();
     let (uid, gid) = (number("-u"), number("-g"));
 
     let new_root = root.path().to_owned();
@@ -344,7 +345,7 @@ fn boots_by_uefi_and_after_a_kernel_upgrade() {
 
 #[test]
 fn thin_nodes_are_small_and_boot() {
-    let output = directory_of(USER);
+    let output = directory_of(user());
     let tarball = built().join("fabric_template.tar");
     succeed(
         build(as_user(public_binary()), output.path()).args(["--nodes", "3", "--thin", "--from-tarball"]).arg(&tarball),

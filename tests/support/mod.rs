@@ -45,10 +45,8 @@ pub fn fail(command: &mut Command) -> (i32, String) {
 }
 
 /// A normal user with ranges of subordinate ids, made on first use; the tests run as root.
-pub const USER: &str = "fam-build-test";
-
-/// A command that runs as [`USER`], with nothing of root's environment.
-pub fn as_user(program: impl AsRef<Path>) -> Command {
+pub fn user() -> &'static str {
+    const USER: &str = "fam-build-test";
     static MADE: std::sync::Once = std::sync::Once::new();
     MADE.call_once(|| {
         if !Command::new("id").arg(USER).output().unwrap().status.success() {
@@ -57,8 +55,13 @@ pub fn as_user(program: impl AsRef<Path>) -> Command {
         let ranges = fs_err::read_to_string("/etc/subuid").unwrap();
         assert!(ranges.lines().any(|line| line.starts_with(USER)), "useradd gives subordinate ids");
     });
+    USER
+}
+
+/// A command that runs as [`user`], with nothing of root's environment.
+pub fn as_user(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new("setpriv");
-    let id = |flag: &str| succeed(Command::new("id").args([flag, USER])).trim().to_owned();
+    let id = |flag: &str| succeed(Command::new("id").args([flag, user()])).trim().to_owned();
     command.args(["--reuid", &id("-u"), "--regid", &id("-g"), "--init-groups", "--reset-env", "--"]);
     command.arg(program.as_ref());
     command

@@ -127,9 +127,12 @@ impl Console {
     pub fn log_in(&mut self, user: &str, password: &str) {
         self.type_line(user);
         self.wait_for("assword: ", COMMAND_TIMEOUT);
+        // login(1) throws away what was typed before it turned the echo off, and prompts before it does.
+        std::thread::sleep(Duration::from_secs(1));
         self.type_line(password);
+        self.wait_for(&format!("{user}@"), COMMAND_TIMEOUT);
         // The quotes keep the echo of the typed line from looking like its output.
-        self.type_line("PS1=; stty -echo cols 200; echo READY'':");
+        self.type_line("PS1=; stty -echo cols 200; dmesg --console-off 2>/dev/null; echo READY'':");
         self.wait_for("READY:", COMMAND_TIMEOUT);
     }
 
