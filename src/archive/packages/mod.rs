@@ -198,8 +198,7 @@ impl PackageIndex {
 
     /// All versions of the package `name`, highest first.
     pub fn versions(&self, name: &str) -> impl Iterator<Item = Package<'_>> {
-        let newest = self.tables.names.get(name).and_then(|name| self.newest(name));
-        std::iter::successors(newest, |&id| self.entry(id).lower).map(|id| self.package(id))
+        self.tables.names.get(name).into_iter().flat_map(|name| self.versions_of(name))
     }
 
     /// The names of real packages, in no particular order.
@@ -222,6 +221,11 @@ impl PackageIndex {
 
     pub(crate) fn name_id(&self, name: &str) -> Option<NameId> {
         self.tables.names.get(name)
+    }
+
+    /// All versions of the package with this name, highest first.
+    pub(crate) fn versions_of(&self, name: NameId) -> impl Iterator<Item = Package<'_>> {
+        std::iter::successors(self.newest(name), |&id| self.entry(id).lower).map(|id| self.package(id))
     }
 
     pub(crate) fn newest(&self, name: NameId) -> Option<PackageId> {

@@ -241,7 +241,7 @@ fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError
 fn narrow<'i>(solver: &Solver<'i>, suite: &str, accepts: impl Fn(&Package<'i>) -> bool) -> Vec<NameId> {
     let index = solver.index;
     in_apts_order(solver, |name| {
-        index.versions(index.name(name)).any(|package| package.origin().suite == suite && accepts(&package))
+        index.versions_of(name).any(|package| accepts(&package) && package.origin().suite == suite)
     })
 }
 

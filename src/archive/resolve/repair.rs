@@ -305,7 +305,7 @@ impl<'i> Solver<'i> {
             .collect();
         provided.reverse();
         index
-            .versions(index.name(target.name))
+            .versions_of(target.name)
             .filter(|package| !is_own(package.id()) && target.accepts(Some(package.version())))
             .map(|package| package.id())
             .chain(provided)
