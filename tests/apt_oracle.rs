@@ -3,12 +3,15 @@
 //! Needs apt-get (apt 2.x), and the mirror of this machine's apt sources. `APT_ORACLE_LISTS=FILE` adds include lists, one a
 //! line.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 #[path = "apt_oracle/apt.rs"]
 mod apt;
 #[path = "apt_oracle/lists.rs"]
 mod lists;
 
 use apt::{Base, Choice, Installed, Release};
+use fam_build::archive::packages::{Package, PackageIndex};
 use fam_build::archive::resolve::{Request, Variant, resolve};
 use fam_build::archive::version;
 use std::collections::BTreeSet;
@@ -35,7 +38,7 @@ fn orders_versions_as_dpkg_does() {
         .step_by(16)
         .flat_map(|i| [i + 1, i * 7 + 13, i * 31 + 5].map(|j| (versions[i], versions[j % versions.len()])))
         .collect();
-    let program = "use Dpkg::Version; while (<>) { chomp; print version_compare(split / /), qq(\n) }";
+    let program = r#"use Dpkg::Version; while (<>) { my ($x, $y) = split; print version_compare($x, $y), "\n" }"#;
     let mut perl = Command::new("perl")
         .args(["-e", program])
         .stdin(Stdio::piped())
@@ -61,27 +64,32 @@ fn orders_versions_as_dpkg_does() {
 
 #[test]
 fn selects_what_apt_selects() {
-    let extra =
-        std::env::var("APT_ORACLE_LISTS").map(|path| std::fs::read_to_string(path).unwrap()).unwrap_or_default();
+    let extra = std::env::var("APT_ORACLE_LISTS").map(|path| fs_err::read_to_string(path).unwrap()).unwrap_or_default();
     let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
     let mut cases = Vec::new();
-    for stages in &stages {
+    // The second release is to show that the rules are not the first one's: every other list will do.
+    for (stages, step) in stages.iter().zip([1, 2]) {
         cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: "" }));
         cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: lists::DEFAULT }));
         // Each list with one variant, in turn: what is there beforehand decides between alternatives.
-        let lists = lists::LISTS.iter().copied().chain(extra.lines());
+        let lists = lists::LISTS.iter().copied().step_by(step).chain(extra.lines());
         let variants = Variant::ALL.into_iter().cycle();
-        cases.extend(lists.zip(variants).map(|(include, variant)| Case { stages, variant, include }));
+        cases.extend(lists.zip(variants).map(|(list, variant)| match list.split_once(": ") {
+            Some((variant, include)) => Case { stages, variant: variant.parse().unwrap(), include },
+            None => Case { stages, variant, include: list },
+        }));
     }
 
     let next = AtomicUsize::new(0);
-    let (differences, refused) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let (differences, refused) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (ours, apts) = (case.ours(), case.apts());
-                    refused.fetch_add(usize::from(apts.is_err() && ours.is_err()), Ordering::Relaxed);
+                    if let (Err(message), Err(_)) = (&ours, &apts) {
+                        refused.lock().unwrap().push(format!("{case}: {message}"));
+                    }
                     if let Some(difference) = difference(&ours, &apts) {
                         differences.lock().unwrap().push(format!("{case}:\n{difference}"));
                     }
@@ -90,11 +98,13 @@ fn selects_what_apt_selects() {
         }
     });
     let differences = differences.into_inner().unwrap();
-    let refused = refused.into_inner();
+    let refused = refused.into_inner().unwrap();
+    println!("refused by apt as well:\n{}", refused.join("\n"));
     println!(
-        "{} of {} include lists come to apt's exact set ({refused} of them refused by both)",
+        "{} of {} include lists come to apt's exact set, {} of them because both refuse",
         cases.len() - differences.len(),
-        cases.len()
+        cases.len(),
+        refused.len()
     );
     let excepted = |difference: &&String| {
         EXCEPTIONS.iter().any(|(suite, include, _)| {
@@ -106,6 +116,32 @@ fn selects_what_apt_selects() {
         println!("excepted: {difference}");
     }
     assert!(differences.is_empty(), "{}", differences.into_iter().cloned().collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn selects_what_mmdebstrap_selects() {
+    let release = &releases()[0];
+    let index = release.suite_alone();
+    // Its simulation makes both runs on an empty system, so that in the second one alternatives may fall out otherwise than
+    // with the essential packages in place. These sets have none such; include lists are compared with apt itself.
+    for variant in [Variant::Apt, Variant::Standard, Variant::Buildd] {
+        let output = Command::new("mmdebstrap")
+            .args(["--simulate", "--verbose", "--mode=root", &format!("--variant={variant}")])
+            .args([release.suite, "/dev/null", &apt::mirror()])
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{log}");
+        // Inst libc6 (2.41-12 Debian:13.0/stable [amd64])
+        let theirs: Choice = log
+            .lines()
+            .filter_map(|line| line.strip_prefix("Inst ")?.split_once(" ("))
+            .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned()))
+            .collect();
+        assert!(theirs.len() > 50, "{log}");
+        let difference = difference(&ours(&index, variant, release.suite, ""), &Ok(theirs));
+        assert_eq!(difference, None, "{variant}");
+    }
 }
 
 /// apt's first runs: what the second ones find installed.
@@ -145,12 +181,8 @@ impl std::fmt::Display for Case<'_> {
 
 impl Case<'_> {
     fn ours(&self) -> Result<Choice, String> {
-        let include: Vec<_> = self.include.split_whitespace().map(str::to_owned).collect();
-        let request = Request { variant: self.variant, include: &include, suite: Some(self.stages.release.suite) };
-        let selection = resolve(&self.stages.release.index, &request).map_err(|error| error.to_string())?;
-        let pair =
-            |package: fam_build::archive::packages::Package<'_>| (package.name().into(), package.version().into());
-        Ok(selection.packages().iter().map(|selected| pair(selected.package)).collect())
+        let release = self.stages.release;
+        ours(&release.index, self.variant, release.suite, self.include)
     }
 
     fn apts(&self) -> Result<Choice, String> {
@@ -173,6 +205,14 @@ impl Case<'_> {
         arguments.insert(0, "install".into());
         release.simulate(base, first, &arguments)
     }
+}
+
+fn ours(index: &PackageIndex, variant: Variant, suite: &str, include: &str) -> Result<Choice, String> {
+    let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
+    let request = Request { variant, include: &include, suite: Some(suite) };
+    let selection = resolve(index, &request).map_err(|error| error.to_string())?;
+    let pair = |package: Package<'_>| (package.name().into(), package.version().into());
+    Ok(selection.packages().iter().map(|selected| pair(selected.package)).collect())
 }
 
 /// How the two choices differ, a line each.

@@ -41,15 +41,22 @@ fn matches(pattern: &str, path: &str) -> bool {
 
 fn extract(tarball: &Path, into: &Path) {
     fs_err::create_dir(into).unwrap();
-    succeed(Command::new("tar").args(["--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"])
-        .arg("--file").arg(tarball).arg("--directory").arg(into));
+    succeed(
+        Command::new("tar")
+            .args(["--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"])
+            .arg("--file")
+            .arg(tarball)
+            .arg("--directory")
+            .arg(into),
+    );
 }
 
 fn packages(root: &Path) -> String {
-    succeed(Command::new("dpkg-query").arg(format!("--admindir={}/var/lib/dpkg", root.display())).args([
-        "--show",
-        "--showformat=${Package}:${Architecture} ${Version} ${Status}\n",
-    ]))
+    succeed(
+        Command::new("dpkg-query")
+            .arg(format!("--admindir={}/var/lib/dpkg", root.display()))
+            .args(["--show", "--showformat=${Package}:${Architecture} ${Version} ${Status}\n"]),
+    )
 }
 
 fn compare(suite: &str) {
@@ -60,14 +67,23 @@ fn compare(suite: &str) {
     let recipe = work.join("packages-only.toml");
     let include = support::default_include(suite);
     fs_err::write(&recipe, support::packages_only_recipe(suite, &include)).unwrap();
-    succeed(Command::new(FAM_BUILD).args(["--nodes", "1", "--mirror", &mirror, "--security-mirror", "none"])
-        .arg("--recipe").arg(&recipe).arg("--output").arg(work));
+    succeed(
+        Command::new(FAM_BUILD)
+            .args(["--nodes", "1", "--mirror", &mirror, "--security-mirror", "none"])
+            .arg("--recipe")
+            .arg(&recipe)
+            .arg("--output")
+            .arg(work),
+    );
     let reference = work.join("mmdebstrap.tar");
-    succeed(Command::new("mmdebstrap").args(["--quiet", "--variant=buildd"])
-        .arg(format!("--include={}", include.join(",")))
-        .args(["--aptopt=Apt::Install-Recommends false", suite])
-        .arg(&reference)
-        .arg(format!("deb {mirror} {suite} main")));
+    succeed(
+        Command::new("mmdebstrap")
+            .args(["--quiet", "--variant=buildd"])
+            .arg(format!("--include={}", include.join(",")))
+            .args(["--aptopt=Apt::Install-Recommends false", suite])
+            .arg(&reference)
+            .arg(format!("deb {mirror} {suite} main")),
+    );
     extract(&work.join("fabric_template.tar"), &work.join("ours"));
     extract(&reference, &work.join("theirs"));
     let (ours, theirs) = (work.join("ours"), work.join("theirs"));
@@ -80,15 +96,23 @@ fn compare(suite: &str) {
     let allowed: Allowed = toml::from_str(include_str!("tree_differences.toml")).unwrap();
     let mut used = BTreeMap::new();
     let found = differences(&walk(&ours), &walk(&theirs));
-    let unexplained: Vec<&Difference> = found.iter().filter(|difference| {
-        let reason = allowed.difference.iter().position(|allowance| {
-            allowance.suite.as_deref().is_none_or(|only| only == suite)
-                && allowance.aspects.iter().any(|aspect| aspect == difference.aspect)
-                && allowance.paths.iter().any(|pattern| matches(pattern, &difference.path))
-        });
-        reason.map(|index| *used.entry(index).or_insert(0) += 1).is_none()
-    }).collect();
-    println!("{suite}: {} entries, {} differences, {} unexplained", walk(&theirs).len(), found.len(), unexplained.len());
+    let unexplained: Vec<&Difference> = found
+        .iter()
+        .filter(|difference| {
+            let reason = allowed.difference.iter().position(|allowance| {
+                allowance.suite.as_deref().is_none_or(|only| only == suite)
+                    && allowance.aspects.iter().any(|aspect| aspect == difference.aspect)
+                    && allowance.paths.iter().any(|pattern| matches(pattern, &difference.path))
+            });
+            reason.map(|index| *used.entry(index).or_insert(0) += 1).is_none()
+        })
+        .collect();
+    println!(
+        "{suite}: {} entries, {} differences, {} unexplained",
+        walk(&theirs).len(),
+        found.len(),
+        unexplained.len()
+    );
     for (index, allowance) in allowed.difference.iter().enumerate() {
         println!("{:>6}  {}", used.get(&index).copied().unwrap_or(0), allowance.reason);
     }

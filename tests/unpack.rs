@@ -209,6 +209,7 @@ fn files_equal_those_of_dpkg_deb() {
                 false => path,
             };
             let path = if is_conffile { path + ".dpkg-new" } else { path };
+            let line = line.replace(" = bin/", " = usr/bin/").replace(" = sbin/", " = usr/sbin/");
             theirs.entry(path).or_insert(line);
         }
     }

@@ -240,10 +240,7 @@ fn check_version(text: &str) -> Result<String, String> {
     super::version::Version::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn checked<'de, T, D: Deserializer<'de>>(
-    deserializer: D,
-    check: fn(&str) -> Result<T, String>,
-) -> Result<T, D::Error> {
+fn checked<'de, T, D: Deserializer<'de>>(deserializer: D, check: fn(&str) -> Result<T, String>) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     check(&text).map_err(de::Error::custom)
 }

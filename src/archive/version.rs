@@ -271,7 +271,7 @@ mod tests {
         fn shows_what_it_parsed(text in "([0-9]{1,4}:)?[0-9][a-z0-9.+~]{0,8}(-[a-z0-9.+~]{1,6})?") {
             let version = Version::parse(&text).unwrap();
             prop_assert_eq!(version.to_string(), text.clone());
-            let epoch = text.contains(':').then(|| format!("{}:", version.epoch())).unwrap_or_default();
+            let epoch = if text.contains(':') { format!("{}:", version.epoch()) } else { String::new() };
             let revision = version.revision().map(|revision| format!("-{revision}")).unwrap_or_default();
             let rebuilt = format!("{epoch}{}{revision}", version.upstream());
             prop_assert!(Version::parse(&rebuilt).unwrap() == version);

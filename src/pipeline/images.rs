@@ -118,7 +118,10 @@ impl Disks<'_> {
         if template.boot_code() == BootCode::None {
             progress.warning(
                 "the root tree has no GRUB in /boot/grub, so the disks do not start by themselves",
-                Some("include grub2-common, grub-pc-bin and grub-efi-amd64-bin, or boot the kernel with QEMU's -kernel".into()),
+                Some(
+                    "include grub2-common, grub-pc-bin and grub-efi-amd64-bin, or boot the kernel with QEMU's -kernel"
+                        .into(),
+                ),
             );
         }
         let laid_last: BTreeSet<RootPath> =
@@ -158,7 +161,8 @@ impl Disks<'_> {
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
         let artifact = self.job.output.create(&self.image_name(0))?;
-        let images = qcow2::NodeImages::write_first(first, second.as_ref(), artifact.file(), self.qcow2_options(), on_bytes)?;
+        let images =
+            qcow2::NodeImages::write_first(first, second.as_ref(), artifact.file(), self.qcow2_options(), on_bytes)?;
         let mut maps = Maps { disks: self, laid_last, second };
         let mut artifacts = Vec::new();
         for index in 1..self.overlays.len() {
@@ -235,6 +239,8 @@ fn finish_all(artifacts: Vec<Artifact>) -> Result<(), Error> {
                 })
             })
             .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }

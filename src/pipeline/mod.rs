@@ -19,8 +19,7 @@ mod template;
 pub use error::Error;
 pub use job::Job;
 pub use preflight::Preflight;
-pub 
-use std::sync::Arc;
+pub use std::sync::Arc;
 use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};

@@ -6,11 +6,11 @@ use std::path::Path;
 use super::Error;
 use super::job::facts;
 use super::preflight::read_lock;
+use crate::archive::http::ProxyChoice;
 use crate::archive::lock::{Lock, LockedPackage, LockedSource};
 use crate::archive::packages::{Origin, PackageIndex};
 use crate::archive::resolve::{Request, Variant, resolve};
 use crate::archive::sources::host_mirrors;
-use crate::archive::http::ProxyChoice;
 use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
 use crate::customize::Build;
 use crate::progress::Progress;
@@ -32,7 +32,10 @@ pub(super) struct Archives {
 
 impl fmt::Debug for Archives {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archives").field("mirror", &self.mirror).field("security_mirror", &self.security_mirror).finish()
+        f.debug_struct("Archives")
+            .field("mirror", &self.mirror)
+            .field("security_mirror", &self.security_mirror)
+            .finish()
     }
 }
 
@@ -95,7 +98,8 @@ fn client_options(settings: &Settings) -> ClientOptions {
     options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, |jobs| jobs.get().max(PARALLEL_DOWNLOADS));
     options.accept_expired = settings.accept_expired;
     if let Some(proxy) = &settings.http_proxy {
-        options.http.proxy = ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
+        options.http.proxy =
+            ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
     }
     options
 }
@@ -118,7 +122,10 @@ impl Selection {
             }
             None => Self::resolve(settings, &archives, progress)?,
         };
-        let time = settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or_else(|| lock.newest_date().map_or(0, jiff::Timestamp::as_second));
+        let time = settings
+            .source_date_epoch
+            .and_then(|time| i64::try_from(time).ok())
+            .unwrap_or_else(|| lock.newest_date().map_or(0, jiff::Timestamp::as_second));
         Ok(Self { archives, lock, time })
     }
 
@@ -141,7 +148,8 @@ impl Selection {
         }
         let include: Vec<String> =
             recipe.include.iter().chain([&recipe.kernel.package]).map(ToString::to_string).collect();
-        let request = Request { variant: variant(recipe.variant), include: &include, suite: Some(recipe.suite.as_str()) };
+        let request =
+            Request { variant: variant(recipe.variant), include: &include, suite: Some(recipe.suite.as_str()) };
         let selection = resolve(&index, &request)?;
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)

@@ -9,7 +9,8 @@ use super::Error;
 use super::job::Job;
 use crate::archive::lock::Lock;
 use crate::fabric::{
-    Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, Seed, domain_xml, known_hosts, launch_script, network_xml, ssh_config,
+    Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, Seed, domain_xml, known_hosts, launch_script, network_xml,
+    ssh_config,
 };
 use crate::supervisor::OutputDir;
 
@@ -40,9 +41,11 @@ pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
         write_artifact(&job.output, &format!("{}.xml", node.name()), 0o644, &xml)?;
     }
     write_artifact(&job.output, KEY_FILE, 0o600, &fam_identity::cluster_private_key(context)?)?;
-    let keys = cluster.nodes.iter().zip(&job.nodes).map(|(node, described)| {
-        Ok((node, fam_identity::host_public_key(context, described)?))
-    });
+    let keys = cluster
+        .nodes
+        .iter()
+        .zip(&job.nodes)
+        .map(|(node, described)| Ok((node, fam_identity::host_public_key(context, described)?)));
     let keys = keys.collect::<Result<Vec<_>, fam_plugin::Error>>()?;
     let known = known_hosts(keys.iter().map(|(node, key)| (*node, key.as_str())));
     write_artifact(&job.output, KNOWN_HOSTS_FILE, 0o644, &known)?;

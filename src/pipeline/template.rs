@@ -140,7 +140,8 @@ fn populate(
 ) -> Result<(), Error> {
     let recipe = &job.settings.recipe;
     progress.step(format!("Unpacking {} packages", debs.len()));
-    let options = UnpackOptions { architecture: recipe.architecture.to_string(), merged_usr: true, jobs: job.settings.jobs };
+    let options =
+        UnpackOptions { architecture: recipe.architecture.to_string(), merged_usr: true, jobs: job.settings.jobs };
     let unpacked = unpack(debs, staging, &options, progress)?;
 
     progress.step(format!("Configuring {} packages", unpacked.len()));
@@ -152,8 +153,7 @@ fn populate(
     configure(staging, &Configuration { initramfs, source_date_epoch }, progress)?;
 
     progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
-    let inside =
-        sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };
+    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };
     let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
     customization.apply_system(&mut root, build)?;
     let settings = bootloader::Settings {

@@ -73,17 +73,16 @@ pub fn install(
     settings: &Settings<'_>,
     progress: &Progress,
 ) -> Result<bool, Error> {
-    let has_grub = staging.exists(&RootPath::new("usr/bin/grub-mkimage")?)?
-        && staging.exists(&RootPath::new("usr/lib/grub")?)?;
+    let has_grub =
+        staging.exists(&RootPath::new("usr/bin/grub-mkimage")?)? && staging.exists(&RootPath::new("usr/lib/grub")?)?;
     staging.create_dir_all(&RootPath::new("boot/efi")?)?;
     staging.write(&RootPath::new("etc/fstab")?, fstab(settings).as_bytes(), 0o644)?;
     if !has_grub {
         return Ok(false);
     }
     let mut lines = sandbox::Tail::default();
-    let command = Command::new("/bin/sh")
-        .args(["-ec", INSTALL])
-        .env("ROOT_PARTITION", settings.root_partition.to_string());
+    let command =
+        Command::new("/bin/sh").args(["-ec", INSTALL]).env("ROOT_PARTITION", settings.root_partition.to_string());
     let ended = sandbox.run(&command, |line| {
         lines.push(line);
         progress.output("grub", line);

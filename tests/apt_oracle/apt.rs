@@ -18,9 +18,13 @@ pub struct Release {
 /// The mirror of this machine's apt sources.
 pub fn mirror() -> String {
     let path = "/etc/apt/sources.list.d/debian.sources";
-    let sources = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let sources = fs_err::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let uri = sources.lines().find_map(|line| line.strip_prefix("URIs:")).expect("a field URIs in debian.sources");
     uri.trim().trim_end_matches('/').to_owned()
+}
+
+fn origin(mirror: String, suite: String) -> Origin {
+    Origin { mirror, suite, component: "main".into() }
 }
 
 impl Release {
@@ -28,7 +32,7 @@ impl Release {
     pub fn fetch(suite: &'static str) -> Self {
         let root = tempfile::tempdir().unwrap();
         for directory in ["etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/dpkg", "var/lib/apt/lists/partial"] {
-            std::fs::create_dir_all(root.path().join(directory)).unwrap();
+            fs_err::create_dir_all(root.path().join(directory)).unwrap();
         }
         let mirror = mirror();
         let sources = [
@@ -37,7 +41,7 @@ impl Release {
             (format!("{mirror}-security"), format!("{suite}-security")),
         ];
         let lines = sources.iter().map(|(mirror, suite)| format!("deb [trusted=yes] {mirror} {suite} main\n"));
-        std::fs::write(root.path().join("etc/apt/sources.list"), lines.collect::<String>()).unwrap();
+        fs_err::write(root.path().join("etc/apt/sources.list"), lines.collect::<String>()).unwrap();
         for (name, force) in [("essential", "pkgCacheGen::ForceEssential \",\";\n"), ("apt", "")] {
             // The settings that mmdebstrap gives apt; a cache for each, so that both stay valid.
             let settings = format!(
@@ -47,22 +51,32 @@ impl Release {
                  Debug::NoLocking \"true\";\n{force}",
                 root = root.path().display(),
             );
-            std::fs::create_dir_all(root.path().join(format!("cache-{name}/archives/partial"))).unwrap();
-            std::fs::write(root.path().join(format!("{name}.conf")), settings).unwrap();
+            fs_err::create_dir_all(root.path().join(format!("cache-{name}/archives/partial"))).unwrap();
+            fs_err::write(root.path().join(format!("{name}.conf")), settings).unwrap();
         }
-        std::fs::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
+        fs_err::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
 
         let mut release = Self { suite, index: PackageIndex::new("amd64"), root };
         let update = release.command(Base::Essential, Path::new("var/lib/dpkg/status")).arg("update").output().unwrap();
         assert!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
         for (mirror, suite) in sources {
-            let file = mirror.split_once("://").unwrap().1.replace('/', "_");
-            let path = format!("var/lib/apt/lists/{file}_dists_{suite}_main_binary-amd64_Packages");
-            let text =
-                std::fs::read_to_string(release.root.path().join(&path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-            release.index.add(text, Origin { mirror, suite, component: "main".into() }).unwrap();
+            let text = release.list(&mirror, &suite);
+            release.index.add(text, origin(mirror, suite)).unwrap();
         }
         release
+    }
+
+    /// The suite alone, without updates: what mmdebstrap reads when it is given a suite and a mirror.
+    pub fn suite_alone(&self) -> PackageIndex {
+        let mut index = PackageIndex::new("amd64");
+        index.add(self.list(&mirror(), self.suite), origin(mirror(), self.suite.to_owned())).unwrap();
+        index
+    }
+
+    fn list(&self, mirror: &str, suite: &str) -> String {
+        let file = mirror.split_once("://").unwrap().1.replace('/', "_");
+        let file = format!("var/lib/apt/lists/{file}_dists_{suite}_main_binary-amd64_Packages");
+        fs_err::read_to_string(self.root.path().join(file)).unwrap()
     }
 
     /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris` decides as an installation
@@ -106,7 +120,7 @@ impl Release {
             let package = versions.find(|package| package.version() == version).expect("a version apt has too");
             text += &format!("{}\nStatus: install ok installed\n\n", package.stanza());
         }
-        std::fs::write(&path, text).unwrap();
+        fs_err::write(&path, text).unwrap();
         Installed { choice, status: path }
     }
 

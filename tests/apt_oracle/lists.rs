@@ -1,6 +1,6 @@
 //! What people ask for: include lists for every kind of machine.
 
-/// Include lists for every release.
+/// Include lists for every release. A list may begin with a variant; the others take one in turn.
 pub const LISTS: &[&str] = &[
     // Desktops
     "task-gnome-desktop",
@@ -63,13 +63,16 @@ pub const LISTS: &[&str] = &[
     "libgtk-4-dev libgtk-3-dev",
     "linux-headers-amd64 dkms",
     // Init systems
-    "sysvinit-core",
-    "openrc sysvinit-core",
-    "runit-init",
+    "minbase: sysvinit-core",
+    "minbase: openrc sysvinit-core",
+    "apt: runit-init",
     "systemd-sysv",
-    "elogind libpam-elogind sysvinit-core",
-    "xfce4 sysvinit-core",
-    "init openrc",
+    "buildd: elogind libpam-elogind sysvinit-core",
+    "minbase: xfce4 sysvinit-core",
+    "essential: network-manager sysvinit-core",
+    "minbase: init openrc",
+    "essential: init",
+    "minbase: systemd-sysv initscripts",
     // Web
     "apache2 libapache2-mod-php",
     "nginx php-fpm",
@@ -123,7 +126,7 @@ pub const LISTS: &[&str] = &[
     "linux-image-amd64 tiny-initramfs",
     "linux-image-amd64 systemd-boot",
     "cryptsetup-initramfs lvm2 mdadm btrfs-progs",
-    "task-ssh-server task-web-server task-print-server",
+    "task-ssh-server task-web-server cups",
     "cups printer-driver-all",
     "locales console-setup keyboard-configuration",
     "live-boot live-config",
@@ -131,7 +134,6 @@ pub const LISTS: &[&str] = &[
     "mawk gawk original-awk",
     "busybox-static dash bash zsh",
     "usrmerge",
-    "debconf-2.0",
     "dbus-user-session dbus-x11",
     "dbus-broker",
     "polkitd pkexec",
@@ -140,15 +142,18 @@ pub const LISTS: &[&str] = &[
     "apt-listchanges unattended-upgrades reportbug",
     "ca-certificates-java",
     "libgl1-mesa-dri mesa-vulkan-drivers",
-    "fonts-noto ttf-mscorefonts-installer",
+    "fonts-noto fonts-liberation",
     "education-desktop-gnome",
     "science-physics",
-    "games-minimal",
+    "games-tasks",
     // What cannot be had, or not together
     "exim4-daemon-light postfix",
     "systemd-sysv sysvinit-core",
     "mail-transport-agent",
     "no-such-package",
+    "debconf-2.0",
+    "ttf-mscorefonts-installer",
+    "standard: runit-init",
     "network-manager sysvinit-core runit-init",
     "apache2 apache2-bin-does-not-exist",
     "libopenmpi-dev mpich libmpich-dev",

@@ -95,7 +95,8 @@ pub fn differences(ours: &BTreeMap<String, Aspects>, theirs: &BTreeMap<String, A
         for aspect in ["type", "mode", "owner", "target", "content", "linked with", "xattrs"] {
             let (found, expected) = (found.get(aspect), expected.get(aspect));
             if found != expected {
-                let text = |value: Option<&String>| value.map_or("none", |value| &value[..value.len().min(80)]).to_owned();
+                let text =
+                    |value: Option<&String>| value.map_or("none", |value| &value[..value.len().min(80)]).to_owned();
                 push(path, aspect, format!("{}, expected {}", text(found), text(expected)));
             }
         }

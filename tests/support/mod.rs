@@ -15,7 +15,8 @@ pub fn mirror() -> String {
     if let Ok(mirror) = std::env::var("MIRROR") {
         return mirror;
     }
-    let sources = fs_err::read_to_string("/etc/apt/sources.list.d/debian.sources").expect("an apt source, or MIRROR set");
+    let sources =
+        fs_err::read_to_string("/etc/apt/sources.list.d/debian.sources").expect("an apt source, or MIRROR set");
     let uris = sources.lines().find_map(|line| line.strip_prefix("URIs:")).expect("a URIs field");
     uris.split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
 }

@@ -170,7 +170,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
         solver.forced_essential = index.name_id("apt").filter(|&apt| index.newest(apt).is_some());
         stage_upgrade(&mut solver)?;
     } else {
-        let essential = narrow(&solver, suite, |package| package.is_essential());
+        let essential = narrow(&solver, suite, Package::is_essential);
         stage(&mut solver, &essential)?;
     }
     let first_stage = solver.installed();
@@ -238,7 +238,7 @@ fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError
 
 /// The names of packages of which a version in `suite` is accepted, in apt's order: mmdebstrap's patterns
 /// `?narrow(?or(?archive(^suite$),?codename(^suite$)),...)`.
-fn narrow(solver: &Solver<'_>, suite: &str, accepts: impl Fn(&Package<'_>) -> bool) -> Vec<NameId> {
+fn narrow<'i>(solver: &Solver<'i>, suite: &str, accepts: impl Fn(&Package<'i>) -> bool) -> Vec<NameId> {
     let index = solver.index;
     in_apts_order(solver, |name| {
         index.versions(index.name(name)).any(|package| package.origin().suite == suite && accepts(&package))
@@ -248,13 +248,13 @@ fn narrow(solver: &Solver<'_>, suite: &str, accepts: impl Fn(&Package<'_>) -> bo
 /// The names of real packages that are accepted, in apt's order.
 fn in_apts_order(solver: &Solver<'_>, accepts: impl Fn(NameId) -> bool) -> Vec<NameId> {
     let index = solver.index;
-    let mut names = index.names().filter(|&name| index.newest(name).is_some() && accepts(name)).collect();
+    let mut names: Vec<_> = index.names().filter(|&name| index.newest(name).is_some() && accepts(name)).collect();
     sort_in_apts_order(index, &mut names);
     names
 }
 
 /// Sorts names into the order in which apt walks over packages: that of its hash table.
-fn sort_in_apts_order(index: &PackageIndex, names: &mut Vec<NameId>) {
+fn sort_in_apts_order(index: &PackageIndex, names: &mut [NameId]) {
     names.sort_by_cached_key(|&name| (bucket(index.name(name)), index.name(name).len(), index.name(name)));
 }
 

@@ -26,7 +26,7 @@ use crate::progress::{Progress, Running, Task};
 use crate::rootfs::dpkg::{self, Package, Record};
 use crate::rootfs::staging::{FileType, Staging, StagingError};
 use crate::tree::RootPath;
-use claims::{Claimed, Claims, Index};
+use claims::{Claim, Claimed, Claims, Index, Key};
 use extract::{Extracted, Extraction};
 
 /// A `.deb` in the cache, and what the signed index says of it.
@@ -100,8 +100,7 @@ pub fn unpack(
         .enumerate()
         .map(|(index, package)| package.files.iter().filter(|path| !claims.was_taken(index, path)).cloned().collect())
         .collect();
-    set_directory_attributes(claims, staging).map_err(UnpackError::Tree)?;
-
+    let claimed: Vec<(Key, Claim)> = claims.into_all().collect();
     let packages: Vec<Package> = packages.into_iter().filter_map(OnceLock::into_inner).collect();
     let records: Vec<Record<'_>> = packages
         .iter()
@@ -110,14 +109,16 @@ pub fn unpack(
         .map(|((package, files), extracted)| Record { package, files, md5sums: extracted.md5sums.as_deref() })
         .collect();
     dpkg::write_database(staging, &options.architecture, &records)?;
+    set_directory_attributes(claimed, staging).map_err(UnpackError::Tree)?;
     Ok(packages.into_iter().zip(files).map(|(package, files)| Unpacked { package, files }).collect())
 }
 
 /// Makes the links of a merged /usr before anything is unpacked, so that a package's `/bin` leads to `/usr/bin` from the
 /// start. base-files brings the same links since trixie; before, usrmerge or debootstrap made them.
 fn merge_usr(staging: &Staging, architecture: &str) -> Result<(), StagingError> {
-    let usr = staging.create_dir_all(&RootPath::root().join("usr").unwrap_or_default())?;
     let root = staging.directory(&RootPath::root())?;
+    root.create_directory(b"usr", 0o755)?;
+    let usr = root.open_directory(b"usr")?;
     let lib64 = matches!(architecture, "amd64" | "loong64" | "mips64el" | "ppc64" | "ppc64el" | "sparc64");
     for name in ["bin", "lib", "sbin"].into_iter().chain(lib64.then_some("lib64")) {
         usr.create_directory(name.as_bytes(), 0o755)?;
@@ -215,8 +216,8 @@ fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), UnpackError> {
 }
 
 /// Sets what each directory's owner wants, now that nothing is made in any of them any more.
-fn set_directory_attributes(claims: Claims<'_>, staging: &Staging) -> Result<(), StagingError> {
-    for ((_, name), claim) in claims.into_all() {
+fn set_directory_attributes(claimed: Vec<(Key, Claim)>, staging: &Staging) -> Result<(), StagingError> {
+    for ((_, name), claim) in claimed {
         let Claimed::Directory(attributes, xattrs) = claim.what else { continue };
         if name.is_empty() {
             staging.directory(&RootPath::root())?.set_own_attributes(&attributes, &xattrs)?;

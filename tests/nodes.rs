@@ -1,0 +1,364 @@
+//! The main job, as a user has it: four nodes from the mirror, built without root, the same bytes by root, from a lock and
+//! on a host with no tools of Debian; sound to every checker of their formats; and booting.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+use support::files::{differences, walk};
+use support::qemu::{Firmware, Machine};
+use support::{USER, as_user, directory_of, mirror, public_binary, succeed};
+
+const IMAGES: [&str; 5] = ["fabric1.qcow2", "fabric2.qcow2", "fabric3.qcow2", "fabric4.qcow2", "fabric_template.img"];
+
+/// The default recipe with four nodes, built by a normal user. Made once, for all tests.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let output = directory_of(USER);
+            let begin = Instant::now();
+            succeed(build(as_user(public_binary()), output.path()).args(["--nodes", "4"]));
+            println!("four nodes by a normal user: {:.1} s", begin.elapsed().as_secs_f64());
+            output
+        })
+        .path()
+}
+
+fn build(mut program: Command, output: &Path) -> Command {
+    program.args(["--mirror", &mirror()]).arg("--output").arg(output);
+    program
+}
+
+/// A directory that has the seed of the first build, so that everything derived from it is the same.
+fn with_the_same_seed(owner: &str) -> tempfile::TempDir {
+    let output = directory_of(owner);
+    let seed = output.path().join("fabric.seed");
+    fs_err::copy(built().join("fabric.seed"), &seed).unwrap();
+    fs_err::set_permissions(&seed, std::fs::Permissions::from_mode(0o600)).unwrap();
+    succeed(Command::new("chown").arg(owner).arg(&seed));
+    output
+}
+
+fn assert_same(one: &Path, other: &Path, name: &str) {
+    succeed(Command::new("cmp").arg(one.join(name)).arg(other.join(name)));
+}
+
+#[test]
+fn root_makes_the_same_bytes_from_the_lock() {
+    let output = with_the_same_seed("root");
+    let lock = built().join("fabric.lock");
+    succeed(build(Command::new(public_binary()), output.path()).args(["--nodes", "4", "--locked"]).arg(lock));
+    for name in IMAGES.iter().chain(&["fabric_template.tar", "fabric.lock", "fabric_known_hosts"]) {
+        assert_same(built(), output.path(), name);
+    }
+}
+
+#[test]
+fn an_unchanged_build_takes_the_template_again() {
+    let output = with_the_same_seed(USER);
+    let again = || {
+        let begin = Instant::now();
+        let said = as_user("/bin/sh")
+            .args(["-c", r#""$0" "$@" 2>&1"#])
+            .arg(public_binary())
+            .args(["--nodes", "4", "--mirror", &mirror(), "--output"])
+            .arg(output.path())
+            .output()
+            .unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+        (String::from_utf8_lossy(&said.stdout).into_owned(), begin.elapsed())
+    };
+    let (first, took) = again();
+    assert!(!first.contains("Reusing"), "{first}");
+    let before = fs_err::metadata(output.path().join("fabric_template.tar")).unwrap().modified().unwrap();
+    let (second, took_again) = again();
+    println!("first build {took:.1?}, unchanged {took_again:.1?}");
+    assert!(second.contains("Reusing"), "{second}");
+    assert!(took_again < took / 2, "{took_again:?} after {took:?}");
+    assert_eq!(fs_err::metadata(output.path().join("fabric_template.tar")).unwrap().modified().unwrap(), before);
+    for name in IMAGES {
+        assert_same(built(), output.path(), name);
+    }
+}
+
+#[test]
+fn every_checker_finds_the_images_sound() {
+    let work = directory_of("root");
+    let raw = built().join("fabric_template.img");
+    succeed(Command::new("sgdisk").arg("--verify").arg(&raw)).lines().for_each(|line| println!("{line}"));
+    for node in &IMAGES[..4] {
+        succeed(Command::new("qemu-img").arg("check").arg(built().join(node)));
+    }
+    let (esp, root) = (work.path().join("esp"), work.path().join("root"));
+    for (number, file) in [(2, &esp), (3, &root)] {
+        extract_partition(&raw, number, file);
+    }
+    succeed(Command::new("fsck.vfat").arg("-n").arg(&esp));
+    succeed(Command::new("e2fsck").arg("-fn").arg(&root));
+    // A node as the guest will see it, with its own UUID.
+    let node = work.path().join("node.img");
+    succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(built().join("fabric2.qcow2")).arg(&node));
+    succeed(Command::new("sgdisk").arg("--verify").arg(&node));
+    extract_partition(&node, 3, &root);
+    succeed(Command::new("e2fsck").arg("-fn").arg(&root));
+}
+
+/// Copies a partition of a raw image to a file of its own.
+fn extract_partition(image: &Path, number: u32, file: &Path) {
+    let info = succeed(Command::new("sgdisk").arg(format!("--info={number}")).arg(image));
+    let sector = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
+    };
+    let (first, last) = (sector("First sector: "), sector("Last sector: "));
+    succeed(
+        Command::new("dd")
+            .arg(format!("if={}", image.display()))
+            .arg(format!("of={}", file.display()))
+            .args(["bs=1M", "conv=sparse", "iflag=skip_bytes,count_bytes", "status=none"])
+            .arg(format!("skip={}", first * 512))
+            .arg(format!("count={}", (last - first + 1) * 512)),
+    );
+}
+
+#[test]
+fn the_file_system_is_the_tarball() {
+    let work = directory_of("root");
+    let (tree, disk) = (work.path().join("tree"), work.path().join("disk"));
+    for directory in [&tree, &disk] {
+        fs_err::create_dir(directory).unwrap();
+    }
+    let tarball = built().join("fabric_template.tar");
+    succeed(
+        Command::new("tar")
+            .args([
+                "--extract",
+                "--numeric-owner",
+                "--preserve-permissions",
+                "--xattrs",
+                "--xattrs-include=*",
+                "--file",
+            ])
+            .arg(tarball)
+            .arg("--directory")
+            .arg(&tree),
+    );
+    // The ESP is a file system of its own.
+    fs_err::remove_dir_all(tree.join("boot/efi")).unwrap();
+    fs_err::create_dir(tree.join("boot/efi")).unwrap();
+    let root = work.path().join("root.img");
+    extract_partition(&built().join("fabric_template.img"), 3, &root);
+    succeed(Command::new("mount").args(["-o", "ro,loop"]).arg(&root).arg(&disk));
+    let found = std::panic::catch_unwind(|| {
+        let mut found = walk(&disk);
+        found.remove("/lost+found");
+        differences(&found, &walk(&tree))
+    });
+    succeed(Command::new("umount").arg(&disk));
+    let found = found.unwrap();
+    assert!(found.is_empty(), "{} differences: {:#?}", found.len(), &found[..found.len().min(20)]);
+}
+
+#[test]
+fn raw_image_and_node_without_customization_are_one_disk() {
+    let output = directory_of(USER);
+    let recipe = output.path().join("plain.toml");
+    fs_err::write(&recipe, "suite = \"trixie\"\nnodes.count = 1\n").unwrap();
+    let tarball = built().join("fabric_template.tar");
+    // A tarball of someone else's needs neither namespaces nor the network.
+    succeed(
+        as_user(public_binary())
+            .arg("--recipe")
+            .arg(&recipe)
+            .arg("--from-tarball")
+            .arg(&tarball)
+            .arg("--output")
+            .arg(output.path()),
+    );
+    succeed(
+        Command::new("qemu-img")
+            .args(["compare", "-f", "raw", "-F", "qcow2"])
+            .arg(output.path().join("fabric_template.img"))
+            .arg(output.path().join("fabric1.qcow2")),
+    );
+}
+
+/// What a host without any of Debian's tools still has.
+fn bare_root() -> tempfile::TempDir {
+    let root = directory_of("root");
+    let path = root.path();
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for directory in ["etc/ssl/certs", "proc", "dev", "tmp", "old", "usr/bin", "output", "home"] {
+        fs_err::create_dir_all(path.join(directory)).unwrap();
+    }
+    let copy = |from: &Path| {
+        let to = path.join(from.strip_prefix("/").unwrap());
+        fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+        succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
+    };
+    let mut libraries = Vec::new();
+    fs_err::copy(public_binary(), path.join("fam-build")).unwrap();
+    for program in ["/usr/bin/newuidmap", "/usr/bin/newgidmap"] {
+        copy(Path::new(program));
+    }
+    for program in [public_binary().as_path(), Path::new("/usr/bin/newuidmap")] {
+        let listed = succeed(Command::new("ldd").arg(program));
+        libraries.extend(listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
+    }
+    // Names are looked up by libraries that the C library loads itself.
+    for name in ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"] {
+        libraries.push(Path::new("/lib/x86_64-linux-gnu").join(name));
+    }
+    for library in libraries {
+        copy(&library);
+    }
+    let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
+    for file in [
+        bundle,
+        Path::new("/etc/subuid"),
+        Path::new("/etc/subgid"),
+        Path::new("/etc/hosts"),
+        Path::new("/etc/resolv.conf"),
+    ] {
+        copy(file);
+    }
+    let user = succeed(Command::new("getent").args(["passwd", USER]));
+    fs_err::write(path.join("etc/passwd"), format!("root:x:0:0::/:/nologin\n{user}")).unwrap();
+    fs_err::write(path.join("etc/nsswitch.conf"), "passwd: files\nhosts: files dns\n").unwrap();
+    fs_err::write(path.join("etc/os-release"), "ID=bare\n").unwrap();
+    root
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn a_host_without_tools_of_debian_makes_the_same_bytes() {
+    let root = bare_root();
+    let output = root.path().join("output");
+    fs_err::copy(built().join("fabric.seed"), output.join("fabric.seed")).unwrap();
+    fs_err::set_permissions(output.join("fabric.seed"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    succeed(Command::new("chown").args(["--recursive", USER]).arg(&output));
+    let number = |flag: &str| succeed(Command::new("id").args([flag, USER])).trim().parse::<u32>().unwrap();
+    let (uid, gid) = (number("-u"), number("-g"));
+
+    let new_root = root.path().to_owned();
+    let mut program = Command::new("/fam-build");
+    program.env_clear().env("PATH", "/usr/bin").env("HOME", "/output");
+    program.args(["--mirror", &mirror(), "--output", "/output", "--cache-dir", "/output/cache", "--nodes", "1"]);
+    program.arg("--locked").arg("/output/the.lock");
+    fs_err::copy(built().join("fabric.lock"), output.join("the.lock")).unwrap();
+    let enter = move || -> std::io::Result<()> {
+        // SAFETY: between fork and exec there is one thread only.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        mount_bind(&new_root, &new_root)?;
+        mount("proc", new_root.join("proc"), "proc", MountFlags::empty(), None)?;
+        rustix::mount::mount_bind_recursive("/dev", new_root.join("dev"))?;
+        rustix::process::pivot_root(&new_root, new_root.join("old").as_path())?;
+        rustix::process::chdir("/")?;
+        unmount("/old", UnmountFlags::DETACH)?;
+        rustix::thread::set_thread_groups(&[])?;
+        rustix::thread::set_thread_gid(rustix::fs::Gid::from_raw(gid))?;
+        rustix::thread::set_thread_uid(rustix::fs::Uid::from_raw(uid))?;
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls; what it allocates, it allocates in a child of its own.
+    unsafe { program.pre_exec(enter) };
+    succeed(&mut program);
+    for name in ["fabric_template.tar", "fabric_template.img"] {
+        assert_same(built(), &output, name);
+    }
+}
+
+#[test]
+fn all_nodes_boot_and_are_themselves() {
+    let nodes: Vec<_> = (1..=4).map(|number| format!("fabric{number}")).collect();
+    let mut identities = Vec::new();
+    // Two at a time, as there may be two processors.
+    for pair in nodes.chunks(2) {
+        let disks: Vec<_> = pair.iter().map(|name| built().join(format!("{name}.qcow2"))).collect();
+        let mut consoles: Vec<_> = disks
+            .iter()
+            .map(|disk| {
+                let mut machine = Machine::new(disk);
+                machine.arguments = ["-nic", "user,model=virtio"].map(ToOwned::to_owned).to_vec();
+                machine.start()
+            })
+            .collect();
+        for (name, console) in pair.iter().zip(&mut consoles) {
+            assert_eq!(console.wait_for_login(), *name);
+            console.log_in("root", "aresquare");
+            assert_eq!(console.check("hostname"), *name);
+            console.check("systemctl is-system-running --wait");
+            assert_eq!(console.check("systemctl --failed --no-legend --plain"), "", "{name}: failed units");
+            console.check("ip -4 -brief address show eth0 | grep -q UP");
+            console.check("findmnt --noheadings /boot/efi");
+            console.check("getent hosts fabric1 fabric2 fabric3 fabric4 vmhost");
+            identities.push(console.check("cat /etc/machine-id /etc/ssh/ssh_host_*_key.pub; findmnt -no UUID /"));
+            assert_eq!(console.check("readlink /mnt/fabric_emulation"), "/sys/bus/pci/devices/0000:00:04.0/resource2");
+        }
+        for mut console in consoles {
+            console.check("su - fabric -c 'gcc -Wall -Werror -o hello hello_fabric.c && echo rocks | sudo -S true'");
+        }
+    }
+    identities.sort();
+    identities.dedup();
+    assert_eq!(identities.len(), 4, "machine-id, host keys and file systems are each node's own: {identities:#?}");
+}
+
+#[test]
+fn boots_by_uefi_and_after_a_kernel_upgrade() {
+    let work = directory_of("root");
+    let disk = work.path().join("node.qcow2");
+    fs_err::copy(built().join("fabric2.qcow2"), &disk).unwrap();
+    let mut machine = Machine::new(&disk);
+    machine.firmware = Firmware::Uefi;
+    machine.keep_writes = true;
+    machine.arguments = ["-nic", "user,model=virtio"].map(ToOwned::to_owned).to_vec();
+    let mut console = machine.start();
+    assert_eq!(console.wait_for_login(), "fabric2");
+    console.log_in("root", "aresquare");
+    console.check("test -d /sys/firmware/efi");
+    console.check("update-grub");
+    assert!(console.check("cat /boot/grub/grub.cfg").contains("menuentry"), "update-grub wrote a menu");
+    // What a new kernel's package does: its initramfs is made, and its hooks write the menu.
+    console.check(
+        "dpkg-reconfigure --frontend=noninteractive $(dpkg-query -W -f '${Package}\\n' 'linux-image-6*' | head -n 1)",
+    );
+    console.power_off();
+    for firmware in [Firmware::Uefi, Firmware::Bios] {
+        machine.firmware = firmware;
+        let mut console = machine.start();
+        assert_eq!(console.wait_for_login(), "fabric2", "{firmware:?}");
+        console.log_in("root", "aresquare");
+        assert!(console.check("cat /proc/cmdline").contains("root=UUID="), "booted by update-grub's menu");
+        console.power_off();
+    }
+}
+
+#[test]
+fn thin_nodes_are_small_and_boot() {
+    let output = directory_of(USER);
+    let tarball = built().join("fabric_template.tar");
+    succeed(
+        build(as_user(public_binary()), output.path()).args(["--nodes", "3", "--thin", "--from-tarball"]).arg(&tarball),
+    );
+    for number in 1..=3 {
+        let disk = output.path().join(format!("fabric{number}.qcow2"));
+        assert!(fs_err::metadata(&disk).unwrap().len() < 8 << 20, "an overlay holds little");
+        succeed(Command::new("qemu-img").arg("check").arg(&disk));
+        let info = succeed(Command::new("qemu-img").args(["info", "--output=json"]).arg(&disk));
+        assert!(info.contains("\"backing-filename\": \"fabric_backing.qcow2\""), "{info}");
+        assert!(info.contains("\"backing-filename-format\": \"qcow2\""), "{info}");
+    }
+    let disk = output.path().join("fabric3.qcow2");
+    let mut console = Machine::new(&disk).start();
+    assert_eq!(console.wait_for_login(), "fabric3");
+    console.log_in("fabric", "rocks");
+}
