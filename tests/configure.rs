@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
+mod support;
+
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -95,7 +97,7 @@ fn main() -> ExitCode {
     }
     assert!(rustix::process::geteuid().is_root(), "needs root, to compare what root and a normal user build");
     // Where a normal user can read it.
-    let directory = Path::new("/var/tmp/fam-test-configure");
+    let directory = &support::scratch().join("configure");
     std::fs::create_dir_all(directory).unwrap();
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
     SUITES.iter().for_each(|suite| download(&directory.join(suite), suite));
@@ -271,8 +273,7 @@ fn download(base: &Path, suite: &str) {
     for directory in ["lists/partial", "cache/archives/partial"] {
         std::fs::create_dir_all(base.join(directory)).unwrap();
     }
-    let sources = std::fs::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap();
-    let mirror = sources.lines().find_map(|line| line.strip_prefix("URIs:")).unwrap().trim();
+    let mirror = support::mirror();
     std::fs::write(base.join("sources.list"), format!("deb [trusted=yes] {mirror} {suite} main\n")).unwrap();
     std::fs::write(base.join("status"), "").unwrap();
     for arguments in [

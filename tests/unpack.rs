@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
@@ -70,8 +72,7 @@ fn download() -> PathBuf {
     for directory in [&debs, &base.join("lists/partial"), &base.join("cache/archives/partial")] {
         fs_err::create_dir_all(directory).unwrap();
     }
-    let sources = fs_err::read_to_string("/etc/apt/sources.list.d/debian.sources").unwrap();
-    let mirror = sources.lines().find_map(|line| line.strip_prefix("URIs:")).unwrap().trim();
+    let mirror = support::mirror();
     fs_err::write(base.join("sources.list"), format!("deb [trusted=yes] {mirror} trixie main\n")).unwrap();
     fs_err::write(base.join("status"), "").unwrap();
     let apt = || {

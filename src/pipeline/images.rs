@@ -20,6 +20,8 @@ use crate::tree::{Overlay, RootPath, Tree};
 
 /// The raw image of the template.
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
+/// A node's disk holds its keys: it is for its owner alone.
+const PRIVATE: u32 = 0o600;
 /// What all thin nodes have in common.
 pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
@@ -160,14 +162,14 @@ impl Disks<'_> {
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
-        let artifact = self.job.output.create(&self.image_name(0))?;
+        let artifact = self.job.output.create_with_mode(&self.image_name(0), PRIVATE)?;
         let images =
             qcow2::NodeImages::write_first(first, second.as_ref(), artifact.file(), self.qcow2_options(), on_bytes)?;
         let mut maps = Maps { disks: self, laid_last, second };
         let mut artifacts = Vec::new();
         for index in 1..self.overlays.len() {
             let map = maps.take(index)?;
-            let node = self.job.output.create(&self.image_name(index))?;
+            let node = self.job.output.create_with_mode(&self.image_name(index), PRIVATE)?;
             images.write_next(&map, artifact.file(), node.file(), on_bytes)?;
             artifacts.push(node);
         }
@@ -195,7 +197,7 @@ impl Disks<'_> {
                 later = maps.take(index)?;
                 &later
             };
-            let node = self.job.output.create(&self.image_name(index))?;
+            let node = self.job.output.create_with_mode(&self.image_name(index), PRIVATE)?;
             images.write_node(map, BACKING_IMAGE, node.file(), on_bytes)?;
             artifacts.push(node);
         }

@@ -30,10 +30,20 @@ impl Job {
         Self { settings, output, seed, nodes }
     }
 
+    /// Whether the nodes get keys and numbers of their own.
+    pub(super) fn has_identities(&self) -> bool {
+        has_identities(&self.settings)
+    }
+
     /// The file of an artifact.
     pub(super) fn artifact(&self, name: &str) -> PathBuf {
         self.output.path().join(name)
     }
+}
+
+/// Whether the recipe gives each node keys and numbers of its own.
+pub(super) fn has_identities(settings: &Settings) -> bool {
+    settings.recipe.plugins.iter().any(|plugin| plugin.name.as_str() == "identity")
 }
 
 /// What customization may know of a build.

@@ -19,7 +19,7 @@ mod template;
 pub use error::Error;
 pub use job::Job;
 pub use preflight::Preflight;
-pub use std::sync::Arc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};
@@ -66,7 +66,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         }
         _ => false,
     };
-    Ok(report::plan(settings, &selection, reuses_template))
+    Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
 }
 
 /// Resolves the package set of a build and writes it to fabric.lock in the output directory.
@@ -120,7 +120,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         tarball: Arc::clone(&template.tarball),
         timestamp: build.facts().source_date_epoch,
         overlays: overlays(job, &template, &customization, &build)?,
-        own_identities: settings.recipe.plugins.iter().any(|plugin| plugin.name.as_str() == "identity"),
+        own_identities: job.has_identities(),
         secrets: Secrets::new(job.seed),
     };
     disks.write(progress)?;

@@ -8,25 +8,29 @@ use super::job::facts;
 use super::preflight::read_lock;
 use crate::archive::http::ProxyChoice;
 use crate::archive::lock::{Lock, LockedPackage, LockedSource};
-use crate::archive::packages::{Origin, PackageIndex};
+use crate::archive::packages::PackageIndex;
 use crate::archive::resolve::{Request, Variant, resolve};
 use crate::archive::sources::host_mirrors;
 use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
 use crate::customize::Build;
 use crate::progress::Progress;
-use crate::recipe::{self, Security, Settings};
+use crate::recipe::{self, Origin, Security, Settings};
 use crate::rootfs::unpack::DebFile;
 
 /// The mirror where nothing names one.
 pub(super) const FALLBACK_MIRROR: &str = "http://ftp.us.debian.org/debian";
 /// The suite that has no updates and no security archive of its own.
 const ROLLING: [&str; 2] = ["sid", "unstable"];
+/// Where a Debian host names its mirrors.
+const APT_SOURCES: &str = "apt sources";
 const PARALLEL_DOWNLOADS: usize = 8;
 
 /// The archives of a build, and the client to them.
 pub(super) struct Archives {
     client: Client,
     mirror: String,
+    /// Whether a person named the mirror.
+    named_mirror: bool,
     security_mirror: Option<String>,
 }
 
@@ -69,7 +73,7 @@ impl Archives {
                 }
             }
         };
-        Ok(Self { client, mirror, security_mirror })
+        Ok(Self { client, mirror, named_mirror: named.is_some(), security_mirror })
     }
 
     fn sources(&self, settings: &Settings) -> Vec<Source> {
@@ -95,7 +99,7 @@ impl Archives {
 fn client_options(settings: &Settings) -> ClientOptions {
     let mut options = ClientOptions::new(settings.cache_dir.clone());
     options.keyrings.clone_from(&settings.keyrings);
-    options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, |jobs| jobs.get().max(PARALLEL_DOWNLOADS));
+    options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, std::num::NonZero::get);
     options.accept_expired = settings.accept_expired;
     if let Some(proxy) = &settings.http_proxy {
         options.http.proxy =
@@ -138,7 +142,7 @@ impl Selection {
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         for OpenedSource { source, indexes, .. } in opened {
             for read in indexes {
-                let origin = Origin {
+                let origin = crate::archive::packages::Origin {
                     mirror: source.mirror().to_owned(),
                     suite: source.suite.clone(),
                     component: read.component,
@@ -179,6 +183,25 @@ impl Selection {
     pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
         let Archives { mirror, security_mirror, .. } = &self.archives;
         Build::new(facts(settings, mirror, security_mirror.as_deref(), self.time), seed, progress.clone())
+    }
+
+    /// The settings with the archives that were found in them.
+    pub(super) fn settle(&self, settings: &Settings) -> Settings {
+        let Archives { mirror, security_mirror, named_mirror, .. } = &self.archives;
+        let mut settled = settings.clone();
+        if let (false, Ok(url)) = (*named_mirror, mirror.parse()) {
+            let origin = if mirror == FALLBACK_MIRROR { Origin::Default } else { Origin::Host(APT_SOURCES.into()) };
+            settled.found_mirror(url, origin);
+        }
+        if settings.security == Security::Find {
+            let (security, origin) = match security_mirror.as_ref().and_then(|url| url.parse().ok()) {
+                Some(url) if *security_mirror == security_sibling(mirror) => (Security::Archive(url), Origin::Default),
+                Some(url) => (Security::Archive(url), Origin::Host(APT_SOURCES.into())),
+                None => (Security::None, Origin::Default),
+            };
+            settled.found_security(security, origin);
+        }
+        settled
     }
 
     pub(super) fn download_bytes(&self) -> u64 {

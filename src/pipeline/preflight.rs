@@ -29,6 +29,9 @@ impl Preflight {
     /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         super::customization(settings)?;
+        if !settings.plugin_dirs.is_empty() {
+            return Err(Error::PluginDirectories);
+        }
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }

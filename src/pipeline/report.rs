@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE};
-use super::job::Job;
+use super::job::{Job, has_identities};
 use super::packages::Selection;
 use super::surroundings::{LAUNCH_SCRIPT, LOCK, NETWORK_XML, SSH_CONFIG};
 use super::template::TEMPLATE;
@@ -32,9 +32,11 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
     for node in &cluster.nodes {
         add(&format!("{}.xml", node.name()), format!("libvirt domain of {}", node.name()));
     }
-    add(SSH_CONFIG, "for ssh -F to the nodes".into());
-    add(KEY_FILE, "ssh key of the cluster".into());
-    add(KNOWN_HOSTS_FILE, "ssh host keys of the nodes".into());
+    if has_identities(settings) {
+        add(SSH_CONFIG, "for ssh -F to the nodes".into());
+        add(KEY_FILE, "ssh key of the cluster".into());
+        add(KNOWN_HOSTS_FILE, "ssh host keys of the nodes".into());
+    }
     artifacts
 }
 

@@ -30,7 +30,7 @@ pub(super) fn write_lock(output: &OutputDir, lock: &Lock) -> Result<PathBuf, Err
     write_artifact(output, LOCK, 0o644, &lock.to_toml())
 }
 
-/// Writes everything that runs the disks.
+/// Writes everything that runs the disks. What ssh needs is there only where the nodes have keys of their own.
 pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     let cluster = Cluster::new(&job.settings.recipe);
     let seed = Seed::from_bytes(job.seed);
@@ -39,6 +39,10 @@ pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     for node in &cluster.nodes {
         let xml = domain_xml(&cluster, node, &seed, directory, hypervisor());
         write_artifact(&job.output, &format!("{}.xml", node.name()), 0o644, &xml)?;
+    }
+    write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))?;
+    if !job.has_identities() {
+        return Ok(());
     }
     write_artifact(&job.output, KEY_FILE, 0o600, &fam_identity::cluster_private_key(context)?)?;
     let keys = cluster
@@ -50,7 +54,6 @@ pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     let known = known_hosts(keys.iter().map(|(node, key)| (*node, key.as_str())));
     write_artifact(&job.output, KNOWN_HOSTS_FILE, 0o644, &known)?;
     write_artifact(&job.output, SSH_CONFIG, 0o644, &ssh_config(&cluster, directory))?;
-    write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))?;
     Ok(())
 }
 

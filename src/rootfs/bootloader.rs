@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::tree::{InvalidPath, RootPath};
 
 /// The label of the EFI system partition, as `crate::image` writes it.
-const ESP_LABEL: &str = "ESP";
+const ESP_LABEL: &str = "EFI";
 const INSTALL: &str = include_str!("grub.sh");
 
 /// What the boot loader has to know.

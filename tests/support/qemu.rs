@@ -131,8 +131,10 @@ impl Console {
         std::thread::sleep(Duration::from_secs(1));
         self.type_line(password);
         self.wait_for(&format!("{user}@"), COMMAND_TIMEOUT);
-        // The quotes keep the echo of the typed line from looking like its output.
-        self.type_line("PS1=; stty -echo cols 200; dmesg --console-off 2>/dev/null; echo READY'':");
+        // A shell that neither edits lines nor prompts; the kernel's messages stay out of the output of commands.
+        self.type_line("stty -echo cols 200; dmesg --console-off 2>/dev/null; exec env PS1= PS2= sh");
+        // The quotes keep an echo of the line from looking like its output.
+        self.type_line("echo READY'':");
         self.wait_for("READY:", COMMAND_TIMEOUT);
     }
 
