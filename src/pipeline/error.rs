@@ -69,6 +69,9 @@ pub enum Error {
     Isolation(#[from] LaunchError),
     #[error(transparent)]
     Worker(#[from] supervisor::Error),
+    /// A file that the request names is not there.
+    #[error("read the file of {flag}: {source}")]
+    Named { flag: &'static str, source: io::Error },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -100,6 +103,7 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
+            Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("free some space, or choose another directory with --output or TMPDIR".into())
@@ -119,7 +123,8 @@ impl From<Error> for Failure {
             Error::Customize(
                 CustomizeError::Unknown { .. } | CustomizeError::Settings { .. } | CustomizeError::Order { .. },
             )
-            | Error::Lock { .. } => Self::usage(&error, error.hint()),
+            | Error::Lock { .. }
+            | Error::Named { .. } => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
     }
