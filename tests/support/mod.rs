@@ -15,7 +15,8 @@ pub fn mirror() -> String {
     if let Ok(mirror) = std::env::var("MIRROR") {
         return mirror;
     }
-    let sources = fs_err::read_to_string("/etc/apt/sources.list.d/debian.sources").expect("an apt source, or MIRROR set");
+    let sources =
+        fs_err::read_to_string("/etc/apt/sources.list.d/debian.sources").expect("an apt source, or MIRROR set");
     let uris = sources.lines().find_map(|line| line.strip_prefix("URIs:")).expect("a URIs field");
     uris.split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
 }
@@ -46,8 +47,7 @@ pub fn fail(command: &mut Command) -> (i32, String) {
 /// A normal user with ranges of subordinate ids, made on first use; the tests run as root.
 pub const USER: &str = "fam-build-test";
 
-/// A command that runs as [`USER`], with nothing of root's environment.
-pub fn as_user(program: impl AsRef<Path>) -> Command {
+fn make_user() {
     static MADE: std::sync::Once = std::sync::Once::new();
     MADE.call_once(|| {
         if !Command::new("id").arg(USER).output().unwrap().status.success() {
@@ -56,6 +56,11 @@ pub fn as_user(program: impl AsRef<Path>) -> Command {
         let ranges = fs_err::read_to_string("/etc/subuid").unwrap();
         assert!(ranges.lines().any(|line| line.starts_with(USER)), "useradd gives subordinate ids");
     });
+}
+
+/// A command that runs as [`USER`], with nothing of root's environment.
+pub fn as_user(program: impl AsRef<Path>) -> Command {
+    make_user();
     let mut command = Command::new("setpriv");
     let id = |flag: &str| succeed(Command::new("id").args([flag, USER])).trim().to_owned();
     command.args(["--reuid", &id("-u"), "--regid", &id("-g"), "--init-groups", "--reset-env", "--"]);
@@ -66,6 +71,9 @@ pub fn as_user(program: impl AsRef<Path>) -> Command {
 /// A fresh directory that everyone may pass through and `owner` may write, removed at the end.
 pub fn directory_of(owner: &str) -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("fam-build-test.").tempdir_in(scratch()).unwrap();
+    if owner == USER {
+        make_user();
+    }
     succeed(Command::new("chown").arg(owner).arg(directory.path()));
     directory
 }
@@ -79,9 +87,19 @@ pub fn scratch() -> PathBuf {
 pub fn public_binary() -> PathBuf {
     static COPY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     COPY.get_or_init(|| {
-        let copy = scratch().join(format!("fam-build-under-test-{}", std::process::id()));
-        fs_err::copy(FAM_BUILD, &copy).unwrap();
+        let copy = of_this_checkout("fam-build-under-test");
+        // Another test of this checkout may be running the one that is there.
+        let unfinished = copy.with_extension(std::process::id().to_string());
+        fs_err::copy(FAM_BUILD, &unfinished).unwrap();
+        fs_err::rename(unfinished, &copy).unwrap();
         copy
     })
     .clone()
+}
+
+/// A path in [`scratch`] that only tests of this checkout use, one run after another.
+pub fn of_this_checkout(name: &str) -> PathBuf {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(env!("CARGO_MANIFEST_DIR"));
+    scratch().join(format!("{name}-{hash:016x}"))
 }
