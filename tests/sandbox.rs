@@ -437,7 +437,12 @@ fn any_process_killed_ends_all(place: &Place) {
 
 fn interrupts_end_all(place: &Place) {
     use rustix::process::{Pid, Signal, kill_process_group};
-    for (signal, times) in [(Signal::INT, 1), (Signal::INT, 2), (Signal::TERM, 1), (Signal::HUP, 1)] {
+    for (signal, times, name) in [
+        (Signal::INT, 1, "ctrl-C"),
+        (Signal::INT, 2, "ctrl-C"),
+        (Signal::TERM, 1, "SIGTERM"),
+        (Signal::HUP, 1, "SIGHUP: its terminal is gone"),
+    ] {
         let marker = marker();
         let output = tempfile::tempdir().unwrap();
         let script = format!("trap '' INT TERM HUP; sleep {marker} & wait; wait");
@@ -451,7 +456,7 @@ fn interrupts_end_all(place: &Place) {
         }
         let said = read_to_end(&mut child);
         assert_eq!(child.wait().unwrap().code(), Some(1));
-        assert_eq!(said.lines().last(), Some(format!("error: interrupted by signal {}", signal.as_raw()).as_str()));
+        assert_eq!(said.lines().last(), Some(format!("error: interrupted by {name}").as_str()));
         assert!(!running(&marker), "when the supervisor is gone, all are gone");
         assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0);
     }

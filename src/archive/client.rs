@@ -3,6 +3,7 @@
 //! Nothing is given out that a signature does not vouch for: a key for the Release file, that for the indexes, those for the
 //! packages.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -203,10 +204,13 @@ impl Client {
     /// Opens several sources at the same time; they come back in the same order.
     ///
     /// # Errors
-    /// When a Release file cannot be had, or its signature, suite or dates are not in order; when it lacks a component or the
+    /// That of the first source that has one: when a Release file cannot be had, or its signature, suite or dates are not in order; when it lacks a component or the
     /// architecture; when an index cannot be had, or is not the one that it lists.
     pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, ClientError> {
-        let releases = parallel(self.options.jobs, sources, |source, _| self.release(source))?;
+        // All of them, whichever fails first: where the suite itself is missing, that is what must be said, and not that its
+        // updates are.
+        let Ok(releases) = parallel(self.options.jobs, sources, |source, _| Ok::<_, Infallible>(self.release(source)));
+        let releases = releases.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut files = Vec::new();
         for (number, (source, (release, _))) in sources.iter().zip(&releases).enumerate() {
             for component in &source.components {

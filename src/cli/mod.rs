@@ -58,11 +58,9 @@ pub trait Engine {
 pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        // Also the way that --help and --version come; those go to standard output and end with 0.
-        Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            return ExitCode::from(if error.print().is_ok() { code } else { 1 });
-        }
+        Err(error) if error.use_stderr() => return fail(&wrong_arguments(&error)),
+        // The way that --help and --version come.
+        Err(help) => return ExitCode::from(u8::from(help.print().is_err())),
     };
     let result = match arguments.verb.unwrap_or(Verb::Build(arguments.options)) {
         Verb::Build(options) => with_settings(*options, environment, |settings| build::run(engine, settings)),
@@ -72,12 +70,24 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Nothing can be done about an error while showing an error.
-            let _ = text::failure(&failure, text::Style::of_stderr(), &mut io::stderr().lock());
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    // Nothing can be done about an error while showing an error.
+    let _ = text::failure(failure, text::Style::of_stderr(), &mut io::stderr().lock());
+    ExitCode::from(failure.exit_code())
+}
+
+/// The parser's own error in the form of all others: it begins with the same word, and ends with a hint of its own.
+fn wrong_arguments(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let text = text.trim_end();
+    let what = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
+    let what = what.strip_prefix("error: ").unwrap_or(what).to_owned();
+    let hint = Some("`fam-build --help` explains every option".to_owned());
+    Failure { what, causes: Vec::new(), hint, is_usage: true }
 }
 
 fn with_settings(

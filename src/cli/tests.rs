@@ -149,6 +149,18 @@ fn wrong_requests_end_with_2_and_reach_nobody() {
 }
 
 #[test]
+fn wrong_arguments_are_told_as_any_failure() {
+    let error = Arguments::try_parse_from(["fam-build", "--nodes", "0"]).unwrap_err();
+    let mut out = Vec::new();
+    text::failure(&wrong_arguments(&error), text::Style::Plain, &mut out).unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "error: invalid value '0' for '--nodes <N>': the number of nodes must be 1 to 253, not 0\n\
+         hint: `fam-build --help` explains every option\n"
+    );
+}
+
+#[test]
 fn help_and_completions_end_with_0() {
     for arguments in [&["--help"][..], &["-h"], &["--version"], &["plan", "--help"], &["completions", "bash"]] {
         assert_eq!(code(&Told::default(), arguments), exits(0), "{arguments:?}");

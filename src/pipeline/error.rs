@@ -69,6 +69,11 @@ pub enum Error {
     Isolation(#[from] LaunchError),
     #[error(transparent)]
     Worker(#[from] supervisor::Error),
+    /// A file that the request names is not there.
+    #[error("read the file of {flag}: {source}")]
+    Named { flag: &'static str, source: io::Error },
+    #[error("--plugin-dir: plugins cannot be loaded at run time yet, only the built-in ones be used")]
+    PluginDirectories,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -100,6 +105,8 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
+            Self::PluginDirectories => Some("leave the option out; plugins/README.md lists the built-in plugins".into()),
+            Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("free some space, or choose another directory with --output or TMPDIR".into())
@@ -119,7 +126,9 @@ impl From<Error> for Failure {
             Error::Customize(
                 CustomizeError::Unknown { .. } | CustomizeError::Settings { .. } | CustomizeError::Order { .. },
             )
-            | Error::Lock { .. } => Self::usage(&error, error.hint()),
+            | Error::Lock { .. }
+            | Error::Named { .. }
+            | Error::PluginDirectories => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
     }

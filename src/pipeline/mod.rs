@@ -45,8 +45,10 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
     let built = supervisor::run(&job, &isolation, progress, interrupts);
     // A second ctrl-C must not cut the clean-up short.
     let _shield = interrupts.shield();
-    lock.release()?;
+    let released = lock.release();
+    // Why the build failed matters more than what could not be cleaned up after it.
     let reused_template = built?;
+    released?;
     Ok(report::built(&job, reused_template, begin))
 }
 

@@ -58,14 +58,19 @@ impl Archives {
             Security::Archive(url) => Some(url.as_str().trim_end_matches('/').to_owned()),
             // The host's own goes with the host's own mirror; beside another mirror its sibling comes first.
             Security::Find => {
-                let sibling = format!("{mirror}-security");
                 let theirs = host.security.filter(|_| named.is_none());
-                match theirs {
-                    Some(url) => Some(url.trim_end_matches('/').to_owned()),
-                    None if client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"))? => Some(sibling),
-                    None => {
+                let sibling = security_sibling(&mirror);
+                let has_it = |sibling: &String| client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"));
+                match (theirs, sibling) {
+                    (Some(url), _) => Some(url.trim_end_matches('/').to_owned()),
+                    (None, Some(sibling)) if has_it(&sibling)? => Some(sibling),
+                    (None, sibling) => {
+                        let why = match sibling {
+                            Some(sibling) => format!("{sibling} does not have {suite}-security"),
+                            None => "the mirror's URL has no path for it to be beside".to_owned(),
+                        };
                         progress.warning(
-                            format!("no security archive: {sibling} does not have {suite}-security"),
+                            format!("no security archive: {why}"),
                             Some("name one with --security-mirror URL, or say --security-mirror none".into()),
                         );
                         None
@@ -94,6 +99,13 @@ impl Archives {
         }
         sources
     }
+}
+
+/// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A mirror that is a whole host
+/// has nothing beside it.
+fn security_sibling(mirror: &str) -> Option<String> {
+    let (_, place) = mirror.split_once("://")?;
+    place.contains('/').then(|| format!("{mirror}-security"))
 }
 
 fn client_options(settings: &Settings) -> ClientOptions {
@@ -240,5 +252,18 @@ fn variant(variant: recipe::Variant) -> Variant {
         recipe::Variant::Buildd => Variant::Buildd,
         recipe::Variant::Important => Variant::Important,
         recipe::Variant::Standard => Variant::Standard,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_security_archive_is_beside_the_mirror() {
+        let beside = |mirror| security_sibling(mirror);
+        assert_eq!(beside("http://mirror.example/debian").unwrap(), "http://mirror.example/debian-security");
+        assert_eq!(beside("http://mirror.example:80/a/debian").unwrap(), "http://mirror.example:80/a/debian-security");
+        assert_eq!(beside("http://mirror.example:80"), None);
     }
 }

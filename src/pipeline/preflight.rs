@@ -40,7 +40,7 @@ impl Preflight {
         }
         let isolation = match &settings.from_tarball {
             Some(tarball) => {
-                fs_err::File::open(tarball)?;
+                fs_err::File::open(tarball).map_err(|source| Error::Named { flag: "--from-tarball", source })?;
                 Isolation::none()
             }
             None => Isolation::detect()?,
@@ -69,7 +69,7 @@ pub(super) fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
 
 /// Reads the lock that `--locked` names.
 pub(super) fn read_lock(path: &Path) -> Result<Lock, Error> {
-    let text = fs_err::read_to_string(path)?;
+    let text = fs_err::read_to_string(path).map_err(|source| Error::Named { flag: "--locked", source })?;
     Lock::parse(&text).map_err(|source| Error::Lock { path: path.to_owned(), source })
 }
 

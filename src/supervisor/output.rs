@@ -271,9 +271,15 @@ fn lock(directory: &OutputDir) -> Result<Option<File>, Error> {
 
 /// Removes `path` and all beneath it; where it holds files of subordinate users, inside a user namespace that has them.
 fn remove_tree(path: &Path, isolation: &Isolation) -> Result<(), Error> {
-    match remove_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && isolation.ids.needs_user_namespace() => {}
+    let refused = match remove_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
         other => return Ok(other?),
+    };
+    // What needs no namespace for itself may still find what a build left that did.
+    let detected = if isolation.ids.needs_user_namespace() { isolation.clone() } else { Isolation::detect()? };
+    let isolation = &detected;
+    if !isolation.ids.needs_user_namespace() {
+        return Err(refused.into());
     }
     let talk = |source| Error::Launch(launch::Error::Start { role: "remove", source });
     let mut launched = launch(Role::Remove, isolation.namespaces, &isolation.ids)?;

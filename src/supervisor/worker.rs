@@ -29,7 +29,7 @@ pub enum Error {
     #[error("{0}")]
     Failed(Failure),
     /// A signal asked to stop. Every process of the job is gone.
-    #[error("interrupted by signal {signal}")]
+    #[error("interrupted by {}", name_of(*signal))]
     Interrupted {
         /// Which.
         signal: i32,
@@ -53,8 +53,21 @@ impl Error {
                 "see `dmesg` for the kernel's out-of-memory killer; with little memory, --jobs 1 or a TMPDIR on disk needs less"
                     .into(),
             ),
-            Self::Interrupted { .. } | Self::Died(_) | Self::Control(_) => None,
+            Self::Interrupted { .. } => {
+                Some("nothing unfinished is left, and what was fetched stays in the cache: run it again to go on".into())
+            }
+            Self::Died(_) | Self::Control(_) => None,
         }
+    }
+}
+
+/// The signal as people know it.
+fn name_of(signal: i32) -> String {
+    match signal {
+        libc::SIGINT => "ctrl-C".into(),
+        libc::SIGTERM => "SIGTERM".into(),
+        libc::SIGHUP => "SIGHUP: its terminal is gone".into(),
+        other => format!("signal {other}"),
     }
 }
 

@@ -83,9 +83,19 @@ pub fn scratch() -> PathBuf {
 pub fn public_binary() -> PathBuf {
     static COPY: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     COPY.get_or_init(|| {
-        let copy = scratch().join(format!("fam-build-under-test-{}", std::process::id()));
-        fs_err::copy(FAM_BUILD, &copy).unwrap();
+        let copy = of_this_checkout("fam-build-under-test");
+        // Another test of this checkout may be running the one that is there.
+        let unfinished = copy.with_extension(std::process::id().to_string());
+        fs_err::copy(FAM_BUILD, &unfinished).unwrap();
+        fs_err::rename(unfinished, &copy).unwrap();
         copy
     })
     .clone()
+}
+
+/// A path in [`scratch`] that only tests of this checkout use, one run after another.
+pub fn of_this_checkout(name: &str) -> PathBuf {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(env!("CARGO_MANIFEST_DIR"));
+    scratch().join(format!("{name}-{hash:016x}"))
 }

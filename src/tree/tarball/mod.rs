@@ -77,6 +77,14 @@ pub enum TarballError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Compressed data that does not decompress.
+    #[error("decompress {tarball}: {source}")]
+    Compression {
+        /// The tarball.
+        tarball: String,
+        /// What the decoder said.
+        source: io::Error,
+    },
     /// Reading or writing the tarball; the message names the path.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -88,6 +96,7 @@ impl TarballError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Tar { source, .. } => source.hint(),
+            Self::Compression { .. } => Some("the archive is damaged: get it again".to_owned()),
             Self::Path { .. } | Self::NotADirectory { .. } | Self::DanglingHardLink { .. } => Some(
                 "the tarball must hold one root file system, as `mmdebstrap` or `docker export` write it".to_owned(),
             ),

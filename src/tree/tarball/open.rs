@@ -50,13 +50,13 @@ impl Compression {
     }
 
     /// Decompresses all members or frames of `from`, as several compressors in a row write them.
-    fn decompress(self, from: &File, to: &File) -> io::Result<()> {
+    fn decompress(self, from: &File, to: &File) -> Result<(), TarballError> {
         let input = BufReader::with_capacity(COPY_BUFFER_BYTES, from);
         let mut output = io::BufWriter::with_capacity(COPY_BUFFER_BYTES, to);
-        let name = |error: io::Error| match error.get_ref() {
+        let name = |error: io::Error| match error.get_ref().map(ToString::to_string) {
             // What the files say names their paths; what the decoders say does not.
-            Some(inner) if inner.to_string().contains(&*from.path().to_string_lossy()) => error,
-            _ => io::Error::new(error.kind(), format!("decompress {}: {error}", from.path().display())),
+            Some(text) if [from, to].iter().any(|file| text.contains(&*file.path().to_string_lossy())) => error.into(),
+            _ => TarballError::Compression { tarball: from.path().display().to_string(), source: error },
         };
         match self {
             Self::Gzip => io::copy(&mut flate2::bufread::MultiGzDecoder::new(input), &mut output),
@@ -110,5 +110,6 @@ mod tests {
         fs_err::write(&path, [0x1f, 0x8b, 8, 0, 1]).unwrap();
         let error = open(&path, || File::create(directory.path().join("scratch"))).unwrap_err();
         assert!(error.to_string().contains("broken.tar.gz"), "{error}");
+        assert!(error.hint().unwrap().contains("damaged"), "{error}");
     }
 }
