@@ -157,7 +157,7 @@ impl Lock {
                 automatic: selected.automatic,
                 size: field(package, "Size", |size| size.parse().map_err(|_| format!("`{size}` is not a number")))?,
                 installed_size: package.installed_size().unwrap_or(0),
-                sha256: field(package, "SHA256", |sha256| check_sha256(sha256))?,
+                sha256: field(package, "SHA256", check_sha256)?,
                 filename: field(package, "Filename", check_filename)?,
                 mirror: package.origin().mirror.clone(),
             })

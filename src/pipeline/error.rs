@@ -105,7 +105,9 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
-            Self::PluginDirectories => Some("leave the option out; plugins/README.md lists the built-in plugins".into()),
+            Self::PluginDirectories => {
+                Some("leave the option out; plugins/README.md lists the built-in plugins".into())
+            }
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

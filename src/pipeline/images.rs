@@ -100,15 +100,12 @@ impl Disks<'_> {
     }
 
     fn qcow2_options(&self) -> qcow2::Options {
-        let mut options = qcow2::Options::default();
-        options.compression = match self.job.settings.recipe.disk.compress {
+        let default = qcow2::Options::default();
+        let compression = match self.job.settings.recipe.disk.compress {
             Compression::Zstd => qcow2::Compression::Zstd,
             Compression::None => qcow2::Compression::None,
         };
-        if let Some(jobs) = self.job.settings.jobs {
-            options.jobs = jobs;
-        }
-        options
+        qcow2::Options { compression, jobs: self.job.settings.jobs.unwrap_or(default.jobs) }
     }
 
     /// Writes the template's raw image and one qcow2 a node.

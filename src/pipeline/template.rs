@@ -1,4 +1,4 @@
-//! From the packages to the template: fabric_template.tar, the pivot of a build. The staging tree begins and ends here.
+//! From the packages to the template: `fabric_template.tar`, the pivot of a build. The staging tree begins and ends here.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -40,7 +40,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The time that files of the build are given: SOURCE_DATE_EPOCH, else that of the newest entry.
+    /// The time that files of the build are given: `SOURCE_DATE_EPOCH`, else that of the newest entry.
     pub(super) fn time(&self, settings: &Settings) -> i64 {
         let newest = self.tree.iter().map(|(_, entry)| entry.mtime.seconds).max().unwrap_or(0);
         settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(newest)
@@ -49,15 +49,16 @@ impl Template {
 
 /// Reads the root tarball that `--from-tarball` names.
 pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
-    let (tree, tarball) = tarball::open(path, || File::create_new(job.output.work().join("tarball")).and_then(reopen))?;
+    let (tree, tarball) = tarball::open(path, || unnamed_file(&job.output.work()))?;
     Ok(Template { tree, tarball: Arc::new(tarball), reused: false })
 }
 
-/// Opens a file that was just made for reading, too, and takes its name away: its space is freed when it is closed.
-fn reopen(file: File) -> std::io::Result<File> {
-    let both = fs_err::OpenOptions::new().read(true).write(true).open(file.path())?;
-    fs_err::remove_file(file.path())?;
-    Ok(both)
+/// Makes a file in `directory` whose space is freed when it is closed.
+fn unnamed_file(directory: &Path) -> std::io::Result<File> {
+    let path = directory.join("tarball");
+    let file = fs_err::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    fs_err::remove_file(&path)?;
+    Ok(file)
 }
 
 /// The template of the output directory where that is what would be made now, else a new one.

@@ -28,7 +28,7 @@ pub struct Process {
 
 impl Process {
     fn read(pid: i32) -> Option<Self> {
-        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).ok();
+        let read = |file: &str| fs_err::read(format!("/proc/{pid}/{file}")).ok();
         let stat = String::from_utf8_lossy(&read("stat")?).into_owned();
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
         Some(Self {

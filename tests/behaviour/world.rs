@@ -94,7 +94,7 @@ impl World {
     }
 }
 
-/// Root's cache of packages, as XDG_CACHE_HOME.
+/// Root's cache of packages, as `XDG_CACHE_HOME`.
 pub fn cache() -> PathBuf {
     scratch().join("cache")
 }

@@ -13,7 +13,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(240);
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
-    /// SeaBIOS, QEMU's default.
+    /// `SeaBIOS`, QEMU's default.
     Bios,
     /// OVMF, with a fresh variable store: no boot entry names the disk.
     Uefi,
