@@ -62,7 +62,7 @@ struct Built {
 
 fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     let root = job.directory.join("staging");
-    std::fs::create_dir(&root).unwrap();
+    fs_err::create_dir(&root).unwrap();
     tmpfs::mount(&root, 4 << 30).unwrap();
     let staging = Staging::open(&root).unwrap();
     let options = UnpackOptions { architecture: "amd64".into(), merged_usr: true, jobs: None };
@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     assert!(rustix::process::geteuid().is_root(), "needs root, to compare what root and a normal user build");
     // Where a normal user can read it.
     let directory = &support::scratch().join("configure");
-    std::fs::create_dir_all(directory).unwrap();
+    fs_err::create_dir_all(directory).unwrap();
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
     SUITES.iter().for_each(|suite| download(&directory.join(suite), suite));
     make_broken_packages(directory);
@@ -108,11 +108,11 @@ fn main() -> ExitCode {
 
 fn again_as_user(directory: &Path) -> bool {
     let user = "famtest1";
-    if !std::fs::read_to_string("/etc/passwd").unwrap().contains(&format!("{user}:")) {
+    if !fs_err::read_to_string("/etc/passwd").unwrap().contains(&format!("{user}:")) {
         assert!(Command::new("useradd").args(["-m", user]).status().unwrap().success());
     }
     let program = directory.join("configure");
-    std::fs::copy("/proc/self/exe", &program).unwrap();
+    fs_err::copy("/proc/self/exe", &program).unwrap();
     let mut command = Command::new("runuser");
     command.args(["-u", user, "--"]).arg(&program).arg("--as-user").arg(directory).env_remove("TMPDIR");
     command.current_dir("/").status().unwrap().success()
@@ -212,9 +212,9 @@ fn configures_debian(directory: &Path, suite: &str) {
     // The user's turn comes after root's.
     let reference = directory.join(format!("{suite}.listing"));
     if who == "root" {
-        std::fs::write(&reference, &built.listing).unwrap();
+        fs_err::write(&reference, &built.listing).unwrap();
     } else {
-        let roots = std::fs::read_to_string(&reference).unwrap();
+        let roots = fs_err::read_to_string(&reference).unwrap();
         let differences: Vec<_> = roots.lines().zip(built.listing.lines()).filter(|(a, b)| a != b).take(10).collect();
         assert!(roots == built.listing, "root and a user build different trees: {differences:#?}");
     }
@@ -244,21 +244,21 @@ fn tells_which_script_failed(directory: &Path) {
 fn make_broken_packages(directory: &Path) {
     for script in ["preinst", "postinst"] {
         let debs = directory.join(format!("broken-{script}"));
-        let _ = std::fs::remove_dir_all(&debs);
+        let _ = fs_err::remove_dir_all(&debs);
         let control = debs.join("package/DEBIAN");
-        std::fs::create_dir_all(&control).unwrap();
+        fs_err::create_dir_all(&control).unwrap();
         let fields = format!(
             "Package: broken-{script}\nVersion: 1\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
              Description: its {script} script fails\n"
         );
-        std::fs::write(control.join("control"), fields).unwrap();
-        std::fs::write(control.join(script), "#!/bin/sh\necho the moon is gone >&2\nexit 3\n").unwrap();
+        fs_err::write(control.join("control"), fields).unwrap();
+        fs_err::write(control.join(script), "#!/bin/sh\necho the moon is gone >&2\nexit 3\n").unwrap();
         std::fs::set_permissions(control.join(script), std::fs::Permissions::from_mode(0o755)).unwrap();
         let built = Command::new("dpkg-deb").arg("-b").arg(debs.join("package")).arg(&debs).output().unwrap();
         assert!(built.status.success(), "{built:?}");
-        std::fs::remove_dir_all(debs.join("package")).unwrap();
+        fs_err::remove_dir_all(debs.join("package")).unwrap();
         // The failure comes early: a kernel would only take time.
-        for entry in std::fs::read_dir(directory.join("trixie/cache/archives")).unwrap() {
+        for entry in fs_err::read_dir(directory.join("trixie/cache/archives")).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             if path.extension().is_some_and(|extension| extension == "deb") && !name.starts_with("linux-image") {
@@ -271,11 +271,11 @@ fn make_broken_packages(directory: &Path) {
 /// The packages with all that they depend on, fetched once by apt.
 fn download(base: &Path, suite: &str) {
     for directory in ["lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(base.join(directory)).unwrap();
+        fs_err::create_dir_all(base.join(directory)).unwrap();
     }
     let mirror = support::mirror();
-    std::fs::write(base.join("sources.list"), format!("deb [trusted=yes] {mirror} {suite} main\n")).unwrap();
-    std::fs::write(base.join("status"), "").unwrap();
+    fs_err::write(base.join("sources.list"), format!("deb [trusted=yes] {mirror} {suite} main\n")).unwrap();
+    fs_err::write(base.join("status"), "").unwrap();
     for arguments in [
         vec!["update"],
         [["install", "--download-only", "--no-install-recommends", "-y"].as_slice(), &PACKAGES].concat(),
@@ -298,11 +298,11 @@ fn download(base: &Path, suite: &str) {
         let output = command.arg("-q").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    std::fs::write(base.join("complete"), "").unwrap();
+    fs_err::write(base.join("complete"), "").unwrap();
 }
 
 fn describe_all(debs: &Path) -> Vec<DebFile> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(debs)
+    let mut paths: Vec<PathBuf> = fs_err::read_dir(debs)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
@@ -316,7 +316,7 @@ fn describe(path: PathBuf) -> DebFile {
     let fields = Command::new("dpkg-deb").args(["-W", format]).arg(&path).output().unwrap().stdout;
     let fields = String::from_utf8(fields).unwrap();
     let [name, version, architecture] = fields.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let bytes = std::fs::read(&path).unwrap();
+    let bytes = fs_err::read(&path).unwrap();
     DebFile {
         name: name.into(),
         version: version.into(),
@@ -329,7 +329,7 @@ fn describe(path: PathBuf) -> DebFile {
 
 /// Path, NUL, mode, owner, time (as it will be in a tarball), then what is in it.
 fn list(root: &Path, directory: &Path, listing: &mut String) {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths {
         let metadata = std::fs::symlink_metadata(&path).unwrap();
@@ -338,7 +338,7 @@ fn list(root: &Path, directory: &Path, listing: &mut String) {
         if metadata.is_symlink() {
             write!(listing, " -> {}", std::fs::read_link(&path).unwrap().display()).unwrap();
         } else if metadata.is_file() {
-            let digest = Sha256::digest(std::fs::read(&path).unwrap());
+            let digest = Sha256::digest(fs_err::read(&path).unwrap());
             let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
             write!(listing, " {} {digest}", metadata.len()).unwrap();
         }

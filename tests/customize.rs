@@ -3,6 +3,8 @@
 //!
 //! Runs as whoever it is started by: as root, or as a normal user with subordinate ids.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Host, ExitCode};
@@ -74,6 +76,7 @@ fn customization() -> Customization {
 }
 
 /// In the worker: applies everything, and tells what is then on the disk.
+#[allow(clippy::needless_pass_by_value, reason = "as the supervisor hands it over")]
 fn work(root: PathBuf, progress: Progress) -> std::result::Result<Vec<String>, Failure> {
     let staging = Staging::open(&root).map_err(|error| Failure::new(&error, error.hint()))?;
     let build = Build::new((*Harness::new().context().facts).clone(), [1; 32], progress.clone());
@@ -124,7 +127,7 @@ fn make_root(root: &Path) {
     for directory in
         ["usr/bin", "usr/sbin", "usr/lib/systemd/system", "proc", "sys", "dev", "run", "tmp", "etc/skel", "home", "mnt"]
     {
-        std::fs::create_dir_all(root.join(directory)).expect("a directory");
+        fs_err::create_dir_all(root.join(directory)).expect("a directory");
     }
     for name in ["bin", "sbin"] {
         symlink(format!("usr/{name}"), root.join(name)).expect("a link");
@@ -138,15 +141,15 @@ fn make_root(root: &Path) {
         ("shadow", "root:*:20000:0:99999:7:::\n"),
         ("skel/.profile", "# ~/.profile\n"),
     ] {
-        std::fs::write(root.join("etc").join(name), text).expect("a file");
+        fs_err::write(root.join("etc").join(name), text).expect("a file");
     }
 }
 
 fn copy_with_libraries(program: &str, root: &Path) {
     let copy = |path: &str| {
         let target = root.join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(target.parent().expect("a directory above")).expect("a directory");
-        std::fs::copy(path, target).expect("a copy");
+        fs_err::create_dir_all(target.parent().expect("a directory above")).expect("a directory");
+        fs_err::copy(path, target).expect("a copy");
     };
     copy(program);
     let output = Host::new("ldd").arg(program).output().expect("ldd is needed");

@@ -1,6 +1,8 @@
 //! The main job, as a user has it: four nodes from the mirror, built without root, the same bytes by root, from a lock and
 //! on a host with no tools of Debian; sound to every checker of their formats; and booting.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

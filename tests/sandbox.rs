@@ -78,8 +78,8 @@ fn work(job: Job, progress: Progress) -> Result<Ran, Failure> {
         }
         Job::Litter { directory } => {
             let secret = directory.join("staging/var/secret");
-            std::fs::create_dir_all(&secret).unwrap();
-            std::fs::write(secret.join("file"), "x").unwrap();
+            fs_err::create_dir_all(&secret).unwrap();
+            fs_err::write(secret.join("file"), "x").unwrap();
             for path in [secret.join("file"), secret.clone()] {
                 std::os::unix::fs::chown(&path, Some(33), Some(65534)).unwrap();
             }
@@ -133,13 +133,13 @@ fn is_root() -> bool {
 /// Runs this program as a user who has subordinate ids, from a directory that such a user can read.
 fn again_as_user(filter: &str) -> bool {
     let user = "famtest1";
-    if !std::fs::read_to_string("/etc/passwd").unwrap().contains(&format!("{user}:")) {
+    if !fs_err::read_to_string("/etc/passwd").unwrap().contains(&format!("{user}:")) {
         assert!(Command::new("useradd").args(["-m", user]).status().unwrap().success());
     }
     let directory = tempfile::Builder::new().prefix("fam-test").tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("sandbox");
-    std::fs::copy("/proc/self/exe", &program).unwrap();
+    fs_err::copy("/proc/self/exe", &program).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     Command::new("runuser")
         .args(["-u", user, "--"])
@@ -196,7 +196,7 @@ impl Place {
 /// A root with the host's shell and a few programs, and the libraries they need.
 fn make_root(root: &Path) {
     for directory in ["usr/bin", "usr/sbin", "proc", "sys", "dev", "run", "tmp", "etc"] {
-        std::fs::create_dir_all(root.join(directory)).unwrap();
+        fs_err::create_dir_all(root.join(directory)).unwrap();
     }
     for name in ["bin", "sbin"] {
         symlink(format!("usr/{name}"), root.join(name)).unwrap();
@@ -212,9 +212,9 @@ fn make_root(root: &Path) {
 fn copy_with_libraries(program: &str, root: &Path) {
     let copy = |path: &str| {
         let target = root.join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs_err::create_dir_all(target.parent().unwrap()).unwrap();
         if !target.exists() {
-            std::fs::copy(path, target).unwrap();
+            fs_err::copy(path, target).unwrap();
         }
     };
     copy(program);
@@ -282,14 +282,14 @@ fn can_do_nothing_to_the_host(place: &Place) {
     }
     // Out of the root by every classical way.
     let outside = place.directory.path().join("outside");
-    std::fs::write(&outside, "untouched").unwrap();
+    fs_err::write(&outside, "untouched").unwrap();
     let ways = format!(
         "for up in /.. /../.. /proc/1/root /proc/1/cwd /proc/self/root/..; do echo out > $up{} || :; done; ls -a /..",
         outside.display()
     );
     let listing = place.script(&ways);
     assert!(listing.iter().any(|line| line == "usr"), "{listing:?}");
-    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "untouched");
+    assert_eq!(fs_err::read_to_string(&outside).unwrap(), "untouched");
     // What maintainer scripts do must work: every owner and mode.
     let owners =
         place.script("touch /etc/f; chown 33:65534 /etc/f; chmod 6755 /etc/f; stat -c '%u:%g %a' /etc/f; rm /etc/f");
@@ -310,7 +310,7 @@ fn leaves_no_daemon(place: &Place) {
 
 fn leaves_the_mounts_alone(place: &Place) {
     let mentions = || {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
         mounts.lines().filter(|line| line.contains(place.directory.path().to_str().unwrap())).count()
     };
     let marker = marker();
@@ -327,7 +327,7 @@ fn leaves_the_mounts_alone(place: &Place) {
     child.wait().unwrap();
     assert_eq!(mentions(), 0);
     // A killed build throws its tree away, with the stand-in that was put into it.
-    std::fs::remove_file(place.root().join("usr/sbin/policy-rc.d")).unwrap();
+    fs_err::remove_file(place.root().join("usr/sbin/policy-rc.d")).unwrap();
 }
 
 fn gives_a_clean_environment(place: &Place) {
@@ -346,17 +346,17 @@ fn gives_a_clean_environment(place: &Place) {
 
 fn stand_ins_come_and_go(place: &Place) {
     let real = place.root().join("usr/sbin/start-stop-daemon");
-    std::fs::write(&real, "#!/bin/sh\necho real\n").unwrap();
+    fs_err::write(&real, "#!/bin/sh\necho real\n").unwrap();
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o755)).unwrap();
     let settings = Settings { stand_ins: StandIn::no_services(), ..Settings::default() };
     let script = "start-stop-daemon --start; /usr/sbin/policy-rc.d; echo $?";
     let ran = place.scripts(settings, &[script]).unwrap();
     assert_eq!(ran.lines, ["101"]);
     assert!(!place.root().join("usr/sbin/policy-rc.d").exists());
-    assert_eq!(std::fs::read_to_string(&real).unwrap(), "#!/bin/sh\necho real\n");
+    assert_eq!(fs_err::read_to_string(&real).unwrap(), "#!/bin/sh\necho real\n");
     let lines = place.script("start-stop-daemon");
     assert_eq!(lines, ["real"]);
-    std::fs::remove_file(real).unwrap();
+    fs_err::remove_file(real).unwrap();
 }
 
 fn says_what_could_not_run(place: &Place) {
@@ -373,13 +373,13 @@ fn links_in_the_tree_lead_nowhere(place: &Place) {
     for name in ["dev", "proc", "run", "tmp"] {
         let outer = tempfile::tempdir().unwrap();
         let (root, victim) = (outer.path().join("root"), outer.path().join("victim"));
-        std::fs::create_dir_all(&root).unwrap();
-        std::fs::create_dir_all(&victim).unwrap();
+        fs_err::create_dir_all(&root).unwrap();
+        fs_err::create_dir_all(&victim).unwrap();
         symlink(&victim, root.join(name)).unwrap();
         let job = Job::Scripts { root, settings: Settings::default(), scripts: vec![":".into()] };
         let error = place.run(&job).unwrap_err().to_string();
         assert!(error.contains(&format!("mount /{name}")), "{error}");
-        assert_eq!(std::fs::read_dir(&victim).unwrap().count(), 0);
+        assert_eq!(fs_err::read_dir(&victim).unwrap().count(), 0);
     }
 }
 
@@ -427,11 +427,11 @@ fn any_process_killed_ends_all(place: &Place) {
         };
         assert_eq!(said.lines().last().filter(|line| *line != "running"), expected, "{who} at depth {depth}: {status}");
         if *who != "supervisor" {
-            assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0, "{who}");
+            assert_eq!(fs_err::read_dir(output.path()).unwrap().count(), 0, "{who}");
         }
         // And the next build can begin.
         OutputLock::acquire(output.path(), &place.isolation).unwrap().release().unwrap();
-        assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0, "{who}");
+        assert_eq!(fs_err::read_dir(output.path()).unwrap().count(), 0, "{who}");
     }
 }
 
@@ -458,7 +458,7 @@ fn interrupts_end_all(place: &Place) {
         assert_eq!(child.wait().unwrap().code(), Some(1));
         assert_eq!(said.lines().last(), Some(format!("error: interrupted by {name}").as_str()));
         assert!(!running(&marker), "when the supervisor is gone, all are gone");
-        assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0);
+        assert_eq!(fs_err::read_dir(output.path()).unwrap().count(), 0);
     }
 }
 
@@ -482,7 +482,7 @@ fn removes_files_of_subordinate_users(place: &Place) {
     wait_for_line(&mut child, "running");
     interrupt(&child);
     child.wait().unwrap();
-    assert_eq!(std::fs::read_dir(output.path()).unwrap().count(), 0);
+    assert_eq!(fs_err::read_dir(output.path()).unwrap().count(), 0);
 }
 
 fn works_without_namespaces(place: &Place) {
@@ -553,8 +553,8 @@ fn marker() -> String {
 
 /// Whether a `sleep` with this marker is there, wherever its namespaces.
 fn running(marker: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
+    fs_err::read_dir("/proc").unwrap().flatten().any(|entry| {
+        fs_err::read(entry.path().join("cmdline"))
             .is_ok_and(|line| line.split(|&byte| byte == 0).eq([b"sleep".as_slice(), marker.as_bytes(), b""]))
     })
 }
@@ -576,7 +576,7 @@ fn assert_gone(marker: &str) {
 }
 
 fn only_child_of(pid: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let all: Vec<u32> = if children.is_empty() { children_by_parent(pid) } else { parse(&children) };
     assert_eq!(all.len(), 1, "children of {pid}");
     all[0]
@@ -588,12 +588,12 @@ fn parse(children: &str) -> Vec<u32> {
 
 /// For children that another thread than the first started, or a kernel without that file.
 fn children_by_parent(parent: u32) -> Vec<u32> {
-    std::fs::read_dir("/proc")
+    fs_err::read_dir("/proc")
         .unwrap()
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let stat = fs_err::read_to_string(entry.path().join("stat")).ok()?;
             let after_name = &stat[stat.rfind(')')? + 2..];
             (after_name.split(' ').nth(1)?.parse() == Ok(parent)).then_some(pid)
         })

@@ -62,7 +62,7 @@ impl Gnupg {
 
     fn gpgv(&self, keyring: &Path, message: &[u8]) -> bool {
         let file = self.0.path().join("message");
-        std::fs::write(&file, message).unwrap();
+        fs_err::write(&file, message).unwrap();
         let output =
             Command::new("gpgv").arg("--keyring").arg(keyring).arg(file).output().expect("this test needs gpgv");
         output.status.success()
@@ -86,7 +86,7 @@ fn good_keys_of_every_kind_verify_as_with_gpgv() {
         gnupg.key(algorithm, algorithm, &[]);
         let key = gnupg.export(algorithm);
         let path = gnupg.0.path().join("exported.gpg");
-        std::fs::write(&path, &key).unwrap();
+        fs_err::write(&path, &key).unwrap();
         let message = gnupg.clearsign(algorithm, &["--digest-algo", "SHA512"]);
         assert!(gnupg.gpgv(&path, &message), "{algorithm}");
         let verified = match inline(&message, &key) {
@@ -166,7 +166,7 @@ fn expired_and_revoked_keys_are_refused() {
     let message = gnupg.clearsign("lost", &[]);
     let fingerprint = inline(&message, &gnupg.export("lost")).unwrap().fingerprint;
     let certificate = gnupg.0.path().join(format!("openpgp-revocs.d/{}.rev", fingerprint.to_uppercase()));
-    let revocation = std::fs::read_to_string(certificate).unwrap().replace("\n:-----BEGIN", "\n-----BEGIN");
+    let revocation = fs_err::read_to_string(certificate).unwrap().replace("\n:-----BEGIN", "\n-----BEGIN");
     gnupg.good(&["--import"], revocation.as_bytes());
     let error = inline(&message, &gnupg.export("lost")).unwrap_err();
     assert!(error.to_string().contains("revoked key"), "{error}");

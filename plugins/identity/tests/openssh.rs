@@ -1,5 +1,7 @@
 //! OpenSSH's own tools read the keys: `ssh-keygen`, of Debian's openssh-client, must be installed.
 
+#![allow(clippy::disallowed_methods, reason = "a test of a small crate needs no fs-err")]
+
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
@@ -15,7 +17,7 @@ fn ssh_keygen(args: &[&str], path: &std::path::Path) -> String {
 #[test]
 fn ssh_keygen_takes_the_keys() {
     let dir = std::env::temp_dir().join(format!("fam-identity-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a temporary directory");
+    fs_err::create_dir_all(&dir).expect("a temporary directory");
     let context = Harness::new().context();
 
     let private = dir.join("cluster");
@@ -27,10 +29,10 @@ fn ssh_keygen_takes_the_keys() {
     assert_eq!(ssh_keygen(&["-y"], &private).trim_end(), public);
 
     let known = dir.join("known_hosts");
-    std::fs::write(&known, fam_identity::known_hosts(&context).expect("keys")).expect("written");
+    fs_err::write(&known, fam_identity::known_hosts(&context).expect("keys")).expect("written");
     let expected = fam_identity::host_public_key(&context, &node(3)).expect("a key");
     for name in ["fabric3", "192.168.42.3"] {
         assert!(ssh_keygen(&["-F", name], &known).contains(&expected), "{name}");
     }
-    std::fs::remove_dir_all(&dir).expect("removed");
+    fs_err::remove_dir_all(&dir).expect("removed");
 }
