@@ -17,7 +17,7 @@ fn ssh_keygen(args: &[&str], path: &std::path::Path) -> String {
 #[test]
 fn ssh_keygen_takes_the_keys() {
     let dir = std::env::temp_dir().join(format!("fam-identity-{}", std::process::id()));
-    fs_err::create_dir_all(&dir).expect("a temporary directory");
+    std::fs::create_dir_all(&dir).expect("a temporary directory");
     let context = Harness::new().context();
 
     let private = dir.join("cluster");
@@ -29,10 +29,10 @@ fn ssh_keygen_takes_the_keys() {
     assert_eq!(ssh_keygen(&["-y"], &private).trim_end(), public);
 
     let known = dir.join("known_hosts");
-    fs_err::write(&known, fam_identity::known_hosts(&context).expect("keys")).expect("written");
+    std::fs::write(&known, fam_identity::known_hosts(&context).expect("keys")).expect("written");
     let expected = fam_identity::host_public_key(&context, &node(3)).expect("a key");
     for name in ["fabric3", "192.168.42.3"] {
         assert!(ssh_keygen(&["-F", name], &known).contains(&expected), "{name}");
     }
-    fs_err::remove_dir_all(&dir).expect("removed");
+    std::fs::remove_dir_all(&dir).expect("removed");
 }
