@@ -11,16 +11,17 @@ use super::Error;
 use super::job::Job;
 use super::packages::Selection;
 use crate::archive::digest::{hex, sha256};
+use crate::archive::lock::Lock;
 use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
 use crate::recipe::{Initramfs, Settings};
-use crate::rootfs::bootloader;
 use crate::rootfs::configure::{self, Configuration, configure};
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::tmpfs;
 use crate::rootfs::unpack::{DebFile, UnpackOptions, unpack};
+use crate::rootfs::{apt, bootloader};
 use crate::supervisor::{available_memory, require_space};
 use crate::tree::{Tree, tarball};
 
@@ -80,7 +81,7 @@ pub(super) fn obtain(
     let debs = selection.fetch(progress)?;
     let place = StagingPlace::prepare(job, selection, progress)?;
     let staging = Staging::open(&place.path)?;
-    populate(job, &debs, &staging, customization, build, progress)?;
+    populate(job, &debs, selection.lock(), &staging, customization, build, progress)?;
 
     progress.step(format!("Writing {}", path.display()));
     let artifact = job.output.create(TEMPLATE)?;
@@ -134,6 +135,7 @@ pub(super) fn key(
 fn populate(
     job: &Job,
     debs: &[DebFile],
+    lock: &Lock,
     staging: &Staging,
     customization: &Customization,
     build: &Build,
@@ -152,6 +154,8 @@ fn populate(
     };
     let source_date_epoch = build.facts().source_date_epoch;
     configure(staging, &Configuration { initramfs, source_date_epoch }, progress)?;
+    let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
+    apt::record(staging, &lock.architecture, automatic)?;
 
     progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
     let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };

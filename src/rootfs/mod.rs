@@ -1,5 +1,6 @@
 //! A root tree: unpacked, then configured in a sandbox.
 
+pub mod apt;
 pub mod bootloader;
 pub mod configure;
 pub mod dpkg;

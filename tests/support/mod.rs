@@ -99,3 +99,34 @@ pub fn of_this_checkout(name: &str) -> PathBuf {
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(env!("CARGO_MANIFEST_DIR"));
     scratch().join(format!("{name}-{hash:016x}"))
 }
+
+/// The recipe that the project has for this suite.
+fn recipe_of(suite: &str) -> toml::Table {
+    let name = if suite == "trixie" { "fabric" } else { suite };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("recipes/{name}.toml"));
+    let recipe: toml::Table = fs_err::read_to_string(path).unwrap().parse().unwrap();
+    assert_eq!(recipe["suite"].as_str(), Some(suite));
+    recipe
+}
+
+/// What the default recipe installs beside its variant (which is buildd), the kernel included.
+pub fn default_include(suite: &str) -> Vec<String> {
+    let recipe = recipe_of(suite);
+    assert_eq!(recipe["variant"].as_str(), Some("buildd"));
+    let kernel = recipe.get("kernel").and_then(|kernel| kernel["package"].as_str()).unwrap_or("linux-image-amd64");
+    let include = recipe["include"].as_array().unwrap().iter().map(|package| package.as_str().unwrap());
+    include.chain([kernel]).map(str::to_owned).collect()
+}
+
+/// The default recipe with these packages from the suite alone, Debian's own kind of initramfs, and no customization: the
+/// system that its packages make.
+pub fn packages_only_recipe(suite: &str, include: &[String]) -> String {
+    let mut recipe = recipe_of(suite);
+    recipe.remove("plugin");
+    recipe.remove("nodes");
+    recipe.insert("updates".into(), false.into());
+    recipe.insert("security".into(), false.into());
+    recipe.insert("initramfs".into(), "most".into());
+    recipe.insert("include".into(), include.to_vec().into());
+    recipe.to_string()
+}

@@ -5,6 +5,7 @@
 //! The initramfs, which the kernel's postinst and the trigger of initramfs-tools would each make, is made once at the end.
 
 mod clean;
+mod essential;
 mod initramfs;
 mod modules;
 mod packages;
@@ -129,7 +130,7 @@ fn quote(lines: &[String]) -> String {
 /// # Errors
 /// [`Error`]; the tree is good for nothing then.
 pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    link_awk(staging)?;
+    essential::make_usable(staging)?;
     let mut stand_ins = StandIn::no_services();
     stand_ins.push(initramfs::not_yet());
     let listing = modules::Listing::prepare(staging)?;
@@ -162,18 +163,6 @@ fn configure_packages(staging: &Staging, settings: Settings, progress: &Progress
     let left: Vec<String> =
         packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
     if left.is_empty() { Ok(()) } else { Err(Error::Unconfigured { packages: left, last_lines: Vec::new() }) }
-}
-
-/// A script may use awk before the package that has it is configured; debootstrap makes this link for the same reason.
-/// It is what update-alternatives will put there, by way of /etc/alternatives.
-fn link_awk(staging: &Staging) -> Result<(), Error> {
-    let awk = in_tree("usr/bin/awk");
-    for candidate in ["mawk", "gawk", "original-awk"] {
-        if !staging.exists(&awk)? && staging.exists(&in_tree(&format!("usr/bin/{candidate}")))? {
-            staging.symlink(&awk, candidate.as_bytes())?;
-        }
-    }
-    Ok(())
 }
 
 /// A path that is known to be fit.

@@ -17,6 +17,8 @@ pub(super) struct Package {
     pub(super) architecture: String,
     /// Whether it may be there for several architectures at once, so that its architecture is part of file names.
     pub(super) multi_arch_same: bool,
+    /// Whether every other package may count on it without saying so.
+    pub(super) essential: bool,
     /// Whether dpkg is done with it.
     pub(super) installed: bool,
     /// The first alternative of each dependency, Pre-Depends first.
@@ -57,6 +59,7 @@ impl Package {
             version: required("Version")?,
             architecture: required("Architecture")?,
             multi_arch_same: stanza.get("Multi-Arch") == Some("same"),
+            essential: stanza.get("Essential") == Some("yes"),
             installed: required("Status")?.ends_with(" installed"),
             depends,
             name,

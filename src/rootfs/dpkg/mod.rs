@@ -64,7 +64,7 @@ pub fn write_database(staging: &Staging, native: &str, records: &[Record<'_>]) -
     }
     dpkg.write_file(b"arch", format!("{native}\n").as_bytes(), 0o644)?;
     // dpkg and its front ends expect these to exist.
-    for name in ["available", "diversions", "statoverride"] {
+    for name in ["diversions", "statoverride"] {
         dpkg.write_file(name.as_bytes(), b"", 0o644)?;
     }
 
