@@ -1,5 +1,5 @@
 //! The template against mmdebstrap's tree of the same packages: every entry the same in type, mode, owner, target, content and
-//! extended attributes, but for what tests/tree_differences.toml lists by name with its reason.
+//! extended attributes, but for what `tree_differences.toml` lists by name with its reason.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
