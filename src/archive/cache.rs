@@ -1,8 +1,10 @@
 //! The cache: files by their SHA-256, shared by several builds at once, and the newest Release dates that were seen.
 //!
-//!     sha256/ab/abcd…   whole files, moved here only after their digest was right
-//!     part/abcd…        files being fetched; whoever fetches one holds its lock
-//!     seen/…            newest Date of a Release file by mirror and suite
+//! ```text
+//! sha256/ab/abcd…   whole files, moved here only after their digest was right
+//! part/abcd…        files being fetched; whoever fetches one holds its lock
+//! seen/…            newest Date of a Release file by mirror and suite
+//! ```
 //!
 //! The digest in the name is proved again whenever a file is taken from the cache, because disks, crashes and users damage
 //! files; that costs some 0.2 s for a whole system with the CPU's SHA instructions. A process may be killed at any point:
