@@ -300,7 +300,8 @@ fn all_nodes_boot_and_are_themselves() {
             assert_eq!(console.check("hostname"), *name);
             console.check("systemctl is-system-running --wait");
             assert_eq!(console.check("systemctl --failed --no-legend --plain"), "", "{name}: failed units");
-            console.check("ip -4 -brief address show eth0 | grep -q UP");
+            // The boot waits for no lease.
+            console.check("for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP");
             console.check("findmnt --noheadings /boot/efi");
             console.check("getent hosts fabric1 fabric2 fabric3 fabric4 vmhost");
             identities.push(console.check("cat /etc/machine-id /etc/ssh/ssh_host_*_key.pub; findmnt -no UUID /"));
