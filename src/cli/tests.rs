@@ -120,7 +120,6 @@ fn verbs_reach_the_engine_with_their_settings() {
         let asked = engine.asked.lock().unwrap();
         let (last, settings) = asked.last().unwrap();
         assert_eq!((*last, settings.recipe.nodes.count.get()), (verb, nodes), "{arguments:?}");
-        assert_eq!(asked[0].0 == "claim", verb == "build", "only a build claims its output directory");
     }
 }
 

@@ -47,7 +47,8 @@ pub fn fail(command: &mut Command) -> (i32, String) {
 /// A normal user with ranges of subordinate ids, made on first use; the tests run as root.
 pub const USER: &str = "fam-build-test";
 
-fn make_user() {
+/// Makes [`USER`].
+pub fn make_user() {
     static MADE: std::sync::Once = std::sync::Once::new();
     MADE.call_once(|| {
         if !Command::new("id").arg(USER).output().unwrap().status.success() {
