@@ -386,7 +386,7 @@ fn links_in_the_tree_lead_nowhere(place: &Place) {
 fn results_failures_and_panics_cross(place: &Place) {
     assert_eq!(place.run(&Job::Add(40, 2)).unwrap().lines, ["42"]);
     let error = place.run(&Job::Fail).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("a: b", Some("c")));
+    assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("a\n  because: b", Some("c")));
     let error = place.run(&Job::Panic).unwrap_err().to_string();
     assert!(error.starts_with("internal error: about 1 (tests/sandbox.rs:"), "{error}");
     let error = place.run(&Job::Abort).unwrap_err().to_string();

@@ -12,10 +12,11 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::world::MARK;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Long, as a machine may be busy with something else.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A process, as /proc shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Process {
     pub pid: i32,
     parent: i32,
@@ -24,6 +25,12 @@ pub struct Process {
     is_zombie: bool,
     command: String,
     environment: Vec<u8>,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}: {}", self.pid, self.parent, self.command)
+    }
 }
 
 impl Process {
@@ -123,6 +130,9 @@ impl Run {
             if let Some(found) = all.iter().find(|process| process.command.contains(part)) {
                 return found.clone();
             }
+            let said = || self.lines.try_iter().collect::<Vec<_>>().join("\n");
+            let runs = Process::read(self.child.id().try_into().unwrap()).is_some_and(|process| !process.is_zombie);
+            assert!(runs, "it ended without {part:?}: {}{}", self.said, said());
             assert!(begin.elapsed() < PATIENCE, "no {part:?} among {all:#?}");
             thread::sleep(Duration::from_millis(5));
         }
@@ -165,6 +175,14 @@ impl Run {
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
             self.said.extend([line.as_str(), "\n"]);
         }
-        Output { status, stdout: Vec::new(), stderr: self.said.into_bytes() }
+        Output { status, stdout: Vec::new(), stderr: std::mem::take(&mut self.said).into_bytes() }
+    }
+}
+
+impl Drop for Run {
+    /// A test that failed leaves no build going on.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
