@@ -129,8 +129,8 @@ fn in_every_stage_nothing_is_left() {
     for victim in all {
         let asked = server.requests().len();
         let mut run = Run::start(&mut place.build(&with_large));
-        // Half of it is there, fetched now or before, and the other half has been asked for.
-        run.wait_for("download: 50 %");
+        // Part of it is there, fetched now or before, and the rest has been asked for.
+        run.wait_for(" % of ");
         while server.requests().len() == asked {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -73,20 +73,22 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&str) -> Reply, seen: &Mutex<Vec<Re
     }
     let reply = answer(&target);
     seen.lock().unwrap().push(Request { target, first });
+    let found = if first > 0 { "206 Partial Content" } else { "200 OK" };
     let (status, bytes, sent) = match reply {
-        Reply::Status(status) => (status, Vec::new(), 0),
+        Reply::Status(status) => (status, vec![0; first], first),
         Reply::File(bytes) => {
             let length = bytes.len();
-            (if first > 0 { "206 Partial Content" } else { "200 OK" }, bytes, length)
+            (found, bytes, length)
         }
         Reply::Half(bytes) => {
-            let length = bytes.len() / 2;
-            ("200 OK", bytes, length)
+            let half = bytes.len() / 2;
+            (found, bytes, half.max(first))
         }
     };
-    let range = match first {
-        0 => String::new(),
-        _ => format!("Content-Range: bytes {first}-{}/{}\r\n", bytes.len() - 1, bytes.len()),
+    let range = if status.starts_with("206") {
+        format!("Content-Range: bytes {first}-{}/{}\r\n", bytes.len() - 1, bytes.len())
+    } else {
+        String::new()
     };
     let length = bytes.len() - first;
     let mut stream = stream;
