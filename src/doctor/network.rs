@@ -143,7 +143,7 @@ fn libvirt(findings: &mut Findings, distribution: Distribution) {
             findings.ok(WHAT, format!("the daemon answers; the network {NETWORK} is {network}"));
         }
         Ok(answer) => {
-            let said = answer.last_line();
+            let said = answer.last_line().trim_start_matches("error: ");
             let mend = if said.contains("authentication") || said.contains("ermission") {
                 "sudo usermod -aG libvirt $USER, and log in again".to_owned()
             } else {

@@ -119,7 +119,7 @@ one_node() {
 # ---------------------------------------------------------------------------------------------- what the host can do
 
 find_qemu() {
-    local candidate output
+    local candidate output device
     qemu=
     for candidate in "${QEMU:-qemu-system-x86_64}" /usr/libexec/qemu-kvm; do
         if qemu=$(command -v -- "$candidate"); then break; fi
@@ -127,8 +127,13 @@ find_qemu() {
     [[ -n $qemu ]] || fail "QEMU is not installed" \
         "Debian, Ubuntu: apt install qemu-system-x86; Fedora: dnf install qemu-system-x86; Arch: pacman -S qemu-system-x86"
     output=$("$qemu" -device help 2>&1) || fail "$qemu does not run: $output"
-    if [[ $output != *'"ivshmem-plain"'* ]]; then
-        fail "$qemu was built without the device ivshmem-plain, which shows the shared memory to the nodes" \
+    case $fabric in
+        ivshmem) device=ivshmem-plain ;;
+        nvdimm) device=nvdimm ;;
+        cxl) device=cxl-type3 ;;
+    esac
+    if [[ $output != *"\"$device\""* ]]; then
+        fail "$qemu was built without the device $device, which shows the shared memory to the nodes" \
             "install another build, as Debian's or Arch's qemu-system-x86, or name one: QEMU=PROGRAM"
     fi
 }
@@ -163,7 +168,16 @@ kvm_works() {
 choose_acceleration() {
     case ${ACCEL:-} in
         kvm | tcg) accel=$ACCEL ;;
-        '') if kvm_works; then accel=kvm; else accel=tcg; fi ;;
+        '')
+            # Every access to CXL memory leaves the guest, and KVM emulates only plain instructions there: no vectors.
+            if [[ $fabric == cxl ]]; then
+                accel=tcg why_not='programs fail in KVM when they use CXL memory; ACCEL=kvm insists'
+            elif kvm_works; then
+                accel=kvm
+            else
+                accel=tcg
+            fi
+            ;;
         *) fail "ACCEL=$ACCEL is neither kvm nor tcg" ;;
     esac
     if [[ $accel == kvm ]]; then
@@ -289,18 +303,43 @@ check_memory() {
 
 # ------------------------------------------------------------------------------------------------------------ commands
 
+# The machine, its memory, and the device that shows it the shared memory, into `machine`.
+choose_machine() {
+    local memory="memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
+    case $fabric in
+        ivshmem)
+            machine=(-machine pc -m "${memory_mib}M" -object "$memory" -device "ivshmem-plain,memdev=fabric,addr=04.0")
+            ;;
+        nvdimm)
+            # Without a label area, of which each node would need its own: the whole module is one namespace.
+            machine=(
+                -machine pc,nvdimm=on -m "${memory_mib}M,slots=1,maxmem=$((memory_mib + shm_mib))M"
+                -object "$memory" -device "nvdimm,memdev=fabric,id=module"
+            )
+            ;;
+        cxl)
+            # Volatile memory, which has no label area. Its window is as large as the memory.
+            machine=(
+                -machine "q35,cxl=on,cxl-fmw.0.targets.0=host,cxl-fmw.0.size=${shm_mib}M" -m "${memory_mib}M"
+                -object "$memory" -device "pxb-cxl,id=host,bus=pcie.0,bus_nr=12,addr=08.0"
+                -device "cxl-rp,id=port,bus=host,port=0,chassis=0,slot=1"
+                -device "cxl-type3,id=fabric_memory,bus=port,volatile-memdev=fabric"
+            )
+            ;;
+    esac
+}
+
 # Every device has its slot written down, so that the shared memory is at 00:04.0 whatever else there is.
 start_node() {
-    local n=$1 name=$prefix$1 number port output image
-    local -a arguments
+    local n=$1 name=$prefix$1 number port output image hidden=
+    local -a arguments machine
+    choose_machine
     number=$(printf '%02x' "$n")
     image=$here/$name.qcow2
     arguments=(
-        -name "$name" -nodefaults -no-user-config -machine pc -display none -rtc base=utc
-        -smp "$cpus" -m "${memory_mib}M"
+        -name "$name" -nodefaults -no-user-config -display none -rtc base=utc
+        "${machine[@]}" -smp "$cpus"
         -device "VGA,addr=02.0"
-        -object "memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
-        -device "ivshmem-plain,memdev=fabric,addr=04.0"
         -drive "if=none,id=disk,format=qcow2,discard=unmap,file=${image//,/,,}"
         -device "virtio-blk-pci,drive=disk,addr=05.0,bootindex=1"
         -object "rng-random,id=random,filename=/dev/urandom" -device "virtio-rng-pci,rng=random,addr=07.0"
@@ -310,10 +349,12 @@ start_node() {
         -chardev "pipe,id=monitor,path=${run//,/,,}/$name.monitor" -mon "chardev=monitor,mode=readline"
         -pidfile "$run/$name.pid" -daemonize
     )
+    # Linux makes no region of CXL memory where it sees a hypervisor, which might keep its caches from being flushed.
+    [[ $fabric == cxl ]] && hidden=,hypervisor=off
     if [[ $accel == kvm ]]; then
-        arguments+=(-accel kvm -cpu host)
+        arguments+=(-accel kvm -cpu "host$hidden")
     else
-        arguments+=(-accel "tcg,thread=multi" -cpu max)
+        arguments+=(-accel "tcg,thread=multi" -cpu "max$hidden")
     fi
     if [[ $net == bridge ]]; then
         arguments+=(-netdev "bridge,id=outside,br=$bridge,helper=$helper")

@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 
 use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY_NAME};
 use super::seed::Seed;
+use crate::recipe::FabricKind;
 
 /// The network has this UUID whoever defines it: its name is fixed, so another definition of it is meant to replace this
 /// one, which libvirt allows only under the same UUID.
@@ -53,30 +54,32 @@ pub fn network_xml(cluster: &Cluster) -> String {
 
 /// The libvirt domain of `node`, whose image lies in `directory`, an absolute path, as libvirt needs it.
 ///
-/// The machine is `pc` and every device has its slot written down, so that the shared memory is at 00:04.0 whatever else
+/// Every device has its slot written down, so that the shared memory of a machine with ivshmem is at 00:04.0 whatever else
 /// libvirt or its user adds.
 #[must_use]
 pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path, hypervisor: Hypervisor) -> String {
     let name = node.name();
     let (kind, cpu) = match hypervisor {
-        Hypervisor::Kvm => ("kvm", "host-model"),
-        Hypervisor::Qemu => ("qemu", "maximum"),
+        // As in the launch script: programs that use emulated CXL memory fail in KVM.
+        Hypervisor::Kvm if cluster.fabric != FabricKind::Cxl => ("kvm", "host-model"),
+        Hypervisor::Kvm | Hypervisor::Qemu => ("qemu", "maximum"),
     };
+    let Shared { namespace, machine, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(cluster);
     format!(
-        "<domain type='{kind}'>
+        "<domain type='{kind}'{namespace}>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>{memory}</memory>
+{most_memory}  <memory unit='MiB'>{memory}</memory>
   <vcpu>{cpus}</vcpu>
   <os>
-    <type arch='x86_64' machine='pc'>hvm</type>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
     <boot dev='hd'/>
   </os>
   <features>
     <acpi/>
     <apic/>
   </features>
-  <cpu mode='{cpu}'/>
+  <cpu mode='{cpu}'{cpu_more}
   <clock offset='utc'/>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
@@ -92,11 +95,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
       <source network='{NETWORK}'/>
       <model type='virtio'/>
 {nic}    </interface>
-    <shmem name='{SHARED_MEMORY_NAME}'>
-      <model type='ivshmem-plain'/>
-      <size unit='M'>{shared}</size>
-{shmem}    </shmem>
-    <serial type='pty'>
+{shmem}    <serial type='pty'>
       <target port='0'/>
     </serial>
     <console type='pty'>
@@ -111,20 +110,110 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
       <backend model='random'>/dev/urandom</backend>
 {rng}    </rng>
   </devices>
-</domain>
+{arguments}</domain>
 ",
         uuid = seed.uuid(&format!("domain {name}")),
         memory = cluster.memory.get().mebibytes(),
         cpus = cluster.cpus,
         image = escaped(&directory.join(node.image()).display().to_string()),
         mac = node.mac(),
-        shared = cluster.shared_memory.get().mebibytes(),
         video = at_slot(2),
         nic = at_slot(3),
-        shmem = at_slot(4),
         disk = at_slot(5),
         rng = at_slot(7),
     )
+}
+
+/// What of a domain depends on the kind of fabric.
+struct Shared {
+    /// The attribute of the domain that declares what libvirt has no elements for.
+    namespace: &'static str,
+    machine: &'static str,
+    /// The element before the memory, where some can be plugged.
+    most_memory: String,
+    /// The rest of the element of the processors.
+    cpu: String,
+    device: String,
+    /// QEMU's own arguments, where libvirt has no element.
+    arguments: String,
+}
+
+impl Shared {
+    fn new(cluster: &Cluster) -> Self {
+        let (memory, shared) = (cluster.memory.get().mebibytes(), cluster.shared_memory.get().mebibytes());
+        let plain = Self {
+            namespace: "",
+            machine: "pc",
+            most_memory: String::new(),
+            cpu: "/>".to_owned(),
+            device: String::new(),
+            arguments: String::new(),
+        };
+        match cluster.fabric {
+            FabricKind::Ivshmem => Self {
+                device: format!(
+                    "    <shmem name='{SHARED_MEMORY_NAME}'>
+      <model type='ivshmem-plain'/>
+      <size unit='M'>{shared}</size>
+{}    </shmem>
+",
+                    at_slot(4)
+                ),
+                ..plain
+            },
+            // libvirt plugs memory into a node of NUMA only.
+            FabricKind::Nvdimm => Self {
+                most_memory: format!("  <maxMemory slots='1' unit='MiB'>{}</maxMemory>\n", memory + shared),
+                cpu: format!(
+                    ">
+    <numa>
+      <cell id='0' cpus='0-{last}' memory='{memory}' unit='MiB'/>
+    </numa>
+  </cpu>",
+                    last = u64::from(cluster.cpus.get()) - 1
+                ),
+                device: format!(
+                    "    <memory model='nvdimm' access='shared'>
+      <source>
+        <path>/dev/shm/{SHARED_MEMORY_NAME}</path>
+      </source>
+      <target>
+        <size unit='MiB'>{shared}</size>
+        <node>0</node>
+      </target>
+    </memory>
+"
+                ),
+                ..plain
+            },
+            FabricKind::Cxl => {
+                let mut arguments = String::from("  <qemu:commandline>\n");
+                for (option, value) in [
+                    ("-machine", format!("cxl=on,cxl-fmw.0.targets.0=host,cxl-fmw.0.size={shared}M")),
+                    (
+                        "-object",
+                        format!(
+                            "memory-backend-file,id=fabric,share=on,mem-path=/dev/shm/{SHARED_MEMORY_NAME},size={shared}M"
+                        ),
+                    ),
+                    ("-device", "pxb-cxl,id=host,bus=pcie.0,bus_nr=12,addr=10.0".to_owned()),
+                    ("-device", "cxl-rp,id=port,bus=host,port=0,chassis=99,slot=99".to_owned()),
+                    ("-device", "cxl-type3,id=fabric_memory,bus=port,volatile-memdev=fabric".to_owned()),
+                ] {
+                    let _ = writeln!(arguments, "    <qemu:arg value='{option}'/>\n    <qemu:arg value='{value}'/>");
+                }
+                arguments.push_str("  </qemu:commandline>\n");
+                Self {
+                    namespace: " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'",
+                    machine: "q35",
+                    // See the launch script.
+                    cpu: ">\n    <feature policy='disable' name='hypervisor'/>\n  </cpu>".to_owned(),
+                    arguments,
+                    ..plain
+                }
+            }
+        }
+    }
 }
 
 fn at_slot(slot: u8) -> String {
@@ -169,6 +258,11 @@ mod tests {
             let node = &cluster.nodes[number - 1];
             let xml = domain_xml(&cluster, node, &seed(), Path::new("/tmp/it's <here> & there"), hypervisor);
             insta::assert_snapshot!(format!("domain_{number}"), xml);
+        }
+        for kind in [FabricKind::Nvdimm, FabricKind::Cxl] {
+            let cluster = Cluster { fabric: kind, ..example(1) };
+            let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
+            insta::assert_snapshot!(format!("domain_{kind}"), xml);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::archive::packages::IndexError;
 use crate::archive::resolve::ResolveError;
 use crate::customize::CustomizeError;
 use crate::fabric::SeedError;
+use crate::recipe::{FabricKind, SharedMemory};
 use crate::report::Failure;
 use crate::rootfs::bootloader;
 use crate::rootfs::configure;
@@ -74,6 +75,8 @@ pub enum Error {
     Named { flag: &'static str, source: io::Error },
     #[error("--plugin-dir: plugins cannot be loaded at run time yet, only the built-in ones be used")]
     PluginDirectories,
+    #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
+    FabricTooSmall { kind: FabricKind, size: SharedMemory },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -108,6 +111,7 @@ impl Error {
             Self::PluginDirectories => {
                 Some("leave the option out; plugins/README.md lists the built-in plugins".into())
             }
+            Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -130,6 +134,7 @@ impl From<Error> for Failure {
             )
             | Error::Lock { .. }
             | Error::Named { .. }
+            | Error::FabricTooSmall { .. }
             | Error::PluginDirectories => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
