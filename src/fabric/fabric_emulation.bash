@@ -320,10 +320,10 @@ choose_machine() {
         cxl)
             # Volatile memory, which has no label area. Its window is as large as the memory.
             machine=(
-                -machine "q35,cxl=on,cxl-fmw.0.targets.0=host,cxl-fmw.0.size=${shm_mib}M" -m "${memory_mib}M"
-                -object "$memory" -device "pxb-cxl,id=host,bus=pcie.0,bus_nr=12,addr=08.0"
-                -device "cxl-rp,id=port,bus=host,port=0,chassis=0,slot=1"
-                -device "cxl-type3,id=fabric_memory,bus=port,volatile-memdev=fabric"
+                -machine "q35,cxl=on,cxl-fmw.0.targets.0=fabric_host,cxl-fmw.0.size=${shm_mib}M" -m "${memory_mib}M"
+                -object "$memory" -device "pxb-cxl,id=fabric_host,bus=pcie.0,bus_nr=12,addr=08.0"
+                -device "cxl-rp,id=fabric_port,bus=fabric_host,port=0,chassis=0,slot=1"
+                -device "cxl-type3,id=fabric_memory,bus=fabric_port,volatile-memdev=fabric"
             )
             ;;
     esac
@@ -338,8 +338,7 @@ start_node() {
     image=$here/$name.qcow2
     arguments=(
         -name "$name" -nodefaults -no-user-config -display none -rtc base=utc
-        "${machine[@]}" -smp "$cpus"
-        -device "VGA,addr=02.0"
+        -smp "$cpus" -device "VGA,addr=02.0"
         -drive "if=none,id=disk,format=qcow2,discard=unmap,file=${image//,/,,}"
         -device "virtio-blk-pci,drive=disk,addr=05.0,bootindex=1"
         -object "rng-random,id=random,filename=/dev/urandom" -device "virtio-rng-pci,rng=random,addr=07.0"
@@ -371,6 +370,8 @@ start_node() {
         printf '127.0.0.1 %d\n' "$port" >"$run/$name.ssh"
     fi
     arguments+=(-device "virtio-net-pci,netdev=outside,mac=52:54:48:50:45:$number,addr=03.0,romfile=")
+    # Last, since a device without a bus could land on that of CXL.
+    arguments+=("${machine[@]}")
 
     mkfifo -m 600 -- "$run/$name.monitor.in" "$run/$name.monitor.out"
     # From within the directory, since in the path after -D a percent sign would be a directive.

@@ -189,16 +189,16 @@ impl Shared {
             FabricKind::Cxl => {
                 let mut arguments = String::from("  <qemu:commandline>\n");
                 for (option, value) in [
-                    ("-machine", format!("cxl=on,cxl-fmw.0.targets.0=host,cxl-fmw.0.size={shared}M")),
+                    ("-machine", format!("cxl=on,cxl-fmw.0.targets.0=fabric_host,cxl-fmw.0.size={shared}M")),
                     (
                         "-object",
                         format!(
                             "memory-backend-file,id=fabric,share=on,mem-path=/dev/shm/{SHARED_MEMORY_NAME},size={shared}M"
                         ),
                     ),
-                    ("-device", "pxb-cxl,id=host,bus=pcie.0,bus_nr=12,addr=10.0".to_owned()),
-                    ("-device", "cxl-rp,id=port,bus=host,port=0,chassis=99,slot=99".to_owned()),
-                    ("-device", "cxl-type3,id=fabric_memory,bus=port,volatile-memdev=fabric".to_owned()),
+                    ("-device", "pxb-cxl,id=fabric_host,bus=pcie.0,bus_nr=12,addr=10.0".to_owned()),
+                    ("-device", "cxl-rp,id=fabric_port,bus=fabric_host,port=0,chassis=99,slot=99".to_owned()),
+                    ("-device", "cxl-type3,id=fabric_memory,bus=fabric_port,volatile-memdev=fabric".to_owned()),
                 ] {
                     let _ = writeln!(arguments, "    <qemu:arg value='{option}'/>\n    <qemu:arg value='{value}'/>");
                 }
