@@ -27,9 +27,10 @@ kernel.package = "linux-image-cloud-amd64"
 fabric.size = "256M"
 nodes = { count = 2, memory = "512M", cpus = 1 }
 plugin = [
-    { name = "hostname" }, { name = "hosts" }, { name = "network" }, { name = "fabric-symlink" }, { name = "demo" },
+    { name = "hostname" }, { name = "hosts" }, { name = "network" }, { name = "fabric-symlink" },
     { name = "users", settings = { root-password = "aresquare", users = [{ name = "fabric", password = "rocks" }] } },
     { name = "identity", settings = { cluster-key-users = ["root", "fabric"] } },
+    { name = "demo" },
 ]
 "#;
 
