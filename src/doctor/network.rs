@@ -76,7 +76,7 @@ fn bridge(findings: &mut Findings, distribution: Distribution, qemu: Option<&Pat
     match try_bridge(qemu, &helper) {
         Ok(()) => findings.ok(WHAT, format!("{place} gave access to {BRIDGE}")),
         Err(said) => {
-            findings.warning(WHAT, instead(format!("{place} does not give access to {BRIDGE}: {said}")), allow)
+            findings.warning(WHAT, instead(format!("{place} does not give access to {BRIDGE}: {said}")), allow);
         }
     }
 }
@@ -143,7 +143,7 @@ fn libvirt(findings: &mut Findings, distribution: Distribution) {
             findings.ok(WHAT, format!("the daemon answers; the network {NETWORK} is {network}"));
         }
         Ok(answer) => {
-            let said = answer.last_line();
+            let said = answer.last_line().trim_start_matches("error: ");
             let mend = if said.contains("authentication") || said.contains("ermission") {
                 "sudo usermod -aG libvirt $USER, and log in again".to_owned()
             } else {
@@ -152,7 +152,7 @@ fn libvirt(findings: &mut Findings, distribution: Distribution) {
             findings.warning(WHAT, optional(format!("the daemon does not answer: {said}")), mend);
         }
         Err(error) => {
-            findings.warning(WHAT, optional(format!("{}: {error}", virsh.display())), distribution.install(LIBVIRT))
+            findings.warning(WHAT, optional(format!("{}: {error}", virsh.display())), distribution.install(LIBVIRT));
         }
     }
 }

@@ -56,7 +56,7 @@ fn shell(findings: &mut Findings, distribution: Distribution) {
             command.args(["-c", "((BASH_VERSINFO[0] >= 4)) && echo $BASH_VERSION"]);
             match ask(command, PATIENCE, None) {
                 Ok(answer) if answer.succeeded() => {
-                    findings.ok(WHAT, format!("{} {}", bash.display(), answer.last_line()))
+                    findings.ok(WHAT, format!("{} {}", bash.display(), answer.last_line()));
                 }
                 Ok(_) => findings.fault(
                     WHAT,
@@ -87,7 +87,7 @@ fn memory(findings: &mut Findings, settings: &Settings) {
     let takes = format!("{count} nodes and the memory that they share take up to {}", mebibytes(needed));
     match available_memory() {
         Some(available) if available >= needed => {
-            findings.ok(WHAT, format!("{takes}; {} are available", mebibytes(available)))
+            findings.ok(WHAT, format!("{takes}; {} are available", mebibytes(available)));
         }
         Some(available) => findings.warning(
             WHAT,
