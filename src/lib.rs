@@ -6,6 +6,7 @@ pub mod customize;
 pub mod doctor;
 pub mod fabric;
 pub mod image;
+mod parallel;
 pub mod pipeline;
 pub mod progress;
 pub mod recipe;
