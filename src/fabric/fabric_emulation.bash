@@ -313,7 +313,7 @@ choose_machine() {
         nvdimm)
             # Without a label area, of which each node would need its own: the whole module is one namespace.
             machine=(
-                -machine pc,nvdimm=on -m "${memory_mib}M,slots=1,maxmem=$((memory_mib + shm_mib))M"
+                -machine "pc,nvdimm=on" -m "${memory_mib}M,slots=1,maxmem=$((memory_mib + shm_mib))M"
                 -object "$memory" -device "nvdimm,memdev=fabric,id=module"
             )
             ;;
