@@ -119,6 +119,15 @@ impl OutputDir {
         self.create_with_mode(name, 0o666)
     }
 
+    /// As [`create`](Self::create), for its owner alone: what holds a root file system holds hashes of passwords, and a
+    /// node's disk private keys.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_private(&self, name: &str) -> Result<Artifact, Error> {
+        self.create_with_mode(name, 0o600)
+    }
+
     /// Begins the artifact `name` with the permission bits `mode`, less the umask's.
     ///
     /// # Errors
