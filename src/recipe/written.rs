@@ -29,7 +29,7 @@ use super::names::{Component, PackageName, PluginName, Suite};
 pub(super) struct Written {
     /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in `.toml`) relative to the
     /// directory of this file.
-    #[schemars(with = "String", length(min = 1))]
+    #[schemars(with = "Option<String>", length(min = 1))]
     pub extends: Option<Spanned<String>>,
     /// What it is for, in a sentence.
     pub description: Option<String>,
