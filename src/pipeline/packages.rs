@@ -113,10 +113,13 @@ fn client_options(settings: &Settings) -> ClientOptions {
     options.keyrings.clone_from(&settings.keyrings);
     options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, std::num::NonZero::get);
     options.accept_expired = settings.accept_expired;
-    if let Some(proxy) = &settings.http_proxy {
-        options.http.proxy =
-            ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
-    }
+    let url = |proxy: &Option<recipe::ProxyUrl>| proxy.as_ref().map(|proxy| proxy.as_str().to_owned());
+    // The environment was read once, into the settings; the client does not ask it again.
+    options.http.proxy = ProxyChoice::PerScheme {
+        http: url(&settings.http_proxy),
+        https: url(&settings.https_proxy),
+        except: settings.no_proxy.clone(),
+    };
     options
 }
 
