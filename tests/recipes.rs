@@ -249,6 +249,10 @@ fn shipped_recipes_boot() {
     }
 }
 
+/// Of cloud-init and ifupdown, the one finds that the other has the interface already: the network is up, and the unit says
+/// that it failed. See "Limits" of the README.
+const EXPECTED_TO_FAIL: [(&str, &str); 1] = [("cloud", "networking.service")];
+
 /// Boots the node of a recipe with a network to the outside, and has a look at it.
 fn boot(recipe: &str, output: &Path) {
     let shown = succeed(Command::new(FAM_BUILD).args(["recipe", "show", recipe]));
@@ -280,7 +284,9 @@ fn boot(recipe: &str, output: &Path) {
     assert_eq!(if suite == "sid" { suite } else { &codename }, suite);
     assert_eq!(console.check("dpkg --audit; apt-get check >/dev/null && echo sound"), "sound");
     wait_until(&mut console, "ip -4 -o address show scope global | grep -q inet");
-    assert_eq!(console.check("systemctl --failed --no-legend --plain"), "", "{recipe}: units that failed");
+    let failed = console.check("SYSTEMD_COLORS=0 systemctl --failed --no-legend --plain | cut -d ' ' -f 1");
+    let failed: Vec<&str> = failed.lines().filter(|unit| !EXPECTED_TO_FAIL.contains(&(recipe, unit))).collect();
+    assert!(failed.is_empty(), "{recipe}: units that failed: {failed:?}");
     if recipe == "cloud" {
         assert_eq!(console.check("uname -r | grep -c cloud"), "1");
         assert_eq!(console.check("cloud-init status"), "status: done");
