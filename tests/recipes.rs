@@ -249,8 +249,7 @@ fn shipped_recipes_boot() {
     }
 }
 
-/// Of cloud-init and ifupdown, the one finds that the other has the interface already: the network is up, and the unit says
-/// that it failed. See "Limits" of the README.
+/// Units that fail although what they are for is there: the network of the recipe `cloud` is up. See "Limits" of the README.
 const EXPECTED_TO_FAIL: [(&str, &str); 1] = [("cloud", "networking.service")];
 
 /// Boots the node of a recipe with a network to the outside, and has a look at it.
