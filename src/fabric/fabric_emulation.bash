@@ -149,12 +149,15 @@ kvm_works() {
     timeout 10 "$qemu" -accel kvm -cpu host -machine pc -m 32 -nodefaults -no-user-config -display none -no-reboot \
         -device isa-debug-exit,iobase=0xf4,iosize=1 -drive "file=${image//,/,,},format=raw,if=ide" \
         >"$image.said" 2>&1 </dev/null &
-    # After an error of KVM itself QEMU stays, paused, for somebody to look at.
-    while kill -0 $! 2>/dev/null; do
-        if grep -q 'internal error' "$image.said"; then kill $! 2>/dev/null || true; fi
-        sleep 0.1
-    done
-    wait $! || status=$?
+    # After an error of KVM itself QEMU stays, paused, for somebody to look at. That it was killed, or aborted by itself,
+    # is not for bash to report.
+    {
+        while kill -0 $!; do
+            if grep -q 'internal error' "$image.said"; then kill $! || true; fi
+            sleep 0.1
+        done
+        wait $! || status=$?
+    } 2>/dev/null
     rm -f -- "$image" "$image.said"
     why_not='/dev/kvm is there, but a trial system did not run in it'
     ((status == 85))
