@@ -198,6 +198,11 @@ bridge_works() {
     # Debian's way outlasts upgrades.
     if command -v dpkg-statoverride >/dev/null; then mend="sudo dpkg-statoverride --update --add root root 4755 $helper"; fi
     [[ $EUID == 0 || -u $helper ]] || return 1
+    why_not='/dev/net/tun, which makes interfaces, is not there' mend='sudo modprobe tun'
+    [[ -e /dev/net/tun ]] || return 1
+    # The helper gives up root's right to pass over modes before it opens this.
+    why_not='/dev/net/tun may not be used by this user' mend='sudo chmod 666 /dev/net/tun'
+    [[ -r /dev/net/tun && -w /dev/net/tun ]] || return 1
     if output=$(printf 'quit\n' | timeout 10 "$qemu" -machine none -nodefaults -no-user-config -display none \
         -monitor stdio -netdev "bridge,id=trial,br=$bridge,helper=$helper" 2>&1); then
         return 0
@@ -457,7 +462,7 @@ start() {
     done
     trap - EXIT
     settle
-    say "log in: $0 ssh 1"
+    say "log in: $0 ssh ${chosen[0]}"
 }
 
 stop() {
@@ -588,7 +593,11 @@ network() {
             say "network $network is up on bridge $bridge"
             ;;
         down)
-            virsh net-destroy "$network" || true
+            if ! state=$(virsh net-info "$network" 2>/dev/null); then
+                say "network $network is not there"
+                return
+            fi
+            if [[ $state == *Active:*yes* ]]; then virsh net-destroy "$network"; fi
             virsh net-undefine "$network" || fail "libvirt does not remove the network $network" \
                 "this needs root, or the group libvirt"
             say "network $network is gone"
@@ -640,8 +649,9 @@ libvirt() {
                     say "$name: runs already"
                     continue
                 fi
+                [[ -n $(domain_state "$n") ]] || fail "libvirt has no domain $name" "define it first: $0 libvirt define $n"
                 virsh start "$name" || fail "libvirt does not start $name" \
-                    "define it first: $0 libvirt define; its QEMU is another user, who must get through to $here, and have the shared memory"
+                    "libvirt's QEMU may be another user, who must be able to pass through $here, and have the shared memory"
                 say "$name: started"
                 ;;
             shutdown) shut_down_domain "$n" & ;;
@@ -660,15 +670,17 @@ libvirt() {
 
 # The power button, now and then, as in `stop`; then force.
 shut_down_domain() {
-    local seconds
-    for ((seconds = 0; seconds < ${STOP_TIMEOUT:-90}; seconds++)); do
-        if [[ $(domain_state "$1") != running ]]; then
-            say "$prefix$1: off"
-            return
-        fi
+    local seconds=0
+    while [[ $(domain_state "$1") == running ]]; do
+        ((seconds < ${STOP_TIMEOUT:-90})) || break
         if ((seconds % 10 == 0)); then virsh shutdown "$prefix$1" || true; fi
         sleep 1
+        seconds=$((seconds + 1))
     done
+    if [[ $(domain_state "$1") != running ]]; then
+        say "$prefix$1: off"
+        return
+    fi
     warn "$prefix$1 did not shut down within ${STOP_TIMEOUT:-90} seconds and is forced to"
     virsh destroy "$prefix$1"
 }
