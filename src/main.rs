@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use fam_build::cli::{self, Engine, PreparedBuild};
+use fam_build::doctor;
 use fam_build::pipeline::{self, Preflight};
 use fam_build::progress::Progress;
 use fam_build::recipe::{Environment, Settings};
-use fam_build::report::{BuildReport, Failure, LockReport, PlanReport};
+use fam_build::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport};
 use fam_build::supervisor::{Interrupts, enter_role};
 
 fn main() -> ExitCode {
@@ -42,5 +43,9 @@ impl Engine for Pipeline {
 
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure> {
         Ok(pipeline::lock(settings, progress)?)
+    }
+
+    fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure> {
+        Ok(doctor::examine(settings))
     }
 }
