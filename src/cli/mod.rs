@@ -10,6 +10,7 @@ mod doctor;
 mod lock;
 pub mod log;
 mod plan;
+mod recipe;
 pub mod screen;
 mod text;
 
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::progress::Progress;
-use crate::recipe::{Environment, Settings};
+use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport};
 use arguments::{Arguments, Verb};
 
@@ -48,6 +49,13 @@ pub trait Engine {
     /// Whatever would already now keep the build from succeeding.
     fn plan(&self, settings: &Settings, progress: &Progress) -> Result<PlanReport, Failure>;
 
+    /// Checks a recipe as a build would before anything else: its plugins are there, their settings are sound, and so are
+    /// the files that it names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    fn check(&self, settings: &Settings) -> Result<(), Failure>;
+
     /// Writes the exact packages of a build to its lock.
     ///
     /// # Errors
@@ -73,6 +81,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Build(options) => with_settings(*options, environment, |settings| build::run(engine, settings)),
         Verb::Plan(options) => with_settings(*options, environment, |settings| plan::run(engine, settings)),
         Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
+        Verb::Recipe { verb } => recipe::run(engine, verb, environment),
         Verb::Doctor(options) => with_settings(*options, environment, |settings| doctor::run(engine, settings)),
         Verb::Completions { shell } => completions::run(shell),
     };
@@ -99,7 +108,7 @@ fn wrong_arguments(error: &clap::Error) -> Failure {
 }
 
 fn with_settings(
-    options: arguments::BuildOptions,
+    options: impl Into<Flags>,
     environment: &Environment,
     verb: impl FnOnce(&Settings) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

@@ -8,12 +8,14 @@
 mod error;
 mod host;
 mod overlay_root;
+mod recipe_files;
 mod registry;
 mod staging_root;
 
 pub use error::CustomizeError;
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
+pub use recipe_files::read_recipe_files;
 pub use registry::Registry;
 pub use staging_root::StagingRoot;
 

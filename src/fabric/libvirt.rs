@@ -60,19 +60,18 @@ pub fn network_xml(cluster: &Cluster) -> String {
 pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path, hypervisor: Hypervisor) -> String {
     let name = node.name();
     let (kind, cpu) = match hypervisor {
-        // As in the launch script: programs that use emulated CXL memory fail in KVM.
-        Hypervisor::Kvm if cluster.fabric != FabricKind::Cxl => ("kvm", "host-model"),
-        Hypervisor::Kvm | Hypervisor::Qemu => ("qemu", "maximum"),
+        Hypervisor::Kvm => ("kvm", "host-model"),
+        Hypervisor::Qemu => ("qemu", "maximum"),
     };
-    let Shared { namespace, machine, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(cluster);
+    let Shared { most_memory, cpu: cpu_more, device: shmem } = Shared::new(cluster);
     format!(
-        "<domain type='{kind}'{namespace}>
+        "<domain type='{kind}'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
 {most_memory}  <memory unit='MiB'>{memory}</memory>
   <vcpu>{cpus}</vcpu>
   <os>
-    <type arch='x86_64' machine='{machine}'>hvm</type>
+    <type arch='x86_64' machine='pc'>hvm</type>
     <boot dev='hd'/>
   </os>
   <features>
@@ -110,7 +109,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
       <backend model='random'>/dev/urandom</backend>
 {rng}    </rng>
   </devices>
-{arguments}</domain>
+</domain>
 ",
         uuid = seed.uuid(&format!("domain {name}")),
         memory = cluster.memory.get().mebibytes(),
@@ -126,29 +125,16 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 
 /// What of a domain depends on the kind of fabric.
 struct Shared {
-    /// The attribute of the domain that declares what libvirt has no elements for.
-    namespace: &'static str,
-    machine: &'static str,
     /// The element before the memory, where some can be plugged.
     most_memory: String,
     /// The rest of the element of the processors.
     cpu: String,
     device: String,
-    /// QEMU's own arguments, where libvirt has no element.
-    arguments: String,
 }
 
 impl Shared {
     fn new(cluster: &Cluster) -> Self {
         let (memory, shared) = (cluster.memory.get().mebibytes(), cluster.shared_memory.get().mebibytes());
-        let plain = Self {
-            namespace: "",
-            machine: "pc",
-            most_memory: String::new(),
-            cpu: "/>".to_owned(),
-            device: String::new(),
-            arguments: String::new(),
-        };
         match cluster.fabric {
             FabricKind::Ivshmem => Self {
                 device: format!(
@@ -159,7 +145,8 @@ impl Shared {
 ",
                     at_slot(4)
                 ),
-                ..plain
+                most_memory: String::new(),
+                cpu: "/>".to_owned(),
             },
             // libvirt plugs memory into a node of NUMA only.
             FabricKind::Nvdimm => Self {
@@ -184,34 +171,7 @@ impl Shared {
     </memory>
 "
                 ),
-                ..plain
             },
-            FabricKind::Cxl => {
-                let mut arguments = String::from("  <qemu:commandline>\n");
-                for (option, value) in [
-                    ("-machine", format!("cxl=on,cxl-fmw.0.targets.0=fabric_host,cxl-fmw.0.size={shared}M")),
-                    (
-                        "-object",
-                        format!(
-                            "memory-backend-file,id=fabric,share=on,mem-path=/dev/shm/{SHARED_MEMORY_NAME},size={shared}M"
-                        ),
-                    ),
-                    ("-device", "pxb-cxl,id=fabric_host,bus=pcie.0,bus_nr=12,addr=10.0".to_owned()),
-                    ("-device", "cxl-rp,id=fabric_port,bus=fabric_host,port=0,chassis=99,slot=99".to_owned()),
-                    ("-device", "cxl-type3,id=fabric_memory,bus=fabric_port,volatile-memdev=fabric".to_owned()),
-                ] {
-                    let _ = writeln!(arguments, "    <qemu:arg value='{option}'/>\n    <qemu:arg value='{value}'/>");
-                }
-                arguments.push_str("  </qemu:commandline>\n");
-                Self {
-                    namespace: " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'",
-                    machine: "q35",
-                    // See the launch script.
-                    cpu: ">\n    <feature policy='disable' name='hypervisor'/>\n  </cpu>".to_owned(),
-                    arguments,
-                    ..plain
-                }
-            }
         }
     }
 }
@@ -259,10 +219,8 @@ mod tests {
             let xml = domain_xml(&cluster, node, &seed(), Path::new("/tmp/it's <here> & there"), hypervisor);
             insta::assert_snapshot!(format!("domain_{number}"), xml);
         }
-        for kind in [FabricKind::Nvdimm, FabricKind::Cxl] {
-            let cluster = Cluster { fabric: kind, ..example(1) };
-            let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
-            insta::assert_snapshot!(format!("domain_{kind}"), xml);
-        }
+        let cluster = Cluster { fabric: FabricKind::Nvdimm, ..example(1) };
+        let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
+        insta::assert_snapshot!("domain_nvdimm", xml);
     }
 }

@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};
 
-use crate::customize::{Build, Customization, OverlayRoot, Registry, Request};
+use crate::customize::{Build, Customization, OverlayRoot, Registry, Request, read_recipe_files};
 use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
@@ -70,6 +70,14 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         _ => false,
     };
     Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
+}
+
+/// Checks the plugins of a recipe, their settings, and the files that these name.
+///
+/// # Errors
+/// [`Error`].
+pub fn check(settings: &Settings) -> Result<(), Error> {
+    customization(settings).map(drop)
 }
 
 /// Resolves the package set of a build and writes it to fabric.lock in the output directory.
@@ -135,14 +143,17 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     Ok(template.reused)
 }
 
-/// The recipe's plugins, found, checked and in order.
+/// The recipe's plugins, found, checked and in order, with the files that their settings name.
 fn customization(settings: &Settings) -> Result<Customization, Error> {
-    let request = |plugin: &crate::recipe::Plugin| Request {
-        name: plugin.name.to_string(),
-        settings: serde_json::Value::Object(plugin.settings.clone()),
-    };
-    let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
-    Ok(Registry::built_in().plan(&requests)?)
+    let registry = Registry::built_in();
+    let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
+    for plugin in &settings.recipe.plugins {
+        let mut given = serde_json::Value::Object(plugin.settings.clone());
+        let directory = |setting: &str| plugin.source_of(setting).directory.clone();
+        read_recipe_files(&registry, plugin.name.as_str(), &mut given, &directory)?;
+        requests.push(Request { name: plugin.name.to_string(), settings: given });
+    }
+    Ok(registry.plan(&requests)?)
 }
 
 /// What node-stage plugins change for each node.

@@ -64,13 +64,13 @@ impl Preflight {
     }
 }
 
-/// Linux gives direct access to whole blocks of memory only, and a window of CXL memory is a multiple of 256 MiB.
+/// Linux gives direct access to whole sections of memory only, and keeps some of it.
 fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     match fabric.kind {
-        FabricKind::Nvdimm | FabricKind::Cxl if fabric.size.get().mebibytes() < 256 => {
+        FabricKind::Nvdimm if fabric.size.get().mebibytes() < 256 => {
             Err(Error::FabricTooSmall { kind: fabric.kind, size: fabric.size })
         }
-        FabricKind::Ivshmem | FabricKind::Nvdimm | FabricKind::Cxl => Ok(()),
+        FabricKind::Ivshmem | FabricKind::Nvdimm => Ok(()),
     }
 }
 

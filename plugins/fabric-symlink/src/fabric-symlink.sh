@@ -1,6 +1,6 @@
 #!/bin/sh
 # Points the link to the memory that this node shares with the others: a PCI device, wherever on the bus it is, or the
-# device of direct access (devdax) that is made here of a memory module (NVDIMM) or of CXL memory.
+# device of direct access (devdax) that is made here of a memory module (NVDIMM).
 set -eu
 
 link=@LINK@
@@ -30,45 +30,32 @@ dax_device() {
 	return 1
 }
 
-# The kernel makes a block device of the module, which each node would read through a cache of its own. What turns it into
-# one of direct access is written to the start of the memory: the first node does so for all, and two at once write the same.
+# The kernel makes a block device of the module, which each node would read through a cache of its own. A block of information
+# at the start of the memory turns it into one of direct access. It is the same from every node, so that it does not matter
+# who writes it first, or again: nodes that start at the same time, or while others use the memory. ndctl's own way to
+# reconfigure clears the block and writes another, and waits for all events of the boot.
 of_nvdimm() {
 	modprobe -a nfit nd_pmem dax_pmem device_dax
-	# Waits until the kernel has probed the bus.
-	ndctl list >/dev/null
-	for namespace in /sys/bus/nd/devices/namespace*; do
-		if grep -qx raw "$namespace/mode"; then
-			ndctl create-namespace --force --reconfig="${namespace##*/}" --mode=devdax --map=mem
-		fi
+	bus=/sys/bus/nd
+	cat "$bus"/devices/ndbus*/wait_probe >/dev/null
+	for namespace in "$bus"/devices/namespace*; do
+		grep -qx raw "$namespace/mode" || continue
+		for block in "$namespace"/block/pmem*; do
+			ndctl write-infoblock --stdout --size="$(cat "$namespace/size")" --mode=devdax --map=mem --align=2M \
+				--uuid=66616272-6963-4d65-ad6f-727900000001 | dd of="/dev/${block##*/}" bs=8k iflag=fullblock conv=nocreat,fsync status=none
+		done
+		echo "${namespace##*/}" > "$bus"/drivers/nd_pmem/unbind
+		# The driver gives the namespace away, which it tells as an error.
+		echo "${namespace##*/}" > "$bus"/drivers/nd_pmem/bind || true
 	done
+	cat "$bus"/devices/ndbus*/wait_probe >/dev/null
 }
 
-# No firmware has given the memory a place, so a region is made. It holds nothing but the memory itself. The driver that
-# would give it to the kernel as its own (kmem) is kept out by a file in /etc/modprobe.d.
-of_cxl() {
-	modprobe -a cxl_acpi cxl_pci cxl_mem dax_cxl device_dax
-	tries=0
-	until cxl create-region --memdevs --decoder=decoder0.0 --type=ram mem0; do
-		# The bus may still be probed.
-		tries=$((tries + 1))
-		[ "$tries" -lt 10 ] || return 1
-		sleep 1
-	done
-	for device in /sys/bus/dax/devices/dax*; do
-		[ -e "$device/driver" ] || daxctl reconfigure-device --mode=devdax "${device##*/}"
-	done
-}
-
-if ! dax_device >/dev/null; then
-	if [ -e "$firmware/ACPI0012:00" ] && command -v ndctl >/dev/null; then
-		of_nvdimm || echo "the NVDIMM could not be made a device of direct access"
-	elif [ -e "$firmware/ACPI0017:00" ] && command -v cxl >/dev/null; then
-		of_cxl || echo "the CXL memory could not be made a device of direct access"
-	fi
-	udevadm settle --timeout=10 || true
+if ! dax_device >/dev/null && [ -e "$firmware/ACPI0012:00" ] && command -v ndctl >/dev/null; then
+	of_nvdimm || echo "the NVDIMM could not be made a device of direct access"
 fi
 if device=$(dax_device); then
 	point_to "$device"
 	exit 0
 fi
-echo "no shared memory (PCI 1af4:1110, NVDIMM or CXL) in this machine"
+echo "no shared memory (PCI 1af4:1110 or NVDIMM) in this machine"

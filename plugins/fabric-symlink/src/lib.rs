@@ -53,23 +53,16 @@ impl Customize for FabricSymlink {
         root.write_with(SCRIPT, include_str!("fabric-symlink.sh").replace("@LINK@", link), Attributes::mode(0o755))?;
         root.create_dir_all("/etc/systemd/system")?;
         root.write(format!("/etc/systemd/system/{UNIT}"), include_str!("fabric-symlink.service"))?;
-        keep_memory_shared(root)?;
+        mask_monitor(root)?;
         root.enable_unit(UNIT, "multi-user.target")
     }
 }
 
-/// Where the tools for NVDIMM and CXL are installed: their monitors, which fail without a device that reports its health,
-/// do not start; and the kernel does not take shared memory for its own.
-fn keep_memory_shared(root: &mut Root<'_>) -> Result<()> {
-    for monitor in ["ndctl-monitor.service", "cxl-monitor.service"] {
-        if root.exists(format!("/usr/lib/systemd/system/{monitor}")) {
-            root.symlink("/dev/null", format!("/etc/systemd/system/{monitor}"))?;
-        }
-    }
-    if root.exists("/usr/bin/cxl") {
-        root.create_dir_all("/etc/modprobe.d")?;
-        let text = "# CXL memory that is shared with other nodes must not become this node's own.\nblacklist kmem\n";
-        root.write("/etc/modprobe.d/fabric-shared-memory.conf", text)?;
+/// Where ndctl is installed, its monitor does not start: it would fail without a module that reports its health.
+fn mask_monitor(root: &mut Root<'_>) -> Result<()> {
+    const MONITOR: &str = "ndctl-monitor.service";
+    if root.exists(format!("/usr/lib/systemd/system/{MONITOR}")) {
+        root.symlink("/dev/null", format!("/etc/systemd/system/{MONITOR}"))?;
     }
     Ok(())
 }
