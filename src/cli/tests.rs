@@ -45,6 +45,15 @@ impl Engine for Told {
     fn lock(&self, settings: &Settings, _: &Progress) -> Result<LockReport, Failure> {
         self.remember("lock", settings, LockReport { path: "/tmp/fabric.lock".to_owned(), packages: 242 })
     }
+
+    fn plugins(&self, settings: &Settings) -> Result<PluginsReport, Failure> {
+        let report = PluginsReport { plugins: Vec::new(), faults: Vec::new() };
+        self.remember("plugin list", settings, report)
+    }
+
+    fn check_plugin(&self, file: &Path, _: Option<&Value>) -> Result<PluginReport, Failure> {
+        Err(Failure::message(format!("{} is no plugin", file.display())))
+    }
 }
 
 fn artifacts() -> Vec<Artifact> {

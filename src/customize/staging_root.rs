@@ -201,6 +201,9 @@ impl RootFs for StagingRoot<'_> {
         for (name, value) in &command.env {
             inside = inside.env(name, value);
         }
+        if let Some(limit) = command.time_limit {
+            inside = inside.within(limit);
+        }
         let mut sandbox = Sandbox::enter(self.staging.host_path(), self.sandbox.clone()).map_err(failed)?;
         let mut printed = Printed::default();
         let ended = sandbox.run(&inside, |line| {

@@ -11,6 +11,7 @@ mod error;
 mod images;
 mod job;
 mod packages;
+mod plugins;
 mod preflight;
 mod report;
 mod surroundings;
@@ -18,13 +19,14 @@ mod template;
 
 pub use error::Error;
 pub use job::Job;
+pub use plugins::{check_plugin, plugins};
 pub use preflight::Preflight;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};
 
-use crate::customize::{Build, Customization, OverlayRoot, Registry, Request};
+use crate::customize::{Build, Customization, OverlayRoot};
 use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
@@ -57,7 +59,7 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
 /// # Errors
 /// [`Error`].
 pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Error> {
-    let customization = customization(settings)?;
+    let customization = plugins::customization(settings)?;
     let archives = Archives::open(settings, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let reuses_template = match preflight::present_seed(settings)? {
@@ -95,7 +97,7 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let settings = &job.settings;
-    let customization = customization(settings)?;
+    let customization = plugins::customization(settings)?;
     let (template, build) = match &settings.from_tarball {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
@@ -132,16 +134,6 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }
     Ok(template.reused)
-}
-
-/// The recipe's plugins, found, checked and in order.
-fn customization(settings: &Settings) -> Result<Customization, Error> {
-    let request = |plugin: &crate::recipe::Plugin| Request {
-        name: plugin.name.to_string(),
-        settings: serde_json::Value::Object(plugin.settings.clone()),
-    };
-    let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
-    Ok(Registry::built_in().plan(&requests)?)
 }
 
 /// What node-stage plugins change for each node.

@@ -1,6 +1,8 @@
 //! What a recipe says, typed. Every value has been checked by the time a [`Recipe`] exists.
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -167,6 +169,12 @@ pub struct Nodes {
 pub struct Plugin {
     /// Which plugin.
     pub name: PluginName,
+    /// The file that it is in, seen from the recipe's directory, where that is not to be found by the name.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// How many seconds it may take at each stage, of each node, if it is a file.
+    #[serde(default, rename = "time-limit")]
+    pub time_limit: Option<NonZeroU32>,
     /// Its settings, which the plugin itself checks.
     #[serde(default, deserialize_with = "as_json")]
     pub settings: Map<String, Value>,
