@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fam_plugin::abi::{self, Slice, Table};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::host_table::host_table;
 use super::wire::{Call, Entry, Kind, Reply, Request};
@@ -66,8 +67,9 @@ fn fail(kind: Kind, message: String, hint: Option<String>) -> Request {
 
 /// Loads the library for good, and looks at what it says of itself before anything of it is used.
 fn load(file: &Path) -> Result<&'static Table, (String, Option<&'static str>)> {
+    // Now: a function that is nowhere is to be missed here, and not in the midst of a stage.
     // SAFETY: this runs the library's initializers. What they may do, they may do to this process alone.
-    let library = unsafe { libloading::Library::new(file) }
+    let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| (format!("cannot be loaded: {}", cause(&error)), None))?;
     let library = Box::leak(Box::new(library));
     // SAFETY: only the address is taken; it is not followed before the checks below.
