@@ -170,7 +170,9 @@ fn wrong_arguments_are_told_as_any_failure() {
 
 #[test]
 fn help_and_completions_end_with_0() {
-    for arguments in [&["--help"][..], &["-h"], &["--version"], &["plan", "--help"], &["plugin", "--help"], &["completions", "bash"]] {
+    for arguments in
+        [&["--help"][..], &["-h"], &["--version"], &["plan", "--help"], &["plugin", "--help"], &["completions", "bash"]]
+    {
         assert_eq!(code(&Told::default(), arguments), exits(0), "{arguments:?}");
     }
 }

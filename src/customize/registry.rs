@@ -126,7 +126,7 @@ impl Registry {
                 return Err(CustomizeError::Panicked { plugin, node: None, message });
             }
         };
-        examine(&description)?;
+        validate(&description)?;
         let name = description.name.clone();
         if self.plugins.contains_key(&name) {
             return Err(CustomizeError::Duplicate { name });
@@ -222,12 +222,12 @@ impl Registry {
 fn load(file: &Path) -> Result<External, CustomizeError> {
     let plugin = External::load(file)
         .map_err(|source| CustomizeError::Load { file: file.to_owned(), source: Box::new(source) })?;
-    examine(&plugin.description)?;
+    validate(&plugin.description)?;
     Ok(plugin)
 }
 
 /// Whether what a customization says of itself makes sense.
-fn examine(description: &Description) -> Result<(), CustomizeError> {
+fn validate(description: &Description) -> Result<(), CustomizeError> {
     let name = &description.name;
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if name.is_empty() || !plain {

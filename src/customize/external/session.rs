@@ -40,7 +40,14 @@ impl<'a, 'r> Session<'a, 'r> {
                     described = Some(description);
                     Reply::ok()
                 }
-                request => self.serve(request).unwrap_or_else(|error| Reply::error(&error)),
+                request => match self.serve(request) {
+                    Ok(reply) => reply,
+                    // Which program took all the time says more than that it is over.
+                    Err(error @ Error::Run { .. }) if self.process.time_left().is_err() => {
+                        return Err(Trouble::Plugin(error));
+                    }
+                    Err(error) => Reply::error(&error),
+                },
             };
             self.process.send(&reply)?;
         }
