@@ -5,6 +5,7 @@ pub mod cli;
 pub mod customize;
 pub mod fabric;
 pub mod image;
+mod parallel;
 pub mod pipeline;
 pub mod progress;
 pub mod recipe;

@@ -74,7 +74,7 @@ pub struct Cache {
 #[derive(Debug)]
 pub(super) enum Claim {
     /// It is in the cache, and whole: another process fetched it meanwhile.
-    Cached(PathBuf),
+    Cached,
     /// It is to be fetched, by nobody else until this is dropped.
     Part(Box<Part>),
 }
@@ -180,9 +180,9 @@ impl Cache {
                 Err(error) => return Err(wrap(error)),
             }
         };
-        if let Some(whole) = self.lookup(digest, size)? {
+        if self.lookup(digest, size)?.is_some() {
             fs::remove_file(&path).map_err(wrap)?;
-            return Ok(Claim::Cached(whole));
+            return Ok(Claim::Cached);
         }
         let mut part = Part { cache: self.clone(), path, file, digest: *digest, size, hasher: Hasher::default() };
         part.resume()?;

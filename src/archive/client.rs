@@ -5,14 +5,16 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 
+use crate::parallel::parallel;
 use crate::progress::Progress;
 
 use super::cache::{Cache, CacheError, read_verified};
 use super::digest::hex;
-use super::fetch::{Download, FetchError, Fetcher, Wanted, parallel};
+use super::fetch::{Download, FetchError, Fetcher, Wanted};
 use super::http::{Http, HttpError, HttpOptions, ProxyChoice, shown};
 use super::index::{IndexError, decompress};
 use super::keyring::{Keyring, KeyringError};
@@ -209,7 +211,9 @@ impl Client {
     pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, ClientError> {
         // All of them, whichever fails first: where the suite itself is missing, that is what must be said, and not that its
         // updates are.
-        let Ok(releases) = parallel(self.options.jobs, sources, |source, _| Ok::<_, Infallible>(self.release(source)));
+        let stop = AtomicBool::new(false);
+        let Ok(releases) =
+            parallel(self.options.jobs, &stop, sources, |source| Ok::<_, Infallible>(self.release(source)));
         let releases = releases.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut files = Vec::new();
         for (number, (source, (release, _))) in sources.iter().zip(&releases).enumerate() {
@@ -221,10 +225,10 @@ impl Client {
         }
         let wanted: Vec<_> =
             files.iter().map(|(number, _, file)| sources[*number].wanted(&releases[*number].0, file)).collect();
-        let paths = self.fetcher().fetch(&wanted)?;
+        let paths = self.fetcher().fetch_all(&wanted)?;
         let jobs: Vec<_> = files.into_iter().zip(paths).collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let indexes = parallel(threads, &jobs, |((number, component, file), path), _| {
+        let indexes = parallel(threads, &stop, &jobs, |((number, component, file), path)| {
             let bytes = read_verified(path, file.listed.size, &file.listed.sha256)?;
             let text = decompress(file, bytes).map_err(|error| sources[*number].index_error(error))?;
             Ok::<_, ClientError>((*number, Index { component: (*component).clone(), text }))
@@ -253,7 +257,29 @@ impl Client {
     /// next time.
     pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
         let wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
-        self.fetcher().fetch(&wanted)
+        self.fetcher().fetch_all(&wanted)
+    }
+
+    /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is at its
+    /// [`path`](Self::path), the largest first. `stop` is shared with whoever works on the files meanwhile: a failure here
+    /// sets it, and when it is set this gives up soon.
+    ///
+    /// # Errors
+    /// As there; [`FetchError::Stopped`] when somebody else set `stop`.
+    pub fn fetch_each(
+        &self,
+        downloads: &[Download],
+        stop: &AtomicBool,
+        arrived: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), FetchError> {
+        let wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
+        self.fetcher().fetch(&wanted, stop, arrived)
+    }
+
+    /// Where the cache has a file, or will have it.
+    #[must_use]
+    pub fn path(&self, download: &Download) -> PathBuf {
+        self.cache.path(&download.sha256)
     }
 
     /// Whether the cache has a file, whole.

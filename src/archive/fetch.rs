@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::parallel::parallel;
 use crate::progress::{Progress, Running, Task};
 
 use super::cache::{Cache, CacheError, Claim, Part};
@@ -85,7 +85,7 @@ pub enum FetchError {
         /// The digest that it has.
         found: String,
     },
-    /// Another file failed first.
+    /// Something else failed first.
     #[error("stopped")]
     Stopped,
 }
@@ -119,47 +119,63 @@ pub(super) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Brings all files into the cache; gives their paths, in the same order. Those that are there already, and whole, are not
-    /// fetched. The first failure stops all; what was fetched so far stays.
-    pub(super) fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
-        let mut unique = HashMap::new();
+    /// Brings all files into the cache, the largest first, and calls `arrived` with the number of each as soon as it is there and
+    /// whole. Those that are there already are not fetched. The first failure sets `stop` and ends all, and so does whoever
+    /// else sets it; what was fetched so far stays.
+    pub(super) fn fetch(
+        &self,
+        wanted: &[Wanted],
+        stop: &AtomicBool,
+        arrived: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), FetchError> {
+        let mut files: HashMap<_, Vec<usize>> = HashMap::new();
         for (number, file) in wanted.iter().enumerate() {
-            unique.entry(file.sha256).or_insert(number);
+            files.entry(file.sha256).or_default().push(number);
         }
-        let mut numbers: Vec<_> = unique.values().copied().collect();
-        numbers.sort_unstable_by_key(|&number| std::cmp::Reverse((wanted[number].size, number)));
-        let looked_up = parallel(self.jobs, &numbers, |&number, _| {
-            Ok::<_, FetchError>(self.cache.lookup(&wanted[number].sha256, wanted[number].size)?)
+        let mut files: Vec<_> = files.into_values().collect();
+        files.sort_unstable_by_key(|numbers| (std::cmp::Reverse(wanted[numbers[0]].size), numbers[0]));
+        let there = parallel(self.jobs, stop, &files, |numbers| {
+            let file = &wanted[numbers[0]];
+            Ok::<_, FetchError>(self.cache.lookup(&file.sha256, file.size)?.is_some())
         })?;
-        let mut paths = HashMap::new();
         let mut missing = Vec::new();
-        for (&number, found) in numbers.iter().zip(looked_up) {
-            match found {
-                Some(path) => drop(paths.insert(wanted[number].sha256, path)),
-                None => missing.push(number),
+        for (numbers, there) in files.iter().zip(there) {
+            if there {
+                numbers.iter().copied().for_each(arrived);
+            } else {
+                missing.push(numbers);
             }
         }
         if !missing.is_empty() {
-            let total = missing.iter().map(|&number| wanted[number].size).sum();
+            let total = missing.iter().map(|numbers| wanted[numbers[0]].size).sum();
             self.progress.detail(format!(
                 "{} of {} files are to be fetched, {total} bytes; the others are in the cache",
                 missing.len(),
-                numbers.len(),
+                files.len(),
             ));
             let running = self.progress.task(Task::Download, total);
-            let fetched = parallel(self.jobs, &missing, |&number, stop| self.obtain(&wanted[number], &running, stop))?;
-            paths.extend(missing.iter().map(|&number| wanted[number].sha256).zip(fetched));
+            parallel(self.jobs, stop, &missing, |numbers| {
+                self.obtain(&wanted[numbers[0]], &running, stop)?;
+                numbers.iter().copied().for_each(arrived);
+                Ok::<_, FetchError>(())
+            })?;
         }
-        Ok(wanted.iter().filter_map(|file| paths.get(&file.sha256).cloned()).collect())
+        if stop.load(Ordering::Relaxed) { Err(FetchError::Stopped) } else { Ok(()) }
     }
 
-    fn obtain(&self, wanted: &Wanted, running: &Running, stop: &AtomicBool) -> Result<PathBuf, FetchError> {
+    /// Brings all files into the cache; gives their paths, in the same order.
+    pub(super) fn fetch_all(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
+        self.fetch(wanted, &AtomicBool::new(false), &|_| {})?;
+        Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
+    }
+
+    fn obtain(&self, wanted: &Wanted, running: &Running, stop: &AtomicBool) -> Result<(), FetchError> {
         let mut meter = Meter { running, reached: 0, reported: 0 };
         let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
         let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
-            Claim::Cached(path) => {
+            Claim::Cached => {
                 meter.reach(wanted.size, true);
-                return Ok(path);
+                return Ok(());
             }
             Claim::Part(part) => part,
         };
@@ -177,9 +193,9 @@ impl Fetcher<'_> {
             let transfer = Transfer { http: self.http, wanted, url, fresh: last_chance, stop };
             let wrong = match transfer.run(&mut part, &mut meter, &mut patience) {
                 Ok(()) => match part.publish()? {
-                    Ok(path) => {
+                    Ok(_) => {
                         meter.reach(wanted.size, true);
-                        return Ok(path);
+                        return Ok(());
                     }
                     Err(found) => FetchError::WrongDigest {
                         name: wanted.name.clone(),
@@ -290,49 +306,6 @@ impl Meter<'_> {
             self.reported = self.reached;
         }
     }
-}
-
-/// Works on `items` with up to `threads` threads, taken in order; the first error stops it, and is what comes back. The flag
-/// that `work` gets tells it to give up early then.
-pub(super) fn parallel<T: Sync, R: Send, E: Send>(
-    threads: usize,
-    items: &[T],
-    work: impl Fn(&T, &AtomicBool) -> Result<R, E> + Sync,
-) -> Result<Vec<R>, E> {
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let failure = Mutex::new(None);
-    let done = Mutex::new(Vec::with_capacity(items.len()));
-    let worker = || {
-        while !stop.load(Ordering::Relaxed) {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(number) else { break };
-            match work(item, &stop) {
-                Ok(result) => lock(&done).push((number, result)),
-                Err(error) => {
-                    lock(&failure).get_or_insert(error);
-                    stop.store(true, Ordering::Relaxed);
-                }
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.clamp(1, items.len().max(1)) {
-            scope.spawn(worker);
-        }
-        worker();
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        return Err(error);
-    }
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_unstable_by_key(|(number, _)| *number);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
-}
-
-/// The panic that would poison it is passed on by the scope.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod ext4;
 mod gpt;
 mod layout;
 mod map;
+mod output;
 pub mod qcow2;
 pub mod raw;
 

@@ -1,8 +1,8 @@
 //! From the template to the disks: a tree for the template and one for each node, laid out and written.
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fs_err::File;
 use sha2::{Digest, Sha256};
@@ -13,6 +13,7 @@ use fam_plugin::{Scope, Secrets};
 use super::Error;
 use super::job::Job;
 use crate::image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
+use crate::parallel::parallel;
 use crate::progress::{Progress, Task};
 use crate::recipe::Compression;
 use crate::supervisor::Artifact;
@@ -22,6 +23,8 @@ use crate::tree::{Overlay, RootPath, Tree};
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
 /// A node's disk holds its keys: it is for its owner alone.
 const PRIVATE: u32 = 0o600;
+/// Nodes whose disks are written at the same time. Each takes some 30 MiB for the map of its disk.
+const NODES_AT_ONCE: usize = 4;
 /// What all thin nodes have in common.
 pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
@@ -126,7 +129,7 @@ impl Disks<'_> {
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
         let first = Arc::new(self.node_map(0, &laid_last)?);
-        let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last)).transpose()?;
+        let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last).map(Arc::new)).transpose()?;
 
         let nodes = self.overlays.len() as u64;
         let bytes = template.data_bytes() + if self.job.settings.thin { 1 } else { nodes } * first.data_bytes();
@@ -155,21 +158,20 @@ impl Disks<'_> {
     fn write_whole(
         &self,
         first: &Arc<DiskMap>,
-        second: Option<DiskMap>,
+        second: Option<Arc<DiskMap>>,
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
         let artifact = self.job.output.create_with_mode(&self.image_name(0), PRIVATE)?;
         let images =
-            qcow2::NodeImages::write_first(first, second.as_ref(), artifact.file(), self.qcow2_options(), on_bytes)?;
-        let mut maps = Maps { disks: self, laid_last, second };
-        let mut artifacts = Vec::new();
-        for index in 1..self.overlays.len() {
-            let map = maps.take(index)?;
+            qcow2::NodeImages::write_first(first, second.as_deref(), artifact.file(), self.qcow2_options(), on_bytes)?;
+        let maps = Maps { disks: self, laid_last, second };
+        let further: Vec<usize> = (1..self.overlays.len()).collect();
+        let mut artifacts = at_once(&further, |&index| {
             let node = self.job.output.create_with_mode(&self.image_name(index), PRIVATE)?;
-            images.write_next(&map, artifact.file(), node.file(), on_bytes)?;
-            artifacts.push(node);
-        }
+            images.write_next(&*maps.take(index)?, artifact.file(), node.file(), on_bytes)?;
+            Ok(node)
+        })?;
         artifacts.insert(0, artifact);
         finish_all(artifacts)
     }
@@ -177,27 +179,22 @@ impl Disks<'_> {
     fn write_thin(
         &self,
         first: &Arc<DiskMap>,
-        second: Option<DiskMap>,
+        second: Option<Arc<DiskMap>>,
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
         let backing = self.job.output.create(BACKING_IMAGE)?;
         let images =
-            qcow2::ThinImages::write_backing(first, second.as_ref(), backing.file(), self.qcow2_options(), on_bytes)?;
-        let mut artifacts = vec![backing];
-        let mut maps = Maps { disks: self, laid_last, second };
-        for index in 0..self.overlays.len() {
-            let later;
-            let map: &DiskMap = if index == 0 {
-                first
-            } else {
-                later = maps.take(index)?;
-                &later
-            };
+            qcow2::ThinImages::write_backing(first, second.as_deref(), backing.file(), self.qcow2_options(), on_bytes)?;
+        let maps = Maps { disks: self, laid_last, second };
+        let nodes: Vec<usize> = (0..self.overlays.len()).collect();
+        let mut artifacts = at_once(&nodes, |&index| {
+            let map = if index == 0 { Arc::clone(first) } else { maps.take(index)? };
             let node = self.job.output.create_with_mode(&self.image_name(index), PRIVATE)?;
-            images.write_node(map, BACKING_IMAGE, node.file(), on_bytes)?;
-            artifacts.push(node);
-        }
+            images.write_node(&map, BACKING_IMAGE, node.file(), on_bytes)?;
+            Ok(node)
+        })?;
+        artifacts.insert(0, backing);
         finish_all(artifacts)
     }
 
@@ -210,36 +207,28 @@ impl Disks<'_> {
 struct Maps<'a> {
     disks: &'a Disks<'a>,
     laid_last: &'a BTreeSet<RootPath>,
-    second: Option<DiskMap>,
+    second: Option<Arc<DiskMap>>,
 }
 
 impl Maps<'_> {
-    fn take(&mut self, index: usize) -> Result<DiskMap, Error> {
-        match self.second.take() {
-            Some(map) if index == 1 => Ok(map),
-            _ => self.disks.node_map(index, self.laid_last),
+    fn take(&self, index: usize) -> Result<Arc<DiskMap>, Error> {
+        match &self.second {
+            Some(map) if index == 1 => Ok(Arc::clone(map)),
+            _ => Ok(Arc::new(self.disks.node_map(index, self.laid_last)?)),
         }
     }
 }
 
-/// Syncs and names all, several at once: each waits for the disk, not for a processor.
+/// Works on several at once: most of it is waiting for the disk, not for a processor.
+fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
+    parallel(NODES_AT_ONCE, &AtomicBool::new(false), items, work)
+}
+
+/// Makes all durable, several at once, and only then gives them their names.
 fn finish_all(artifacts: Vec<Artifact>) -> Result<(), Error> {
-    const AT_ONCE: NonZero<usize> = NonZero::new(8).expect("8 is not 0");
-    let queue = std::sync::Mutex::new(artifacts.into_iter());
-    let next = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE.get())
-            .map(|_| {
-                scope.spawn(|| -> Result<(), Error> {
-                    while let Some(artifact) = next() {
-                        artifact.finish()?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+    at_once(&artifacts, |artifact| Ok(artifact.file().sync_all()?))?;
+    for artifact in artifacts {
+        artifact.finish()?;
+    }
+    Ok(())
 }

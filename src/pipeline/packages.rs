@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::Error;
 use super::job::facts;
 use super::preflight::read_lock;
+use crate::archive::fetch::FetchError;
 use crate::archive::http::ProxyChoice;
 use crate::archive::lock::{Lock, LockedPackage, LockedSource};
 use crate::archive::packages::PackageIndex;
@@ -171,20 +173,23 @@ impl Selection {
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
     }
 
-    /// Fetches what the cache does not have.
-    pub(super) fn fetch(&self, progress: &Progress) -> Result<Vec<DebFile>, Error> {
-        progress.step(format!("Fetching {} packages", self.lock.packages.len()));
-        let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
-        let paths = self.archives.client.fetch(&downloads).map_err(crate::archive::ClientError::from)?;
-        let deb = |(package, path): (&LockedPackage, _)| DebFile {
+    /// The files of the packages, in the order of the lock.
+    pub(super) fn debs(&self) -> Vec<DebFile> {
+        let deb = |package: &LockedPackage| DebFile {
             name: package.name.clone(),
             version: package.version.clone(),
             architecture: package.architecture.clone(),
-            path,
+            path: self.archives.client.path(&package.download()),
             size: package.size,
             sha256: package.sha256,
         };
-        Ok(self.lock.packages.iter().zip(paths).map(deb).collect())
+        self.lock.packages.iter().map(deb).collect()
+    }
+
+    /// Fetches what the cache does not have, and calls `arrived` with the index of each package when its file is there.
+    pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), FetchError> {
+        let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
+        self.archives.client.fetch_each(&downloads, stop, arrived)
     }
 
     pub(super) fn lock(&self) -> &Lock {

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use fs_err::File;
 
 use super::Error;
 use super::job::Job;
 use super::packages::Selection;
+use crate::archive::ClientError;
 use crate::archive::digest::{hex, sha256};
-use crate::archive::lock::Lock;
+use crate::archive::fetch::FetchError;
 use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
@@ -20,7 +23,7 @@ use crate::rootfs::configure::{self, Configuration, configure};
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::tmpfs;
-use crate::rootfs::unpack::{DebFile, UnpackOptions, unpack};
+use crate::rootfs::unpack::{UnpackOptions, Unpacked, unpack_arriving};
 use crate::rootfs::{apt, bootloader};
 use crate::supervisor::{available_memory, require_space};
 use crate::tree::{Tree, tarball};
@@ -78,10 +81,9 @@ pub(super) fn obtain(
         progress.step(format!("Reusing {}: packages, recipe and plugins are unchanged", path.display()));
         return Ok(template);
     }
-    let debs = selection.fetch(progress)?;
     let place = StagingPlace::prepare(job, selection, progress)?;
     let staging = Staging::open(&place.path)?;
-    populate(job, &debs, selection.lock(), &staging, customization, build, progress)?;
+    populate(job, selection, &staging, customization, build, progress)?;
 
     progress.step(format!("Writing {}", path.display()));
     let artifact = job.output.create(TEMPLATE)?;
@@ -130,22 +132,50 @@ pub(super) fn key(
     Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
 }
 
+/// Fetches the packages and unpacks each as soon as it is there: the one waits for the network, the other for processors.
+fn fetch_and_unpack(
+    job: &Job,
+    selection: &Selection,
+    staging: &Staging,
+    progress: &Progress,
+) -> Result<Vec<Unpacked>, Error> {
+    let architecture = job.settings.recipe.architecture.to_string();
+    let options = UnpackOptions { architecture, merged_usr: true, jobs: job.settings.jobs };
+    let debs = selection.debs();
+    let stop = AtomicBool::new(false);
+    let (sender, arrivals) = mpsc::channel();
+    let (fetched, unpacked) = thread::scope(|scope| {
+        let fetching = scope.spawn(|| {
+            let sender = sender;
+            // Where unpacking has ended, nobody takes it any more.
+            selection.fetch(&stop, &|index| {
+                let _ = sender.send(index);
+            })
+        });
+        let unpacked = unpack_arriving(&debs, arrivals, &stop, staging, &options, progress);
+        (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unpacked)
+    });
+    match (fetched, unpacked) {
+        // Whoever only stopped did so because the other failed.
+        (Err(FetchError::Stopped) | Ok(()), unpacked) => Ok(unpacked?),
+        (Err(error), _) => Err(ClientError::from(error).into()),
+    }
+}
+
 /// Fills an empty staging tree: unpacks, configures, customizes, makes it bootable, and takes away what belongs to the
 /// build alone.
 fn populate(
     job: &Job,
-    debs: &[DebFile],
-    lock: &Lock,
+    selection: &Selection,
     staging: &Staging,
     customization: &Customization,
     build: &Build,
     progress: &Progress,
 ) -> Result<(), Error> {
     let recipe = &job.settings.recipe;
-    progress.step(format!("Unpacking {} packages", debs.len()));
-    let options =
-        UnpackOptions { architecture: recipe.architecture.to_string(), merged_usr: true, jobs: job.settings.jobs };
-    let unpacked = unpack(debs, staging, &options, progress)?;
+    let lock = selection.lock();
+    progress.step(format!("Fetching and unpacking {} packages", lock.packages.len()));
+    let unpacked = fetch_and_unpack(job, selection, staging, progress)?;
 
     progress.step(format!("Configuring {} packages", unpacked.len()));
     let initramfs = match recipe.initramfs {

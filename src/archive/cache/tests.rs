@@ -11,7 +11,7 @@ fn cache() -> (tempfile::TempDir, Cache) {
 fn part(cache: &Cache, body: &[u8]) -> Box<Part> {
     match cache.claim(&sha256(body), body.len() as u64, || panic!("nobody else has it")).unwrap() {
         Claim::Part(part) => part,
-        Claim::Cached(path) => panic!("{path:?}"),
+        Claim::Cached => panic!("it is in the cache"),
     }
 }
 
@@ -31,7 +31,7 @@ fn a_file_has_its_name_only_when_it_is_whole() {
     assert_eq!(path, cache.path(&digest));
     assert_eq!(cache.lookup(&digest, 5).unwrap(), Some(path.clone()));
     assert_eq!(cache.lookup(&digest, 4).unwrap(), None);
-    assert!(matches!(cache.claim(&digest, 5, || ()).unwrap(), Claim::Cached(cached) if cached == path));
+    assert!(matches!(cache.claim(&digest, 5, || ()).unwrap(), Claim::Cached));
     assert_eq!(read_verified(&path, 5, &digest).unwrap(), b"hello");
     fs::write(&path, "hellO").unwrap();
     assert!(read_verified(&path, 5, &digest).is_err());

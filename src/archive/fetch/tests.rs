@@ -10,6 +10,9 @@ use crate::progress::{Event, Reporter};
 use super::super::digest::sha256;
 use super::super::http::{HttpOptions, ProxyChoice};
 use super::super::testing::server::{Answer, Request, Server};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
 use super::*;
 
 struct Bench {
@@ -45,7 +48,7 @@ impl Bench {
     }
 
     fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
-        Fetcher { http: &self.http, cache: &self.cache, jobs: 4, progress: &self.progress }.fetch(wanted)
+        Fetcher { http: &self.http, cache: &self.cache, jobs: 4, progress: &self.progress }.fetch_all(wanted)
     }
 
     fn part(&self, body: &[u8]) -> PathBuf {
@@ -326,27 +329,4 @@ fn connections_are_kept() {
     bench.fetch(&list).unwrap();
     assert_eq!(server.requests().len(), 80);
     assert!(server.connections() <= 4, "{} connections of 4 threads", server.connections());
-}
-
-#[test]
-fn parallel_keeps_the_order_and_gives_the_first_error() {
-    let items: Vec<u32> = (0..100).collect();
-    assert_eq!(
-        parallel(7, &items, |item, _| Ok::<_, ()>(item * 2)).unwrap(),
-        items.iter().map(|i| i * 2).collect::<Vec<_>>()
-    );
-    assert_eq!(parallel(7, &[] as &[u32], |item, _| Ok::<_, ()>(*item)), Ok(vec![]));
-    let done = AtomicUsize::new(0);
-    let result = parallel(2, &items, |item, stop| {
-        if *item == 3 {
-            return Err("three");
-        }
-        while *item > 3 && !stop.load(Ordering::Relaxed) {
-            std::thread::yield_now();
-        }
-        done.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    });
-    assert_eq!(result, Err("three"));
-    assert!(done.load(Ordering::Relaxed) < 10);
 }

@@ -14,8 +14,7 @@ use super::tables::{Entries, Entry};
 use super::{CLUSTER_BYTES, Compression, OnBytes, Options};
 use crate::image::error::Error;
 use crate::image::map::DiskMap;
-use crate::image::raw::write_all_at;
-use fs_err::File;
+use crate::image::output::Output;
 
 /// Clusters that a worker takes at once.
 const BATCH: usize = 16;
@@ -44,14 +43,14 @@ struct Batch {
 pub(super) fn write_clusters(
     map: &DiskMap,
     clusters: &[u64],
-    file: &File,
+    output: &mut Output<'_>,
     start: u64,
     options: Options,
     on_bytes: OnBytes<'_>,
 ) -> Result<(Entries, u64), Error> {
     let batches: Vec<&[u64]> = clusters.chunks(BATCH).collect();
     let workers = options.jobs.get().min(batches.len());
-    let mut packer = Packer::new(file, start);
+    let mut packer = Packer::new(output, start);
     thread::scope(|scope| {
         let queues: Vec<Receiver<io::Result<Batch>>> = (0..workers)
             .map(|worker| {
@@ -128,8 +127,8 @@ impl Encoder {
 }
 
 /// Gives places in the file to clusters as they come, and writes them.
-struct Packer<'a> {
-    file: &'a File,
+struct Packer<'a, 'b> {
+    output: &'a mut Output<'b>,
     entries: Entries,
     /// The first cluster boundary behind everything placed.
     end: u64,
@@ -138,9 +137,9 @@ struct Packer<'a> {
     run: Vec<u8>,
 }
 
-impl<'a> Packer<'a> {
-    fn new(file: &'a File, start: u64) -> Self {
-        Self { file, entries: Entries::new(), end: start, run_start: start, run: Vec::new() }
+impl<'a, 'b> Packer<'a, 'b> {
+    fn new(output: &'a mut Output<'b>, start: u64) -> Self {
+        Self { output, entries: Entries::new(), end: start, run_start: start, run: Vec::new() }
     }
 
     fn batch(&mut self, batch: &Batch) -> io::Result<()> {
@@ -160,7 +159,7 @@ impl<'a> Packer<'a> {
 
     fn whole(&mut self, stored: &[u8]) -> io::Result<Entry> {
         let offset = self.end;
-        write_all_at(self.file, stored, offset)?;
+        self.output.write_all_at(stored, offset)?;
         self.end += CLUSTER_BYTES;
         Ok(Entry::Whole { offset })
     }
@@ -185,7 +184,7 @@ impl<'a> Packer<'a> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        write_all_at(self.file, &self.run, self.run_start)?;
+        self.output.write_all_at(&self.run, self.run_start)?;
         self.run_start += self.run.len() as u64;
         self.run.clear();
         Ok(())

@@ -10,7 +10,7 @@ use super::tables::{Entries, finish};
 use super::{CLUSTER_BYTES, OnBytes, Options};
 use crate::image::error::Error;
 use crate::image::map::DiskMap;
-use crate::image::raw::copy_range;
+use crate::image::output::Output;
 
 /// What all nodes share, at its place in one file. Its entries are those of clusters that are not all zeros.
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    /// Writes what `reference` shares with others into `file`: everything but private contents, and but what differs from
+    /// Writes what `reference` shares with others into `output`: everything but private contents, and but what differs from
     /// `other`, which stands for all further nodes. No tables yet.
     pub(super) fn write(
         reference: &Arc<DiskMap>,
         other: Option<&DiskMap>,
-        file: &File,
+        output: &mut Output<'_>,
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
@@ -41,8 +41,8 @@ impl Bulk {
             !reference.is_private(range.clone()) && other.is_none_or(|other| reference.same_in(other, range))
         };
         let clusters: Vec<u64> = reference.clusters(CLUSTER_BYTES).filter(shared).collect();
-        file.set_len(0)?;
-        let (entries, end) = write_clusters(reference, &clusters, file, CLUSTER_BYTES, options, on_bytes)?;
+        output.set_len(0)?;
+        let (entries, end) = write_clusters(reference, &clusters, output, CLUSTER_BYTES, options, on_bytes)?;
         Ok(Self { reference: Arc::clone(reference), clusters: clusters.into_iter().collect(), entries, end, options })
     }
 
@@ -96,8 +96,9 @@ impl NodeImages {
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
-        let images = Self { bulk: Bulk::write(first, second, file, options, on_bytes)? };
-        images.complete(first, file, on_bytes)?;
+        let mut output = Output::kept(file);
+        let images = Self { bulk: Bulk::write(first, second, &mut output, options, on_bytes)? };
+        images.complete(first, &mut output, on_bytes)?;
         Ok(images)
     }
 
@@ -113,22 +114,23 @@ impl NodeImages {
         file: &File,
         on_bytes: OnBytes<'_>,
     ) -> Result<(), Error> {
+        let mut output = Output::passing(file);
         // A clone shares the blocks of the first image, where the file system can: no byte is copied.
         if rustix::fs::ioctl_ficlone(file, first_file).is_ok() {
-            file.set_len(self.bulk.end)?;
+            output.set_len(self.bulk.end)?;
         } else {
-            file.set_len(0)?;
-            copy_range(first_file, CLUSTER_BYTES, file, CLUSTER_BYTES, self.bulk.end - CLUSTER_BYTES)?;
+            output.set_len(0)?;
+            output.copy_from(first_file, CLUSTER_BYTES, CLUSTER_BYTES, self.bulk.end - CLUSTER_BYTES)?;
         }
         on_bytes(self.bulk.clusters.len() as u64 * CLUSTER_BYTES);
-        self.complete(map, file, on_bytes)
+        self.complete(map, &mut output, on_bytes)
     }
 
     /// Adds a node's own clusters and the tables to a file that has the bulk.
-    fn complete(&self, map: &DiskMap, file: &File, on_bytes: OnBytes<'_>) -> Result<(), Error> {
+    fn complete(&self, map: &DiskMap, output: &mut Output<'_>, on_bytes: OnBytes<'_>) -> Result<(), Error> {
         let (own, mut entries) = self.bulk.split(map)?;
-        let (own_entries, end) = write_clusters(map, &own, file, self.bulk.end, self.bulk.options, on_bytes)?;
+        let (own_entries, end) = write_clusters(map, &own, output, self.bulk.end, self.bulk.options, on_bytes)?;
         entries.extend(own_entries);
-        finish(file, map.size_bytes(), &entries, end, None)
+        finish(output, map.size_bytes(), &entries, end, None)
     }
 }

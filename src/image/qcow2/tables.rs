@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use fs_err::File;
-
 use super::CLUSTER_BYTES;
 use super::header::Header;
 use crate::image::error::Error;
-use crate::image::raw::write_all_at;
+use crate::image::output::Output;
 
 const SECTOR_BYTES: u64 = 512;
 /// L2 entries of a table, which is one cluster.
@@ -60,7 +58,7 @@ pub(super) type Entries = BTreeMap<u64, Entry>;
 
 /// Writes tables for `entries` behind `data_end`, and then the header: from then on the file is an image.
 pub(super) fn finish(
-    file: &File,
+    output: &mut Output<'_>,
     size_bytes: u64,
     entries: &Entries,
     data_end: u64,
@@ -68,7 +66,7 @@ pub(super) fn finish(
 ) -> Result<(), Error> {
     let mut end_cluster = data_end.div_ceil(CLUSTER_BYTES);
     let l1_entries = size_bytes.div_ceil(CLUSTER_BYTES).div_ceil(L2_ENTRIES);
-    let l1 = write_l2_tables(file, entries, l1_entries, &mut end_cluster)?;
+    let l1 = write_l2_tables(output, entries, l1_entries, &mut end_cluster)?;
 
     let l1_clusters = (l1_entries * 8).div_ceil(CLUSTER_BYTES);
     let (blocks, table_clusters) = refcount_clusters(end_cluster + l1_clusters);
@@ -77,12 +75,12 @@ pub(super) fn finish(
     let l1_cluster = table + table_clusters;
     end_cluster = l1_cluster + l1_clusters;
 
-    write_refcounts(file, entries, data_end.div_ceil(CLUSTER_BYTES)..end_cluster, first_block..table)?;
+    write_refcounts(output, entries, data_end.div_ceil(CLUSTER_BYTES)..end_cluster, first_block..table)?;
     let table_bytes: Vec<u8> = (first_block..table).flat_map(|block| (block * CLUSTER_BYTES).to_be_bytes()).collect();
-    write_all_at(file, &table_bytes, table * CLUSTER_BYTES)?;
+    output.write_all_at(&table_bytes, table * CLUSTER_BYTES)?;
     let l1_bytes: Vec<u8> = l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
-    write_all_at(file, &l1_bytes, l1_cluster * CLUSTER_BYTES)?;
-    file.set_len(end_cluster * CLUSTER_BYTES)?;
+    output.write_all_at(&l1_bytes, l1_cluster * CLUSTER_BYTES)?;
+    output.set_len(end_cluster * CLUSTER_BYTES)?;
 
     let header = Header {
         size_bytes,
@@ -93,12 +91,17 @@ pub(super) fn finish(
         zstd: entries.values().any(|entry| matches!(entry, Entry::Compressed { .. })),
         backing_name,
     };
-    write_all_at(file, &header.encode()?, 0)?;
+    output.write_all_at(&header.encode()?, 0)?;
     Ok(())
 }
 
 /// Writes the L2 tables that hold anything, and returns the L1 table.
-fn write_l2_tables(file: &File, entries: &Entries, l1_entries: u64, end_cluster: &mut u64) -> io::Result<Vec<u64>> {
+fn write_l2_tables(
+    output: &mut Output<'_>,
+    entries: &Entries,
+    l1_entries: u64,
+    end_cluster: &mut u64,
+) -> io::Result<Vec<u64>> {
     let mut l1 = vec![0; l1_entries as usize];
     let mut remaining = entries.iter().peekable();
     while let Some(&(&first, _)) = remaining.peek() {
@@ -109,7 +112,7 @@ fn write_l2_tables(file: &File, entries: &Entries, l1_entries: u64, end_cluster:
             table[at..at + 8].copy_from_slice(&entry.encode().to_be_bytes());
         }
         let offset = *end_cluster * CLUSTER_BYTES;
-        write_all_at(file, &table, offset)?;
+        output.write_all_at(&table, offset)?;
         l1[index as usize] = offset | COPIED;
         *end_cluster += 1;
     }
@@ -131,7 +134,7 @@ fn refcount_clusters(others: u64) -> (u64, u64) {
 
 /// Counts exactly what refers to each cluster: the header, the tables (`metadata`), and the entries.
 fn write_refcounts(
-    file: &File,
+    output: &mut Output<'_>,
     entries: &Entries,
     metadata: std::ops::Range<u64>,
     blocks: std::ops::Range<u64>,
@@ -143,7 +146,7 @@ fn write_refcounts(
         counts[cluster as usize] += 1;
     }
     let bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_be_bytes()).collect();
-    write_all_at(file, &bytes, blocks.start * CLUSTER_BYTES)
+    output.write_all_at(&bytes, blocks.start * CLUSTER_BYTES)
 }
 
 #[cfg(test)]

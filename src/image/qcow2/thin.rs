@@ -11,6 +11,7 @@ use super::tables::{Entry, finish};
 use super::{CLUSTER_BYTES, OnBytes, Options};
 use crate::image::error::Error;
 use crate::image::map::DiskMap;
+use crate::image::output::Output;
 
 /// The backing image is written; each node adds what it does not have.
 #[derive(Debug)]
@@ -31,8 +32,9 @@ impl ThinImages {
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
-        let bulk = Bulk::write(first, second, file, options, on_bytes)?;
-        finish(file, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
+        let mut output = Output::passing(file);
+        let bulk = Bulk::write(first, second, &mut output, options, on_bytes)?;
+        finish(&mut output, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
         Ok(Self { bulk })
     }
 
@@ -49,13 +51,14 @@ impl ThinImages {
         on_bytes: OnBytes<'_>,
     ) -> Result<(), Error> {
         let (own, shared) = self.bulk.split(map)?;
-        file.set_len(0)?;
-        let (mut entries, end) = write_clusters(map, &own, file, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
+        let mut output = Output::passing(file);
+        output.set_len(0)?;
+        let (mut entries, end) = write_clusters(map, &own, &mut output, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
         // What the backing image has and this node has not must read as zeros.
         let hidden: BTreeSet<u64> = self.bulk.entries().keys().copied().filter(|c| !shared.contains_key(c)).collect();
         for cluster in hidden {
             entries.entry(cluster).or_insert(Entry::Zeros);
         }
-        finish(file, map.size_bytes(), &entries, end, Some(backing_name))
+        finish(&mut output, map.size_bytes(), &entries, end, Some(backing_name))
     }
 }

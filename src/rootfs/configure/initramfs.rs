@@ -1,5 +1,10 @@
-//! The initramfs: kept from being made while packages are configured, then made once for each kernel.
+//! The initramfs: kept from being made by maintainer scripts, then made once for each kernel.
+//!
+//! It takes seconds and one processor, and so does the configuration of packages that have no part in it. So what it is made
+//! of is configured first ([`ingredients`]), and it is made while dpkg goes on. Should a script of another package ask for
+//! it after all, it is made again when everything is configured.
 
+use super::packages::{Package, with_dependencies};
 use super::{Configuration, Error, Initramfs, in_tree, modules};
 use crate::progress::Progress;
 use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn, Tail};
@@ -33,10 +38,56 @@ fn hook() -> String {
     )
 }
 
+/// Where the stand-in notes whose script asked for an initramfs, a name a line.
+const ASKED: &str = "/run/fam-build/initramfs-asked";
+
 /// Takes the place of update-initramfs while packages are configured: the kernel's postinst, the trigger of
 /// initramfs-tools, and the postinst of whatever puts something into an initramfs, would each make it anew.
 pub(super) fn not_yet() -> StandIn {
-    StandIn { path: UPDATE_INITRAMFS.into(), content: "#!/bin/sh\nexit 0\n".into(), even_if_missing: false }
+    let content = format!("#!/bin/sh\necho \"$DPKG_MAINTSCRIPT_PACKAGE\" >>{ASKED}\n");
+    StandIn { path: UPDATE_INITRAMFS.into(), content, even_if_missing: false }
+}
+
+/// The packages that asked for an initramfs in this sandbox, which has the stand-in.
+pub(super) fn asked(sandbox: &mut Sandbox) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    let ended = sandbox.run(&Command::new("cat").arg(ASKED), |line| names.push(line.to_owned()))?;
+    Ok(if ended.success() { names } else { Vec::new() })
+}
+
+/// The packages that have a part in the initramfs, and all that these depend on. Empty where none can be made.
+pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Result<Vec<&'a str>, Error> {
+    if modules::kernels(staging)?.is_empty() || !staging.exists(&in_tree(UPDATE_INITRAMFS))? {
+        return Ok(Vec::new());
+    }
+    let mut begin = Vec::new();
+    for package in packages {
+        if has_a_part(staging, package)? {
+            begin.push(package.name.as_str());
+        }
+    }
+    Ok(with_dependencies(packages, begin))
+}
+
+/// Whether a package is a kernel, brings hooks or settings for the initramfs, or asks for one: by a call or by the trigger.
+fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
+    const BEGINNINGS: [&str; 6] = [
+        "/boot/vmlinuz-",
+        "/etc/initramfs-tools/",
+        "/etc/modprobe.d/",
+        "/etc/modules-load.d/",
+        "/etc/udev/",
+        "/usr/share/initramfs-tools/",
+    ];
+    let info = |member: &str| -> Result<String, Error> {
+        let path = in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
+        let bytes = if staging.exists(&path)? { staging.read(&path)? } else { Vec::new() };
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let brings = |path: &str| BEGINNINGS.iter().any(|beginning| path.starts_with(beginning));
+    Ok(info("list")?.lines().any(brings)
+        || info("postinst")?.contains("update-initramfs")
+        || info("triggers")?.contains("update-initramfs"))
 }
 
 /// Makes the initramfs of each kernel, if the tree has the program for it.

@@ -2,7 +2,7 @@
 //!
 //! The tree comes with dpkg's database saying "install ok unpacked" of every package, though no script has run yet. What
 //! dpkg would have done while unpacking is made up for first: the preinst scripts. Then dpkg configures everything.
-//! The initramfs, which the kernel's postinst and the trigger of initramfs-tools would each make, is made once at the end.
+//! The list of a kernel's modules and the initramfs, which scripts would make twice, are made once, beside dpkg.
 
 mod clean;
 mod essential;
@@ -12,6 +12,7 @@ mod packages;
 mod transcript;
 
 use std::str::FromStr;
+use std::sync::mpsc;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -136,16 +137,34 @@ pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Pr
     let listing = modules::Listing::prepare(staging)?;
     stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
     let settings = Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins };
-    thread::scope(|scope| {
-        let listing = listing.map(|listing| scope.spawn(|| listing.run(progress)));
-        configure_packages(staging, settings, progress)?;
-        let listed = listing.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        listed.unwrap_or(Ok(()))
+    let (ready, may_begin) = mpsc::channel();
+    let again = thread::scope(|scope| {
+        let beside = scope.spawn(move || {
+            if let Some(listing) = listing {
+                listing.run(progress)?;
+            }
+            // Where configuration failed, nobody says so.
+            if may_begin.recv().is_ok() { initramfs::make(staging, configuration, progress) } else { Ok(()) }
+        });
+        let begin = move || {
+            let _ = ready.send(());
+        };
+        let configured = configure_packages(staging, settings, begin, progress);
+        let made = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let again = configured?;
+        made.map(|()| again)
     })?;
-    initramfs::make(staging, configuration, progress)
+    if again { initramfs::make(staging, configuration, progress) } else { Ok(()) }
 }
 
-fn configure_packages(staging: &Staging, settings: Settings, progress: &Progress) -> Result<(), Error> {
+/// Configures all packages. Calls `initramfs_ready` when those are configured that an initramfs is made of, and tells whether
+/// it has to be made again.
+fn configure_packages(
+    staging: &Staging,
+    settings: Settings,
+    initramfs_ready: impl FnOnce(),
+    progress: &Progress,
+) -> Result<bool, Error> {
     let packages = packages::read(staging)?;
     let mut scripts = Scripts { sandbox: Sandbox::enter(staging.host_path(), settings)?, progress };
     let task = progress.task(Task::Configure, packages.len() as u64);
@@ -158,11 +177,21 @@ fn configure_packages(staging: &Staging, settings: Settings, progress: &Progress
     if !first.is_empty() {
         scripts.dpkg(&dpkg().args(["--force-depends", "--configure"]).args(first), || task.advance(1))?;
     }
+    let ingredients = initramfs::ingredients(staging, &packages)?;
+    if !ingredients.is_empty() {
+        let left = ingredients.iter().filter(|name| !packages::FIRST.contains(name)).copied();
+        scripts.dpkg(&dpkg().arg("--configure").args(left), || task.advance(1))?;
+        initramfs_ready();
+    }
     scripts.dpkg(&dpkg().args(["--configure", "-a"]), || task.advance(1))?;
+    let asked = initramfs::asked(&mut scripts.sandbox)?;
     scripts.sandbox.leave()?;
     let left: Vec<String> =
         packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
-    if left.is_empty() { Ok(()) } else { Err(Error::Unconfigured { packages: left, last_lines: Vec::new() }) }
+    if !left.is_empty() {
+        return Err(Error::Unconfigured { packages: left, last_lines: Vec::new() });
+    }
+    Ok(asked.iter().any(|name| !ingredients.contains(&name.as_str())))
 }
 
 /// A path that is known to be fit.

@@ -21,8 +21,10 @@ pub(super) struct Package {
     pub(super) essential: bool,
     /// Whether dpkg is done with it.
     pub(super) installed: bool,
-    /// The first alternative of each dependency, Pre-Depends first.
-    depends: Vec<String>,
+    /// The names of each dependency's alternatives, Pre-Depends first.
+    depends: Vec<Vec<String>>,
+    /// The virtual packages that it stands for.
+    provides: Vec<String>,
 }
 
 impl Package {
@@ -46,25 +48,31 @@ impl Package {
             return Err(format!("{name:?} is no name of a package"));
         }
         let required = |name_of_field| field(name_of_field).ok_or(format!("package {name} has no {name_of_field}"));
-        let depends = ["Pre-Depends", "Depends"]
-            .iter()
-            .filter_map(|name| stanza.get(name))
-            .flat_map(|list| list.split(','))
-            .filter_map(|clause| {
-                clause.split(|c: char| c.is_whitespace() || "|(:[".contains(c)).find(|name| !name.is_empty())
-            })
-            .map(str::to_owned)
-            .collect();
+        let depends = ["Pre-Depends", "Depends"].iter().filter_map(|name| stanza.get(name)).flat_map(relations);
+        let provides = stanza.get("Provides").into_iter().flat_map(relations).flatten();
         Ok(Self {
             version: required("Version")?,
             architecture: required("Architecture")?,
             multi_arch_same: stanza.get("Multi-Arch") == Some("same"),
             essential: stanza.get("Essential") == Some("yes"),
             installed: required("Status")?.ends_with(" installed"),
-            depends,
+            depends: depends.collect(),
+            provides: provides.collect(),
             name,
         })
     }
+}
+
+/// The names in a field of relations (Debian Policy 7.1), the alternatives of each together.
+fn relations(field: &str) -> impl Iterator<Item = Vec<String>> {
+    let name = |alternative: &str| {
+        let name = alternative.split(|c: char| c.is_whitespace() || "(:[".contains(c)).find(|name| !name.is_empty());
+        name.map(str::to_owned)
+    };
+    field
+        .split(',')
+        .map(move |clause| clause.split('|').filter_map(name).collect::<Vec<_>>())
+        .filter(|names| !names.is_empty())
 }
 
 /// The packages of dpkg's database, in its order.
@@ -92,9 +100,9 @@ pub(super) fn in_preinst_order(packages: &[Package]) -> Vec<&Package> {
         while let Some((package, next)) = path.last_mut() {
             let first = FIRST.contains(&package.name.as_str());
             match package.depends.get(*next).filter(|_| !first) {
-                Some(dependency) => {
+                Some(alternatives) => {
                     *next += 1;
-                    if let Some(package) = by_name.get(dependency.as_str())
+                    if let Some(package) = by_name.get(alternatives[0].as_str())
                         && seen.insert(package.name.as_str())
                     {
                         path.push((package, 0));
@@ -108,6 +116,27 @@ pub(super) fn in_preinst_order(packages: &[Package]) -> Vec<&Package> {
         }
     }
     ordered
+}
+
+/// The names of those packages that `begin` names, and of all that these depend on, in the order of the database.
+/// Whatever of `packages` may satisfy a dependency counts as depended on.
+pub(super) fn with_dependencies<'a>(packages: &'a [Package], begin: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut by_name: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
+    for package in packages {
+        for name in std::iter::once(&package.name).chain(&package.provides) {
+            by_name.entry(name).or_default().push(package);
+        }
+    }
+    let mut pending: Vec<&str> = begin.into_iter().collect();
+    let mut found = BTreeSet::new();
+    while let Some(name) = pending.pop() {
+        for package in by_name.get(name).into_iter().flatten() {
+            if found.insert(package.name.as_str()) {
+                pending.extend(package.depends.iter().flatten().map(String::as_str));
+            }
+        }
+    }
+    packages.iter().map(|package| package.name.as_str()).filter(|name| found.contains(name)).collect()
 }
 
 #[cfg(test)]
@@ -128,7 +157,7 @@ mod tests {
             Pre-Depends: a:any (>= 1) | b\nDepends:\n c,\n d [amd64], ,\n";
         let libc = &packages(status)[0];
         assert!(libc.installed && libc.file_name() == "libc6:amd64");
-        assert_eq!(libc.depends, ["a", "c", "d"]);
+        assert_eq!(libc.depends, [vec!["a", "b"], vec!["c"], vec!["d"]]);
         for (broken, message) in [
             ("Status: x\n", "a stanza without Package"),
             ("Package: ../x\n", "\"../x\" is no name of a package"),
@@ -154,5 +183,20 @@ mod tests {
         let packages = packages(&status);
         let order: Vec<_> = in_preinst_order(&packages).iter().map(|package| package.name.as_str()).collect();
         assert_eq!(order, ["base-passwd", "base-files", "z", "d", "c", "a", "b"]);
+    }
+
+    #[test]
+    fn what_may_satisfy_a_dependency_is_depended_on() {
+        let status = [
+            stanza("a", "Depends: b (>= 1) | missing | c, virtual:any"),
+            stanza("b", "Depends: a"),
+            stanza("c", ""),
+            stanza("d", "Provides: virtual (= 2), other"),
+            stanza("e", "Depends: a"),
+        ]
+        .join("\n");
+        let packages = packages(&status);
+        assert_eq!(with_dependencies(&packages, ["a"]), ["a", "b", "c", "d"]);
+        assert_eq!(with_dependencies(&packages, ["other", "missing"]), ["d"]);
     }
 }

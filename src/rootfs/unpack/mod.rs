@@ -15,7 +15,8 @@ pub use error::UnpackError;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -78,6 +79,45 @@ pub fn unpack(
     options: &UnpackOptions,
     progress: &Progress,
 ) -> Result<Vec<Unpacked>, UnpackError> {
+    // The largest first, so that none of them is left for the end.
+    let mut order: Vec<Index> = (0..debs.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(debs[index].size));
+    let (sender, arrivals) = mpsc::channel();
+    for index in order {
+        sender.send(index).expect("the receiver is on the line above");
+    }
+    drop(sender);
+    unpack_arriving(debs, arrivals, &AtomicBool::new(false), staging, options, progress)
+}
+
+/// As [`unpack`], where the files are still being fetched: each is unpacked when its index in `debs` comes, until no more
+/// can come. `stop` is shared with whoever fetches: a failure here sets it, and when it is set this gives up soon.
+///
+/// # Errors
+/// As there; [`UnpackError::Stopped`] when somebody else set `stop`, or not all files came.
+pub fn unpack_arriving(
+    debs: &[DebFile],
+    arrivals: Receiver<usize>,
+    stop: &AtomicBool,
+    staging: &Staging,
+    options: &UnpackOptions,
+    progress: &Progress,
+) -> Result<Vec<Unpacked>, UnpackError> {
+    let unpacked = unpack_all(debs, arrivals, stop, staging, options, progress);
+    if unpacked.is_err() {
+        stop.store(true, Ordering::Relaxed);
+    }
+    unpacked
+}
+
+fn unpack_all(
+    debs: &[DebFile],
+    arrivals: Receiver<usize>,
+    stop: &AtomicBool,
+    staging: &Staging,
+    options: &UnpackOptions,
+    progress: &Progress,
+) -> Result<Vec<Unpacked>, UnpackError> {
     let mut names: Vec<&str> = debs.iter().map(|deb| deb.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -88,7 +128,8 @@ pub fn unpack(
     }
     let packages: Vec<OnceLock<Package>> = debs.iter().map(|_| OnceLock::new()).collect();
     let claims = Claims::new(&packages);
-    let extracted = extract_all(debs, &packages, &claims, staging, options.jobs, progress)?;
+    let extraction = Extractions { debs, packages: &packages, claims: &claims, staging, stop, progress };
+    let extracted = extraction.run(arrivals, options.jobs)?;
 
     for (index, (deb, package)) in debs.iter().zip(&extracted).enumerate() {
         for link in &package.links {
@@ -130,76 +171,80 @@ fn merge_usr(staging: &Staging, architecture: &str) -> Result<(), StagingError> 
     Ok(())
 }
 
-/// Unpacks on as many threads as are asked for, largest packages first, so that none of them is left for the end.
-fn extract_all(
-    debs: &[DebFile],
-    packages: &[OnceLock<Package>],
-    claims: &Claims<'_>,
-    staging: &Staging,
-    jobs: Option<NonZero<usize>>,
-    progress: &Progress,
-) -> Result<Vec<Extracted>, UnpackError> {
-    let mut order: Vec<Index> = (0..debs.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(debs[index].size));
-    let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
-    let running = progress.task(Task::Unpack, debs.iter().map(|deb| deb.size).sum());
-    let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let results: Mutex<Vec<(Index, Result<Extracted, UnpackError>)>> = Mutex::default();
-
-    thread::scope(|scope| {
-        for _ in 0..jobs.min(debs.len()) {
-            scope.spawn(|| {
-                while !failed.load(Ordering::Relaxed)
-                    && let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    let go_on = || !failed.load(Ordering::Relaxed);
-                    let result = extract(&debs[index], &packages[index], index, claims, staging, &running, go_on);
-                    match &result {
-                        Ok(_) => progress.detail(format!("unpacked {} {}", debs[index].name, debs[index].version)),
-                        Err(_) => failed.store(true, Ordering::Relaxed),
-                    }
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(index, result)| (matches!(result, Err(UnpackError::Stopped)), *index));
-    results.into_iter().map(|(_, result)| result).collect()
+/// The unpacking of all packages by several threads.
+struct Extractions<'a> {
+    debs: &'a [DebFile],
+    /// Filled as the packages' control archives are read.
+    packages: &'a [OnceLock<Package>],
+    claims: &'a Claims<'a>,
+    staging: &'a Staging,
+    stop: &'a AtomicBool,
+    progress: &'a Progress,
 }
 
-fn extract(
-    deb: &DebFile,
-    slot: &OnceLock<Package>,
-    index: Index,
-    claims: &Claims<'_>,
-    staging: &Staging,
-    running: &Running,
-    go_on: impl Fn() -> bool,
-) -> Result<Extracted, UnpackError> {
-    let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
-    let mut file = fs_err::File::open(&deb.path).map_err(read_error)?;
-    verify(deb, &mut file)?;
-    let mut metered = Metered { inner: file, running, left: deb.size };
-    let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
-    let control = archive.control().map_err(|source| deb.error(source))?;
-    let package = Package::new(control).map_err(|source| UnpackError::Control { package: deb.name.clone(), source })?;
-    for (expected, found) in
-        [(&deb.name, &package.name), (&deb.version, &package.version), (&deb.architecture, &package.architecture)]
-    {
-        if expected != found {
-            return Err(UnpackError::Identity {
-                path: deb.path.clone(),
-                expected: format!("{} {} {}", deb.name, deb.version, deb.architecture),
-                found: format!("{} {} {}", package.name, package.version, package.architecture),
-            });
-        }
+impl Extractions<'_> {
+    /// Unpacks what arrives on as many threads as are asked for.
+    fn run(&self, arrivals: Receiver<Index>, jobs: Option<NonZero<usize>>) -> Result<Vec<Extracted>, UnpackError> {
+        let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let running = self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum());
+        let results: Mutex<Vec<(Index, Result<Extracted, UnpackError>)>> = Mutex::default();
+        // One thread waits for the next package, the others for their turn to wait.
+        let arrivals = Mutex::new(arrivals);
+        let next = || arrivals.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        thread::scope(|scope| {
+            for _ in 0..jobs.min(self.debs.len()) {
+                scope.spawn(|| {
+                    while let Ok(index) = next()
+                        && !self.stopped()
+                    {
+                        let result = self.extract(index, &running);
+                        let deb = &self.debs[index];
+                        match &result {
+                            Ok(_) => self.progress.detail(format!("unpacked {} {}", deb.name, deb.version)),
+                            Err(_) => self.stop.store(true, Ordering::Relaxed),
+                        }
+                        results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                    }
+                });
+            }
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(index, result)| (matches!(result, Err(UnpackError::Stopped)), *index));
+        let extracted: Vec<Extracted> = results.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?;
+        if extracted.len() == self.debs.len() { Ok(extracted) } else { Err(UnpackError::Stopped) }
     }
-    let package = slot.get_or_init(|| package);
-    let extracted = Extraction::new(staging, claims, deb, package, index).run(&mut archive, go_on)?;
-    metered.finish();
-    Ok(extracted)
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn extract(&self, index: Index, running: &Running) -> Result<Extracted, UnpackError> {
+        let deb = &self.debs[index];
+        let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
+        let mut file = fs_err::File::open(&deb.path).map_err(read_error)?;
+        verify(deb, &mut file)?;
+        let mut metered = Metered { inner: file, running, left: deb.size };
+        let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
+        let control = archive.control().map_err(|source| deb.error(source))?;
+        let package =
+            Package::new(control).map_err(|source| UnpackError::Control { package: deb.name.clone(), source })?;
+        for (expected, found) in
+            [(&deb.name, &package.name), (&deb.version, &package.version), (&deb.architecture, &package.architecture)]
+        {
+            if expected != found {
+                return Err(UnpackError::Identity {
+                    path: deb.path.clone(),
+                    expected: format!("{} {} {}", deb.name, deb.version, deb.architecture),
+                    found: format!("{} {} {}", package.name, package.version, package.architecture),
+                });
+            }
+        }
+        let package = self.packages[index].get_or_init(|| package);
+        let extraction = Extraction::new(self.staging, self.claims, deb, package, index);
+        let extracted = extraction.run(&mut archive, || !self.stopped())?;
+        metered.finish();
+        Ok(extracted)
+    }
 }
 
 /// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor that was verified.
