@@ -87,7 +87,7 @@ unsafe extern "C" fn describe(host: Host, json: Slice) -> i32 {
     let (mut state, json) = unsafe { (of(host), bytes(json)) };
     match serde_json::from_slice::<Description>(&json) {
         Ok(description) => state.ask(&Request::Describe(description)).code(),
-        Err(error) => state.refuse(format_args!("describe: {error}: {}", wire::excerpt(&json))),
+        Err(error) => state.refuse(&format_args!("describe: {error}: {}", wire::excerpt(&json))),
     }
 }
 
@@ -124,7 +124,7 @@ unsafe extern "C" fn lookup(host: Host, document: i32, pointer: Slice, out: *mut
         abi::SETTINGS => Ok(state.call.settings.clone()),
         abi::FACTS => serde_json::to_value(&state.call.facts),
         abi::NODE => serde_json::to_value(&state.call.node),
-        _ => return state.refuse(format_args!("there is no document {document}")),
+        _ => return state.refuse(&format_args!("there is no document {document}")),
     };
     let found = value.ok().and_then(|value| match value.pointer(&pointer)? {
         // The whole is always JSON.
@@ -151,7 +151,7 @@ unsafe extern "C" fn secret(host: Host, scope: i64, label: Slice, out: *mut [u8;
         abi::OWN => None,
         number => match u32::try_from(number) {
             Ok(number) => Some(number),
-            Err(_) => return state.refuse(format_args!("there is no node {number}")),
+            Err(_) => return state.refuse(&format_args!("there is no node {number}")),
         },
     };
     let reply = state.ask(&Request::Secret { label, node });
@@ -212,7 +212,7 @@ fn too_large(state: &mut State, operation: &str, path: &[u8], contents: Slice) -
     if contents.len <= MAX_CONTENTS_BYTES {
         return None;
     }
-    Some(state.refuse(wire::too_large(operation, path, MAX_CONTENTS_BYTES as u64)))
+    Some(state.refuse(&wire::too_large(operation, path, MAX_CONTENTS_BYTES as u64)))
 }
 
 unsafe extern "C" fn write(host: Host, path: Slice, contents: Slice, attributes: *const abi::Attributes) -> i32 {
@@ -321,7 +321,7 @@ unsafe extern "C" fn xattr(host: Host, path: Slice, name: Slice, out: *mut Slice
         }
         None if code == abi::OK => {
             let error = Problem::NotFound.at("read attribute of", String::from_utf8_lossy(&path).as_ref());
-            state.refuse(error);
+            state.refuse(&error);
             abi::NOT_FOUND
         }
         None => code,
@@ -362,7 +362,7 @@ unsafe extern "C" fn run(
     let (mut state, mut args, environment) =
         unsafe { (of(host), texts(arguments, argument_count), texts(environment, environment_count)) };
     if args.is_empty() {
-        return state.refuse("run: there is no program");
+        return state.refuse(&"run: there is no program");
     }
     let program = args.remove(0);
     let pair = |entry: String| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -383,7 +383,7 @@ unsafe extern "C" fn add_user(host: Host, json: Slice) -> i32 {
     let (mut state, json) = unsafe { (of(host), bytes(json)) };
     match serde_json::from_slice(&json) {
         Ok(user) => state.ask(&Request::AddUser(user)).code(),
-        Err(error) => state.refuse(format_args!("add user: {error}")),
+        Err(error) => state.refuse(&format_args!("add user: {error}")),
     }
 }
 
@@ -392,6 +392,6 @@ unsafe extern "C" fn add_group(host: Host, json: Slice) -> i32 {
     let (mut state, json) = unsafe { (of(host), bytes(json)) };
     match serde_json::from_slice(&json) {
         Ok(group) => state.ask(&Request::AddGroup(group)).code(),
-        Err(error) => state.refuse(format_args!("add group: {error}")),
+        Err(error) => state.refuse(&format_args!("add group: {error}")),
     }
 }

@@ -49,6 +49,9 @@ fn serve(socket: UnixStream, file: &Path) -> io::Result<()> {
             };
             // SAFETY: the library says that it is made for this interface; `host` is as that describes, and lives on.
             let code = unsafe { function(&raw const host) };
+            // After the last message this process may be ended before it comes to that by itself.
+            // SAFETY: a null pointer means every stream of C.
+            unsafe { libc::fflush(std::ptr::null_mut()) };
             let failure = lock(&state).failure.take();
             match (code, failure) {
                 (_, Some(failure)) => failure,
@@ -170,7 +173,7 @@ impl State {
         }
     }
 
-    pub(super) fn refuse(&mut self, error: impl ToString) -> i32 {
+    pub(super) fn refuse(&mut self, error: &dyn std::fmt::Display) -> i32 {
         self.error = error.to_string();
         abi::FAILED
     }

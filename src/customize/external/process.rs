@@ -30,7 +30,7 @@ const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
 /// How many of the last lines that a plugin printed go into an error.
 const LAST_LINES: usize = 5;
 
-/// A plugin that runs. Dropping it ends every process of it.
+/// A plugin that runs.
 #[derive(Debug)]
 pub(super) struct Process {
     launched: Launched,
@@ -133,6 +133,17 @@ impl Process {
         }
         let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone().into_lines();
         Trouble::Ended { how, printed: printed[printed.len().saturating_sub(LAST_LINES)..].to_vec() }
+    }
+}
+
+impl Drop for Process {
+    /// Ends it, and waits for the last of what it printed.
+    fn drop(&mut self) {
+        self.launched.kill();
+        self.launched.wait();
+        if let Some(printer) = self.printer.take() {
+            let _ = printer.join();
+        }
     }
 }
 
@@ -240,7 +251,7 @@ mod tests {
         let (mut slow, mut theirs) = lines(Duration::from_millis(200));
         thread::spawn(move || {
             while theirs.write_all(b"x").is_ok() {
-                thread::sleep(Duration::from_millis(20))
+                thread::sleep(Duration::from_millis(20));
             }
         });
         assert!(matches!(slow.read(), Err(Trouble::TooSlow { .. })));

@@ -73,9 +73,9 @@ impl<'a, 'r> Session<'a, 'r> {
             }
             Request::Log { message, warning } => {
                 if warning {
-                    context.warning(message)
+                    context.warning(message);
                 } else {
-                    context.info(message)
+                    context.info(message);
                 }
             }
             Request::Secret { label, node: of } => {

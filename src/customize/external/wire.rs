@@ -51,7 +51,7 @@ pub(super) struct Call {
     pub(super) node: Option<Node>,
 }
 
-/// Bytes: a string where they are UTF-8, else `{"base64": "…"}`. A plugin may use either for any.
+/// Bytes: a string where they are UTF-8 and no longer as such, else `{"base64": "…"}`. A plugin may use either for any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
@@ -64,10 +64,16 @@ struct Encoded {
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(&self.0) {
-            Ok(text) => serializer.serialize_str(text),
-            Err(_) => encoded(&self.0).serialize(serializer),
+            Ok(text) if !is_longer_as_text(&self.0) => serializer.serialize_str(text),
+            _ => encoded(&self.0).serialize(serializer),
         }
     }
+}
+
+/// Whether JSON's six bytes for a control character make a string longer than base64.
+fn is_longer_as_text(bytes: &[u8]) -> bool {
+    let escaped = bytes.iter().filter(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()).count();
+    escaped * 5 > bytes.len() / 3
 }
 
 fn encoded(bytes: &[u8]) -> Encoded {
@@ -390,7 +396,11 @@ mod tests {
 
     #[test]
     fn bytes_are_text_or_base64() {
-        for (bytes, json) in [(&b"a\n"[..], json!("a\n")), (&[0xff, 0], json!({ "base64": "/wA=" }))] {
+        for (bytes, json) in [
+            (&b"a\n"[..], json!("a\n")),
+            (&[0xff, 0], json!({ "base64": "/wA=" })),
+            (&[0, 0], json!({ "base64": "AAA=" })),
+        ] {
             assert_eq!(serde_json::to_value(Bytes(bytes.into())).unwrap(), json);
             assert_eq!(serde_json::from_value::<Bytes>(json).unwrap().0, bytes);
         }
