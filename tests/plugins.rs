@@ -239,8 +239,10 @@ fn processes_with(word: &str) -> usize {
 #[track_caller]
 fn harm(file: &Path, act: &str, output: &Path, stage: &[&str]) -> String {
     let outside = directory("outside");
+    // The limit of bytes is what ends this one, not that of time.
+    let limit = if act == "many" { 120 } else { 3 };
     let plugins = format!(
-        "[[plugin]]\nname = \"hostile\"\npath = \"{}\"\ntime-limit = 3\nsettings = {{ do = \"{act}\", outside = \"{}\" }}\n",
+        "[[plugin]]\nname = \"hostile\"\npath = \"{}\"\ntime-limit = {limit}\nsettings = {{ do = \"{act}\", outside = \"{}\" }}\n",
         file.display(),
         outside.display()
     );
