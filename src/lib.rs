@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod cli;
 pub mod customize;
+pub mod doctor;
 pub mod fabric;
 pub mod image;
 mod parallel;

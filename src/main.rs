@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fam_build::cli::{self, Engine, PreparedBuild};
+use fam_build::doctor;
 use fam_build::pipeline::{self, Preflight};
 use fam_build::progress::Progress;
 use fam_build::recipe::{Environment, Settings};
-use fam_build::report::{BuildReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
+use fam_build::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use fam_build::supervisor::{Interrupts, enter_role};
 use serde_json::Value;
 
@@ -44,6 +45,10 @@ impl Engine for Pipeline {
 
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure> {
         Ok(pipeline::lock(settings, progress)?)
+    }
+
+    fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure> {
+        Ok(doctor::examine(settings))
     }
 
     fn plugins(&self, settings: &Settings) -> Result<PluginsReport, Failure> {

@@ -93,6 +93,58 @@ pub struct LockReport {
     pub packages: usize,
 }
 
+/// What a host is examined for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Building images.
+    Build,
+    /// Running them.
+    Run,
+}
+
+/// How much something found matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, but slower, or not all of it.
+    Warning,
+    /// It does not work.
+    Fault,
+}
+
+/// One thing found about a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What it matters for.
+    pub purpose: Purpose,
+    /// What was examined, in a word or two.
+    pub what: String,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub says: String,
+    /// What mends it, where something does.
+    pub mend: Option<String>,
+}
+
+/// What was found about a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoctorReport {
+    /// All of it, in the order in which it is best mended.
+    pub findings: Vec<Finding>,
+}
+
+impl DoctorReport {
+    /// Whether nothing stands in the way of this purpose.
+    #[must_use]
+    pub fn allows(&self, purpose: Purpose) -> bool {
+        !self.findings.iter().any(|finding| finding.purpose == purpose && finding.verdict == Verdict::Fault)
+    }
+}
+
 /// A customization that there is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginReport {

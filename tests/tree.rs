@@ -77,7 +77,10 @@ fn mmdebstrap(suite: &str, include: &[String], lock: &Lock, cache: &Path, work: 
     let archives = r#""$1/var/cache/apt/archives""#;
     let hook = format!("mkdir -p {archives} && cp --dereference {}/* {archives}", debs.display());
     succeed(
+        // Whatever the caller's environment says (PYTHONDONTWRITEBYTECODE, for one) would reach the maintainer scripts.
         Command::new("mmdebstrap")
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .args(["--quiet", "--variant=buildd", "--skip=output/dev"])
             .arg(format!("--include={}", include.join(",")))
             .arg(format!("--setup-hook={hook}"))

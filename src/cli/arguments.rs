@@ -37,7 +37,7 @@ Examples:
   fam-build --from-tarball rootfs.tar              disk images of any root file system
   /tmp/fabric_emulation.bash                       start what was built
 
-Exit codes: 0 done; 1 the build failed; 2 the request was wrong";
+Exit codes: 0 done; 1 the build failed, or the doctor found a fault; 2 the request was wrong";
 
 /// Turns a Debian mirror into virtual machines that share one memory: complete disk images, the network, and the script
 /// that runs them. Needs no root and no Debian.
@@ -70,6 +70,8 @@ pub enum Verb {
     Plan(Box<BuildOptions>),
     /// Write the exact packages of a build to fabric.lock, without building
     Lock(Box<BuildOptions>),
+    /// Examine whether this host can build and run that, and say what mends it
+    Doctor(Box<BuildOptions>),
     /// List plugins, begin a new one, or check one
     Plugin {
         /// What to do with plugins.

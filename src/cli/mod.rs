@@ -6,6 +6,7 @@
 pub mod arguments;
 mod build;
 mod completions;
+mod doctor;
 mod lock;
 pub mod log;
 mod plan;
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use crate::progress::Progress;
 use crate::recipe::{Environment, Settings};
-use crate::report::{BuildReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
+use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use arguments::{Arguments, Verb};
 
 /// A build that may begin. Dropped, it gives its output directory back.
@@ -56,6 +57,12 @@ pub trait Engine {
     /// The packages cannot be settled, or the lock not written.
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure>;
 
+    /// Examines whether this host can build, and run, what is asked for.
+    ///
+    /// # Errors
+    /// The examination itself is not possible; what it finds is no error.
+    fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure>;
+
     /// All plugins that a build would find.
     ///
     /// # Errors
@@ -81,6 +88,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Build(options) => with_settings(*options, environment, |settings| build::run(engine, settings)),
         Verb::Plan(options) => with_settings(*options, environment, |settings| plan::run(engine, settings)),
         Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
+        Verb::Doctor(options) => with_settings(*options, environment, |settings| doctor::run(engine, settings)),
         Verb::Plugin { verb } => plugin::run(engine, verb, environment),
         Verb::Completions { shell } => completions::run(shell),
     };
@@ -135,7 +143,11 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// Whether bars and colours have a place on standard error.
 fn stderr_is_rich_terminal() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    is_rich_terminal(&io::stderr())
+}
+
+fn is_rich_terminal(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 #[cfg(test)]

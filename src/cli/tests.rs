@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::recipe::{Origin, SettingLine};
-use crate::report::{Artifact, PlannedPackage};
+use crate::report::{Artifact, Finding, PlannedPackage, Purpose, Verdict};
 
 /// Does what each test tells it to.
 #[derive(Default)]
@@ -46,6 +46,15 @@ impl Engine for Told {
         self.remember("lock", settings, LockReport { path: "/tmp/fabric.lock".to_owned(), packages: 242 })
     }
 
+    fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure> {
+        let mut report = examined();
+        if self.fails {
+            report.findings[1].verdict = Verdict::Fault;
+        }
+        self.asked.lock().unwrap().push(("doctor", settings.clone()));
+        Ok(report)
+    }
+
     fn plugins(&self, settings: &Settings) -> Result<PluginsReport, Failure> {
         let report = PluginsReport { plugins: Vec::new(), faults: Vec::new() };
         self.remember("plugin list", settings, report)
@@ -67,6 +76,23 @@ fn artifacts() -> Vec<Artifact> {
 fn built() -> BuildReport {
     let output = "/tmp".to_owned();
     BuildReport { output, artifacts: artifacts(), nodes: 4, reused_template: true, seconds: 3.25 }
+}
+
+fn examined() -> DoctorReport {
+    let finding = |purpose, what: &str, verdict, says: &str, mend: Option<&str>| Finding {
+        purpose,
+        what: what.to_owned(),
+        verdict,
+        says: says.to_owned(),
+        mend: mend.map(ToOwned::to_owned),
+    };
+    let findings = vec![
+        finding(Purpose::Build, "ids", Verdict::Ok, "65535 users and 65535 groups", None),
+        finding(Purpose::Build, "mirror", Verdict::Ok, "http://mirror.example/debian answers", None),
+        finding(Purpose::Run, "KVM", Verdict::Warning, "there is no /dev/kvm", Some("sudo modprobe kvm_intel")),
+        finding(Purpose::Run, "shared memory", Verdict::Ok, "/dev/shm/fabric_em can be made", None),
+    ];
+    DoctorReport { findings }
 }
 
 fn planned() -> PlanReport {
@@ -123,6 +149,7 @@ fn verbs_reach_the_engine_with_their_settings() {
         (&["build", "2", "--json", "-o", output], "build", 2),
         (&["plan", "--nodes", "253"], "plan", 253),
         (&["lock", "--recipe", "minimal"], "lock", 1),
+        (&["doctor", "--nodes", "3"], "doctor", 3),
     ] {
         let engine = Told::default();
         assert_eq!(code(&engine, arguments), exits(0), "{arguments:?}");
@@ -148,7 +175,6 @@ fn wrong_requests_end_with_2_and_reach_nobody() {
         &["--fabric", "cxl"],
         &["--jobs", "0"],
         &["--frobnicate"],
-        &["doctor"],
     ] {
         let engine = Told::default();
         assert_eq!(code(&engine, arguments), exits(2), "{arguments:?}");
@@ -183,7 +209,16 @@ fn a_build_that_failed_ends_with_1() {
 }
 
 #[test]
+fn a_fault_ends_with_1_and_a_warning_with_0() {
+    assert_eq!(code(&Told::default(), &["doctor"]), exits(0));
+    let faulty = Told { fails: true, ..Told::default() };
+    assert_eq!(code(&faulty, &["doctor"]), exits(1));
+    assert_eq!(code(&faulty, &["doctor", "--json"]), exits(1));
+}
+
+#[test]
 fn reports_as_text() {
+    insta::assert_snapshot!("examined", text::examined(&examined(), text::Style::Plain));
     insta::assert_snapshot!("plan", text::planned(&planned(), false));
     insta::assert_snapshot!("plan_verbose", text::planned(&planned(), true));
     insta::assert_snapshot!("built", text::built(&built()));

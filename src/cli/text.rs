@@ -1,9 +1,9 @@
 //! Reports and failures as text.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
-use crate::report::{Artifact, BuildReport, Failure, PlanReport};
+use crate::report::{Artifact, BuildReport, DoctorReport, Failure, PlanReport, Purpose, Verdict};
 
 /// Whether text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +15,17 @@ pub(super) enum Style {
 impl Style {
     /// Colours on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
     pub(super) fn of_stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    /// As [`Style::of_stderr`], for what goes to standard output.
+    pub(super) fn of_stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if super::stderr_is_rich_terminal() && !refused { Self::Coloured } else { Self::Plain }
+        if super::is_rich_terminal(stream) && !refused { Self::Coloured } else { Self::Plain }
     }
 
     /// `text` in the colour of an SGR parameter (ECMA-48).
@@ -93,6 +102,30 @@ pub(super) fn built(report: &BuildReport) -> String {
     let mut text = format!("Built {nodes} in {:.1} s{template}: {}\n", report.seconds, report.output);
     artifacts(&mut text, &report.artifacts);
     let _ = writeln!(text, "Start them: {}/fabric_emulation.bash", report.output.trim_end_matches('/'));
+    text
+}
+
+/// What was found about a host: a line for each thing, and beneath it the command that mends it.
+pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
+    let mut text = String::new();
+    let width = report.findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    for (purpose, title) in [(Purpose::Build, "To build"), (Purpose::Run, "To run what was built")] {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{title}");
+        for finding in report.findings.iter().filter(|finding| finding.purpose == purpose) {
+            let verdict = match finding.verdict {
+                Verdict::Ok => style.paint("32", "ok     "),
+                Verdict::Warning => style.paint("1;33", "warning"),
+                Verdict::Fault => style.paint("1;31", "fault  "),
+            };
+            let _ = writeln!(text, "  {verdict}  {:width$}  {}", finding.what, finding.says);
+            if let Some(mend) = &finding.mend {
+                let _ = writeln!(text, "           {:width$}  {} {mend}", "", style.paint("1;36", "mend:"));
+            }
+        }
+    }
     text
 }
 

@@ -11,6 +11,21 @@ const KVM_PROBE: &str = "fa31c08ed88ec0fcbf0010b9000c6631c066f3abc70600100320c70
                          c90fa20fbae308730aba05000000c4e269f7c8b02ae6f4f4ebfd0f1f800000000000000000000000000000000000\
                          9a20000f00807c0000";
 
+/// The status with which QEMU ends if [`kvm_probe`] ran as it should.
+pub const KVM_PROBE_EXIT: i32 = 85;
+
+/// The disk of a trial system: a boot sector that shows whether KVM works, as `kvm_probe.S` explains.
+#[must_use]
+pub fn kvm_probe() -> [u8; 512] {
+    let mut sector = [0; 512];
+    let digit = |at: usize| char::from(KVM_PROBE.as_bytes()[at]).to_digit(16).unwrap_or_default() as u8;
+    for (at, byte) in sector.iter_mut().enumerate().take(KVM_PROBE.len() / 2) {
+        *byte = digit(2 * at) << 4 | digit(2 * at + 1);
+    }
+    [sector[510], sector[511]] = [0x55, 0xaa];
+    sector
+}
+
 /// The launch script, for bash 4 or later. It finds the images beside itself, so it holds no path.
 #[must_use]
 pub fn launch_script(cluster: &Cluster) -> String {
@@ -70,6 +85,8 @@ mod tests {
         let code = fs_err::read(directory.path().join("probe.bin")).unwrap();
         assert!(code.len() <= 510);
         assert_eq!(code.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), KVM_PROBE);
+        let sector = kvm_probe();
+        assert!(sector.starts_with(&code) && sector.ends_with(&[0x55, 0xaa]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod seed;
 mod ssh;
 
 pub use cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, PREFIX_LENGTH, SHARED_MEMORY_NAME};
-pub use launch::launch_script;
+pub use launch::{KVM_PROBE_EXIT, kvm_probe, launch_script};
 pub use libvirt::{Hypervisor, domain_xml, network_xml};
 pub use seed::{Seed, SeedError};
 pub use ssh::{KEY_FILE, KNOWN_HOSTS_FILE, SSH_PORT_BASE, known_hosts, ssh_config};

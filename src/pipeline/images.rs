@@ -21,8 +21,6 @@ use crate::tree::{Overlay, RootPath, Tree};
 
 /// The raw image of the template.
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
-/// A node's disk holds its keys: it is for its owner alone.
-const PRIVATE: u32 = 0o600;
 /// Nodes whose disks are written at the same time. Each takes some 30 MiB for the map of its disk.
 const NODES_AT_ONCE: usize = 4;
 /// What all thin nodes have in common.
@@ -140,7 +138,7 @@ impl Disks<'_> {
         // The raw image is a matter of the disk, the compressed ones of the processors: they share the time well.
         std::thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
-                let artifact = output.create(TEMPLATE_IMAGE)?;
+                let artifact = output.create_private(TEMPLATE_IMAGE)?;
                 raw::write(&template, artifact.file(), &on_bytes)?;
                 artifact.finish()?;
                 Ok(())
@@ -162,13 +160,13 @@ impl Disks<'_> {
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
-        let artifact = self.job.output.create_with_mode(&self.image_name(0), PRIVATE)?;
+        let artifact = self.job.output.create_private(&self.image_name(0))?;
         let images =
             qcow2::NodeImages::write_first(first, second.as_deref(), artifact.file(), self.qcow2_options(), on_bytes)?;
         let maps = Maps { disks: self, laid_last, second };
         let further: Vec<usize> = (1..self.overlays.len()).collect();
         let mut artifacts = at_once(&further, |&index| {
-            let node = self.job.output.create_with_mode(&self.image_name(index), PRIVATE)?;
+            let node = self.job.output.create_private(&self.image_name(index))?;
             images.write_next(&*maps.take(index)?, artifact.file(), node.file(), on_bytes)?;
             Ok(node)
         })?;
@@ -183,14 +181,14 @@ impl Disks<'_> {
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
-        let backing = self.job.output.create(BACKING_IMAGE)?;
+        let backing = self.job.output.create_private(BACKING_IMAGE)?;
         let images =
             qcow2::ThinImages::write_backing(first, second.as_deref(), backing.file(), self.qcow2_options(), on_bytes)?;
         let maps = Maps { disks: self, laid_last, second };
         let nodes: Vec<usize> = (0..self.overlays.len()).collect();
         let mut artifacts = at_once(&nodes, |&index| {
             let map = if index == 0 { Arc::clone(first) } else { maps.take(index)? };
-            let node = self.job.output.create_with_mode(&self.image_name(index), PRIVATE)?;
+            let node = self.job.output.create_private(&self.image_name(index))?;
             images.write_node(&map, BACKING_IMAGE, node.file(), on_bytes)?;
             Ok(node)
         })?;

@@ -19,8 +19,9 @@ mod template;
 
 pub use error::Error;
 pub use job::Job;
+pub use packages::{http_options, mirror};
 pub use plugins::{check_plugin, plugins};
-pub use preflight::Preflight;
+pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
 use std::sync::Arc;
 use std::time::Instant;
 

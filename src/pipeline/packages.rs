@@ -8,7 +8,7 @@ use super::Error;
 use super::job::facts;
 use super::preflight::read_lock;
 use crate::archive::fetch::FetchError;
-use crate::archive::http::ProxyChoice;
+use crate::archive::http::{HttpOptions, ProxyChoice};
 use crate::archive::lock::{Lock, LockedPackage, LockedSource};
 use crate::archive::packages::PackageIndex;
 use crate::archive::resolve::{Request, Variant, resolve};
@@ -31,8 +31,8 @@ const PARALLEL_DOWNLOADS: usize = 8;
 pub(super) struct Archives {
     client: Client,
     mirror: String,
-    /// Whether a person named the mirror.
-    named_mirror: bool,
+    /// Who decided on the mirror.
+    origin: Origin,
     security_mirror: Option<String>,
 }
 
@@ -49,10 +49,8 @@ impl Archives {
     /// Decides which archives packages come from, asking the network only whether a security archive is there.
     pub(super) fn open(settings: &Settings, progress: &Progress) -> Result<Self, Error> {
         let client = Client::new(client_options(settings), progress.clone())?;
-        let host = host_mirrors(Path::new("/etc"));
-        let named = settings.mirror.as_ref().map(|mirror| mirror.as_str().to_owned());
-        let mirror = named.clone().or_else(|| host.main.clone()).unwrap_or_else(|| FALLBACK_MIRROR.to_owned());
-        let mirror = mirror.trim_end_matches('/').to_owned();
+        let (mirror, origin) = mirror(settings);
+        let named = settings.mirror.as_ref();
         let suite = settings.recipe.suite.as_str();
         let security_mirror = match &settings.security {
             Security::None => None,
@@ -60,7 +58,7 @@ impl Archives {
             Security::Archive(url) => Some(url.as_str().trim_end_matches('/').to_owned()),
             // The host's own goes with the host's own mirror; beside another mirror its sibling comes first.
             Security::Find => {
-                let theirs = host.security.filter(|_| named.is_none());
+                let theirs = host_mirrors(Path::new("/etc")).security.filter(|_| named.is_none());
                 let sibling = security_sibling(&mirror);
                 let has_it = |sibling: &String| client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"));
                 match (theirs, sibling) {
@@ -80,7 +78,7 @@ impl Archives {
                 }
             }
         };
-        Ok(Self { client, mirror, named_mirror: named.is_some(), security_mirror })
+        Ok(Self { client, mirror, origin, security_mirror })
     }
 
     fn sources(&self, settings: &Settings) -> Vec<Source> {
@@ -103,6 +101,19 @@ impl Archives {
     }
 }
 
+/// The mirror that a build takes, and who decided on it. Asks nothing of the network.
+#[must_use]
+pub fn mirror(settings: &Settings) -> (String, Origin) {
+    let (mirror, origin) = match &settings.mirror {
+        Some(mirror) => (mirror.as_str().to_owned(), settings.origin("mirror")),
+        None => match host_mirrors(Path::new("/etc")).main {
+            Some(mirror) => (mirror, Origin::Host(APT_SOURCES.into())),
+            None => (FALLBACK_MIRROR.to_owned(), Origin::Default),
+        },
+    };
+    (mirror.trim_end_matches('/').to_owned(), origin)
+}
+
 /// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A mirror that is a whole host
 /// has nothing beside it.
 fn security_sibling(mirror: &str) -> Option<String> {
@@ -115,9 +126,16 @@ fn client_options(settings: &Settings) -> ClientOptions {
     options.keyrings.clone_from(&settings.keyrings);
     options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, std::num::NonZero::get);
     options.accept_expired = settings.accept_expired;
+    options.http = http_options(settings);
+    options
+}
+
+/// How a build makes requests.
+#[must_use]
+pub fn http_options(settings: &Settings) -> HttpOptions {
+    let mut options = HttpOptions::default();
     if let Some(proxy) = &settings.http_proxy {
-        options.http.proxy =
-            ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
+        options.proxy = ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
     }
     options
 }
@@ -204,11 +222,10 @@ impl Selection {
 
     /// The settings with the archives that were found in them.
     pub(super) fn settle(&self, settings: &Settings) -> Settings {
-        let Archives { mirror, security_mirror, named_mirror, .. } = &self.archives;
+        let Archives { mirror, security_mirror, origin, .. } = &self.archives;
         let mut settled = settings.clone();
-        if let (false, Ok(url)) = (*named_mirror, mirror.parse()) {
-            let origin = if mirror == FALLBACK_MIRROR { Origin::Default } else { Origin::Host(APT_SOURCES.into()) };
-            settled.found_mirror(url, origin);
+        if let (None, Ok(url)) = (&settings.mirror, mirror.parse()) {
+            settled.found_mirror(url, origin.clone());
         }
         if settings.security == Security::Find {
             let (security, origin) = match security_mirror.as_ref().and_then(|url| url.parse().ok()) {

@@ -9,10 +9,13 @@ use crate::archive::lock::Lock;
 use crate::fabric::Seed;
 use crate::recipe::Settings;
 use crate::supervisor::{Isolation, OutputLock, require_space};
+use crate::tree::tarball;
 
 const SEED: &str = "fabric.seed";
 /// What a build takes at the least, whatever it is a build of.
-const LEAST_BYTES: u64 = 256 << 20;
+pub const LEAST_BYTES: u64 = 256 << 20;
+/// How many times as large a compressed root tarball is when it is unpacked, at the least: gzip, the weakest, gives that.
+const COMPRESSION: u64 = 2;
 
 /// A build that may begin: the job, the means to keep it apart from the host, and the right to its output directory.
 #[derive(Debug)]
@@ -44,7 +47,10 @@ impl Preflight {
         };
         let lock = OutputLock::acquire(&settings.output, &isolation)?;
         let output = lock.directory().clone();
-        require_space(output.path(), "a build", LEAST_BYTES)?;
+        match &settings.from_tarball {
+            Some(tarball) => require_room_for_images(output.path(), tarball, settings)?,
+            None => require_space(output.path(), "a build", LEAST_BYTES)?,
+        }
         let seed = match &settings.seed {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
@@ -74,10 +80,38 @@ pub(super) fn read_lock(path: &Path) -> Result<Lock, Error> {
 /// compressed image of each node, beside what earlier artifacts of the same names will give back only at the end.
 pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error> {
     let installed = selection.installed_bytes();
-    let node = if job.settings.thin { 16 << 20 } else { installed / 2 };
-    let images = installed / 2 * u64::from(job.settings.thin) + node * job.nodes.len() as u64;
     let what = format!("the build (tarball, raw image, {} nodes)", job.nodes.len());
-    require_space(job.output.path(), &what, 2 * installed + images + LEAST_BYTES)?;
+    require_space(job.output.path(), &what, bytes_written(&job.settings, installed))?;
     require_space(&job.settings.cache_dir, "the cache of packages", selection.download_bytes() + (64 << 20))?;
+    Ok(())
+}
+
+/// About the bytes that a build writes of packages that take `installed` bytes when they are installed.
+#[must_use]
+pub fn bytes_written(settings: &Settings, installed: u64) -> u64 {
+    installed + image_bytes(settings, installed) + LEAST_BYTES
+}
+
+/// About the bytes of the raw image and of the nodes' images, with `content` bytes of files in each. zstd makes them half
+/// as large at the worst that systems of Debian come to.
+fn image_bytes(settings: &Settings, content: u64) -> u64 {
+    let node = if settings.thin { 16 << 20 } else { content / 2 };
+    let backing = content / 2 * u64::from(settings.thin);
+    content + backing + node * u64::from(settings.recipe.nodes.count.get())
+}
+
+/// Checks that images of `tarball` have room in `output`, and a copy of it where it is compressed.
+///
+/// # Errors
+/// [`Error`] where there is too little, or the tarball cannot be read.
+pub fn require_room_for_images(output: &Path, tarball: &Path, settings: &Settings) -> Result<(), Error> {
+    let file = |source| Error::Named { flag: "--from-tarball", source };
+    let bytes = fs_err::metadata(tarball).map_err(file)?.len();
+    let is_compressed = tarball::is_compressed(tarball).map_err(file)?;
+    let content = if is_compressed { bytes.saturating_mul(COMPRESSION) } else { bytes };
+    let copy = content * u64::from(is_compressed);
+    let nodes = settings.recipe.nodes.count;
+    let what = format!("the build ({}raw image, {nodes} nodes)", if is_compressed { "unpacked tarball, " } else { "" });
+    require_space(output, &what, copy.saturating_add(image_bytes(settings, content)).saturating_add(LEAST_BYTES))?;
     Ok(())
 }

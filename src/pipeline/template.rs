@@ -86,7 +86,7 @@ pub(super) fn obtain(
     populate(job, selection, &staging, customization, build, progress)?;
 
     progress.step(format!("Writing {}", path.display()));
-    let artifact = job.output.create(TEMPLATE)?;
+    let artifact = job.output.create_private(TEMPLATE)?;
     let devices: BTreeMap<_, _> = staging.devices().into_iter().collect();
     let root = File::open(staging.host_path())?;
     let latest = build.facts().source_date_epoch;

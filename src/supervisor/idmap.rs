@@ -198,6 +198,23 @@ impl Ids {
         *self != Self::Own
     }
 
+    /// How many ids there are in a build, and who gives them.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let count = |extents: &[Extent]| extents.iter().map(|extent| extent.count).sum::<u32>();
+        match self {
+            Self::Own => "root's own, without a user namespace".into(),
+            Self::Single => "the caller's own alone".into(),
+            Self::Direct { extents } => format!("{} of this process's own user namespace", count(extents)),
+            Self::Helpers { uids, gids, newuidmap, .. } => format!(
+                "{} users and {} groups of /etc/subuid and /etc/subgid, through {}",
+                count(uids),
+                count(gids),
+                newuidmap.display()
+            ),
+        }
+    }
+
     /// Writes the maps of `pid`, a child of this process that has just entered a new user namespace.
     pub(crate) fn write_maps(&self, pid: u32) -> Result<(), Error> {
         match self {

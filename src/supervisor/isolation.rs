@@ -44,6 +44,14 @@ impl Isolation {
         Ok(isolation)
     }
 
+    /// Tries only whether this process may make the namespaces, whatever ids there are for them.
+    ///
+    /// # Errors
+    /// [`Error`] with what mends it.
+    pub fn try_namespaces() -> Result<(), Error> {
+        super::launch::try_namespaces(WORKER_NAMESPACES)
+    }
+
     /// No namespaces and no further ids, for work that runs no program and keeps no foreign owners on disk, such as
     /// images from a tarball.
     #[must_use]

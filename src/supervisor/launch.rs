@@ -154,6 +154,41 @@ pub(crate) struct Launched {
     pub(crate) control: UnixStream,
 }
 
+/// A launcher that has been asked for new namespaces.
+struct Launcher {
+    /// Until the first process is known, dropping this ends it.
+    child: EndOnDrop,
+    control: UnixStream,
+    receiver: Receiver,
+}
+
+/// Starts the launcher of `role`.
+fn begin(role: Role, namespaces: UnshareFlags, stdout: Stdio, stderr: Stdio) -> io::Result<Launcher> {
+    let (control, theirs) = UnixStream::pair()?;
+    let child = Role::Launcher
+        .command()
+        .args([role.name(), &namespaces.bits().to_string()])
+        .stdin(OwnedFd::from(theirs))
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()?;
+    let receiver = Receiver::new(control.try_clone()?);
+    Ok(Launcher { child: EndOnDrop(Some(child)), control, receiver })
+}
+
+/// Tries whether this process may make `namespaces`, and a user namespace to own them, whatever ids there are for it.
+pub(crate) fn try_namespaces(namespaces: UnshareFlags) -> Result<(), Error> {
+    let role = Role::Probe;
+    let start = |source| Error::Start { role: role.name(), source };
+    let mut launcher =
+        begin(role, namespaces | UnshareFlags::NEWUSER, Stdio::null(), Stdio::inherit()).map_err(start)?;
+    match launcher.receiver.receive().map_err(start)? {
+        Some(Launching::Refused { step, errno }) => Err(Error::refused(step, errno)),
+        Some(_) => Ok(()),
+        None => Err(start(io::Error::other("it died"))),
+    }
+}
+
 /// Starts `role` in new `namespaces` with the ids of `ids`.
 pub(crate) fn launch(role: Role, namespaces: UnshareFlags, ids: &Ids) -> Result<Launched, Error> {
     launch_with(role, namespaces, ids, Stdio::null(), Stdio::inherit())
@@ -172,18 +207,8 @@ pub(crate) fn launch_with(
     if ids.needs_user_namespace() {
         namespaces |= UnshareFlags::NEWUSER;
     }
-    let (control, theirs) = UnixStream::pair().map_err(start)?;
-    let launcher = Role::Launcher
-        .command()
-        .args([role.name(), &namespaces.bits().to_string()])
-        .stdin(OwnedFd::from(theirs))
-        .stdout(stdout)
-        .stderr(stderr)
-        .spawn()
-        .map_err(start)?;
-    // Until the first process is known, dropping this ends the launcher.
-    let mut launcher = EndOnDrop(Some(launcher));
-    let mut receiver = Receiver::new(control.try_clone().map_err(start)?);
+    let Launcher { child: mut launcher, control, mut receiver } =
+        begin(role, namespaces, stdout, stderr).map_err(start)?;
     loop {
         match receiver.receive().map_err(start)? {
             Some(Launching::Unshared) => {

@@ -30,7 +30,7 @@ pub use idmap::{Error as IdError, Extent, Ids, Kind as IdKind};
 pub use interrupts::{Interrupts, Shield};
 pub use isolation::Isolation;
 pub use launch::Error as LaunchError;
-pub use output::{Error as OutputError, OutputDir, OutputLock};
+pub use output::{Error as OutputError, OutputDir, OutputLock, check_output, nearest_writable};
 pub use protocol::{Ended, Failure};
 pub use space::{Error as SpaceError, available_memory, free_space, require_space};
 pub use worker::{Error, run};

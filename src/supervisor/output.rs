@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, OFlags, flock};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,15 @@ impl OutputDir {
         self.create_with_mode(name, 0o666)
     }
 
+    /// As [`create`](Self::create), for its owner alone: what holds a root file system holds hashes of passwords, and a
+    /// node's disk private keys.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_private(&self, name: &str) -> Result<Artifact, Error> {
+        self.create_with_mode(name, 0o600)
+    }
+
     /// Begins the artifact `name` with the permission bits `mode`, less the umask's.
     ///
     /// # Errors
@@ -164,6 +173,15 @@ impl OutputLock {
         }
     }
 
+    /// Whether a build is at work in `path`.
+    #[must_use]
+    pub fn is_held(path: &Path) -> bool {
+        let lock = File::open(path.join(WORK_DIRECTORY).join(LOCK_FILE));
+        lock.is_ok_and(|lock| {
+            flock(lock.file(), FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
+        })
+    }
+
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &OutputDir {
@@ -207,6 +225,39 @@ impl Drop for OutputLock {
     }
 }
 
+/// Checks that a build could work in `path`, and changes nothing. Gives back the directory that is there already: `path`
+/// itself, or the nearest one above it.
+///
+/// # Errors
+/// [`Error`].
+pub fn check_output(path: &Path) -> Result<PathBuf, Error> {
+    require_own(&path.join(WORK_DIRECTORY))?;
+    Ok(nearest_writable(path)?)
+}
+
+/// `path`, or the nearest directory above it that is there, if this user may write to it.
+///
+/// # Errors
+/// What the system says, and of which directory.
+pub fn nearest_writable(path: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(path)?;
+    let nearest = absolute.ancestors().find_map(|directory| match fs_err::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => Some(Ok(directory)),
+        Ok(_) => {
+            let text = format!("{} is no directory", directory.display());
+            Some(Err(io::Error::new(io::ErrorKind::NotADirectory, text)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(error)),
+    });
+    let directory = nearest.unwrap_or(Ok(Path::new("/")))?;
+    rustix::fs::accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| {
+        let error = io::Error::from(error);
+        io::Error::new(error.kind(), format!("write to {}: {error}", directory.display()))
+    })?;
+    Ok(directory.to_owned())
+}
+
 fn make_private_directory(path: &Path) -> Result<(), Error> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -215,9 +266,14 @@ fn make_private_directory(path: &Path) -> Result<(), Error> {
         }
         Ok(()) => return Ok(()),
     }
+    require_own(path)
+}
+
+/// Checks that `path` is a directory of this user's alone, if it is there.
+fn require_own(path: &Path) -> Result<(), Error> {
     // Not following a link: in a shared directory anyone may have put one there.
     let metadata = match fs_err::symlink_metadata(path) {
-        // Removed by the build that had it; made again in the next round.
+        // Removed by the build that had it, or not yet made.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
@@ -329,7 +385,9 @@ mod tests {
     #[test]
     fn one_build_at_a_time() {
         let output = tempfile::tempdir().unwrap();
+        assert!(!OutputLock::is_held(output.path()));
         let lock = acquire(output.path()).unwrap();
+        assert!(OutputLock::is_held(output.path()));
         let error = acquire(output.path()).unwrap_err();
         assert!(matches!(error, Error::Busy { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
         assert!(error.hint().unwrap().contains("--output"));
@@ -403,6 +461,21 @@ mod tests {
         let lock = acquire(output.path()).unwrap();
         assert_eq!(fs_err::read_dir(lock.directory().work()).unwrap().count(), 1, "only the lock");
         assert!(outside.path().join("kept").exists());
+    }
+
+    #[test]
+    fn checking_a_directory_changes_nothing() {
+        let output = tempfile::tempdir().unwrap();
+        let here = fs_err::canonicalize(output.path()).unwrap();
+        assert_eq!(check_output(&here).unwrap(), here);
+        assert_eq!(check_output(&here.join("new/deep")).unwrap(), here);
+        assert_eq!(fs_err::read_dir(&here).unwrap().count(), 0);
+        let file = here.join("file");
+        fs_err::write(&file, "").unwrap();
+        let error = check_output(&file.join("new")).unwrap_err();
+        assert!(error.to_string().contains("file") && error.hint().is_some(), "{error}");
+        symlink("/tmp", here.join(WORK_DIRECTORY)).unwrap();
+        assert!(matches!(check_output(&here), Err(Error::Foreign { .. })));
     }
 
     #[test]

@@ -34,15 +34,40 @@ fn a_disk_that_is_too_small_is_refused_before_the_work() {
 }
 
 #[test]
-fn a_disk_that_fills_up_while_images_are_written() {
+fn a_disk_too_small_for_a_tarballs_images_is_refused_at_once() {
     let world = world();
     let directory = tempfile::tempdir_in(scratch()).unwrap();
     let _disk = Mounted::new(directory.path(), "size=300M");
     let mut command = build(Who::Root, directory.path());
     command.args(of_recipe()).args(["--nodes", "6", "--from-tarball"]).arg(world.template());
+    assert_fails(&mut command, 1, &["0.3 GiB free", "raw image, 6 nodes"], "free some space");
+    assert!(names(directory.path()).is_empty());
+}
+
+#[test]
+fn a_disk_that_fills_up_while_images_are_written() {
+    let directory = tempfile::tempdir_in(scratch()).unwrap();
+    let (random, tarball) = (directory.path().join("random"), directory.path().join("random.tar"));
+    let output = directory.path().join("output");
+    fs_err::create_dir(&output).unwrap();
+    // Random bytes do not become half as large, which is all that a build can expect beforehand.
+    let bytes = Command::new("head").args(["--bytes=150M", "/dev/urandom"]).output().unwrap().stdout;
+    fs_err::write(&random, bytes).unwrap();
+    succeed(
+        Command::new("tar")
+            .arg("--create")
+            .arg("--file")
+            .arg(&tarball)
+            .arg("--directory")
+            .args([directory.path(), Path::new("random")]),
+    );
+    let _disk = Mounted::new(&output, "size=900M");
+    let mut command = build(Who::Root, &output);
+    command.args(of_recipe()).args(["--nodes", "6", "--from-tarball"]).arg(&tarball);
     assert_fails(&mut command, 1, &[], "free some space");
-    let left = names(directory.path());
-    assert!(left.iter().all(|name| !name.ends_with(".qcow2") && name != ".fam-build"), "{left:?}");
+    let left = names(&output);
+    assert!(left.contains(&"fabric_emulation.log".to_owned()), "it began: {left:?}");
+    assert!(!left.iter().any(|name| name == "fabric6.qcow2" || name == ".fam-build"), "{left:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What several integration tests need: the machine's mirror, the program under test, another user, virtual machines.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+pub mod bare;
 pub mod files;
 pub mod qemu;
 

@@ -15,7 +15,7 @@ use std::io;
 pub use comment::comment;
 pub use directory::{Summary, write_directory};
 pub use index::index;
-pub use open::open;
+pub use open::{is_compressed, open};
 pub use writer::TarWriter;
 
 use super::tar_reader::TarError;

@@ -18,10 +18,9 @@ const COPY_BUFFER_BYTES: usize = 1 << 20;
 /// When a file cannot be read or written, or the tarball is damaged.
 pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), TarballError> {
     let mut file = File::open(path)?;
-    let mut magic = Vec::with_capacity(LONGEST_MAGIC);
-    (&file).take(LONGEST_MAGIC as u64).read_to_end(&mut magic)?;
+    let compression = Compression::of_file(&file)?;
     file.rewind()?;
-    let Some(compression) = Compression::of(&magic) else {
+    let Some(compression) = compression else {
         let tree = index(&file)?;
         return Ok((tree, file));
     };
@@ -32,6 +31,14 @@ pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(
     Ok((tree, plain))
 }
 
+/// Whether [`open`] decompresses the tarball at `path`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_compressed(path: &Path) -> io::Result<bool> {
+    Ok(Compression::of_file(&File::open(path)?)?.is_some())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
     Gzip,
@@ -40,6 +47,12 @@ enum Compression {
 }
 
 impl Compression {
+    fn of_file(file: &File) -> io::Result<Option<Self>> {
+        let mut magic = Vec::with_capacity(LONGEST_MAGIC);
+        file.take(LONGEST_MAGIC as u64).read_to_end(&mut magic)?;
+        Ok(Self::of(&magic))
+    }
+
     fn of(magic: &[u8]) -> Option<Self> {
         match magic {
             [0x1f, 0x8b, ..] => Some(Self::Gzip),

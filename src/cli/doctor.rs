@@ -1,0 +1,29 @@
+//! `fam-build doctor`: whether this host can build and run, and what mends it.
+
+use super::screen::json_line;
+use super::text::Style;
+use super::{Engine, print, text};
+use crate::recipe::Settings;
+use crate::report::{DoctorReport, Failure, Purpose};
+
+pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failure> {
+    let report = engine.doctor(settings)?;
+    if settings.json {
+        json_line(&serde_json::json!({ "event": "examined", "report": report }));
+    } else {
+        print(&text::examined(&report, Style::of_stdout()))?;
+    }
+    verdict(&report)
+}
+
+/// Faults make the program end with 1, as a build on this host would.
+fn verdict(report: &DoctorReport) -> Result<(), Failure> {
+    let what = match (report.allows(Purpose::Build), report.allows(Purpose::Run)) {
+        (true, true) => return Ok(()),
+        (false, true) => "this host cannot build what was asked for",
+        (true, false) => "this host cannot run what would be built",
+        (false, false) => "this host can neither build what was asked for nor run it",
+    };
+    let hint = Some("mend each fault as the line beneath it says, and ask again".to_owned());
+    Err(Failure { hint, ..Failure::message(what) })
+}

@@ -1,0 +1,129 @@
+//! Programs of the host: where they are, and what they say within a time.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+const POLL: Duration = Duration::from_millis(20);
+/// How long the rest of the output may take once the program has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const MOST_OUTPUT_BYTES: usize = 1 << 20;
+
+/// What a program answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// How it ended; `None` if it had to be killed.
+    pub(super) status: Option<ExitStatus>,
+    /// Everything that it wrote.
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn succeeded(&self) -> bool {
+        self.status.is_some_and(|status| status.success())
+    }
+
+    /// The last line, which of an error is the one that matters.
+    pub(super) fn last_line(&self) -> &str {
+        self.text.trim_end().lines().last().unwrap_or("it says nothing")
+    }
+}
+
+/// Runs `command` for at most `patience`, and no longer once it has written `enough`.
+pub(super) fn ask(mut command: Command, patience: Duration, enough: Option<&str>) -> io::Result<Answer> {
+    let (mut reader, writer) = io::pipe()?;
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn()?;
+    // It holds the pipe's other end, which must close when the program ends.
+    drop(command);
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&text);
+    let listener = std::thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut chunk) {
+            let mut text = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if text.len() < MOST_OUTPUT_BYTES {
+                text.extend_from_slice(&chunk[..count]);
+            }
+        }
+    });
+    let said = || String::from_utf8_lossy(&text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
+    let deadline = Instant::now() + patience;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if Instant::now() > deadline || enough.is_some_and(|enough| said().contains(enough)) {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        std::thread::sleep(POLL);
+    };
+    // A program that it left behind may hold the pipe open.
+    let deadline = Instant::now() + LAST_WORDS;
+    while !listener.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+    Ok(Answer { status, text: said() })
+}
+
+/// Whether this user may execute the file.
+pub(super) fn is_executable(path: &Path) -> bool {
+    fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file())
+        && accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// Finds a program as a shell does: a name in PATH, anything with a slash where it says.
+pub(super) fn find(name: impl AsRef<OsStr>) -> Option<PathBuf> {
+    let name = Path::new(name.as_ref());
+    if name.components().count() > 1 {
+        return is_executable(name).then(|| name.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|candidate| is_executable(candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, patience: Duration, enough: Option<&str>) -> Answer {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        ask(command, patience, enough).unwrap()
+    }
+
+    #[test]
+    fn hears_both_outputs_and_the_exit_code() {
+        let answer = shell("echo one; echo two >&2; exit 3", Duration::from_secs(10), None);
+        assert_eq!((answer.text.as_str(), answer.last_line()), ("one\ntwo\n", "two"));
+        assert_eq!(answer.status.unwrap().code(), Some(3));
+        assert!(!answer.succeeded());
+        assert!(shell("true", Duration::from_secs(10), None).succeeded());
+    }
+
+    #[test]
+    fn is_not_kept_waiting() {
+        let begin = Instant::now();
+        assert!(shell("exec sleep 60", Duration::from_millis(100), None).status.is_none());
+        assert!(shell("echo enough said; exec sleep 60", Duration::from_secs(60), Some("enough")).status.is_none());
+        // What it leaves behind holds its output open.
+        assert!(shell("sleep 8 & echo done", Duration::from_secs(60), None).text.contains("done"));
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn finds_programs() {
+        assert!(find("sh").is_some_and(|path| path.is_absolute()));
+        assert_eq!(find("/bin/sh"), Some("/bin/sh".into()));
+        assert_eq!(find("no-such-program"), None);
+        assert_eq!(find("/etc/passwd"), None);
+        assert_eq!(find("/etc"), None);
+    }
+}

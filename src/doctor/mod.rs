@@ -1,0 +1,59 @@
+//! Whether this host can build, and can run what was built; and the command that mends what is in the way.
+//!
+//! Things are tried rather than looked for, as far as a trial leaves nothing behind. Programs of the host may be asked
+//! here: this is no build. [`examine`] gives back what it found; how that is shown is for the command line.
+
+mod ask;
+mod building;
+mod distribution;
+mod emulator;
+mod network;
+mod running;
+
+use crate::recipe::Settings;
+use crate::report::{DoctorReport, Finding, Purpose, Verdict};
+use distribution::Distribution;
+
+/// Examines the host for what `settings` ask for.
+#[must_use]
+pub fn examine(settings: &Settings) -> DoctorReport {
+    let distribution = Distribution::of_host();
+    let mut findings = building::examine(settings);
+    findings.extend(running::examine(settings, distribution));
+    DoctorReport { findings }
+}
+
+/// The findings about one purpose, as they are gathered.
+#[derive(Debug)]
+struct Findings {
+    purpose: Purpose,
+    all: Vec<Finding>,
+}
+
+impl Findings {
+    fn new(purpose: Purpose) -> Self {
+        Self { purpose, all: Vec::new() }
+    }
+
+    fn add(&mut self, what: &str, verdict: Verdict, says: impl Into<String>, mend: Option<String>) {
+        self.all.push(Finding { purpose: self.purpose, what: what.to_owned(), verdict, says: says.into(), mend });
+    }
+
+    fn ok(&mut self, what: &str, says: impl Into<String>) {
+        self.add(what, Verdict::Ok, says, None);
+    }
+
+    fn warning(&mut self, what: &str, says: impl Into<String>, mend: impl Into<String>) {
+        self.add(what, Verdict::Warning, says, Some(mend.into()));
+    }
+
+    /// Something that keeps the host from its purpose. `mend` is a hint of the error that shows it, where it has one.
+    fn fault(&mut self, what: &str, says: impl Into<String>, mend: Option<String>) {
+        self.add(what, Verdict::Fault, says, mend);
+    }
+}
+
+/// Bytes in the unit that people compare memory and disks by.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
