@@ -43,6 +43,10 @@ impl Engine for Pipeline {
         Ok(pipeline::plan(settings, progress)?)
     }
 
+    fn check(&self, settings: &Settings) -> Result<(), Failure> {
+        Ok(pipeline::check(settings)?)
+    }
+
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure> {
         Ok(pipeline::lock(settings, progress)?)
     }

@@ -33,11 +33,31 @@ pub enum ProxyChoice {
         /// Hosts, domains and networks that are reached directly.
         except: Option<String>,
     },
+    /// One for each scheme, or none, but for the hosts that `except` lists.
+    PerScheme {
+        /// URL of the proxy for `http://`.
+        http: Option<String>,
+        /// URL of the proxy for `https://`.
+        https: Option<String>,
+        /// Hosts, domains and networks that are reached directly.
+        except: Option<String>,
+    },
     /// None.
     Direct,
 }
 
+/// The proxies for `http://` and `https://`, and the exceptions.
+type Named<'a> = (Option<&'a String>, Option<&'a String>, Option<&'a String>);
+
 impl ProxyChoice {
+    fn named(&self) -> Option<Named<'_>> {
+        match self {
+            Self::Environment | Self::Direct => None,
+            Self::Explicit { url, except } => Some((Some(url), Some(url), except.as_ref())),
+            Self::PerScheme { http, https, except } => Some((http.as_ref(), https.as_ref(), except.as_ref())),
+        }
+    }
+
     /// The proxy that a user named, with the exceptions of `NO_PROXY` in the environment; nothing or an empty name leaves all
     /// to the environment, and `none` means no proxy at all.
     #[must_use]
@@ -106,22 +126,30 @@ impl Http {
     /// # Errors
     /// When the proxy's URL is not one.
     pub fn new(mut options: HttpOptions) -> Result<Self, HttpError> {
-        if let ProxyChoice::Explicit { url, except: Some(except) } = &options.proxy
+        if let Some((http, https, Some(except))) = options.proxy.named()
             && except.split(',').any(|host| host.trim() == "*")
         {
             // The library's matcher takes the star for names only, and mirrors may be addresses.
-            proxy_url(url)?;
+            for url in [http, https].into_iter().flatten() {
+                proxy_url(url)?;
+            }
             options.proxy = ProxyChoice::Direct;
         }
         // Only the first call has an effect; that another part of the program was first does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let matcher = match &options.proxy {
-            ProxyChoice::Direct => None,
-            ProxyChoice::Environment => Some(Matcher::from_env()),
-            ProxyChoice::Explicit { url, except } => {
-                let no = except.clone().unwrap_or_default();
-                Some(Matcher::builder().all(proxy_url(url)?.to_string()).no(no).build())
+        let matcher = match (&options.proxy, options.proxy.named()) {
+            (_, Some((http, https, except))) => {
+                let mut matcher = Matcher::builder().no(except.cloned().unwrap_or_default());
+                if let Some(url) = http {
+                    matcher = matcher.http(proxy_url(url)?.to_string());
+                }
+                if let Some(url) = https {
+                    matcher = matcher.https(proxy_url(url)?.to_string());
+                }
+                Some(matcher.build())
             }
+            (ProxyChoice::Environment, None) => Some(Matcher::from_env()),
+            (_, None) => None,
         };
         let builder = || {
             let builder = Client::builder()
@@ -131,15 +159,20 @@ impl Http {
                 .timeout(options.stall_timeout)
                 .redirect(redirects())
                 .referer(false);
-            match &options.proxy {
-                ProxyChoice::Direct => Ok(builder.no_proxy()),
-                ProxyChoice::Environment => Ok(builder),
-                ProxyChoice::Explicit { url, except } => {
-                    let no_proxy = except.as_deref().and_then(NoProxy::from_string);
-                    let proxy = Proxy::all(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
-                    Ok(builder.proxy(proxy.no_proxy(no_proxy)))
-                }
+            let Some((http, https, except)) = options.proxy.named() else {
+                return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
+            };
+            let no_proxy = || except.and_then(|except| NoProxy::from_string(except));
+            let mut builder = builder.no_proxy();
+            if let Some(url) = http {
+                let proxy = Proxy::http(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
+                builder = builder.proxy(proxy.no_proxy(no_proxy()));
             }
+            if let Some(url) = https {
+                let proxy = Proxy::https(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
+                builder = builder.proxy(proxy.no_proxy(no_proxy()));
+            }
+            Ok(builder)
         };
         // A host without CA certificates can still use http: mirrors, whose signatures are what counts.
         let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {

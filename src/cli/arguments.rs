@@ -58,20 +58,26 @@ pub struct Arguments {
     pub verb: Option<Verb>,
     /// What to build, where there is no verb.
     #[command(flatten)]
-    pub options: Box<BuildOptions>,
+    pub options: Box<BuildRequest>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Build the images and all that surrounds them (the default)
-    Build(Box<BuildOptions>),
+    Build(Box<BuildRequest>),
     /// Show what a build would install, fetch and write, and who decided what
-    Plan(Box<BuildOptions>),
+    Plan(Box<BuildRequest>),
     /// Write the exact packages of a build to fabric.lock, without building
-    Lock(Box<BuildOptions>),
+    Lock(Box<BuildRequest>),
+    /// Look at recipes: those that are built in, or one of your own
+    Recipe {
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: RecipeVerb,
+    },
     /// Examine whether this host can build and run that, and say what mends it
-    Doctor(Box<BuildOptions>),
+    Doctor(Box<BuildRequest>),
     /// List plugins, begin a new one, or check one
     Plugin {
         /// What to do with plugins.
@@ -135,15 +141,50 @@ fn setting(text: &str) -> Result<(String, Value), &'static str> {
     Ok((key.to_owned(), value))
 }
 
+/// What to do with recipes.
+#[derive(Debug, Subcommand)]
+pub enum RecipeVerb {
+    /// List the recipes that are built in
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a recipe with what it extends, and with environment and flags laid over it: each value, and who decided it
+    Show(Box<RecipeRequest>),
+    /// Check a recipe: its keys, its plugins and their settings, and the files that it names
+    Check(Box<RecipeRequest>),
+    /// Print the JSON Schema of recipes, by which editors complete and check them
+    Schema,
+}
+
+/// A recipe, and what is laid over it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RecipeRequest {
+    /// A recipe that is built in, or a TOML file [default: fabric]
+    #[arg(value_name = "NAME|FILE", conflicts_with = "recipe")]
+    pub name: Option<String>,
+    /// What is laid over it.
+    #[command(flatten)]
+    pub options: BuildOptions,
+}
+
+/// A build of so many nodes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct BuildRequest {
+    /// How many nodes, as --nodes
+    #[arg(value_name = "NODES", conflicts_with = "nodes", value_parser = count_of_nodes)]
+    pub count: Option<NodeCount>,
+    /// All else.
+    #[command(flatten)]
+    pub options: BuildOptions,
+}
+
 /// Everything that a build can be told.
 #[derive(Debug, Clone, Default, Args)]
 #[allow(missing_docs, reason = "each field's comment is its help")]
 pub struct BuildOptions {
-    /// How many nodes, as --nodes
-    #[arg(value_name = "NODES", conflicts_with = "nodes", value_parser = count_of_nodes)]
-    pub count: Option<NodeCount>,
-
-    /// A shipped recipe (fabric, minimal, bookworm), or a TOML file [default: fabric]
+    /// A shipped recipe (fabric, minimal, cloud, bookworm, sid), or a TOML file [default: fabric]
     #[arg(long, value_name = "NAME|FILE", help_heading = "What to build")]
     pub recipe: Option<String>,
     /// How many nodes, 1 to 253 [default: the recipe's; fabric: 4]
@@ -263,6 +304,20 @@ fn count_of_nodes(text: &str) -> Result<NodeCount, String> {
     })
 }
 
+impl From<BuildRequest> for Flags {
+    fn from(request: BuildRequest) -> Self {
+        let flags = Self::from(request.options);
+        Self { nodes: request.count.or(flags.nodes), ..flags }
+    }
+}
+
+impl From<RecipeRequest> for Flags {
+    fn from(request: RecipeRequest) -> Self {
+        let flags = Self::from(request.options);
+        Self { recipe: request.name.or(flags.recipe), ..flags }
+    }
+}
+
 impl From<BuildOptions> for Flags {
     fn from(options: BuildOptions) -> Self {
         Self {
@@ -284,7 +339,7 @@ impl From<BuildOptions> for Flags {
             size: options.size,
             compress: options.compress,
             thin: options.thin,
-            nodes: options.nodes.or(options.count),
+            nodes: options.nodes,
             plugin_dirs: options.plugin_dir,
             cache_dir: options.cache_dir,
             from_tarball: options.from_tarball,

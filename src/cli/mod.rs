@@ -11,6 +11,7 @@ mod lock;
 pub mod log;
 mod plan;
 mod plugin;
+mod recipe;
 pub mod screen;
 mod text;
 
@@ -23,7 +24,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use crate::progress::Progress;
-use crate::recipe::{Environment, Settings};
+use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use arguments::{Arguments, Verb};
 
@@ -50,6 +51,13 @@ pub trait Engine {
     /// # Errors
     /// Whatever would already now keep the build from succeeding.
     fn plan(&self, settings: &Settings, progress: &Progress) -> Result<PlanReport, Failure>;
+
+    /// Checks a recipe as a build would before anything else: its plugins are there, their settings are sound, and so are
+    /// the files that it names.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    fn check(&self, settings: &Settings) -> Result<(), Failure>;
 
     /// Writes the exact packages of a build to its lock.
     ///
@@ -88,6 +96,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Build(options) => with_settings(*options, environment, |settings| build::run(engine, settings)),
         Verb::Plan(options) => with_settings(*options, environment, |settings| plan::run(engine, settings)),
         Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
+        Verb::Recipe { verb } => recipe::run(engine, verb, environment),
         Verb::Doctor(options) => with_settings(*options, environment, |settings| doctor::run(engine, settings)),
         Verb::Plugin { verb } => plugin::run(engine, verb, environment),
         Verb::Completions { shell } => completions::run(shell),
@@ -115,7 +124,7 @@ fn wrong_arguments(error: &clap::Error) -> Failure {
 }
 
 fn with_settings(
-    options: arguments::BuildOptions,
+    options: impl Into<Flags>,
     environment: &Environment,
     verb: impl FnOnce(&Settings) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

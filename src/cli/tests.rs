@@ -42,6 +42,10 @@ impl Engine for Told {
         self.remember("plan", settings, planned())
     }
 
+    fn check(&self, settings: &Settings) -> Result<(), Failure> {
+        self.remember("check", settings, ())
+    }
+
     fn lock(&self, settings: &Settings, _: &Progress) -> Result<LockReport, Failure> {
         self.remember("lock", settings, LockReport { path: "/tmp/fabric.lock".to_owned(), packages: 242 })
     }
@@ -149,6 +153,7 @@ fn verbs_reach_the_engine_with_their_settings() {
         (&["build", "2", "--json", "-o", output], "build", 2),
         (&["plan", "--nodes", "253"], "plan", 253),
         (&["lock", "--recipe", "minimal"], "lock", 1),
+        (&["recipe", "check", "minimal", "--nodes", "3"], "check", 3),
         (&["doctor", "--nodes", "3"], "doctor", 3),
     ] {
         let engine = Told::default();
@@ -175,6 +180,9 @@ fn wrong_requests_end_with_2_and_reach_nobody() {
         &["--fabric", "cxl"],
         &["--jobs", "0"],
         &["--frobnicate"],
+        &["recipe"],
+        &["recipe", "show", "nothing"],
+        &["recipe", "show", "minimal", "--recipe", "fabric"],
     ] {
         let engine = Told::default();
         assert_eq!(code(&engine, arguments), exits(2), "{arguments:?}");
@@ -196,11 +204,49 @@ fn wrong_arguments_are_told_as_any_failure() {
 
 #[test]
 fn help_and_completions_end_with_0() {
-    for arguments in
-        [&["--help"][..], &["-h"], &["--version"], &["plan", "--help"], &["plugin", "--help"], &["completions", "bash"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["--version"],
+        &["plan", "--help"],
+        &["plugin", "--help"],
+        &["completions", "bash"],
+        &["recipe", "list"],
+        &["recipe", "list", "--json"],
+        &["recipe", "show"],
+        &["recipe", "show", "sid", "--json"],
+        &["recipe", "schema"],
+    ] {
         assert_eq!(code(&Told::default(), arguments), exits(0), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_recipe_is_shown_as_one_that_reads_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mine.toml");
+    let mine = "extends = 'fabric'\nnodes.count = 2\ninclude.add = ['gdb']\n[plugin.set.users]\nroot-password = 'a\"b'\n\
+                [[plugin.add]]\nname = 'x'\nsettings = { 'a b' = [1, 2.5, { c = true }], t = \"l\\n\\u007f'\" }";
+    fs_err::write(&file, mine).unwrap();
+    let flags = Flags {
+        recipe: Some(file.to_str().unwrap().to_owned()),
+        include: vec!["vim".parse().unwrap(), "strace".parse().unwrap()],
+        memory: Some("2G".parse().unwrap()),
+        ..Flags::default()
+    };
+    let settings = Settings::new(flags, &Environment::default()).unwrap();
+    let shown = recipe::as_toml(&settings);
+    let again = crate::recipe::Recipe::parse("shown", &shown).unwrap();
+    let essence = |mut recipe: crate::recipe::Recipe| {
+        for plugin in &mut recipe.plugins {
+            plugin.set_by.clear();
+            plugin.source = settings.recipe_chain[0].clone();
+        }
+        recipe
+    };
+    assert_eq!(essence(again), essence(settings.recipe.clone()));
+    let mine = file.to_str().unwrap();
+    insta::assert_snapshot!("recipe", shown.replace(mine, "./mine.toml"));
 }
 
 #[test]

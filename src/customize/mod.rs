@@ -11,6 +11,7 @@ mod host;
 mod overlay_root;
 mod places;
 pub mod project;
+mod recipe_files;
 mod registry;
 mod staging_root;
 
@@ -20,6 +21,7 @@ pub(crate) use external::{guard as plugin_guard, library as plugin_library};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
 pub use places::Places;
+pub use recipe_files::read_recipe_files;
 pub use registry::{Known, Origin, Registry};
 pub use staging_root::StagingRoot;
 

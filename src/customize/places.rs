@@ -12,8 +12,6 @@ pub struct Places {
     pub named: Vec<PathBuf>,
     /// Directories that need not be there: the recipe's own, the user's.
     pub usual: Vec<PathBuf>,
-    /// What a relative path in the recipe begins at.
-    pub base: PathBuf,
 }
 
 impl Places {

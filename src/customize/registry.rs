@@ -85,16 +85,21 @@ impl Registry {
     /// The built-in customizations.
     #[must_use]
     pub fn built_in() -> Self {
-        let all: [Arc<dyn Plugin>; 10] = [
+        let all: [Arc<dyn Plugin>; 15] = [
             Arc::new(fam_apt_sources::AptSources),
             Arc::new(fam_demo::Demo),
             Arc::new(fam_fabric_symlink::FabricSymlink),
+            Arc::new(fam_files::Files),
             Arc::new(fam_hostname::Hostname),
             Arc::new(fam_hosts::Hosts),
             Arc::new(fam_identity::Identity),
+            Arc::new(fam_locale::Locale),
             Arc::new(fam_network::Network),
             Arc::new(fam_resolv_conf::ResolvConf),
+            Arc::new(fam_script::Script),
+            Arc::new(fam_ssh::Ssh),
             Arc::new(fam_sudo::Sudo),
+            Arc::new(fam_timezone::Timezone),
             Arc::new(fam_users::Users),
         ];
         Self {
@@ -195,7 +200,7 @@ impl Registry {
     ) -> Result<(Known, Arc<dyn Plugin>), CustomizeError> {
         let name = &request.name;
         let file = match (&request.path, self.plugins.get(name)) {
-            (Some(path), _) => self.places.base.join(path),
+            (Some(path), _) => path.clone(),
             (None, Some((description, plugin))) => {
                 let known = Known { description: description.clone(), origin: Origin::BuiltIn };
                 return Ok((known, Arc::clone(plugin)));

@@ -74,6 +74,14 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
 }
 
+/// Checks the plugins of a recipe, their settings, and the files that these name.
+///
+/// # Errors
+/// [`Error`].
+pub fn check(settings: &Settings) -> Result<(), Error> {
+    plugins::customization(settings).map(drop)
+}
+
 /// Resolves the package set of a build and writes it to fabric.lock in the output directory.
 ///
 /// # Errors

@@ -133,11 +133,14 @@ fn client_options(settings: &Settings) -> ClientOptions {
 /// How a build makes requests.
 #[must_use]
 pub fn http_options(settings: &Settings) -> HttpOptions {
-    let mut options = HttpOptions::default();
-    if let Some(proxy) = &settings.http_proxy {
-        options.proxy = ProxyChoice::Explicit { url: proxy.as_str().to_owned(), except: settings.no_proxy.clone() };
-    }
-    options
+    let url = |proxy: &Option<recipe::ProxyUrl>| proxy.as_ref().map(|proxy| proxy.as_str().to_owned());
+    // The environment was read once, into the settings; the client does not ask it again.
+    let proxy = ProxyChoice::PerScheme {
+        http: url(&settings.http_proxy),
+        https: url(&settings.https_proxy),
+        except: settings.no_proxy.clone(),
+    };
+    HttpOptions { proxy, ..HttpOptions::default() }
 }
 
 /// The exact packages of a build.

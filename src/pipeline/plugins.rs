@@ -1,42 +1,45 @@
 //! The plugins of a recipe, and all that there are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::Error;
-use crate::customize::{Customization, Known, Origin, Places, Registry, Request};
+use crate::customize::{Customization, Known, Origin, Places, Registry, Request, read_recipe_files};
 use crate::recipe::Settings;
 use crate::report::{Failure, PluginReport, PluginsReport};
 
-/// The recipe's plugins, found, checked and in order.
+/// The recipe's plugins, found, checked and in order, with the files that their settings name.
 pub(super) fn customization(settings: &Settings) -> Result<Customization, Error> {
-    let request = |plugin: &crate::recipe::Plugin| Request {
-        name: plugin.name.to_string(),
-        path: plugin.path.clone(),
-        time_limit: plugin.time_limit.map(|seconds| Duration::from_secs(seconds.get().into())),
-        settings: serde_json::Value::Object(plugin.settings.clone()),
-    };
-    let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
-    Ok(registry(settings).plan(&requests)?)
+    let registry = registry(settings);
+    let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
+    for plugin in &settings.recipe.plugins {
+        let mut given = Value::Object(plugin.settings.clone());
+        let directory = |setting: &str| plugin.source_of(setting).directory.clone();
+        read_recipe_files(&registry, plugin.name.as_str(), &mut given, &directory)?;
+        let beside = plugin.source.directory.as_deref().unwrap_or(Path::new(""));
+        requests.push(Request {
+            name: plugin.name.to_string(),
+            path: plugin.path.as_ref().map(|path| beside.join(path)),
+            time_limit: plugin.time_limit.map(|seconds| Duration::from_secs(seconds.get().into())),
+            settings: given,
+        });
+    }
+    Ok(registry.plan(&requests)?)
 }
 
-/// The plugins that there are: built in, in the directories of `--plugin-dir`, in the recipe's, and in the user's own.
+/// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe and those that it extends,
+/// and in the user's own.
 fn registry(settings: &Settings) -> Registry {
-    let recipe = Path::new(&settings.recipe_name);
-    // A shipped recipe has no directory.
-    let is_file = recipe.components().count() > 1 || recipe.extension().is_some();
-    let base = recipe
-        .parent()
-        .filter(|_| is_file)
-        .map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory }.to_owned());
-    let places = Places {
-        named: settings.plugin_dirs.clone(),
-        usual: base.iter().chain(&settings.plugin_home).cloned().collect(),
-        base: base.unwrap_or_default(),
-    };
-    Registry::built_in().with_places(places)
+    let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
+    let mut usual: Vec<PathBuf> = Vec::new();
+    for directory in beside.chain(&settings.plugin_home) {
+        if !usual.contains(directory) {
+            usual.push(directory.clone());
+        }
+    }
+    Registry::built_in().with_places(Places { named: settings.plugin_dirs.clone(), usual })
 }
 
 /// All plugins that a build with these settings would find.

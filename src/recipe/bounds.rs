@@ -1,11 +1,13 @@
 //! Numbers and sizes of a recipe that must lie within bounds, checked where they are read.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::size::{InvalidSize, Size};
+use super::size::{InvalidSize, SIZE_PATTERN, Size};
 
 /// A value outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +73,21 @@ macro_rules! bounded_number {
             }
         }
 
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "integer",
+                    "minimum": $least,
+                    "maximum": $most,
+                    "description": concat!($what, ", ", $least, " to ", $most),
+                })
+            }
+        }
+
         impl From<$name> for i64 {
             fn from(number: $name) -> Self {
                 number.0.into()
@@ -122,6 +139,20 @@ macro_rules! bounded_size {
 
             fn try_from(text: String) -> Result<Self, OutOfBounds> {
                 text.parse()
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "pattern": SIZE_PATTERN,
+                    "description": concat!("The ", $what, ": ", $rule, "."),
+                })
             }
         }
 

@@ -1,24 +1,8 @@
 //! The settings as people read them: one line each, with who decided it.
 
-use super::settings::{Origin, Security, SettingLine, Settings};
+use super::names::PackageName;
+use super::settings::{Origin, Security, SettingLine, Settings, setting_of};
 use super::url::MirrorUrl;
-
-/// The settings that a recipe decides where nothing above it does.
-const OF_RECIPE: [&str; 13] = [
-    "suite",
-    "architecture",
-    "components",
-    "variant",
-    "include",
-    "kernel",
-    "initramfs",
-    "size",
-    "compress",
-    "fabric",
-    "nodes",
-    "memory",
-    "cpus",
-];
 
 impl Settings {
     /// Who decided the setting of this name, which is that of its flag.
@@ -26,9 +10,21 @@ impl Settings {
     pub fn origin(&self, name: &str) -> Origin {
         match self.origins.get(name) {
             Some(origin) => origin.clone(),
-            None if OF_RECIPE.contains(&name) => Origin::Recipe(self.recipe_name.clone()),
+            // Several may have named some of them; the one that did so last.
+            None if name == "include" => self.included_by.last().map_or(Origin::Default, |(_, origin)| origin.clone()),
             None => Origin::Default,
         }
+    }
+
+    /// Who decided the value of a key of the recipe, as `disk.size`.
+    #[must_use]
+    pub fn origin_of_key(&self, key: &str) -> Origin {
+        self.origin(setting_of(key))
+    }
+
+    /// The packages that are included, with who named each.
+    pub fn included(&self) -> impl Iterator<Item = (&PackageName, &Origin)> {
+        self.included_by.iter().map(|(package, origin)| (package, origin))
     }
 
     /// Settles on a mirror that was found, and notes where.

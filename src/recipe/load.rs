@@ -1,9 +1,11 @@
 //! Where recipes come from: the program itself, or a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::model::Recipe;
+use super::extend::{Loaded, Misfit};
+use super::model::{Recipe, Source};
 use super::parse::{ParseError, nearest};
+use super::written::Written;
 
 /// A recipe that is built into the program.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +20,9 @@ pub struct Shipped {
 pub const SHIPPED: &[Shipped] = &[
     Shipped { name: "fabric", text: include_str!("../../recipes/fabric.toml") },
     Shipped { name: "minimal", text: include_str!("../../recipes/minimal.toml") },
+    Shipped { name: "cloud", text: include_str!("../../recipes/cloud.toml") },
     Shipped { name: "bookworm", text: include_str!("../../recipes/bookworm.toml") },
+    Shipped { name: "sid", text: include_str!("../../recipes/sid.toml") },
 ];
 
 /// The name of the recipe that is built when none is named.
@@ -28,8 +32,8 @@ impl Shipped {
     /// The recipe that the text describes.
     #[must_use]
     pub fn recipe(self) -> Recipe {
-        match Recipe::parse(self.name, self.text) {
-            Ok(recipe) => recipe,
+        match Loaded::load(self.name) {
+            Ok(loaded) => loaded.recipe,
             Err(error) => unreachable!("a test reads every shipped recipe: {error}"),
         }
     }
@@ -53,6 +57,22 @@ pub enum LoadError {
     /// The text is no recipe.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// The recipe that another one extends cannot be had.
+    #[error("{place}: the recipe that this one extends")]
+    Extended {
+        /// File, line and column of `extends`.
+        place: String,
+        /// What is wrong with the other.
+        source: Box<LoadError>,
+    },
+    /// Recipes extend each other.
+    #[error("{place}: recipes extend each other in a circle: {circle}")]
+    Circle {
+        /// File, line and column of the `extends` that closes it.
+        place: String,
+        /// The recipes of the circle.
+        circle: String,
+    },
 }
 
 impl LoadError {
@@ -70,28 +90,131 @@ impl LoadError {
                 })
             }
             Self::Read(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Some("check the path given to --recipe".to_owned())
+                Some("check the path; it is taken from the current directory".to_owned())
             }
-            Self::Read(_) | Self::TooLarge(_) => Some("give --recipe a readable TOML file".to_owned()),
-            Self::Parse(_) => Some("see recipes/fabric.toml for every key and what it means".to_owned()),
+            Self::Read(_) | Self::TooLarge(_) => Some("a recipe is a readable TOML file".to_owned()),
+            Self::Parse(_) => {
+                Some("`fam-build recipe show` prints every key; `fam-build recipe schema` explains them".to_owned())
+            }
+            Self::Extended { source, .. } if matches!(**source, Self::Read(_)) => {
+                Some("a path in `extends` is taken from the directory of the recipe that has it".to_owned())
+            }
+            Self::Extended { source, .. } => source.hint(),
+            Self::Circle { .. } => Some("a recipe can only extend one that does not lead back to it".to_owned()),
         }
     }
 }
 
-impl Recipe {
-    /// The shipped recipe of this name, or the one in this file: what has a `/` or ends in `.toml` is a file.
-    ///
-    /// # Errors
-    /// There is no such recipe or file, or its text is no recipe.
-    pub fn load(name: &str) -> Result<Self, LoadError> {
+/// The text of one recipe, and how it is called.
+struct Text {
+    source: Source,
+    text: String,
+    /// What tells it from all others: the name of a shipped one, or where the file really is.
+    identity: Identity,
+}
+
+#[derive(PartialEq, Eq)]
+enum Identity {
+    Shipped(&'static str),
+    File(PathBuf),
+}
+
+impl Text {
+    /// The shipped recipe of this name, or the one in this file, whose path begins in `directory`.
+    fn find(name: &str, directory: Option<&Path>) -> Result<Self, LoadError> {
         if let Some(shipped) = SHIPPED.iter().find(|shipped| shipped.name == name) {
-            return Ok(shipped.recipe());
+            let (source, text) = (Source::shipped(name), shipped.text.to_owned());
+            return Ok(Self { source, text, identity: Identity::Shipped(shipped.name) });
         }
         if !name.contains('/') && !name.ends_with(".toml") {
             return Err(LoadError::Unknown { name: name.to_owned() });
         }
-        let text = read(Path::new(name))?;
-        Ok(Self::parse(name, &text)?)
+        let path =
+            directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name).components().collect());
+        let text = read(&path)?;
+        Ok(Self { source: Source::file(&path)?, text, identity: Identity::File(fs_err::canonicalize(&path)?) })
+    }
+
+    fn place(&self, offset: usize) -> String {
+        let ParseError { file, line, column, .. } = self.error(offset, String::new(), None);
+        format!("{file}:{line}:{column}")
+    }
+
+    fn error(&self, offset: usize, message: String, suggestion: Option<String>) -> ParseError {
+        ParseError::at(&self.source.recipe, &self.text, offset, message, suggestion)
+    }
+}
+
+impl Loaded {
+    /// The shipped recipe of this name, or the one in this file (what has a `/` or ends in `.toml` is a file), with those
+    /// that it extends beneath it.
+    ///
+    /// # Errors
+    /// There is no such recipe or file, its text is no recipe, or the same of one that it extends.
+    pub fn load(name: &str) -> Result<Self, LoadError> {
+        Self::of(Text::find(name, None)?)
+    }
+
+    fn of(first: Text) -> Result<Self, LoadError> {
+        let mut chain: Vec<(Text, Written)> = Vec::new();
+        let mut next = Some(first);
+        while let Some(text) = next {
+            let written = Written::parse(&text.source.recipe, &text.text)?;
+            next = match &written.extends {
+                None => None,
+                Some(extends) => {
+                    let place = text.place(extends.span().start);
+                    // The path of the recipe as it was given, so that errors show what people know.
+                    let beside = Path::new(&text.source.recipe).parent().filter(|_| text.source.directory.is_some());
+                    let extended = Text::find(extends.get_ref(), beside)
+                        .map_err(|source| LoadError::Extended { place: place.clone(), source: Box::new(source) })?;
+                    let mut above = chain.iter().map(|(text, _)| text).chain([&text]);
+                    if above.any(|text| text.identity == extended.identity) {
+                        return Err(LoadError::Circle { place, circle: circle(&chain, &text, &extended) });
+                    }
+                    Some(extended)
+                }
+            };
+            chain.push((text, written));
+        }
+        let mut loaded: Option<Self> = None;
+        for (text, written) in chain.into_iter().rev() {
+            let laid = match loaded {
+                None => Self::base(written, text.source.clone()),
+                Some(loaded) => loaded.extended(written, text.source.clone()),
+            };
+            let at = |Misfit { offset, message, suggestion }| text.error(offset, message, suggestion);
+            loaded = Some(laid.map_err(at)?);
+        }
+        match loaded {
+            Some(loaded) => Ok(loaded),
+            None => unreachable!("a chain has the recipe that was asked for"),
+        }
+    }
+}
+
+/// The names from the recipe that comes again to itself.
+fn circle(chain: &[(Text, Written)], last: &Text, again: &Text) -> String {
+    let mut names: Vec<&str> = chain
+        .iter()
+        .map(|(text, _)| text)
+        .chain([last])
+        .skip_while(|text| text.identity != again.identity)
+        .map(|text| text.source.recipe.as_str())
+        .collect();
+    names.push(&again.source.recipe);
+    names.join(" -> ")
+}
+
+impl Recipe {
+    /// Reads a recipe from TOML text, which may extend others. `file` is only for messages.
+    ///
+    /// # Errors
+    /// The text is no recipe, or the one that it extends is none or not there.
+    pub fn parse(file: &str, text: &str) -> Result<Self, LoadError> {
+        let source = Source::shipped(file);
+        let identity = Identity::File(PathBuf::from(file));
+        Loaded::of(Text { source, text: text.to_owned(), identity }).map(|loaded| loaded.recipe)
     }
 }
 
@@ -114,7 +237,7 @@ mod tests {
     #[test]
     fn every_shipped_recipe_is_read() {
         for shipped in SHIPPED {
-            let recipe = Recipe::parse(shipped.name, shipped.text).unwrap();
+            let recipe = Loaded::load(shipped.name).unwrap().recipe;
             assert!(!recipe.description.is_empty(), "{}", shipped.name);
         }
         assert_eq!(SHIPPED[0].name, DEFAULT);
@@ -125,26 +248,26 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("mine.toml");
         fs_err::write(&path, "suite = 'sid'\nincl = []").unwrap();
-        let error = Recipe::load(path.to_str().unwrap()).unwrap_err();
+        let error = Loaded::load(path.to_str().unwrap()).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("{}:2:1: unknown key `incl`, known are {}", path.display(), {
-                "description, suite, architecture, components, updates, security, variant, include, initramfs, disk, kernel, \
+                "extends, description, suite, architecture, components, updates, security, variant, include, initramfs, disk, kernel, \
              fabric, nodes, plugin"
             })
         );
         fs_err::write(&path, "suite = 'sid'").unwrap();
-        assert_eq!(Recipe::load(path.to_str().unwrap()).unwrap().suite.as_str(), "sid");
+        assert_eq!(Loaded::load(path.to_str().unwrap()).unwrap().recipe.suite.as_str(), "sid");
     }
 
     #[test]
     fn a_recipe_that_is_not_there() {
-        let error = Recipe::load("fabrik").unwrap_err();
+        let error = Loaded::load("fabrik").unwrap_err();
         assert_eq!(error.to_string(), "no recipe is named `fabrik`");
         assert!(error.hint().unwrap().contains("did you mean `fabric`?"));
-        let error = Recipe::load("/nowhere/x.toml").unwrap_err();
+        let error = Loaded::load("/nowhere/x.toml").unwrap_err();
         assert!(error.to_string().contains("/nowhere/x.toml"), "{error}");
-        let error = Recipe::load("/dev/zero").unwrap_err();
+        let error = Loaded::load("/dev/zero").unwrap_err();
         assert!(matches!(error, LoadError::TooLarge(_)), "{error}");
     }
 }

@@ -1,10 +1,12 @@
 //! What a recipe says, typed. Every value has been checked by the time a [`Recipe`] exists.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
@@ -12,54 +14,65 @@ use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageN
 
 /// Everything about the machines to build that is worth writing down and keeping. Where the packages come from and where
 /// the images go is a matter of the run, and belongs to [`Settings`](super::Settings).
+///
+/// A recipe file says part of it: see [`Written`](super::written::Written), which has the same keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// What it is for, in a sentence.
-    #[serde(default)]
     pub description: String,
     /// The suite to build from.
     pub suite: Suite,
     /// The architecture of the machines.
-    #[serde(default)]
     pub architecture: Architecture,
     /// The components to take packages from.
-    #[serde(default = "main_only")]
     pub components: Vec<Component>,
     /// Whether the suite's `-updates` are read, too.
-    #[serde(default = "yes")]
     pub updates: bool,
     /// Whether the security archive is read, too.
-    #[serde(default = "yes")]
     pub security: bool,
     /// The set of packages to begin with.
-    #[serde(default)]
     pub variant: Variant,
     /// Packages to install beside the variant's.
-    #[serde(default)]
     pub include: Vec<PackageName>,
     /// How much of the machine the initramfs can boot from.
-    #[serde(default)]
     pub initramfs: Initramfs,
     /// The disk of each node.
-    #[serde(default)]
     pub disk: Disk,
     /// The kernel.
-    #[serde(default)]
     pub kernel: Kernel,
     /// The memory that the nodes share.
-    #[serde(default)]
     pub fabric: Fabric,
     /// The nodes.
-    #[serde(default)]
     pub nodes: Nodes,
     /// Customization, in the order of application.
-    #[serde(default, rename = "plugin")]
     pub plugins: Vec<Plugin>,
 }
 
+/// A recipe as something in it refers to it: by what people call it, and where the files beside it are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The name of a shipped recipe, or the path of a file.
+    pub recipe: String,
+    /// The directory that a file is in. A shipped recipe has no files beside it.
+    pub directory: Option<PathBuf>,
+}
+
+impl Source {
+    /// The shipped recipe of this name.
+    pub(super) fn shipped(name: &str) -> Self {
+        Self { recipe: name.to_owned(), directory: None }
+    }
+
+    /// The recipe in this file.
+    pub(super) fn file(path: &Path) -> std::io::Result<Self> {
+        // The worker may have another current directory.
+        let directory = std::path::absolute(path)?.parent().map(Path::to_owned);
+        Ok(Self { recipe: path.display().to_string(), directory })
+    }
+}
+
 /// An architecture that images can be made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
     /// 64-bit x86.
@@ -68,7 +81,7 @@ pub enum Architecture {
 }
 
 /// The set of packages that a system begins with, as mmdebstrap names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variant {
     /// Packages marked essential, and what they depend on.
@@ -87,7 +100,7 @@ pub enum Variant {
 }
 
 /// What the initramfs holds drivers for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Initramfs {
     /// The disks that virtual machines have: virtio, SCSI, SATA and those on PCI Express.
@@ -97,20 +110,65 @@ pub enum Initramfs {
     Most,
 }
 
-/// The disk of each node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Disk {
-    /// Its size as the guest sees it; the image takes only what is used.
-    pub size: DiskSize,
-    /// The label of the root file system.
-    pub label: DiskLabel,
-    /// Whether the clusters of the images are compressed.
-    pub compress: Compression,
+/// A table of a recipe, twice: with all its values, and as a file writes it, which may leave out any.
+macro_rules! table {
+    (
+        $(#[$doc:meta])* $name:ident, $written:ident, $key:literal {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:literal,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: word($default),)* }
+            }
+        }
+
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        #[schemars(rename = $key)]
+        pub(super) struct $written {
+            $(
+                $(#[$field_doc])*
+                #[schemars(extend("default" = word::<$type>($default)))]
+                $field: Option<$type>,
+            )*
+        }
+
+        impl $written {
+            /// Puts what is written over `table`, and tells the names of what it wrote.
+            pub(super) fn lay(self, table: &mut $name, mut wrote: impl FnMut(&'static str)) {
+                $(
+                    if let Some(value) = self.$field {
+                        table.$field = value;
+                        wrote(concat!($key, ".", stringify!($field)));
+                    }
+                )*
+            }
+        }
+    };
+}
+
+table! {
+    /// The disk of each node.
+    Disk, WrittenDisk, "disk" {
+        /// Its size as the guest sees it; the image takes only what is used.
+        size: DiskSize = "8G",
+        /// The label of the root file system.
+        label: DiskLabel = "fabric",
+        /// Whether the clusters of the images are compressed.
+        compress: Compression = "zstd",
+    }
 }
 
 /// How the clusters of a disk image are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
     /// Zstandard: a third of the size; needs QEMU 5.1.
@@ -120,28 +178,28 @@ pub enum Compression {
     None,
 }
 
-/// The kernel of the machines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Kernel {
-    /// The package that brings it.
-    pub package: PackageName,
-    /// What GRUB passes to it beside the root file system.
-    pub cmdline: KernelCommandLine,
+table! {
+    /// The kernel of the machines.
+    Kernel, WrittenKernel, "kernel" {
+        /// The package that brings it.
+        package: PackageName = "linux-image-amd64",
+        /// What GRUB passes to it beside the root file system.
+        cmdline: KernelCommandLine = "console=tty0 console=ttyS0,115200 net.ifnames=0",
+    }
 }
 
-/// The memory that all nodes share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Fabric {
-    /// The device that shows it to the guests.
-    pub kind: FabricKind,
-    /// How much of it there is.
-    pub size: SharedMemory,
+table! {
+    /// The memory that all nodes share.
+    Fabric, WrittenFabric, "fabric" {
+        /// The device that shows it to the guests.
+        kind: FabricKind = "ivshmem",
+        /// How much of it there is.
+        size: SharedMemory = "1G",
+    }
 }
 
 /// The device that shows the shared memory to the guests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FabricKind {
     /// A PCI device, 1af4:1110 at 00:04.0, whose second base address register is the memory.
@@ -149,39 +207,43 @@ pub enum FabricKind {
     Ivshmem,
 }
 
-/// The nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Nodes {
-    /// How many.
-    pub count: NodeCount,
-    /// The memory of each.
-    pub memory: NodeMemory,
-    /// The processors of each.
-    pub cpus: Cpus,
-    /// What their names begin with.
-    pub name: NodePrefix,
+table! {
+    /// The nodes.
+    Nodes, WrittenNodes, "nodes" {
+        /// How many.
+        count: NodeCount = "4",
+        /// The memory of each.
+        memory: NodeMemory = "1G",
+        /// The processors of each.
+        cpus: Cpus = "2",
+        /// What their names begin with.
+        name: NodePrefix = "fabric",
+    }
 }
 
 /// One customization plugin to apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Plugin {
     /// Which plugin.
     pub name: PluginName,
-    /// The file that it is in, seen from the recipe's directory, where that is not to be found by the name.
-    #[serde(default)]
+    /// The file that it is in, seen from the directory of the recipe that lists it, where that is not to be found by the name.
     pub path: Option<PathBuf>,
     /// How many seconds it may take at each stage, of each node, if it is a file.
-    #[serde(default, rename = "time-limit")]
     pub time_limit: Option<NonZeroU32>,
     /// Its settings, which the plugin itself checks.
-    #[serde(default, deserialize_with = "as_json")]
     pub settings: Map<String, Value>,
+    /// The recipe that lists it.
+    pub source: Source,
+    /// The recipes that wrote settings of it, where that was another one: by the outermost key of the setting.
+    pub set_by: BTreeMap<String, Source>,
 }
 
-fn yes() -> bool {
-    true
+impl Plugin {
+    /// The recipe that wrote the setting of this name.
+    #[must_use]
+    pub fn source_of(&self, setting: &str) -> &Source {
+        self.set_by.get(setting).unwrap_or(&self.source)
+    }
 }
 
 /// A word that is written in this file and known to have the right form.
@@ -192,34 +254,29 @@ fn word<T: std::str::FromStr>(text: &str) -> T {
     }
 }
 
-fn main_only() -> Vec<Component> {
-    vec![word("main")]
-}
-
-impl Default for Disk {
-    fn default() -> Self {
-        Self { size: word("8G"), label: word("fabric"), compress: Compression::default() }
+impl Recipe {
+    /// What a recipe is that says nothing but its suite.
+    pub(super) fn of_suite(suite: Suite) -> Self {
+        Self {
+            description: String::new(),
+            suite,
+            architecture: Architecture::default(),
+            components: vec![word("main")],
+            updates: true,
+            security: true,
+            variant: Variant::default(),
+            include: Vec::new(),
+            initramfs: Initramfs::default(),
+            disk: Disk::default(),
+            kernel: Kernel::default(),
+            fabric: Fabric::default(),
+            nodes: Nodes::default(),
+            plugins: Vec::new(),
+        }
     }
 }
 
-impl Default for Kernel {
-    fn default() -> Self {
-        Self { package: word("linux-image-amd64"), cmdline: word("console=tty0 console=ttyS0,115200 net.ifnames=0") }
-    }
-}
-
-impl Default for Fabric {
-    fn default() -> Self {
-        Self { kind: FabricKind::default(), size: word("1G") }
-    }
-}
-
-impl Default for Nodes {
-    fn default() -> Self {
-        Self { count: word("4"), memory: word("1G"), cpus: word("2"), name: word("fabric") }
-    }
-}
-
+/// An enumeration shows as a recipe writes it, and reads back.
 macro_rules! show_as_written {
     ($($name:ty),*) => {$(
         impl fmt::Display for $name {
@@ -227,32 +284,15 @@ macro_rules! show_as_written {
                 self.serialize(f)
             }
         }
+
+        impl std::str::FromStr for $name {
+            type Err = serde::de::value::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::deserialize(serde::de::IntoDeserializer::into_deserializer(text))
+            }
+        }
     )*};
 }
 
 show_as_written!(Architecture, Variant, Initramfs, Compression, FabricKind);
-
-/// Settings of plugins travel as JSON, which has neither dates nor infinities: a date becomes a string, an infinity is
-/// an error.
-fn as_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    /// Under this key the toml crate hands a date to formats that have none.
-    const DATE: &str = "$__toml_private_datetime";
-
-    fn settle(value: Value) -> Result<Value, &'static str> {
-        match value {
-            Value::Null => Err("a setting of a plugin cannot be infinite or no number"),
-            Value::Array(values) => values.into_iter().map(settle).collect(),
-            Value::Object(mut map) => match map.remove(DATE) {
-                Some(date) => Ok(date),
-                None => settle_map(map).map(Value::Object),
-            },
-            plain => Ok(plain),
-        }
-    }
-
-    fn settle_map(map: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
-        map.into_iter().map(|(key, value)| Ok((key, settle(value)?))).collect()
-    }
-
-    settle_map(Map::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}

@@ -1,8 +1,10 @@
 //! Words of a recipe that must have a certain form, checked where they are read so that an error knows its place.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A word does not have the form that its place asks for.
@@ -15,7 +17,7 @@ pub struct InvalidName {
 }
 
 macro_rules! checked_name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $pattern:literal, $rule:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -61,6 +63,20 @@ macro_rules! checked_name {
                 f.write_str(&self.0)
             }
         }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "pattern": $pattern,
+                    "description": concat!("A ", $what, ": ", $rule, "."),
+                })
+            }
+        }
     };
 }
 
@@ -74,13 +90,15 @@ fn consists_of(text: &str, also: &[char]) -> bool {
 
 checked_name! {
     /// The name of a binary package (Debian Policy 5.6.1).
-    PackageName, "package name", "two or more of a-z, 0-9, +, - and ., the first a letter or digit",
+    PackageName, "package name", r"^[a-z0-9][a-z0-9+.-]+$",
+    "two or more of a-z, 0-9, +, - and ., the first a letter or digit",
     |text| text.len() >= 2 && text.starts_with(is_lower_alphanumeric) && consists_of(text, &['+', '-', '.'])
 }
 
 checked_name! {
     /// A suite or codename beneath `dists/`, as `trixie` or `stable`.
-    Suite, "suite", "letters, digits, +, -, . and / were expected, as in trixie",
+    Suite, "suite", r"^(?!.*(\.\.|//))[A-Za-z0-9]([A-Za-z0-9+._/-]*[A-Za-z0-9+._-])?$",
+    "letters, digits, +, -, . and / were expected, as in trixie",
     |text| {
         let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text.ends_with('/');
         let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._/".contains(c));
@@ -90,14 +108,16 @@ checked_name! {
 
 checked_name! {
     /// A component of a suite, as `main` or `non-free-firmware`.
-    Component, "component", "lower-case letters, digits and - were expected, as in main",
+    Component, "component", r"^[a-z0-9][a-z0-9/-]*$",
+    "lower-case letters, digits and - were expected, as in main",
     |text| text.starts_with(is_lower_alphanumeric) && consists_of(text, &['-', '/'])
 }
 
 checked_name! {
     /// What the nodes' names begin with; the number follows. With three digits it must still be a host name's label
     /// (RFC 1123) that also `sethostname` and every shell take without quoting.
-    NodePrefix, "name prefix of nodes", "1 to 60 of a-z, 0-9 and -, the first a letter, the last no digit",
+    NodePrefix, "name prefix of nodes", r"^(?!.*[0-9]$)[a-z][a-z0-9-]{0,59}$",
+    "1 to 60 of a-z, 0-9 and -, the first a letter, the last no digit",
     |text| {
         (1..=60).contains(&text.len())
             && text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -108,7 +128,8 @@ checked_name! {
 
 checked_name! {
     /// The label of the root file system; ext4 holds 16 bytes.
-    DiskLabel, "disk label", "1 to 16 of a-z, A-Z, 0-9, -, _ and . were expected",
+    DiskLabel, "disk label", r"^[A-Za-z0-9._-]{1,16}$",
+    "1 to 16 of a-z, A-Z, 0-9, -, _ and . were expected",
     |text| {
         (1..=16).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     }
@@ -116,13 +137,15 @@ checked_name! {
 
 checked_name! {
     /// The kernel's command line: one line of printable ASCII that a GRUB configuration can hold in double quotes.
-    KernelCommandLine, "kernel command line", "printable ASCII without quotes, $, ` and \\ was expected, 2000 bytes at most",
+    KernelCommandLine, "kernel command line", r"^[ !#%&(-\[\]-_a-~]{0,2000}$",
+    "printable ASCII without quotes, $, ` and \\ was expected, 2000 bytes at most",
     |text| text.len() <= 2000 && text.chars().all(|c| (' '..='~').contains(&c) && !"\"'$`\\".contains(c))
 }
 
 checked_name! {
     /// The name of a plugin.
-    PluginName, "plugin name", "lower-case letters, digits and - were expected, as in resolv-conf",
+    PluginName, "plugin name", r"^[a-z0-9][a-z0-9_-]*$",
+    "lower-case letters, digits and - were expected, as in resolv-conf",
     |text| text.starts_with(is_lower_alphanumeric) && consists_of(text, &['-', '_'])
 }
 

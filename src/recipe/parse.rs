@@ -1,8 +1,8 @@
-//! TOML text to a [`Recipe`], with errors that say where and, for a misspelt word, what may have been meant.
+//! TOML text to what it says, with errors that say where and, for a misspelt word, what may have been meant.
 
 use std::fmt;
 
-use super::model::Recipe;
+use super::written::Written;
 
 /// A recipe that cannot be read. Shown as `file:line:column: what is wrong`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +31,23 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-impl Recipe {
-    /// Reads a recipe from TOML text. `file` is only for messages.
+impl ParseError {
+    /// What is wrong at a byte of the text.
+    pub(super) fn at(file: &str, text: &str, offset: usize, message: String, suggestion: Option<String>) -> Self {
+        let (line, column) = position(text, offset);
+        Self { file: file.to_owned(), line, column, message, suggestion }
+    }
+}
+
+impl Written {
+    /// Reads one recipe from TOML text. `file` is only for messages.
     ///
     /// # Errors
-    /// The text is no TOML, has an unknown key, lacks a needed one, or a value is not what its place asks for.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
+    /// The text is no TOML, has an unknown key, or a value is not what its place asks for.
+    pub(super) fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
         toml::from_str(text).map_err(|error| {
-            let (line, column) = position(text, offset_of(&error, text));
             let (message, suggestion) = explain(error.message());
-            ParseError { file: file.to_owned(), line, column, message, suggestion }
+            ParseError::at(file, text, offset_of(&error, text), message, suggestion)
         })
     }
 }
@@ -115,13 +122,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::recipe::Recipe;
 
     #[test]
     fn errors_know_their_place_and_what_was_meant() {
         for (text, message) in [
             ("sute = 'trixie'", "1:1: unknown key `sute` (did you mean `suite`?)"),
             ("suite = 'trixie'\n\n[disk]\n  zize = '8G'", "4:3: unknown key `zize` (did you mean `size`?)"),
-            ("suite = 'trixie'\ncolour = 1", "2:1: unknown key `colour`, known are description, suite, "),
+            ("suite = 'trixie'\ncolour = 1", "2:1: unknown key `colour`, known are extends, description, suite, "),
             ("suite = 'trixie'\nvariant = 'biuldd'", "2:11: unknown value `biuldd` (did you mean `buildd`?)"),
             ("suite = 'trixie'\narchitecture = 'arm64'", "2:16: unknown value `arm64`"),
             ("suite = 'tri xie'", "1:9: `tri xie` is no suite: "),

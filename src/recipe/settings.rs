@@ -9,9 +9,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Recipe;
+use super::extend::Loaded;
 use super::layers::{Environment, Flags};
 use super::load::{self, LoadError};
+use super::model::{Recipe, Source};
+use super::names::PackageName;
 use super::url::{MirrorUrl, ProxyUrl};
 
 /// Who decided a value.
@@ -78,6 +80,8 @@ impl fmt::Display for Security {
 pub struct Settings {
     /// The name or file of the recipe.
     pub recipe_name: String,
+    /// The recipe and those that it extends, itself first.
+    pub recipe_chain: Vec<Source>,
     /// The recipe, with everything laid over it that flags change of it.
     pub recipe: Recipe,
     /// The mirror, if one is named; else the pipeline finds one.
@@ -121,6 +125,22 @@ pub struct Settings {
     /// The time to which the times of files are clamped, in seconds since 1970, where one is given.
     pub source_date_epoch: Option<u64>,
     pub(super) origins: BTreeMap<String, Origin>,
+    /// Who named each package that is included.
+    pub(super) included_by: Vec<(PackageName, Origin)>,
+}
+
+/// The name of the setting that a key of a recipe decides: that of its flag, where it has one.
+pub(super) fn setting_of(key: &str) -> &str {
+    match key {
+        "disk.size" => "size",
+        "disk.compress" => "compress",
+        "kernel.package" => "kernel",
+        "fabric.kind" => "fabric",
+        "nodes.count" => "nodes",
+        "nodes.memory" => "memory",
+        "nodes.cpus" => "cpus",
+        key => key,
+    }
 }
 
 /// One line of what a run will go by.
@@ -221,17 +241,23 @@ impl Settings {
     /// The recipe cannot be had, or an environment variable is malformed.
     pub fn new(flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
         let recipe_name = flags.recipe.clone().unwrap_or_else(|| load::DEFAULT.to_owned());
-        let recipe = Recipe::load(&recipe_name)?;
-        Self::lay(recipe_name, recipe, flags, environment)
+        let loaded = Loaded::load(&recipe_name)?;
+        Self::lay(recipe_name, loaded, flags, environment)
     }
 
     fn lay(
         recipe_name: String,
-        mut recipe: Recipe,
+        loaded: Loaded,
         flags: Flags,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
+        let Loaded { mut recipe, chain, written_by, included_by } = loaded;
         let mut layers = Layers { environment, origins: BTreeMap::new() };
+        for (key, recipe) in written_by {
+            layers.origins.insert(setting_of(&key).to_owned(), Origin::Recipe(recipe));
+        }
+        let mut included_by: Vec<_> =
+            included_by.into_iter().map(|(package, recipe)| (package, Origin::Recipe(recipe))).collect();
         if flags.recipe.is_some() {
             layers.flag("recipe");
         }
@@ -246,7 +272,8 @@ impl Settings {
         layers.over("cpus", &mut recipe.nodes.cpus, flags.cpus);
         for package in flags.include {
             if !recipe.include.contains(&package) {
-                recipe.include.push(package);
+                recipe.include.push(package.clone());
+                included_by.push((package, Origin::Flag("--include".to_owned())));
                 layers.flag("include");
             }
         }
@@ -260,7 +287,9 @@ impl Settings {
             }
             None if wants_security => Security::Find,
             None => {
-                layers.origins.insert("security-mirror".to_owned(), Origin::Recipe(recipe_name.clone()));
+                if let Some(origin) = layers.origins.get("security").cloned() {
+                    layers.origins.insert("security-mirror".to_owned(), origin);
+                }
                 Security::None
             }
         };
@@ -305,7 +334,9 @@ impl Settings {
         }
         Ok(Self {
             recipe_name,
+            recipe_chain: chain,
             recipe,
+            included_by,
             mirror,
             security,
             http_proxy,

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Size(u64);
 
+/// What a size looks like, for the schema. It leaves open whether the number is too large.
+pub(super) const SIZE_PATTERN: &str = r"^\s*[0-9]+\s*([KMGTkmgt]([Ii]?[Bb])?|[Bb])?\s*$";
+
 const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
 
 impl Size {

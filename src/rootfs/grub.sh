@@ -17,4 +17,3 @@ for platform in i386-pc x86_64-efi; do
 done
 mkdir -p /boot/grub/fonts
 cp /usr/share/grub/unicode.pf2 /boot/grub/fonts/
-grub-editenv /boot/grub/grubenv create

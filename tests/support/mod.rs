@@ -101,11 +101,11 @@ pub fn of_this_checkout(name: &str) -> PathBuf {
     scratch().join(format!("{name}-{hash:016x}"))
 }
 
-/// The recipe that the project has for this suite.
+/// The recipe that the project has for this suite, with what it extends.
 fn recipe_of(suite: &str) -> toml::Table {
     let name = if suite == "trixie" { "fabric" } else { suite };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("recipes/{name}.toml"));
-    let recipe: toml::Table = fs_err::read_to_string(path).unwrap().parse().unwrap();
+    let shown = succeed(Command::new(FAM_BUILD).args(["recipe", "show", name]));
+    let recipe: toml::Table = shown.parse().unwrap();
     assert_eq!(recipe["suite"].as_str(), Some(suite));
     recipe
 }

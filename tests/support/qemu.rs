@@ -117,6 +117,11 @@ impl Console {
         self.input.flush().unwrap();
     }
 
+    /// Has getty prompt again, after whatever was printed since.
+    pub fn press_enter(&mut self) {
+        self.type_line("");
+    }
+
     /// Waits for the login prompt; gives back the host name it shows.
     pub fn wait_for_login(&mut self) -> String {
         let before = self.wait_for(" login: ", BOOT_TIMEOUT);

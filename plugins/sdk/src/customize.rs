@@ -42,12 +42,23 @@ pub struct Description {
     /// Names of customizations that, where a recipe has them too, must be applied before this one.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Settings that name files beside the recipe, as `files.source`; a list on the way stands for all its items. Their
+    /// type is [`RecipeFiles`](crate::RecipeFiles).
+    #[serde(default)]
+    pub reads: Vec<String>,
 }
 
 impl Description {
     /// Begins a description; it needs at least one stage, too.
     pub fn new(name: impl Into<String>, summary: impl Into<String>) -> Self {
-        Self { name: name.into(), summary: summary.into(), version: None, stages: Vec::new(), after: Vec::new() }
+        Self {
+            name: name.into(),
+            summary: summary.into(),
+            version: None,
+            stages: Vec::new(),
+            after: Vec::new(),
+            reads: Vec::new(),
+        }
     }
 
     /// Says that it acts at `stage`.
@@ -63,6 +74,13 @@ impl Description {
     #[must_use]
     pub fn after(mut self, name: impl Into<String>) -> Self {
         self.after.push(name.into());
+        self
+    }
+
+    /// Says that the setting of that name is the path of files beside the recipe, which the host reads.
+    #[must_use]
+    pub fn reads(mut self, setting: impl Into<String>) -> Self {
+        self.reads.push(setting.into());
         self
     }
 

@@ -46,6 +46,7 @@ mod customize;
 mod error;
 mod library;
 mod near;
+mod recipe_files;
 mod resolve;
 mod root;
 mod rootfs;
@@ -57,6 +58,7 @@ pub use context::{Context, Fabric, Facts, Host, Level, Node, Scope, Secrets};
 pub use customize::{Customize, Description, Plugin, Stage};
 pub use error::{Error, Problem, Result};
 pub use near::nearest;
+pub use recipe_files::{Contents, RecipeEntry, RecipeEntryKind, RecipeFiles};
 pub use root::Root;
 pub use rootfs::{Attributes, Command, FileType, Metadata, Output, RootFs};
 /// The type that settings arrive as, before they are deserialized.

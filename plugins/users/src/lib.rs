@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use fam_plugin::{Account, Context, Customize, Description, Error, NewUser, Result, Root, Stage, is_account_name};
+use fam_plugin::{
+    Account, Context, Customize, Description, Error, NewGroup, NewUser, Result, Root, Stage, is_account_name,
+};
 use serde::Deserialize;
 
 mod crypt;
@@ -21,8 +23,20 @@ pub struct Settings {
     pub root_password_hash: Option<String>,
     /// Lines for root's `authorized_keys`.
     pub root_ssh_authorized_keys: Vec<String>,
+    /// Groups to make, before any user. One that is there already stays as it is.
+    pub groups: Vec<Group>,
     /// The users.
     pub users: Vec<User>,
+}
+
+/// One group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its number; the next free one from 1000 if not set.
+    #[serde(default)]
+    pub gid: Option<u32>,
 }
 
 /// One user. What is not set for a user that the system has already is left as it is.
@@ -70,6 +84,13 @@ impl Customize for Users {
     fn check(&self, settings: &Settings) -> Result<()> {
         check_password("root-password", settings.root_password.as_deref(), settings.root_password_hash.as_deref())?;
         check_keys("root-ssh-authorized-keys", &settings.root_ssh_authorized_keys)?;
+        if let Some(index) = settings.groups.iter().position(|group| !is_account_name(&group.name)) {
+            let name = &settings.groups[index].name;
+            return Err(Error::setting(
+                format!("groups[{index}].name"),
+                format!("{name:?} is no usable name of a group"),
+            ));
+        }
         for (index, user) in settings.users.iter().enumerate() {
             let key = |name: &str| format!("users[{index}].{name}");
             if user.name == "root" {
@@ -105,6 +126,15 @@ impl Customize for Users {
         if !settings.root_ssh_authorized_keys.is_empty() {
             let account = root.account("root")?.ok_or_else(|| Error::failed("the system has no user root"))?;
             authorize(root, &account, &settings.root_ssh_authorized_keys)?;
+        }
+        for Group { name, gid } in &settings.groups {
+            match (root.group_id(name)?, gid) {
+                (None, _) => drop(root.add_group(&NewGroup { name: name.clone(), gid: *gid, system: false })?),
+                (Some(there), Some(gid)) if there != *gid => {
+                    return Err(Error::failed(format!("group {name} exists already, with gid {there}")));
+                }
+                (Some(_), _) => {}
+            }
         }
         for user in &settings.users {
             let hash = shadow_hash(&user.name, user.password.as_deref(), user.password_hash.as_deref(), context)?;
@@ -271,6 +301,22 @@ mod tests {
         let harness = Harness::new().settings(r#"{ "users": [{ "name": "fabric", "uid": 7 }] }"#);
         let error = harness.system(&Users, &mut image).unwrap_err();
         assert_eq!(error.to_string(), "user fabric exists already, with uid 1000");
+    }
+
+    #[test]
+    fn makes_groups_before_users() {
+        let settings = r#"{ "groups": [{ "name": "lab", "gid": 3000 }, { "name": "sudo" }, { "name": "more" }],
+                            "users": [{ "name": "a", "group": "lab", "groups": ["more"] }] }"#;
+        let mut image = MemoryRoot::debian();
+        Harness::new().settings(settings).system(&Users, &mut image).unwrap();
+        let groups = image.text("/etc/group");
+        assert!(groups.contains("\nlab:x:3000:") && groups.contains("\nmore:x:1000:a\n"), "{groups}");
+        assert!(image.text("/etc/passwd").contains("\na:x:1000:3000:"), "{groups}");
+        let harness = Harness::new().settings(r#"{ "groups": [{ "name": "sudo", "gid": 5 }] }"#);
+        let error = harness.system(&Users, &mut image).unwrap_err();
+        assert_eq!(error.to_string(), "group sudo exists already, with gid 27");
+        let bad = Harness::new().settings(r#"{ "groups": [{ "name": "A b" }] }"#).check(&Users).unwrap_err();
+        assert_eq!(bad.to_string(), "setting groups[0].name: \"A b\" is no usable name of a group");
     }
 
     #[test]

@@ -257,3 +257,29 @@ fn http_works_without_any_ca_certificates() {
         &[("FAM_TEST_NO_CERTIFICATES", &url), ("SSL_CERT_FILE", nowhere), ("SSL_CERT_DIR", nowhere)],
     );
 }
+
+#[test]
+fn each_scheme_goes_through_its_own_proxy() {
+    let proxy = || Server::new(|_| Answer::ok("proxied"));
+    let (plain, tls) = (proxy(), proxy());
+    let client = |http: Option<&Server>, https: Option<&Server>, except: Option<&str>| {
+        let url = |server: Option<&Server>| server.map(|server| server.url.clone());
+        let proxy = ProxyChoice::PerScheme { http: url(http), https: url(https), except: except.map(str::to_owned) };
+        Http::new(HttpOptions { proxy, ..options() }).unwrap()
+    };
+    let both = client(Some(&plain), Some(&tls), None);
+    assert_eq!(both.get("http://mirror.invalid/x", 100).unwrap().unwrap(), b"proxied");
+    assert_eq!((plain.requests().len(), tls.requests().len()), (1, 0));
+    // The proxy does not let it through: that it was asked is what counts.
+    both.get("https://mirror.invalid/x", 100).unwrap_err();
+    assert_eq!(plain.requests().len(), 1);
+    assert_eq!(tls.requests()[0].method, "CONNECT");
+    let only_https = client(None, Some(&tls), None);
+    assert!(matches!(
+        only_https.get("http://mirror.invalid/x", 100),
+        Err(HttpError::Unresolvable { proxy: false, .. })
+    ));
+    let excepted = client(Some(&plain), Some(&tls), Some("mirror.invalid"));
+    assert!(excepted.get("https://mirror.invalid/x", 100).is_err());
+    assert_eq!(plain.requests().len(), 1);
+}

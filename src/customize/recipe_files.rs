@@ -1,0 +1,235 @@
+//! The files beside a recipe that settings of customizations name, read into the settings.
+//!
+//! Only what lies in the recipe's own directory, or beneath it, can be named: a recipe that somebody else wrote cannot take
+//! other files of the host into an image.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use fam_plugin::{Error, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
+
+use super::{CustomizeError, Registry};
+
+/// The most that one setting may bring: it is held in memory, as the settings are.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Puts what the recipe's files hold into `settings` of the customization `name`, wherever that says that a setting names
+/// files. `directory` gives the recipe's directory by the outermost key of the setting.
+///
+/// # Errors
+/// [`CustomizeError::Settings`], with the setting: there is no such file, or it cannot be read or be named.
+pub fn read_recipe_files(
+    registry: &Registry,
+    name: &str,
+    settings: &mut Value,
+    directory: &dyn Fn(&str) -> Option<PathBuf>,
+) -> std::result::Result<(), CustomizeError> {
+    let Some(description) = registry.descriptions().find(|description| description.name == name) else {
+        // That there is no such customization is for the registry to say.
+        return Ok(());
+    };
+    for setting in &description.reads {
+        let steps: Vec<&str> = setting.split('.').collect();
+        let directory = directory(steps[0]);
+        fill(settings, &steps, String::new(), directory.as_deref())
+            .map_err(|source| CustomizeError::Settings { plugin: name.into(), source: Box::new(source) })?;
+    }
+    Ok(())
+}
+
+fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>) -> Result<()> {
+    match (value, steps) {
+        (Value::Array(items), _) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                fill(item, steps, format!("{key}[{index}]"), directory)?;
+            }
+            Ok(())
+        }
+        (Value::Object(map), [step, rest @ ..]) => match map.get_mut(*step) {
+            Some(inner) => {
+                let key = if key.is_empty() { (*step).to_owned() } else { format!("{key}.{step}") };
+                fill(inner, rest, key, directory)
+            }
+            None => Ok(()),
+        },
+        (place @ Value::String(_), []) => {
+            let path = place.as_str().unwrap_or_default().to_owned();
+            let files = read(&path, directory).map_err(|reason| reason.at(key))?;
+            *place = serde_json::to_value(files).map_err(|error| Error::failed(error.to_string()))?;
+            Ok(())
+        }
+        (Value::Object(_), []) => Err(Error::setting(key, "must be a path")),
+        // Of a wrong type: the customization's own check says so.
+        _ => Ok(()),
+    }
+}
+
+/// Why a path of a recipe gives no files.
+struct Unreadable(String, Option<&'static str>);
+
+impl Unreadable {
+    fn at(self, key: String) -> Error {
+        let error = Error::setting(key, self.0);
+        match self.1 {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl From<std::io::Error> for Unreadable {
+    fn from(error: std::io::Error) -> Self {
+        let hint = (error.kind() == std::io::ErrorKind::NotFound)
+            .then_some("a path is taken from the directory of the recipe that has the setting");
+        Self(error.to_string(), hint)
+    }
+}
+
+fn read(path: &str, directory: Option<&Path>) -> std::result::Result<RecipeFiles, Unreadable> {
+    const BENEATH: &str = "move it beside the recipe, or beneath, and name it from there";
+    let Some(directory) = directory else {
+        return Err(Unreadable("a recipe that is built in has no files beside it".into(), None));
+    };
+    if path.is_empty()
+        || !Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    {
+        return Err(Unreadable(
+            format!("{path:?} is no path of something beneath the recipe's directory"),
+            Some(BENEATH),
+        ));
+    }
+    let (top, place) = (fs_err::canonicalize(directory)?, fs_err::canonicalize(directory.join(path))?);
+    if !place.starts_with(&top) {
+        return Err(Unreadable(format!("{path:?} leads out of the recipe's directory"), Some(BENEATH)));
+    }
+    let mut files = RecipeFiles { path: path.to_owned(), entries: Vec::new() };
+    let mut left = MAX_BYTES;
+    add(&place, PathBuf::new(), &mut files, &mut left)?;
+    Ok(files)
+}
+
+/// Adds what is at `place`, and all beneath it, under the name `path`.
+fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> std::result::Result<(), Unreadable> {
+    let metadata = fs_err::symlink_metadata(place)?;
+    let nameless = || Unreadable(format!("{} has a name or target that is not UTF-8", place.display()), None);
+    if metadata.is_dir() {
+        files.entries.push(RecipeEntry { path: path.clone(), kind: RecipeEntryKind::Directory });
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(place)? {
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        for name in names {
+            let name = name.to_str().ok_or_else(nameless)?;
+            add(&place.join(name), path.join(name), files, left)?;
+        }
+        return Ok(());
+    }
+    let kind = if metadata.is_symlink() {
+        let target = fs_err::read_link(place)?;
+        target.to_str().ok_or_else(nameless)?;
+        RecipeEntryKind::Symlink { target }
+    } else if metadata.is_file() {
+        let mut bytes = Vec::new();
+        fs_err::File::open(place)?.take(*left + 1).read_to_end(&mut bytes)?;
+        *left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            Unreadable(format!("{} is, with what comes before it, larger than 256 MiB", place.display()), None)
+        })?;
+        let executable = metadata.permissions().mode() & 0o100 != 0;
+        RecipeEntryKind::File { executable, contents: bytes.into() }
+    } else {
+        let name = place.file_name().unwrap_or(OsStr::new("/")).to_string_lossy();
+        return Err(Unreadable(format!("{name:?} is neither a file nor a directory nor a symbolic link"), None));
+    };
+    files.entries.push(RecipeEntry { path, kind });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fam_plugin::{Context, Customize, Description, Root, Stage};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    /// Takes files at two places of its settings.
+    struct Reader;
+
+    impl Customize for Reader {
+        type Settings = Value;
+
+        fn describe(&self) -> Description {
+            Description::new("reader", "reads").at(Stage::System).reads("file").reads("list.source")
+        }
+
+        fn apply_system(&self, _: &Value, _: &mut Root<'_>, _: &Context) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn read_into(settings: &mut Value, directory: &Path) -> std::result::Result<(), String> {
+        let mut registry = Registry::empty();
+        registry.add(Arc::new(Reader)).unwrap();
+        read_recipe_files(&registry, "reader", settings, &|_| Some(directory.to_owned()))
+            .map_err(|error| error.to_string().replace(directory.to_str().unwrap(), "DIR"))
+    }
+
+    #[test]
+    fn files_and_trees_come_into_the_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs_err::create_dir_all(at("tree/sub")).unwrap();
+        fs_err::write(at("tree/sub/b"), "b").unwrap();
+        fs_err::write(at("tree/a"), "a").unwrap();
+        fs_err::set_permissions(at("tree/a"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        fs_err::os::unix::fs::symlink("/etc/passwd", at("tree/link")).unwrap();
+        let mut settings = json!({ "file": "./tree/a", "list": [{ "source": "tree", "other": 1 }, {}] });
+        read_into(&mut settings, directory.path()).unwrap();
+        let files: RecipeFiles = serde_json::from_value(settings["file"].clone()).unwrap();
+        assert_eq!(files.file(), Some(&b"a"[..]));
+        assert_eq!(
+            settings["list"][0]["source"]["entries"],
+            json!([
+                { "path": "", "type": "directory" },
+                { "path": "a", "type": "file", "executable": true, "text": "a" },
+                { "path": "link", "type": "symlink", "target": "/etc/passwd" },
+                { "path": "sub", "type": "directory" },
+                { "path": "sub/b", "type": "file", "executable": false, "text": "b" },
+            ])
+        );
+        assert_eq!((&settings["list"][0]["other"], &settings["list"][1]), (&json!(1), &json!({})));
+    }
+
+    #[test]
+    fn nothing_else_of_the_host_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        fs_err::os::unix::fs::symlink("/etc/passwd", directory.path().join("link")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            directory.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        for (path, message) in [
+            ("missing", "failed to canonicalize path `DIR/missing`: No such file or directory (os error 2)"),
+            ("/etc/passwd", "\"/etc/passwd\" is no path of something beneath the recipe's directory"),
+            ("a/../../b", "\"a/../../b\" is no path of something beneath the recipe's directory"),
+            ("", "\"\" is no path of something beneath the recipe's directory"),
+            ("link", "\"link\" leads out of the recipe's directory"),
+            ("pipe", "\"pipe\" is neither a file nor a directory nor a symbolic link"),
+        ] {
+            let error = read_into(&mut json!({ "list": [{ "source": path }] }), directory.path()).unwrap_err();
+            assert_eq!(error, format!("plugin reader: setting list[0].source: {message}"));
+        }
+        let forged = read_into(&mut json!({ "file": { "path": "x", "entries": [] } }), directory.path());
+        assert_eq!(forged.unwrap_err(), "plugin reader: setting file: must be a path");
+        let mut registry = Registry::empty();
+        registry.add(Arc::new(Reader)).unwrap();
+        let shipped = read_recipe_files(&registry, "reader", &mut json!({ "file": "x" }), &|_| None);
+        assert!(shipped.unwrap_err().to_string().contains("a recipe that is built in has no files beside it"));
+    }
+}

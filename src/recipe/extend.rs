@@ -1,0 +1,330 @@
+//! Recipes that build on others: the base first, then what each further one says, with a note of who said what.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::model::{Plugin, Recipe, Source};
+use super::names::{PackageName, PluginName};
+use super::parse::nearest;
+use super::written::{IncludeChange, List, PluginChange, Written, WrittenPlugin};
+
+/// A recipe and where each of its values comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The recipes that it is made of, the one that was asked for first.
+    pub chain: Vec<Source>,
+    /// Which recipe wrote the value of a key, as `disk.size`. What none wrote is a default.
+    pub written_by: BTreeMap<String, String>,
+    /// Which recipe named a package, in the order of the list.
+    pub included_by: Vec<(PackageName, String)>,
+}
+
+/// What a recipe says of the one that it extends does not fit that one.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// Where in the text, in bytes.
+    pub offset: usize,
+    pub message: String,
+    pub suggestion: Option<String>,
+}
+
+impl Misfit {
+    fn new(offset: usize, message: impl Into<String>) -> Self {
+        Self { offset, message: message.into(), suggestion: None }
+    }
+
+    fn near<'a>(mut self, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Self {
+        self.suggestion = nearest(word, candidates).map(str::to_owned);
+        self
+    }
+}
+
+impl Loaded {
+    /// What the recipe at the end of a chain says, which extends none.
+    pub(super) fn base(written: Written, source: Source) -> Result<Self, Misfit> {
+        let Some(suite) = written.suite.clone() else {
+            return Err(Misfit::new(0, "missing key `suite` (or `extends`)"));
+        };
+        let nothing = Self {
+            recipe: Recipe::of_suite(suite),
+            chain: Vec::new(),
+            written_by: BTreeMap::new(),
+            included_by: Vec::new(),
+        };
+        nothing.extended(written, source)
+    }
+
+    /// The same with what `written` says laid over it.
+    pub(super) fn extended(mut self, written: Written, source: Source) -> Result<Self, Misfit> {
+        let Written {
+            extends: _,
+            description,
+            suite,
+            architecture,
+            components,
+            updates,
+            security,
+            variant,
+            include,
+            initramfs,
+            disk,
+            kernel,
+            fabric,
+            nodes,
+            plugin,
+        } = written;
+        let Recipe { plugins, .. } = &mut self.recipe;
+        match plugin {
+            Some(List::Whole(list)) => *plugins = list.into_iter().map(|plugin| listed(plugin, &source)).collect(),
+            Some(List::Change(change)) => change_plugins(plugins, change, &source)?,
+            None => {}
+        }
+        match include {
+            Some(List::Whole(list)) => {
+                self.included_by = Vec::new();
+                self.include(list, &source);
+            }
+            Some(List::Change(IncludeChange { add, drop })) => {
+                for package in drop {
+                    let (offset, package) = (package.span().start, package.into_inner());
+                    let Some(at) = self.included_by.iter().position(|(other, _)| *other == package) else {
+                        let known = self.included_by.iter().map(|(package, _)| package.as_str());
+                        return Err(Misfit::new(offset, format!("there is no `{package}` to drop from `include`"))
+                            .near(package.as_str(), known));
+                    };
+                    self.included_by.remove(at);
+                }
+                self.include(add, &source);
+            }
+            None => {}
+        }
+        self.recipe.include = self.included_by.iter().map(|(package, _)| package.clone()).collect();
+
+        let written_by = &mut self.written_by;
+        let mut wrote = |key: &'static str| drop(written_by.insert(key.to_owned(), source.recipe.clone()));
+        let recipe = &mut self.recipe;
+        over("description", &mut recipe.description, description, &mut wrote);
+        over("suite", &mut recipe.suite, suite, &mut wrote);
+        over("architecture", &mut recipe.architecture, architecture, &mut wrote);
+        over("components", &mut recipe.components, components, &mut wrote);
+        over("updates", &mut recipe.updates, updates, &mut wrote);
+        over("security", &mut recipe.security, security, &mut wrote);
+        over("variant", &mut recipe.variant, variant, &mut wrote);
+        over("initramfs", &mut recipe.initramfs, initramfs, &mut wrote);
+        disk.lay(&mut recipe.disk, &mut wrote);
+        kernel.lay(&mut recipe.kernel, &mut wrote);
+        fabric.lay(&mut recipe.fabric, &mut wrote);
+        nodes.lay(&mut recipe.nodes, &mut wrote);
+        self.chain.insert(0, source);
+        Ok(self)
+    }
+
+    fn include(&mut self, packages: Vec<PackageName>, source: &Source) {
+        for package in packages {
+            if !self.included_by.iter().any(|(other, _)| *other == package) {
+                self.included_by.push((package, source.recipe.clone()));
+            }
+        }
+    }
+}
+
+fn over<T>(key: &'static str, place: &mut T, value: Option<T>, wrote: &mut impl FnMut(&'static str)) {
+    if let Some(value) = value {
+        *place = value;
+        wrote(key);
+    }
+}
+
+fn listed(plugin: WrittenPlugin, source: &Source) -> Plugin {
+    let WrittenPlugin { name, path, time_limit, settings } = plugin;
+    Plugin { name, path, time_limit, settings: settings.0, source: source.clone(), set_by: BTreeMap::new() }
+}
+
+fn change_plugins(plugins: &mut Vec<Plugin>, change: PluginChange, source: &Source) -> Result<(), Misfit> {
+    let missing = |plugins: &[Plugin], name: &PluginName, offset, what| {
+        let known = plugins.iter().map(|plugin| plugin.name.as_str());
+        Misfit::new(offset, format!("there is no plugin `{name}` to {what}")).near(name.as_str(), known)
+    };
+    for name in change.drop {
+        let (offset, name) = (name.span().start, name.into_inner());
+        let before = plugins.len();
+        plugins.retain(|plugin| plugin.name != name);
+        if plugins.len() == before {
+            return Err(missing(plugins, &name, offset, "drop"));
+        }
+    }
+    for (name, settings) in change.set {
+        let offset = settings.span().start;
+        let mut named = plugins.iter_mut().filter(|plugin| plugin.name == name);
+        match (named.next(), named.next()) {
+            (Some(plugin), None) => {
+                for (key, value) in settings.into_inner().0 {
+                    plugin.set_by.insert(key.clone(), source.clone());
+                    lay_value(&mut plugin.settings, key, value);
+                }
+            }
+            (Some(_), Some(_)) => {
+                let message =
+                    format!("the plugin `{name}` is listed more than once: drop it, and add it as you want it");
+                return Err(Misfit::new(offset, message));
+            }
+            (None, _) => return Err(missing(plugins, &name, offset, "set")),
+        }
+    }
+    plugins.extend(change.add.into_iter().map(|plugin| listed(plugin, source)));
+    Ok(())
+}
+
+/// Tables merge, all else replaces.
+fn lay_value(map: &mut Map<String, Value>, key: String, value: Value) {
+    match (map.get_mut(&key), value) {
+        (Some(Value::Object(below)), Value::Object(above)) => {
+            for (key, value) in above {
+                lay_value(below, key, value);
+            }
+        }
+        (_, value) => drop(map.insert(key, value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::LoadError;
+
+    /// Writes these recipes into one directory, and loads the first.
+    fn load(files: &[(&str, &str)]) -> Result<Loaded, LoadError> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        Loaded::load(directory.path().join(files[0].0).to_str().unwrap())
+    }
+
+    /// The same with an error as people see it, the directory left out.
+    fn error(files: &[(&str, &str)]) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs_err::write(directory.path().join(name), text).unwrap();
+        }
+        let error = Loaded::load(directory.path().join(files[0].0).to_str().unwrap()).unwrap_err();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text.replace(&format!("{}/", directory.path().display()), "")
+    }
+
+    fn plugins(loaded: &Loaded) -> Vec<&str> {
+        loaded.recipe.plugins.iter().map(|plugin| plugin.name.as_str()).collect()
+    }
+
+    const BASE: &str = "suite = 'trixie'\ninclude = ['vim', 'gdb']\ndisk = { size = '4G', label = 'base' }\n\
+                        plugin = [{ name = 'users', settings = { a = { x = 1, y = 2 }, b = [1, 2] } }, { name = 'demo' }]";
+
+    #[test]
+    fn tables_merge_and_lists_replace() {
+        let loaded = load(&[
+            ("a.toml", "extends = './b.toml'\nsuite = 'sid'\ninclude = ['gcc']\ndisk.size = '6G'\nplugin = []"),
+            ("b.toml", BASE),
+        ])
+        .unwrap();
+        assert_eq!(loaded.recipe.suite.as_str(), "sid");
+        assert_eq!(loaded.recipe.include, ["gcc".parse().unwrap()]);
+        assert_eq!((loaded.recipe.disk.size.to_string().as_str(), loaded.recipe.disk.label.as_str()), ("6G", "base"));
+        assert!(loaded.recipe.plugins.is_empty());
+        let end = |key: &str| loaded.written_by.get(key).map(|recipe| recipe.rsplit('/').next().unwrap());
+        assert_eq!([end("suite"), end("disk.label"), end("nodes.count")], [Some("a.toml"), Some("b.toml"), None]);
+    }
+
+    #[test]
+    fn lists_are_added_to_and_dropped_from() {
+        let change = "extends = './b.toml'\ninclude.add = ['gcc', 'vim']\ninclude.drop = ['gdb']\n\
+                      [plugin]\ndrop = ['demo']\n[plugin.set.users]\na.y = 3\na.z = 4\nb = [5]\n\
+                      [[plugin.add]]\nname = 'files'\nsettings.f = 1";
+        let loaded = load(&[("a.toml", change), ("b.toml", BASE)]).unwrap();
+        assert_eq!(loaded.recipe.include, ["vim", "gcc"].map(|name| name.parse().unwrap()));
+        assert_eq!(plugins(&loaded), ["users", "files"]);
+        let users = &loaded.recipe.plugins[0];
+        assert_eq!(serde_json::to_string(&users.settings).unwrap(), r#"{"a":{"x":1,"y":3,"z":4},"b":[5]}"#);
+        assert!(users.source.recipe.ends_with("b.toml") && users.source_of("b").recipe.ends_with("a.toml"));
+        assert!(loaded.recipe.plugins[1].source.recipe.ends_with("a.toml"));
+        assert!(loaded.included_by[0].1.ends_with("b.toml") && loaded.included_by[1].1.ends_with("a.toml"));
+    }
+
+    #[test]
+    fn files_are_named_from_the_recipe_that_has_them() {
+        let loaded = load(&[
+            ("top.toml", "extends = 'sub/middle.toml'"),
+            ("sub/middle.toml", "extends = '../base.toml'\n[[plugin.add]]\nname = 'files'"),
+            ("base.toml", BASE),
+        ])
+        .unwrap();
+        let directory = loaded.recipe.plugins[2].source.directory.clone().unwrap();
+        assert!(directory.is_absolute() && directory.ends_with("sub"), "{}", directory.display());
+        assert_eq!(loaded.chain.len(), 3);
+    }
+
+    #[test]
+    fn a_shipped_recipe_is_extended_by_its_name() {
+        let loaded = load(&[("fabric.toml", "extends = 'fabric'\nplugin.drop = ['demo']")]).unwrap();
+        assert_eq!(loaded.chain[1].recipe, "fabric");
+        assert!(!plugins(&loaded).contains(&"demo") && plugins(&loaded).contains(&"identity"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_place() {
+        let twice = "suite = 'sid'\nplugin = [{ name = 'files' }, { name = 'files' }]";
+        for (text, base, message) in [
+            ("extends = 'fabrik'", "", "a.toml:1:11: the recipe that this one extends: no recipe is named `fabrik`"),
+            ("\nextends = 'no.toml'", "", "a.toml:2:11: the recipe that this one extends: read the recipe: "),
+            ("extends = 'a.toml'", "", "a.toml:1:11: recipes extend each other in a circle: a.toml -> a.toml"),
+            (
+                "extends = './b.toml'",
+                "extends = 'a.toml'",
+                "b.toml:1:11: recipes extend each other in a circle: a.toml -> b.toml -> a.toml",
+            ),
+            ("extends = 'b.toml'", "suit = 'sid'", "b.toml:1:1: unknown key `suit` (did you mean `suite`?)"),
+            ("extends = 'b.toml'\ninclude.drop = ['vi']", BASE, "a.toml:2:17: there is no `vi` to drop from `include`"),
+            (
+                "extends = 'b.toml'\ninclude.drop = ['gbd']",
+                BASE,
+                "a.toml:2:17: there is no `gbd` to drop from `include` (did you mean `gdb`?)",
+            ),
+            (
+                "extends = 'b.toml'\nplugin.drop = ['users', 'dmo']",
+                BASE,
+                "a.toml:2:25: there is no plugin `dmo` to drop (did you mean `demo`?)",
+            ),
+            (
+                "extends = 'b.toml'\n[plugin.set]\nuser = { x = 1 }",
+                BASE,
+                "a.toml:3:8: there is no plugin `user` to set (did you mean `users`?)",
+            ),
+            (
+                "extends = 'b.toml'\nplugin.set.files.x = 1",
+                twice,
+                "a.toml:2:12: the plugin `files` is listed more than",
+            ),
+            ("extends = 'b.toml'\ninclude.ad = ['vi']", BASE, "a.toml:2:9: unknown key `ad` (did you mean `add`?)"),
+            (
+                "extends = 'b.toml'\ninclude = 'vi'",
+                BASE,
+                "a.toml:2:11: invalid type: string \"vi\", expected a list, or",
+            ),
+            ("extends = 1", BASE, "a.toml:1:11: invalid type: integer `1`, expected a string"),
+            ("include.drop = ['vim']\nsuite = 'sid'", "", "a.toml:1:17: there is no `vim` to drop from `include`"),
+            ("[disk]\nsize = '8G'", "", "a.toml:1:1: missing key `suite` (or `extends`)"),
+        ] {
+            let error = error(&[("a.toml", text), ("b.toml", base)]);
+            assert!(error.starts_with(message), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! What one recipe file says, before anything is laid over it or beneath it: every key may be left out, and lists may be
+//! changes of another recipe's.
+//!
+//! These types are both the parser and, through [`schema`], the published schema, so that the two cannot differ.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use toml::Spanned;
+
+use super::model::{Architecture, Initramfs, Variant, WrittenDisk, WrittenFabric, WrittenKernel, WrittenNodes};
+use super::names::{Component, PackageName, PluginName, Suite};
+
+/// What to build: the machines, their packages and their customization.
+///
+/// `extends` names another recipe to build on: tables merge, a list replaces the other's, and `include` and `plugin` may
+/// be tables that change the other's list instead. Where a recipe extends none, it must have a `suite`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Recipe of fam-build", extend("anyOf" = [{ "required": ["suite"] }, { "required": ["extends"] }]))]
+pub(super) struct Written {
+    /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in `.toml`) relative to the
+    /// directory of this file.
+    #[schemars(with = "Option<String>", length(min = 1))]
+    pub extends: Option<Spanned<String>>,
+    /// What it is for, in a sentence.
+    pub description: Option<String>,
+    /// The suite to build from.
+    pub suite: Option<Suite>,
+    /// The architecture of the machines.
+    #[schemars(extend("default" = Architecture::default()))]
+    pub architecture: Option<Architecture>,
+    /// The components to take packages from.
+    #[schemars(extend("default" = ["main"]))]
+    pub components: Option<Vec<Component>>,
+    /// Whether the suite's `-updates` are read, too.
+    #[schemars(extend("default" = true))]
+    pub updates: Option<bool>,
+    /// Whether the security archive is read, too.
+    #[schemars(extend("default" = true))]
+    pub security: Option<bool>,
+    /// The set of packages to begin with, as mmdebstrap names them.
+    #[schemars(extend("default" = Variant::default()))]
+    pub variant: Option<Variant>,
+    /// Packages to install beside the variant's. Recommends are not followed.
+    pub include: Option<List<PackageName, IncludeChange>>,
+    /// What the initramfs holds drivers for.
+    #[schemars(extend("default" = Initramfs::default()))]
+    pub initramfs: Option<Initramfs>,
+    /// The disk of each node.
+    #[serde(default)]
+    pub disk: WrittenDisk,
+    /// The kernel.
+    #[serde(default)]
+    pub kernel: WrittenKernel,
+    /// The memory that the nodes share.
+    #[serde(default)]
+    pub fabric: WrittenFabric,
+    /// The nodes.
+    #[serde(default)]
+    pub nodes: WrittenNodes,
+    /// Customization, in the order of application.
+    pub plugin: Option<List<WrittenPlugin, PluginChange>>,
+}
+
+/// A list of its own, or a change of the list of the recipe that is extended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum List<T, C> {
+    Whole(Vec<T>),
+    Change(C),
+}
+
+/// A change of the list of packages: `include.add = [...]`, `include.drop = [...]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct IncludeChange {
+    /// Packages to install beside those of the recipe that is extended.
+    pub add: Vec<PackageName>,
+    /// Packages of the recipe that is extended to leave out; they must be there.
+    #[schemars(with = "Vec<PackageName>")]
+    pub drop: Vec<Spanned<PackageName>>,
+}
+
+/// A change of the list of plugins, applied in this order: `plugin.drop = ["demo"]`, `[plugin.set.users]`,
+/// `[[plugin.add]]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PluginChange {
+    /// Plugins of the recipe that is extended to leave out; they must be there.
+    #[schemars(with = "Vec<PluginName>")]
+    pub drop: Vec<Spanned<PluginName>>,
+    /// Settings to lay over those of plugins that are listed, by the name of the plugin: tables merge, all else replaces.
+    #[schemars(with = "BTreeMap<PluginName, Map<String, Value>>")]
+    pub set: BTreeMap<PluginName, Spanned<PluginSettings>>,
+    /// Plugins to apply after those of the recipe that is extended.
+    pub add: Vec<WrittenPlugin>,
+}
+
+/// One customization plugin to apply.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Plugin")]
+pub(super) struct WrittenPlugin {
+    /// Which plugin.
+    pub name: PluginName,
+    /// The file that it is in, seen from the directory of this recipe, where that is not to be found by the name.
+    #[schemars(with = "Option<String>", length(min = 1))]
+    pub path: Option<PathBuf>,
+    /// How many seconds it may take at each stage, of each node, if it is a file.
+    #[serde(rename = "time-limit")]
+    pub time_limit: Option<NonZeroU32>,
+    /// Its settings, which the plugin itself checks.
+    #[serde(default)]
+    #[schemars(with = "Map<String, Value>")]
+    pub settings: PluginSettings,
+}
+
+/// Settings of a plugin. They travel as JSON, which has neither dates nor infinities: a date becomes a string, an infinity
+/// is an error.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct PluginSettings(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for PluginSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        settle_map(Map::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+fn settle(value: Value) -> Result<Value, &'static str> {
+    /// Under this key the toml crate hands a date to formats that have none.
+    const DATE: &str = "$__toml_private_datetime";
+
+    match value {
+        Value::Null => Err("a setting of a plugin cannot be infinite or no number"),
+        Value::Array(values) => values.into_iter().map(settle).collect(),
+        Value::Object(mut map) => match map.remove(DATE) {
+            Some(date) => Ok(date),
+            None => settle_map(map).map(Value::Object),
+        },
+        plain => Ok(plain),
+    }
+}
+
+fn settle_map(map: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
+    map.into_iter().map(|(key, value)| Ok((key, settle(value)?))).collect()
+}
+
+impl<'de, T: Deserialize<'de>, C: Deserialize<'de>> Deserialize<'de> for List<T, C> {
+    // Not an untagged enumeration: that forgets where in the text an error is.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T, C>(PhantomData<(T, C)>);
+
+        impl<'de, T: Deserialize<'de>, C: Deserialize<'de>> Visitor<'de> for Either<T, C> {
+            type Value = List<T, C>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list, or a table of changes to one")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(List::Whole)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Self::Value, A::Error> {
+                C::deserialize(MapAccessDeserializer::new(table)).map(List::Change)
+            }
+        }
+
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+impl<T: JsonSchema, C: JsonSchema> JsonSchema for List<T, C> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("ListOf{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (list, change) = (generator.subschema_for::<Vec<T>>(), generator.subschema_for::<C>());
+        json_schema!({ "anyOf": [list, change] })
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a recipe, by which editors complete and check.
+///
+/// It says all that the parser checks of one file, but for what a schema cannot express: that the shared memory is a power of
+/// two, the bounds of sizes, and that what is dropped or set is in the recipe that is extended.
+#[must_use]
+pub fn schema() -> Value {
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
+    settings.into_generator().into_root_schema_for::<Written>().to_value()
+}
+
+/// What may be left out is an `Option` here, which JSON writes as null, too. TOML has no null.
+fn without_null(schema: &mut Schema) {
+    let is_null = |value: &Value| value == "null" || value.get("type").is_some_and(|kind| kind == "null");
+    if let Some(Value::Array(kinds)) = schema.get_mut("type") {
+        kinds.retain(|kind| !is_null(kind));
+        if let [one] = &kinds[..] {
+            let one = one.clone();
+            schema.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(kinds)) = schema.get_mut("enum") {
+        kinds.retain(|kind| !kind.is_null());
+    }
+    if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+        choices.retain(|choice| !is_null(choice));
+        if let [Value::Object(one)] = &choices[..] {
+            let one = one.clone();
+            schema.remove("anyOf");
+            for (key, value) in one {
+                schema.ensure_object().entry(key).or_insert(value);
+            }
+        }
+    }
+}
