@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -57,6 +60,10 @@ impl Running {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(&[], arguments)
+    }
+
+    fn run_with(&self, environment: &[(&str, &Path)], arguments: &[&str]) -> Output {
         Command::new("bash")
             .arg(self.directory.path().join("fabric_emulation.bash"))
             .args(arguments)
@@ -64,8 +71,17 @@ impl Running {
             .envs([("ACCEL", "tcg"), ("NET", "user"), ("STOP_TIMEOUT", "1")])
             .env("PORT", self.port.to_string())
             .env("SHM", self.shared_memory.path().join("fabric_em"))
+            .envs(environment.iter().copied())
             .output()
             .unwrap()
+    }
+
+    /// A connection to one of node 1's sockets.
+    fn socket(&self, kind: &str) -> UnixStream {
+        let socket =
+            UnixStream::connect(self.directory.path().join("fabric_run").join(format!("fabric1.{kind}"))).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        socket
     }
 
     fn succeeds(&self, arguments: &[&str]) -> String {
@@ -115,6 +131,11 @@ fn nodes_start_show_themselves_and_leave_nothing() {
     assert_eq!(processes.len(), 3, "{processes:?}");
     assert!(processes.iter().all(|line| line.contains("ivshmem-plain,memdev=fabric,addr=04.0")));
     assert!(processes.iter().any(|line| line.contains("mac=52:54:48:50:45:02")));
+    assert!(processes.iter().all(|line| line.contains(" -smp 1 -m 256M ")));
+    let mut greeting = String::new();
+    BufReader::new(running.socket("qmp")).read_line(&mut greeting).unwrap();
+    assert!(greeting.starts_with("{\"QMP\":"), "{greeting}");
+    running.socket("console");
     let shared_memory = running.shared_memory.path().join("fabric_em");
     assert_eq!(fs_err::metadata(&shared_memory).unwrap().len(), 16 << 20);
 
@@ -161,6 +182,71 @@ fn a_shared_memory_that_was_there_is_kept() {
     assert_eq!(fs_err::read(&shared_memory).unwrap(), vec![7; 16 << 20]);
 }
 
+/// The pages that a pool has, set back at the end.
+struct HugePages {
+    mount: tempfile::TempDir,
+    before: String,
+}
+
+const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
+impl HugePages {
+    fn mount() -> Self {
+        let mount = tempfile::tempdir().unwrap();
+        let status =
+            Command::new("mount").args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none"]).arg(mount.path()).status();
+        assert!(status.unwrap().success(), "this needs root");
+        Self { mount, before: fs_err::read_to_string(POOL).unwrap() }
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.mount.path()).status();
+        let _ = fs_err::write(POOL, &self.before);
+    }
+}
+
+#[test]
+fn huge_pages_hold_the_shared_memory() {
+    let pages = HugePages::mount();
+    let running = Running::new(1, 26022);
+    let file = pages.mount.path().join("fabric_em");
+    let environment = [("SHM", file.as_path())];
+    fs_err::write(POOL, "0").unwrap();
+    let output = running.run_with(&environment, &["start"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("the shared memory needs 8 huge pages of 2048 KiB, and 0 are free"), "{error}");
+    assert!(error.contains(&format!("hint: set more aside: echo 8 | sudo tee {POOL}")), "{error}");
+    fs_err::write(POOL, "8").unwrap();
+    let output = running.run_with(&environment, &["start"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs_err::metadata(&file).unwrap().len(), 16 << 20);
+    running.succeeds(&["stop"]);
+    assert!(!file.exists());
+}
+
+#[test]
+fn an_emulator_without_the_device_is_refused() {
+    let running = Running::new(1, 27022);
+    let emulator = running.directory.path().join("old-qemu");
+    fs_err::write(&emulator, "#!/bin/sh\necho 'name \"virtio-blk-pci\", bus PCI'\n").unwrap();
+    let output = |mode| {
+        fs_err::set_permissions(&emulator, PermissionsExt::from_mode(mode)).unwrap();
+        let output = running.run_with(&[("QEMU", &emulator)], &["start"]);
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = output(0o755);
+    assert!(
+        error.contains("without the device ivshmem-plain") && error.contains("hint: install another build"),
+        "{error}"
+    );
+    assert_eq!(running.files(), ["fabric1.qcow2", "fabric_emulation.bash", "old-qemu"]);
+    let error = output(0o644);
+    assert!(error.contains("QEMU is not installed\nhint: Debian, Ubuntu: apt install"), "{error}");
+}
+
 #[test]
 fn a_port_that_is_taken_is_passed_over() {
     let taken = std::net::TcpListener::bind("127.0.0.1:23023").unwrap();
@@ -189,6 +275,7 @@ fn wrong_words_get_an_answer() {
         (&["ssh", "1"], "fabric1 does not run\nhint: start it:"),
         (&["log", "1"], "fabric1 has no log"),
         (&["network"], "network takes up or down"),
+        (&["libvirt", "destroy"], "libvirt takes define, start, shutdown or undefine"),
         (&["frobnicate"], "Usage:"),
     ] {
         let error = running.fails(arguments);

@@ -8,29 +8,15 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use support::bare::{bare_root, command_in};
+use support::cluster::default_build;
 use support::files::{differences, walk};
 use support::qemu::{Firmware, Machine};
 use support::{as_user, directory_of, mirror, public_binary, succeed, user};
 
 const IMAGES: [&str; 5] = ["fabric1.qcow2", "fabric2.qcow2", "fabric3.qcow2", "fabric4.qcow2", "fabric_template.img"];
-
-/// The default recipe with four nodes, built by a normal user. Made once, for all tests.
-fn built() -> &'static Path {
-    static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let output = directory_of(user());
-            let begin = Instant::now();
-            succeed(build(as_user(public_binary()), output.path()).args(["--nodes", "4"]));
-            println!("four nodes by a normal user: {:.1} s", begin.elapsed().as_secs_f64());
-            output
-        })
-        .path()
-}
 
 fn build(mut program: Command, output: &Path) -> Command {
     program.args(["--mirror", &mirror()]).arg("--output").arg(output);
@@ -41,7 +27,7 @@ fn build(mut program: Command, output: &Path) -> Command {
 fn with_the_same_seed(owner: &str) -> tempfile::TempDir {
     let output = directory_of(owner);
     let seed = output.path().join("fabric.seed");
-    fs_err::copy(built().join("fabric.seed"), &seed).unwrap();
+    fs_err::copy(default_build().join("fabric.seed"), &seed).unwrap();
     fs_err::set_permissions(&seed, std::fs::Permissions::from_mode(0o600)).unwrap();
     succeed(Command::new("chown").arg(owner).arg(&seed));
     output
@@ -54,10 +40,10 @@ fn assert_same(one: &Path, other: &Path, name: &str) {
 #[test]
 fn root_makes_the_same_bytes_from_the_lock() {
     let output = with_the_same_seed("root");
-    let lock = built().join("fabric.lock");
+    let lock = default_build().join("fabric.lock");
     succeed(build(Command::new(public_binary()), output.path()).args(["--nodes", "4", "--locked"]).arg(lock));
     for name in IMAGES.iter().chain(&["fabric_template.tar", "fabric.lock", "fabric_known_hosts"]) {
-        assert_same(built(), output.path(), name);
+        assert_same(default_build(), output.path(), name);
     }
 }
 
@@ -85,17 +71,17 @@ fn an_unchanged_build_takes_the_template_again() {
     assert!(took_again < took / 2, "{took_again:?} after {took:?}");
     assert_eq!(fs_err::metadata(output.path().join("fabric_template.tar")).unwrap().modified().unwrap(), before);
     for name in IMAGES {
-        assert_same(built(), output.path(), name);
+        assert_same(default_build(), output.path(), name);
     }
 }
 
 #[test]
 fn every_checker_finds_the_images_sound() {
     let work = directory_of("root");
-    let raw = built().join("fabric_template.img");
+    let raw = default_build().join("fabric_template.img");
     succeed(Command::new("sgdisk").arg("--verify").arg(&raw)).lines().for_each(|line| println!("{line}"));
     for node in &IMAGES[..4] {
-        succeed(Command::new("qemu-img").arg("check").arg(built().join(node)));
+        succeed(Command::new("qemu-img").arg("check").arg(default_build().join(node)));
     }
     let (esp, root) = (work.path().join("esp"), work.path().join("root"));
     for (number, file) in [(2, &esp), (3, &root)] {
@@ -105,7 +91,9 @@ fn every_checker_finds_the_images_sound() {
     succeed(Command::new("e2fsck").arg("-fn").arg(&root));
     // A node as the guest will see it, with its own UUID.
     let node = work.path().join("node.img");
-    succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(built().join("fabric2.qcow2")).arg(&node));
+    succeed(
+        Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(default_build().join("fabric2.qcow2")).arg(&node),
+    );
     succeed(Command::new("sgdisk").arg("--verify").arg(&node));
     extract_partition(&node, 3, &root);
     succeed(Command::new("e2fsck").arg("-fn").arg(&root));
@@ -136,7 +124,7 @@ fn the_file_system_is_the_tarball() {
     for directory in [&tree, &disk] {
         fs_err::create_dir(directory).unwrap();
     }
-    let tarball = built().join("fabric_template.tar");
+    let tarball = default_build().join("fabric_template.tar");
     succeed(
         Command::new("tar")
             .args([
@@ -155,7 +143,7 @@ fn the_file_system_is_the_tarball() {
     fs_err::remove_dir_all(tree.join("boot/efi")).unwrap();
     fs_err::create_dir(tree.join("boot/efi")).unwrap();
     let root = work.path().join("root.img");
-    extract_partition(&built().join("fabric_template.img"), 3, &root);
+    extract_partition(&default_build().join("fabric_template.img"), 3, &root);
     succeed(Command::new("mount").args(["-o", "ro,loop"]).arg(&root).arg(&disk));
     let found = std::panic::catch_unwind(|| {
         let mut found = walk(&disk);
@@ -172,7 +160,7 @@ fn raw_image_and_node_without_customization_are_one_disk() {
     let output = directory_of(user());
     let recipe = output.path().join("plain.toml");
     fs_err::write(&recipe, "suite = \"trixie\"\nnodes.count = 1\n").unwrap();
-    let tarball = built().join("fabric_template.tar");
+    let tarball = default_build().join("fabric_template.tar");
     // A tarball of someone else's needs neither namespaces nor the network.
     succeed(
         as_user(public_binary())
@@ -195,16 +183,16 @@ fn raw_image_and_node_without_customization_are_one_disk() {
 fn a_host_without_tools_of_debian_makes_the_same_bytes() {
     let root = bare_root();
     let output = root.path().join("output");
-    fs_err::copy(built().join("fabric.seed"), output.join("fabric.seed")).unwrap();
+    fs_err::copy(default_build().join("fabric.seed"), output.join("fabric.seed")).unwrap();
     fs_err::set_permissions(output.join("fabric.seed"), std::fs::Permissions::from_mode(0o600)).unwrap();
     succeed(Command::new("chown").args(["--recursive", user()]).arg(&output));
     let mut program = command_in(root.path());
     program.args(["--mirror", &mirror(), "--output", "/output", "--cache-dir", "/output/cache", "--nodes", "1"]);
     program.arg("--locked").arg("/output/the.lock");
-    fs_err::copy(built().join("fabric.lock"), output.join("the.lock")).unwrap();
+    fs_err::copy(default_build().join("fabric.lock"), output.join("the.lock")).unwrap();
     succeed(&mut program);
     for name in ["fabric_template.tar", "fabric_template.img"] {
-        assert_same(built(), &output, name);
+        assert_same(default_build(), &output, name);
     }
 }
 
@@ -214,7 +202,7 @@ fn all_nodes_boot_and_are_themselves() {
     let mut identities = Vec::new();
     // Two at a time, as there may be two processors.
     for pair in nodes.chunks(2) {
-        let disks: Vec<_> = pair.iter().map(|name| built().join(format!("{name}.qcow2"))).collect();
+        let disks: Vec<_> = pair.iter().map(|name| default_build().join(format!("{name}.qcow2"))).collect();
         let mut consoles: Vec<_> = disks
             .iter()
             .map(|disk| {
@@ -249,7 +237,7 @@ fn all_nodes_boot_and_are_themselves() {
 fn boots_by_uefi_and_after_a_kernel_upgrade() {
     let work = directory_of("root");
     let disk = work.path().join("node.qcow2");
-    fs_err::copy(built().join("fabric2.qcow2"), &disk).unwrap();
+    fs_err::copy(default_build().join("fabric2.qcow2"), &disk).unwrap();
     let mut machine = Machine::new(&disk);
     machine.firmware = Firmware::Uefi;
     machine.keep_writes = true;
@@ -278,7 +266,7 @@ fn boots_by_uefi_and_after_a_kernel_upgrade() {
 #[test]
 fn thin_nodes_are_small_and_boot() {
     let output = directory_of(user());
-    let tarball = built().join("fabric_template.tar");
+    let tarball = default_build().join("fabric_template.tar");
     succeed(
         build(as_user(public_binary()), output.path()).args(["--nodes", "3", "--thin", "--from-tarball"]).arg(&tarball),
     );

@@ -14,6 +14,7 @@ readonly bridge=fabric_em network=fabric_emul host_address=192.168.42.254
 
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 readonly here
+why_not=
 
 say() { printf '%s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
@@ -39,6 +40,8 @@ Runs the $nodes virtual machines that were built here. They share one memory.
   console N          the serial console of node N; leave it with Ctrl-]
   log N [-f]         what node N wrote to its serial console; -f goes on as it grows
   network up|down    define and start, or stop and remove, the libvirt network $network
+  libvirt define|start|shutdown|undefine [N...]
+                     all nodes, or these, as domains of libvirt instead of processes of this script
   help               this text
 
 Environment: NET=bridge|user, ACCEL=kvm|tcg, SHM=FILE, PORT=NUMBER, RUN=DIRECTORY, STOP_TIMEOUT=SECONDS, QEMU=PROGRAM
@@ -142,19 +145,22 @@ kvm_works() {
     why_not='/dev/kvm may not be used by this user (the group kvm may)'
     [[ -r /dev/kvm && -w /dev/kvm ]] || return 1
     code='@KVM_PROBE@'
-    image=$run/kvm_probe.img
+    image=$(mktemp)
     printf '%b' "$code" >"$image"
     truncate -s 510 "$image"
     printf '\x55\xaa' >>"$image"
     timeout 10 "$qemu" -accel kvm -cpu host -machine pc -m 32 -nodefaults -no-user-config -display none -no-reboot \
         -device isa-debug-exit,iobase=0xf4,iosize=1 -drive "file=${image//,/,,},format=raw,if=ide" \
         >"$image.said" 2>&1 </dev/null &
-    # After an error of KVM itself QEMU stays, paused, for somebody to look at.
-    while kill -0 $! 2>/dev/null; do
-        if grep -q 'internal error' "$image.said"; then kill $! 2>/dev/null || true; fi
-        sleep 0.1
-    done
-    wait $! || status=$?
+    # After an error of KVM itself QEMU stays, paused, for somebody to look at. That it was killed, or aborted by itself,
+    # is not for bash to report.
+    {
+        while kill -0 $!; do
+            if grep -q 'internal error' "$image.said"; then kill $! || true; fi
+            sleep 0.1
+        done
+        wait $! || status=$?
+    } 2>/dev/null
     rm -f -- "$image" "$image.said"
     why_not='/dev/kvm is there, but a trial system did not run in it'
     ((status == 85))
@@ -189,7 +195,14 @@ bridge_works() {
     why_not='qemu-bridge-helper is not installed' mend='Fedora: dnf install qemu-common; elsewhere it comes with QEMU'
     [[ -n $helper ]] || return 1
     why_not="$helper may not make interfaces for users" mend="sudo chmod u+s $helper"
+    # Debian's way outlasts upgrades.
+    if command -v dpkg-statoverride >/dev/null; then mend="sudo dpkg-statoverride --update --add root root 4755 $helper"; fi
     [[ $EUID == 0 || -u $helper ]] || return 1
+    why_not='/dev/net/tun, which makes interfaces, is not there' mend='sudo modprobe tun'
+    [[ -e /dev/net/tun ]] || return 1
+    # The helper gives up root's right to pass over modes before it opens this.
+    why_not='/dev/net/tun may not be used by this user' mend='sudo chmod 666 /dev/net/tun'
+    [[ -r /dev/net/tun && -w /dev/net/tun ]] || return 1
     if output=$(printf 'quit\n' | timeout 10 "$qemu" -machine none -nodefaults -no-user-config -display none \
         -monitor stdio -netdev "bridge,id=trial,br=$bridge,helper=$helper" 2>&1); then
         return 0
@@ -246,6 +259,22 @@ free_port() {
         "begin elsewhere: PORT=20022 $0"
 }
 
+# Whether directory $1 holds huge pages, into `huge`; they must be free already.
+check_huge_pages() {
+    local kib free needed pool
+    huge=no
+    [[ $(stat -f -c %T -- "$1") == hugetlbfs ]] || return 0
+    huge=yes
+    kib=$(($(stat -f -c %s -- "$1") / 1024))
+    pool=/sys/kernel/mm/hugepages/hugepages-${kib}kB
+    free=$(($(<"$pool/free_hugepages") - $(<"$pool/resv_hugepages")))
+    needed=$(((shm_mib * 1024 + kib - 1) / kib))
+    ((shm_mib * 1024 % kib == 0)) || fail "the shared memory, $shm_mib MiB, is no whole number of huge pages of $kib KiB" \
+        "take smaller pages, or a file elsewhere: SHM=FILE $0"
+    ((free >= needed)) || fail "the shared memory needs $needed huge pages of $kib KiB, and $free are free" \
+        "set more aside: echo $(($(<"$pool/nr_hugepages") + needed - free)) | sudo tee $pool/nr_hugepages"
+}
+
 # The memory takes room only as nodes write to it, and a node that writes where no room is left is killed.
 prepare_shared_memory() {
     local directory available size
@@ -262,8 +291,9 @@ prepare_shared_memory() {
         return
     fi
     [[ -d $directory && -w $directory ]] || fail "the shared memory $shm cannot be made" "take another file: SHM=FILE $0"
+    check_huge_pages "$directory"
     available=$(df -Pk -- "$directory" | awk 'NR == 2 { print int($4 / 1024) }')
-    if ((available < shm_mib)); then
+    if [[ $huge == no ]] && ((available < shm_mib)); then
         fail "the shared memory needs $shm_mib MiB, and $directory has $available MiB left" \
             "make it larger (sudo mount -o remount,size=${shm_mib}M $directory), or take a file elsewhere: SHM=FILE $0"
     fi
@@ -368,27 +398,37 @@ quoted() {
     printf '"%s"' "${text//%/%%}"
 }
 
-# For the nodes as they run now; also over the one that was built, if it is the user's own.
-write_ssh_config() {
+# An ssh configuration, from lines with a node's number, address and port.
+ssh_configuration() {
     local n address port known=$here/fabric_known_hosts strict=yes
     if [[ ! -r $known ]]; then known=$run/known_hosts strict=accept-new; fi
-    {
-        say "# Written by $(basename -- "$0"); ssh -F fabric_ssh_config NODE"
-        for ((n = 1; n <= nodes; n++)); do
-            { read -r address port <"$run/$prefix$n.ssh"; } 2>/dev/null || continue
-            printf 'Host %s\n    HostName %s\n    Port %d\n' "$prefix$n" "$address" "$port"
-            printf '    HostKeyAlias %s\n' "$prefix$n"
-        done
-        printf 'Host %s*\n    User fabric\n' "$prefix"
-        if [[ -r $here/fabric_ssh_key ]]; then
-            printf '    IdentityFile %s\n    IdentitiesOnly yes\n' "$(quoted "$here/fabric_ssh_key")"
-        fi
-        printf '    UserKnownHostsFile %s\n    StrictHostKeyChecking %s\n' "$(quoted "$known")" "$strict"
-    } >"$run/ssh_config"
+    say "# Written by $(basename -- "$0"); ssh -F fabric_ssh_config NODE"
+    while read -r n address port; do
+        printf 'Host %s\n    HostName %s\n    Port %d\n' "$prefix$n" "$address" "$port"
+        printf '    HostKeyAlias %s\n' "$prefix$n"
+    done
+    printf 'Host %s*\n    User fabric\n' "$prefix"
+    if [[ -r $here/fabric_ssh_key ]]; then
+        printf '    IdentityFile %s\n    IdentitiesOnly yes\n' "$(quoted "$here/fabric_ssh_key")"
+    fi
+    printf '    UserKnownHostsFile %s\n    StrictHostKeyChecking %s\n' "$(quoted "$known")" "$strict"
+}
+
+# Puts the configuration on standard input over the one that was built, if that is the user's own.
+publish_ssh_config() {
     if [[ -O $here/fabric_ssh_config && -w $here ]]; then
-        cp -- "$run/ssh_config" "$here/fabric_ssh_config.part"
+        cat >"$here/fabric_ssh_config.part"
         mv -- "$here/fabric_ssh_config.part" "$here/fabric_ssh_config"
     fi
+}
+
+# For the nodes as they run now.
+write_ssh_config() {
+    local n place
+    for ((n = 1; n <= nodes; n++)); do
+        if { read -r place <"$run/$prefix$n.ssh"; } 2>/dev/null; then say "$n $place"; fi
+    done | ssh_configuration >"$run/ssh_config"
+    publish_ssh_config <"$run/ssh_config"
 }
 
 start() {
@@ -401,7 +441,7 @@ start() {
     find_qemu
     make_run_directory
     trap settle EXIT
-    why_not='' helper='' mend=''
+    helper='' mend=''
     choose_acceleration
     choose_network
     prepare_shared_memory
@@ -422,7 +462,7 @@ start() {
     done
     trap - EXIT
     settle
-    say "log in: $0 ssh 1"
+    say "log in: $0 ssh ${chosen[0]}"
 }
 
 stop() {
@@ -528,30 +568,121 @@ show_log() {
     cat -- "$log"
 }
 
+# The libvirt of the whole system, as its networks and the bridge are.
+virsh() { command virsh -q -c qemu:///system "$@"; }
+
+need_virsh() {
+    type -P virsh >/dev/null || fail "virsh is not installed" \
+        "Debian, Ubuntu: apt install libvirt-daemon-system libvirt-clients; Fedora: dnf install libvirt; or do without: NET=user"
+}
+
 network() {
-    local virsh=(virsh -q -c qemu:///system) state
-    command -v virsh >/dev/null || fail "virsh is not installed" "apt install libvirt-daemon-system libvirt-clients; or do without: NET=user"
+    local state
+    need_virsh
     case ${1:-} in
         up)
-            if ! state=$("${virsh[@]}" net-info "$network" 2>/dev/null); then
-                "${virsh[@]}" net-define "$here/fabric_network.xml" || fail "libvirt does not take $here/fabric_network.xml" \
+            if ! state=$(virsh net-info "$network" 2>/dev/null); then
+                virsh net-define "$here/fabric_network.xml" || fail "libvirt does not take $here/fabric_network.xml" \
                     "this needs a running libvirtd, and root or the group libvirt"
                 state=
             fi
             if [[ $state != *Active:*yes* ]]; then
-                "${virsh[@]}" net-start "$network" || fail "libvirt does not start the network $network" \
+                virsh net-start "$network" || fail "libvirt does not start the network $network" \
                     "is another network at 192.168.42.0/24, or the bridge $bridge there already? see: ip address"
             fi
             say "network $network is up on bridge $bridge"
             ;;
         down)
-            "${virsh[@]}" net-destroy "$network" || true
-            "${virsh[@]}" net-undefine "$network" || fail "libvirt does not remove the network $network" \
+            if ! state=$(virsh net-info "$network" 2>/dev/null); then
+                say "network $network is not there"
+                return
+            fi
+            if [[ $state == *Active:*yes* ]]; then virsh net-destroy "$network"; fi
+            virsh net-undefine "$network" || fail "libvirt does not remove the network $network" \
                 "this needs root, or the group libvirt"
             say "network $network is gone"
             ;;
         *) fail "network takes up or down" ;;
     esac
+}
+
+# The domain of node $1 as this host can run it: only here is it known where the images are and whether KVM works.
+domain() {
+    local line kind=kvm cpu=host-model image=$here/$prefix$1.qcow2
+    if [[ $accel == tcg ]]; then kind=qemu cpu=maximum; fi
+    image=${image//&/\&amp;} image=${image//</\&lt;} image=${image//\'/\&apos;}
+    while IFS= read -r line; do
+        case $line in
+            "<domain type="*) line="<domain type='$kind'>" ;;
+            *"<cpu mode="*) line="  <cpu mode='$cpu'/>" ;;
+            *"<source file="*) line="      <source file='$image'/>" ;;
+        esac
+        say "$line"
+    done <"$here/$prefix$1.xml"
+}
+
+# The state of the domain of node $1, or nothing where libvirt has none.
+domain_state() { virsh domstate "$prefix$1" 2>/dev/null || true; }
+
+libvirt() {
+    local verb=${1:-} n name
+    need_virsh
+    [[ $verb =~ ^(define|start|shutdown|undefine)$ ]] || fail "libvirt takes define, start, shutdown or undefine"
+    shift
+    choose_nodes "$@"
+    if [[ $verb == define ]]; then
+        find_qemu
+        choose_acceleration
+    elif [[ $verb == start ]]; then
+        network up
+    fi
+    for n in "${chosen[@]}"; do
+        name=$prefix$n
+        case $verb in
+            define)
+                domain "$n" | virsh define /dev/stdin || fail "libvirt does not take $here/$name.xml" \
+                    "this needs a running libvirtd, and root or the group libvirt"
+                say "$name: defined"
+                ;;
+            start)
+                if [[ $(domain_state "$n") == running ]]; then
+                    say "$name: runs already"
+                    continue
+                fi
+                [[ -n $(domain_state "$n") ]] || fail "libvirt has no domain $name" "define it first: $0 libvirt define $n"
+                virsh start "$name" || fail "libvirt does not start $name" \
+                    "libvirt's QEMU may be another user, who must be able to pass through $here, and have the shared memory"
+                say "$name: started"
+                ;;
+            shutdown) shut_down_domain "$n" & ;;
+            undefine)
+                [[ $(domain_state "$n") != running ]] || fail "$name is running" "first: $0 libvirt shutdown $n"
+                if virsh undefine "$name"; then say "$name: undefined"; fi
+                ;;
+        esac
+    done
+    wait
+    if [[ $verb == start ]]; then
+        for ((n = 1; n <= nodes; n++)); do say "$n 192.168.42.$n 22"; done | ssh_configuration | publish_ssh_config
+        say "log in: ssh -F $here/fabric_ssh_config ${prefix}1"
+    fi
+}
+
+# The power button, now and then, as in `stop`; then force.
+shut_down_domain() {
+    local seconds=0
+    while [[ $(domain_state "$1") == running ]]; do
+        ((seconds < ${STOP_TIMEOUT:-90})) || break
+        if ((seconds % 10 == 0)); then virsh shutdown "$prefix$1" || true; fi
+        sleep 1
+        seconds=$((seconds + 1))
+    done
+    if [[ $(domain_state "$1") != running ]]; then
+        say "$prefix$1: off"
+        return
+    fi
+    warn "$prefix$1 did not shut down within ${STOP_TIMEOUT:-90} seconds and is forced to"
+    virsh destroy "$prefix$1"
 }
 
 choose_run_directory
@@ -565,6 +696,7 @@ case $command in
     console) console "$@" ;;
     log) show_log "$@" ;;
     network) network "$@" ;;
+    libvirt) libvirt "$@" ;;
     help | -h | --help) usage ;;
     *)
         usage >&2

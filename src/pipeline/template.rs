@@ -200,6 +200,7 @@ fn populate(
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
     sandbox.leave()?;
     configure::clean(staging)?;
+    configure::mark_up_to_date(staging)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 pub mod bare;
+pub mod cluster;
 pub mod files;
 pub mod qemu;
 

@@ -10,6 +10,7 @@ mod initramfs;
 mod modules;
 mod packages;
 mod transcript;
+mod updated;
 
 use std::str::FromStr;
 use std::sync::mpsc;
@@ -18,6 +19,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 pub use clean::clean;
+pub use updated::mark_up_to_date;
 
 use self::packages::Package;
 use self::transcript::{Line, Transcript};

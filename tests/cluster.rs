@@ -1,0 +1,183 @@
+//! The running cluster, as a user has it: the script starts what the main job made, and its nodes reach each other, share
+//! one memory, and install packages; afterwards nothing is left. Real nodes in QEMU, by a normal user, without libvirt.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use support::cluster::{Nodes, default_build};
+use support::{as_user, public_binary, succeed};
+
+const SUDO: &str = "echo rocks | sudo -S -p ''";
+
+#[test]
+fn four_nodes_are_one_cluster() {
+    let begin = Instant::now();
+    let step = |what: &str| println!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
+    let nodes = Nodes::new(31000);
+    // The directory is another one than that of the build, and the script finds all it needs in it.
+    for name in
+        ["1.qcow2", "2.qcow2", "3.qcow2", "4.qcow2", "_emulation.bash", "_ssh_key", "_ssh_config", "_known_hosts"]
+    {
+        let copy = ["--preserve=mode,ownership", "--reflink=auto"];
+        succeed(
+            Command::new("cp")
+                .args(copy)
+                .arg(default_build().join(format!("fabric{name}")))
+                .arg(nodes.directory.path()),
+        );
+    }
+    let before = nodes.files();
+    let all = [1, 2, 3, 4];
+
+    let said = succeed(&mut nodes.script(&[]));
+    assert!(said.contains("fabric1: started") && said.contains("fabric4: started"), "{said}");
+    // The state is "running" if no unit failed.
+    let states =
+        nodes.ssh_all(&all, |_| "hostname; systemctl is-system-running --wait; systemctl --failed --quiet".into());
+    assert_eq!(states, ["fabric1\nrunning", "fabric2\nrunning", "fabric3\nrunning", "fabric4\nrunning"]);
+    step("all nodes are up, and no unit failed");
+    for number in all {
+        let log = succeed(&mut nodes.script(&["log", &number.to_string()]));
+        assert!(log.contains(&format!("fabric{number} login: ")), "the serial console shows a prompt: {log}");
+    }
+
+    let met = nodes.ssh_all(&all, |number| {
+        format!(
+            "for name in fabric1 fabric2 fabric3 fabric4; do ping -q -c 1 -W 20 $name >/dev/null && echo $name; done
+             for name in fabric1 fabric2 fabric3 fabric4; do [ $name = fabric{number} ] || ssh $name hostname; done
+             ping -q -c 1 -W 20 vmhost >/dev/null && echo vmhost"
+        )
+    });
+    for (number, met) in all.iter().zip(met) {
+        let names = || all.iter().map(|other| format!("fabric{other}"));
+        let others = names().filter(|name| *name != format!("fabric{number}"));
+        let expected: Vec<_> = names().chain(others).chain(["vmhost".into()]).collect();
+        assert_eq!(met.lines().collect::<Vec<_>>(), expected, "from fabric{number}");
+    }
+    let config = nodes.directory.path().join("fabric_ssh_config");
+    assert_eq!(succeed(as_user("/usr/bin/ssh").arg("-F").arg(config).args(["fabric3", "hostname"])), "fabric3\n");
+    step("every node reaches every other by name");
+
+    share_memory(&nodes, &all);
+    step("the memory is shared");
+    install_packages(&nodes);
+    step("packages were installed from the mirror, and through a proxy");
+
+    succeed(&mut nodes.script(&["stop"]));
+    step("stopped");
+    assert_eq!(nodes.processes(), Vec::<String>::new());
+    assert_eq!(nodes.files(), before);
+}
+
+/// What `hello_fabric` stores on one node is on the others and on the host, and its counter loses nothing.
+fn share_memory(nodes: &Nodes, all: &[u32]) {
+    let said = nodes.ssh(1, &format!("cc -O2 -Wall -Werror -o hello_fabric hello_fabric.c && {SUDO} ./hello_fabric"));
+    let uname = nodes.ssh(1, "uname -srvm");
+    let (system, rest) = uname.split_once(' ').unwrap();
+    let stored = format!("{system} fabric1 {rest}");
+    assert!(said.starts_with(&format!("node 1 stored: {stored}\n")), "{said}");
+    let offset = said.split_once("at byte ").unwrap().1.split_once(' ').unwrap().0;
+    let memory = fs_err::read(nodes.shared_memory()).unwrap();
+    assert!(memory[offset.parse::<usize>().unwrap()..].starts_with(stored.as_bytes()), "{offset}");
+
+    nodes.ssh(1, "for number in 2 3 4; do scp -q hello_fabric fabric$number: || exit; done");
+    let read = nodes.ssh(3, &format!("{SUDO} ./hello_fabric --read"));
+    assert!(read.contains(&stored) && read.ends_with("counter: 0"), "{read}");
+    nodes.ssh_all(all, |_| format!("{SUDO} ./hello_fabric --count 10000"));
+    let read = nodes.ssh(4, &format!("{SUDO} ./hello_fabric --read"));
+    assert!(read.ends_with("counter: 40000"), "{read}");
+}
+
+/// Packages come from the build's mirror, and through a proxy on the host.
+fn install_packages(nodes: &Nodes) {
+    let proxy = Proxy::start();
+    let install = "apt-get -q update && apt-get -q install --yes --no-install-recommends tree && tree --version";
+    let setting = format!("Acquire::http::Proxy \"http://vmhost:{}\";", proxy.port);
+    let said = nodes.ssh_all(&[2, 3], |number| match number {
+        2 => format!("{SUDO} sh -c '{install}' 2>&1"),
+        _ => format!("{SUDO} sh -c 'echo '\\''{setting}'\\'' >/etc/apt/apt.conf.d/proxy; {install}' 2>&1"),
+    });
+    for said in said {
+        assert!(said.contains("tree v") && !said.contains("W: ") && !said.contains("E: "), "{said}");
+    }
+    let asked = proxy.asked.lock().unwrap();
+    for end in ["/InRelease", ".deb"] {
+        assert!(asked.iter().any(|url| url.starts_with("http://") && url.ends_with(end)), "{end}: {asked:?}");
+    }
+}
+
+/// An HTTP proxy on this host's loopback address, which ends with the tests.
+struct Proxy {
+    port: u16,
+    /// The URLs that clients asked for.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let seen = Arc::clone(&seen);
+                thread::spawn(move || forward(client.unwrap(), &seen));
+            }
+        });
+        Self { port, asked }
+    }
+}
+
+/// Answers one request, `GET http://HOST/PATH`, with what the host answers; each has a connection of its own.
+fn forward(mut client: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
+    let mut lines = BufReader::new(client.try_clone().ok()?).lines().map_while(Result::ok);
+    let request = lines.next()?;
+    let url = request.split(' ').nth(1)?.to_owned();
+    let (host, path) = url.strip_prefix("http://")?.split_once('/')?;
+    let mut head = format!("GET /{path} HTTP/1.1\r\nConnection: close\r\n");
+    for header in lines.take_while(|line| !line.is_empty()) {
+        let name = header.split(':').next()?.to_ascii_lowercase();
+        if !["connection", "proxy-connection"].contains(&name.as_str()) {
+            head += &format!("{header}\r\n");
+        }
+    }
+    seen.lock().unwrap().push(url.clone());
+    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let mut server = TcpStream::connect(address).ok()?;
+    server.write_all(format!("{head}\r\n").as_bytes()).ok()?;
+    std::io::copy(&mut server, &mut client).ok().map(drop)
+}
+
+/// Takes some minutes, so it runs only where everything is asked for.
+#[test]
+fn four_of_sixteen_thin_nodes_run() {
+    if std::env::var_os("FAM_BUILD_ALL").is_none() {
+        println!("SKIPPED: four_of_sixteen_thin_nodes_run, which FAM_BUILD_ALL=1 runs");
+        return;
+    }
+    let nodes = Nodes::new(32000);
+    let tarball = default_build().join("fabric_template.tar");
+    let mut build = as_user(public_binary());
+    build.args(["--nodes", "16", "--thin", "--output"]).arg(nodes.directory.path());
+    succeed(build.arg("--from-tarball").arg(tarball));
+    let chosen = [1, 6, 11, 16];
+    succeed(&mut nodes.script(&["start", "1", "6", "11", "16"]));
+    let met = nodes.ssh_all(&chosen, |_| {
+        "systemctl is-system-running --wait; for number in 1 6 11 16; do ping -q -c 1 -W 20 fabric$number | head -n 1; done".into()
+    });
+    for met in met {
+        assert!(met.starts_with("running\n"), "{met}");
+        assert!(chosen.iter().all(|number| met.contains(&format!("(192.168.42.{number})"))), "{met}");
+    }
+    succeed(&mut nodes.script(&["stop"]));
+    assert_eq!(nodes.processes(), Vec::<String>::new());
+}
