@@ -102,6 +102,7 @@ const SDK: &[File] = &[
     file!("fam-plugin/src/lib.rs", "../../../plugins/sdk/src/lib.rs"),
     file!("fam-plugin/src/library.rs", "../../../plugins/sdk/src/library.rs"),
     file!("fam-plugin/src/near.rs", "../../../plugins/sdk/src/near.rs"),
+    file!("fam-plugin/src/recipe_files.rs", "../../../plugins/sdk/src/recipe_files.rs"),
     file!("fam-plugin/src/resolve.rs", "../../../plugins/sdk/src/resolve.rs"),
     file!("fam-plugin/src/root.rs", "../../../plugins/sdk/src/root.rs"),
     file!("fam-plugin/src/rootfs.rs", "../../../plugins/sdk/src/rootfs.rs"),
