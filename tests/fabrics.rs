@@ -111,3 +111,16 @@ fn nvdimm() {
     assert!(counting.iter_mut().all(|one| one.wait().unwrap().success()));
     assert!(running.run(2, "./hello_fabric --read").contains("counter: 20000"));
 }
+
+#[test]
+fn a_memory_too_small_for_a_module_is_wrong_usage() {
+    let output = tempfile::tempdir().unwrap();
+    let recipe = output.path().join("recipe.toml");
+    fs_err::write(&recipe, RECIPE.replace("256M", "128M")).unwrap();
+    let mut program = Command::new(public_binary());
+    program.args(["--mirror", "http://127.0.0.1:9/", "--fabric", "nvdimm", "--recipe"]).arg(recipe);
+    let refused = program.arg("--output").arg(output.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("128M, but on a fabric of kind nvdimm") && said.contains("hint: in the recipe"), "{said}");
+}

@@ -73,8 +73,6 @@ pub enum Error {
     /// A file that the request names is not there.
     #[error("read the file of {flag}: {source}")]
     Named { flag: &'static str, source: io::Error },
-    #[error("--plugin-dir: plugins cannot be loaded at run time yet, only the built-in ones be used")]
-    PluginDirectories,
     #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
     FabricTooSmall { kind: FabricKind, size: SharedMemory },
     #[error(transparent)]
@@ -108,9 +106,6 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
-            Self::PluginDirectories => {
-                Some("leave the option out; plugins/README.md lists the built-in plugins".into())
-            }
             Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
@@ -130,12 +125,17 @@ impl From<Error> for Failure {
             Error::Worker(supervisor::Error::Failed(failure)) => failure,
             // What the recipe asks of plugins is part of the request.
             Error::Customize(
-                CustomizeError::Unknown { .. } | CustomizeError::Settings { .. } | CustomizeError::Order { .. },
+                CustomizeError::Unknown { .. }
+                | CustomizeError::Settings { .. }
+                | CustomizeError::Order { .. }
+                | CustomizeError::Load { .. }
+                | CustomizeError::Misnamed { .. }
+                | CustomizeError::Ambiguous { .. }
+                | CustomizeError::Directory { .. },
             )
             | Error::Lock { .. }
             | Error::Named { .. }
-            | Error::FabricTooSmall { .. }
-            | Error::PluginDirectories => Self::usage(&error, error.hint()),
+            | Error::FabricTooSmall { .. } => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
     }

@@ -31,11 +31,8 @@ impl Preflight {
     /// # Errors
     /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
-        super::customization(settings)?;
+        super::plugins::customization(settings)?;
         check_fabric(&settings.recipe.fabric)?;
-        if !settings.plugin_dirs.is_empty() {
-            return Err(Error::PluginDirectories);
-        }
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }

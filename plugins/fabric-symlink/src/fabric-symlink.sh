@@ -30,29 +30,40 @@ dax_device() {
 	return 1
 }
 
-# The kernel makes a block device of the module, which each node would read through a cache of its own. A block of information
-# at the start of the memory turns it into one of direct access. It is the same from every node, so that it does not matter
-# who writes it first, or again: nodes that start at the same time, or while others use the memory. ndctl's own way to
-# reconfigure clears the block and writes another, and waits for all events of the boot.
+# The kernel makes a block device of the module, which each node would read through a cache of its own. A block of
+# information at the start of the memory turns it into one of direct access. It is the same from every node, so that it
+# does not matter who writes it first: nodes may start at the same time. ndctl's own way to reconfigure clears the block,
+# writes another, and waits for all events of the boot.
 of_nvdimm() {
 	modprobe -a nfit nd_pmem dax_pmem device_dax
 	bus=/sys/bus/nd
 	cat "$bus"/devices/ndbus*/wait_probe >/dev/null
 	for namespace in "$bus"/devices/namespace*; do
-		grep -qx raw "$namespace/mode" || continue
-		for block in "$namespace"/block/pmem*; do
-			ndctl write-infoblock --stdout --size="$(cat "$namespace/size")" --mode=devdax --map=mem --align=2M \
-				--uuid=66616272-6963-4d65-ad6f-727900000001 | dd of="/dev/${block##*/}" bs=8k iflag=fullblock conv=nocreat,fsync status=none
+		# Again, where another node had written half of the block.
+		for _ in 1 2 3; do
+			grep -qx raw "$namespace/mode" || break
+			inform "$namespace"
+			echo "${namespace##*/}" > "$bus"/drivers/nd_pmem/unbind
+			# The driver gives the namespace away, which it tells as an error.
+			echo "${namespace##*/}" > "$bus"/drivers/nd_pmem/bind || true
+			cat "$bus"/devices/ndbus*/wait_probe >/dev/null
 		done
-		echo "${namespace##*/}" > "$bus"/drivers/nd_pmem/unbind
-		# The driver gives the namespace away, which it tells as an error.
-		echo "${namespace##*/}" > "$bus"/drivers/nd_pmem/bind || true
 	done
-	cat "$bus"/devices/ndbus*/wait_probe >/dev/null
+}
+
+# Writes the block to the memory of a namespace, unless something is there.
+inform() {
+	for block in "$1"/block/pmem*; do
+		block=/dev/${block##*/}
+		[ "$(head -c 8192 "$block" | tr -d '\0' | wc -c)" = 0 ] || continue
+		ndctl write-infoblock --stdout --size="$(cat "$1/size")" --mode=devdax --map=mem --align=2M \
+			--uuid=66616272-6963-4d65-ad6f-727900000001 |
+			dd of="$block" bs=8k iflag=fullblock conv=nocreat,fsync status=none
+	done
 }
 
 if ! dax_device >/dev/null && [ -e "$firmware/ACPI0012:00" ] && command -v ndctl >/dev/null; then
-	of_nvdimm || echo "the NVDIMM could not be made a device of direct access"
+	of_nvdimm || true
 fi
 if device=$(dax_device); then
 	point_to "$device"

@@ -58,6 +58,9 @@ impl Customize for FabricSymlink {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(FabricSymlink);
+
 /// Where ndctl is installed, its monitor does not start: it would fail without a module that reports its health.
 fn mask_monitor(root: &mut Root<'_>) -> Result<()> {
     const MONITOR: &str = "ndctl-monitor.service";
