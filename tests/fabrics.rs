@@ -98,6 +98,10 @@ impl Drop for Running {
 
 #[test]
 fn nvdimm() {
+    if std::env::var_os("FAM_BUILD_ALL").is_none() {
+        println!("SKIPPED: nvdimm, which FAM_BUILD_ALL=1 runs");
+        return;
+    }
     let output = directory_of(user());
     let recipe = output.path().join("recipe.toml");
     fs_err::write(&recipe, RECIPE).unwrap();
