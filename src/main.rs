@@ -1,5 +1,6 @@
 //! The program: a process that a build started does its part of the build; any other reads the command line.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use fam_build::cli::{self, Engine, PreparedBuild};
@@ -7,8 +8,9 @@ use fam_build::doctor;
 use fam_build::pipeline::{self, Preflight};
 use fam_build::progress::Progress;
 use fam_build::recipe::{Environment, Settings};
-use fam_build::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport};
+use fam_build::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use fam_build::supervisor::{Interrupts, enter_role};
+use serde_json::Value;
 
 fn main() -> ExitCode {
     if let Some(code) = enter_role(pipeline::work) {
@@ -51,5 +53,13 @@ impl Engine for Pipeline {
 
     fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure> {
         Ok(doctor::examine(settings))
+    }
+
+    fn plugins(&self, settings: &Settings) -> Result<PluginsReport, Failure> {
+        Ok(pipeline::plugins(settings)?)
+    }
+
+    fn check_plugin(&self, file: &Path, settings: Option<&Value>) -> Result<PluginReport, Failure> {
+        Ok(pipeline::check_plugin(file, settings)?)
     }
 }

@@ -145,6 +145,34 @@ impl DoctorReport {
     }
 }
 
+/// A customization that there is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginReport {
+    /// The name by which a recipe asks for it.
+    pub name: String,
+    /// What it does, in a line.
+    pub summary: String,
+    /// Its version, where it has one.
+    pub version: Option<String>,
+    /// `built-in`, `library` or `executable`.
+    pub kind: String,
+    /// The stages at which it acts: `system`, `node`.
+    pub stages: Vec<String>,
+    /// Names of those that must come before it.
+    pub after: Vec<String>,
+    /// The file that it is in; nothing for one that is built in.
+    pub path: Option<String>,
+}
+
+/// The customizations that there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginsReport {
+    /// The built-in ones by name, then those in files in the order in which they are found.
+    pub plugins: Vec<PluginReport>,
+    /// What is wrong with the files that are none.
+    pub faults: Vec<Failure>,
+}
+
 /// Why a run did not succeed, as people read it: what failed, why, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

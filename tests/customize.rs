@@ -71,7 +71,7 @@ fn customization() -> Customization {
     registry.add(Arc::new(Everything)).expect("a new name");
     let users = json!({ "users": [{ "name": "fabric", "password": "rocks" }] });
     let requests = [("users", users), ("everything", json!(null)), ("fabric-symlink", json!(null))]
-        .map(|(name, settings)| Request { name: name.into(), settings });
+        .map(|(name, settings)| Request::new(name, settings));
     registry.plan(&requests).expect("a good recipe")
 }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
+use crate::customize::project::Language;
 use crate::recipe::{
     Compression, Cpus, DiskSize, FabricKind, Flags, Initramfs, MirrorUrl, NodeCount, NodeMemory, OutOfBounds,
     PackageName, ProxyUrl, Security, Suite, Variant,
@@ -76,11 +78,67 @@ pub enum Verb {
     },
     /// Examine whether this host can build and run that, and say what mends it
     Doctor(Box<BuildRequest>),
+    /// List plugins, begin a new one, or check one
+    Plugin {
+        /// What to do with plugins.
+        #[command(subcommand)]
+        verb: PluginVerb,
+    },
     /// Print a script that completes this command line
     Completions {
         /// For this shell
         shell: clap_complete::Shell,
     },
+}
+
+/// What to do with plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginVerb {
+    /// List all plugins that a build would find
+    List {
+        /// The recipe in whose directory plugins are looked for, too
+        #[arg(long, value_name = "NAME|FILE")]
+        recipe: Option<String>,
+        /// Directory of plugins (repeatable)
+        #[arg(long, value_name = "DIR")]
+        plugin_dir: Vec<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Begin a plugin: a project that builds, with a test, in a new directory
+    New {
+        /// Its name: small letters, digits and hyphens
+        name: String,
+        /// The language
+        #[arg(long, value_name = "LANG", value_enum, default_value_t)]
+        lang: Language,
+        /// The directory to make [default: NAME]
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load a plugin from its file, show what it says of itself, and have it check settings
+    Check {
+        /// The library (*.so) or executable
+        file: PathBuf,
+        /// Settings to check, as a recipe would have them: KEY=VALUE, the value in TOML or plain text (repeatable)
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+        settings: Vec<(String, Value)>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A setting of a plugin: what is no TOML value is text.
+fn setting(text: &str) -> Result<(String, Value), &'static str> {
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("this is not KEY=VALUE")?;
+    let parsed = toml::from_str::<serde_json::Map<String, Value>>(&format!("value = {value}"));
+    let value = parsed.ok().and_then(|mut map| map.remove("value")).unwrap_or_else(|| Value::String(value.to_owned()));
+    Ok((key.to_owned(), value))
 }
 
 /// What to do with recipes.

@@ -10,19 +10,22 @@ mod doctor;
 mod lock;
 pub mod log;
 mod plan;
+mod plugin;
 mod recipe;
 pub mod screen;
 mod text;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::Value;
 
 use crate::progress::Progress;
 use crate::recipe::{Environment, Flags, Settings};
-use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport};
+use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use arguments::{Arguments, Verb};
 
 /// A build that may begin. Dropped, it gives its output directory back.
@@ -67,6 +70,18 @@ pub trait Engine {
     /// # Errors
     /// The examination itself is not possible; what it finds is no error.
     fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure>;
+
+    /// All plugins that a build would find.
+    ///
+    /// # Errors
+    /// A directory of plugins cannot be read.
+    fn plugins(&self, settings: &Settings) -> Result<PluginsReport, Failure>;
+
+    /// Loads a plugin from its file, and has it check settings.
+    ///
+    /// # Errors
+    /// The file is no plugin, or the settings do not fit.
+    fn check_plugin(&self, file: &Path, settings: Option<&Value>) -> Result<PluginReport, Failure>;
 }
 
 /// Runs the program with these arguments, the first of which is its name.
@@ -83,6 +98,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
         Verb::Recipe { verb } => recipe::run(engine, verb, environment),
         Verb::Doctor(options) => with_settings(*options, environment, |settings| doctor::run(engine, settings)),
+        Verb::Plugin { verb } => plugin::run(engine, verb, environment),
         Verb::Completions { shell } => completions::run(shell),
     };
     match result {
@@ -114,10 +130,15 @@ fn with_settings(
 ) -> Result<(), Failure> {
     let settings = Settings::new(options.into(), environment).map_err(|error| Failure::usage(&error, error.hint()))?;
     let result = verb(&settings);
-    if let (true, Err(failure)) = (settings.json, &result) {
+    show_failure(settings.json, &result);
+    result
+}
+
+/// Says as a JSON line that a verb failed, where JSON was asked for.
+fn show_failure(json: bool, result: &Result<(), Failure>) {
+    if let (true, Err(failure)) = (json, result) {
         screen::json_line(&serde_json::json!({ "event": "failed", "failure": failure }));
     }
-    result
 }
 
 /// Writes `text` to standard output. A reader that went away, as `head` does, is no failure.

@@ -1,5 +1,8 @@
 //! What is wrong with a recipe's customizations, or went wrong in one.
 
+use std::io;
+use std::path::PathBuf;
+
 use fam_plugin::Error as PluginError;
 
 /// Why customizations cannot be planned or applied.
@@ -56,6 +59,54 @@ pub enum CustomizeError {
         /// What it said.
         source: Box<PluginError>,
     },
+    /// A file is no usable plugin.
+    #[error("plugin {}: {source}", file.display())]
+    Load {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: Box<PluginError>,
+    },
+    /// A file holds another plugin than the recipe says.
+    #[error("plugin {} calls itself {said:?}, and the recipe asks for {asked:?}", file.display())]
+    Misnamed {
+        /// The file.
+        file: PathBuf,
+        /// What it says.
+        said: String,
+        /// What the recipe says.
+        asked: String,
+    },
+    /// Two files of one directory may be meant.
+    #[error("plugin {name:?} may be {} or {}", first.display(), second.display())]
+    Ambiguous {
+        /// The name in the recipe.
+        name: String,
+        /// One.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A directory of plugins cannot be read.
+    #[error("look for plugins in {}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A customization crashed, hung, or talked nonsense.
+    #[error("plugin {plugin}{} {message}", of_node(.node))]
+    Broke {
+        /// The customization.
+        plugin: String,
+        /// The node, at the node stage.
+        node: Option<String>,
+        /// What happened.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A customization panicked.
     #[error("plugin {plugin}{} crashed: {message}", of_node(.node))]
     Panicked {
@@ -79,7 +130,11 @@ impl CustomizeError {
         match self {
             Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {near:?}?")),
             Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
-            Self::Settings { source, .. } | Self::Failed { source, .. } => source.hint(),
+            Self::Settings { source, .. } | Self::Failed { source, .. } | Self::Load { source, .. } => source.hint(),
+            Self::Broke { hint, .. } => hint.clone(),
+            Self::Misnamed { said, .. } => Some(format!("write name = {said:?}, or name another file")),
+            Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
+            Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),
             Self::Order { plugin, before } => Some(format!("move {plugin} below {before} in the recipe")),
             Self::Panicked { .. } => Some("this is a fault of the plugin: tell its author".into()),
             Self::Duplicate { .. } | Self::Description { .. } => None,

@@ -1,28 +1,36 @@
 //! The plugin host: what customizations there are, which a recipe asks for, and applying them.
 //!
-//! A [`Registry`] knows customizations by name. What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name
+//! A [`Registry`] knows the built-in customizations by name, and finds others in files ([`Places`]). What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name
 //! found, all settings checked, the order right. This is done before anything is fetched. Later it is applied: the system
 //! stage to the staging tree, through [`StagingRoot`]; the node stage to a tree in memory, through [`OverlayRoot`]. An error
 //! or a panic of a customization is reported with its name.
 
 mod error;
+mod external;
 mod host;
 mod overlay_root;
+mod places;
+pub mod project;
 mod recipe_files;
 mod registry;
 mod staging_root;
 
 pub use error::CustomizeError;
+pub use external::Form;
+pub(crate) use external::{guard as plugin_guard, library as plugin_library};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
+pub use places::Places;
 pub use recipe_files::read_recipe_files;
-pub use registry::Registry;
+pub use registry::{Known, Origin, Registry};
 pub use staging_root::StagingRoot;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fam_plugin::{Description, Node, Plugin, Result as PluginResult, Root, RootFs, Stage, Value};
+use fam_plugin::{Description, Error as PluginError, Node, Plugin, Result as PluginResult, Root, RootFs, Stage, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,14 +39,28 @@ use sha2::{Digest, Sha256};
 pub struct Request {
     /// The name of the customization.
     pub name: String,
+    /// The file that it is in, where that is not to be found by the name.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// How long it may take at each stage, of each node, if it is a file.
+    #[serde(default)]
+    pub time_limit: Option<Duration>,
     /// Its settings, `Null` for none.
     #[serde(default)]
     pub settings: Value,
 }
 
+impl Request {
+    /// Asks for a customization by name.
+    pub fn new(name: impl Into<String>, settings: Value) -> Self {
+        Self { name: name.into(), path: None, time_limit: None, settings }
+    }
+}
+
 struct Step {
     plugin: Arc<dyn Plugin>,
     description: Description,
+    origin: Origin,
     settings: Value,
 }
 
@@ -90,19 +112,19 @@ impl Customization {
     }
 
     /// SHA-256 in hexadecimal over all that the outcome of the system stage depends on: the customizations that act then,
-    /// their versions and settings, the facts they are told and the seed. With the same lock, the same key gives the same
+    /// their versions, files and settings, the facts they are told and the seed. With the same lock, the same key gives the same
     /// template.
     #[must_use]
     pub fn system_key(&self, build: &Build) -> String {
         let steps: Vec<_> = self
             .at(Stage::System)
-            .map(|step| (&step.description.name, &step.description.version, &step.settings))
+            .map(|step| (&step.description.name, &step.description.version, step.origin.digest(), &step.settings))
             .collect();
         let told = serde_json::json!({ "steps": steps, "facts": build.facts().for_system() });
         let mut hash = Sha256::new();
         hash.update(told.to_string());
         hash.update(build.context("", Stage::System).secret("customize/system-key"));
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 
     fn at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
@@ -114,15 +136,22 @@ impl Customization {
 fn guard(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), CustomizeError> {
     let node = || node.map(|node| node.name.clone());
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|source| CustomizeError::Failed {
-            plugin: plugin.into(),
-            node: node(),
-            source: Box::new(source),
-        }),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(PluginError::Crashed { message, hint })) => {
+            Err(CustomizeError::Broke { plugin: plugin.into(), node: node(), message, hint })
+        }
+        Ok(Err(source)) => {
+            Err(CustomizeError::Failed { plugin: plugin.into(), node: node(), source: Box::new(source) })
+        }
         Err(payload) => {
             Err(CustomizeError::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) })
         }
     }
+}
+
+/// Two hexadecimal digits for each byte.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {

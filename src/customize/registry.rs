@@ -1,17 +1,65 @@
 //! What customizations there are, by name.
+//!
+//! A path in the recipe beats everything. A name is that of a built-in one if there is such; else files are looked for.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fam_plugin::{Description, Plugin, Value, nearest};
+use fam_plugin::{Description, Error, Plugin, Value, nearest};
 
-use super::{Customization, CustomizeError, Request, Step, panic_message};
+use super::external::External;
+use super::places::plugins_in;
+use super::{Customization, CustomizeError, Form, Places, Request, Step, panic_message};
 
-/// Customizations by name. Libraries and executables will be added to those that are built in.
+/// Where a customization comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// This program.
+    BuiltIn,
+    /// A file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What kind of file.
+        form: Form,
+        /// SHA-256 of it, in hexadecimal.
+        digest: String,
+    },
+}
+
+impl Origin {
+    pub(super) fn digest(&self) -> Option<&str> {
+        match self {
+            Self::BuiltIn => None,
+            Self::File { digest, .. } => Some(digest),
+        }
+    }
+}
+
+/// A customization that there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What it says of itself.
+    pub description: Description,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl Known {
+    fn of(plugin: &External) -> Self {
+        let External { file, form, digest, description, .. } = plugin;
+        let origin = Origin::File { path: file.clone(), form: *form, digest: digest.clone() };
+        Self { description: description.clone(), origin }
+    }
+}
+
+/// The built-in customizations by name, and where others are looked for.
 pub struct Registry {
     plugins: BTreeMap<String, (Description, Arc<dyn Plugin>)>,
+    places: Places,
 }
 
 impl fmt::Debug for Registry {
@@ -31,7 +79,7 @@ impl Registry {
     /// No customization at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { plugins: BTreeMap::new() }
+        Self { plugins: BTreeMap::new(), places: Places::default() }
     }
 
     /// The built-in customizations.
@@ -55,12 +103,19 @@ impl Registry {
             Arc::new(fam_users::Users),
         ];
         Self {
+            places: Places::default(),
             plugins: all
                 .into_iter()
                 .map(|plugin| (plugin.describe(), plugin))
                 .map(|(description, plugin)| (description.name.clone(), (description, plugin)))
                 .collect(),
         }
+    }
+
+    /// Also looks for files in `places`.
+    #[must_use]
+    pub fn with_places(self, places: Places) -> Self {
+        Self { places, ..self }
     }
 
     /// Adds a customization that comes from elsewhere.
@@ -76,15 +131,8 @@ impl Registry {
                 return Err(CustomizeError::Panicked { plugin, node: None, message });
             }
         };
+        validate(&description)?;
         let name = description.name.clone();
-        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if name.is_empty() || !plain {
-            let problem = "has a name of other than small letters, digits and hyphens";
-            return Err(CustomizeError::Description { name, problem });
-        }
-        if description.stages.is_empty() {
-            return Err(CustomizeError::Description { name, problem: "acts at no stage" });
-        }
         if self.plugins.contains_key(&name) {
             return Err(CustomizeError::Duplicate { name });
         }
@@ -92,9 +140,37 @@ impl Registry {
         Ok(())
     }
 
-    /// What each customization says of itself, by name.
+    /// What each customization that needs no file says of itself, by name.
     pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
         self.plugins.values().map(|(description, _)| description)
+    }
+
+    /// All customizations: the built-in ones by name, then those in the directories in the order of the search. For a file
+    /// that is no plugin there is what is wrong with it instead.
+    ///
+    /// # Errors
+    /// [`CustomizeError::Directory`].
+    pub fn known(&self) -> Result<Vec<Result<Known, CustomizeError>>, CustomizeError> {
+        let built_in =
+            |(description, _): &(Description, _)| Known { description: description.clone(), origin: Origin::BuiltIn };
+        let mut all: Vec<_> = self.plugins.values().map(|plugin| Ok(built_in(plugin))).collect();
+        for directory in self.places.directories() {
+            let files = plugins_in(directory, self.places.named.contains(directory))?;
+            all.extend(files.iter().map(|file| load(file).map(|plugin| Known::of(&plugin))));
+        }
+        Ok(all)
+    }
+
+    /// Has the plugin in `file` describe itself and check `settings`, where there are any.
+    ///
+    /// # Errors
+    /// [`CustomizeError`] with what is wrong.
+    pub fn examine(file: &Path, settings: Option<&Value>) -> Result<Known, CustomizeError> {
+        let plugin = load(file)?;
+        if let Some(settings) = settings {
+            check(&plugin.description.name, &plugin, settings)?;
+        }
+        Ok(Known::of(&plugin))
     }
 
     /// Checks all that a recipe asks for, and makes it ready to be applied in the order of the list. A customization may
@@ -103,37 +179,79 @@ impl Registry {
     /// # Errors
     /// [`CustomizeError`] on the first entry that is wrong.
     pub fn plan(&self, requests: &[Request]) -> Result<Customization, CustomizeError> {
+        let mut loaded = BTreeMap::new();
         let mut steps = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
-            let (description, plugin) = self.find(&request.name)?;
+            let (Known { description, origin }, plugin) = self.find(request, &mut loaded)?;
             check(&request.name, plugin.as_ref(), &request.settings)?;
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
                 return Err(CustomizeError::Order { plugin: request.name.clone(), before: before.clone() });
             }
-            steps.push(Step {
-                plugin: Arc::clone(plugin),
-                description: description.clone(),
-                settings: request.settings.clone(),
-            });
+            steps.push(Step { plugin, description, origin, settings: request.settings.clone() });
         }
         Ok(Customization { steps })
     }
 
-    fn find(&self, name: &str) -> Result<&(Description, Arc<dyn Plugin>), CustomizeError> {
-        self.plugins.get(name).ok_or_else(|| CustomizeError::Unknown {
-            name: name.into(),
-            near: nearest(name, self.plugins.keys().map(String::as_str)).map(Into::into),
-            known: self.plugins.keys().cloned().collect(),
-        })
+    fn find(
+        &self,
+        request: &Request,
+        loaded: &mut BTreeMap<PathBuf, External>,
+    ) -> Result<(Known, Arc<dyn Plugin>), CustomizeError> {
+        let name = &request.name;
+        let file = match (&request.path, self.plugins.get(name)) {
+            (Some(path), _) => path.clone(),
+            (None, Some((description, plugin))) => {
+                let known = Known { description: description.clone(), origin: Origin::BuiltIn };
+                return Ok((known, Arc::clone(plugin)));
+            }
+            (None, None) => self.places.find(name)?.ok_or_else(|| CustomizeError::Unknown {
+                name: name.clone(),
+                near: nearest(name, self.plugins.keys().map(String::as_str)).map(Into::into),
+                known: self.plugins.keys().cloned().collect(),
+            })?,
+        };
+        if !loaded.contains_key(&file) {
+            loaded.insert(file.clone(), load(&file)?);
+        }
+        let mut plugin = loaded[&file].clone();
+        if plugin.description.name != *name {
+            let (said, asked) = (plugin.description.name, name.clone());
+            return Err(CustomizeError::Misnamed { file, said, asked });
+        }
+        plugin.time_limit = request.time_limit.unwrap_or(plugin.time_limit);
+        Ok((Known::of(&plugin), Arc::new(plugin)))
     }
+}
+
+fn load(file: &Path) -> Result<External, CustomizeError> {
+    let plugin = External::load(file)
+        .map_err(|source| CustomizeError::Load { file: file.to_owned(), source: Box::new(source) })?;
+    validate(&plugin.description)?;
+    Ok(plugin)
+}
+
+/// Whether what a customization says of itself makes sense.
+fn validate(description: &Description) -> Result<(), CustomizeError> {
+    let name = &description.name;
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if name.is_empty() || !plain {
+        let problem = "has a name of other than small letters, digits and hyphens";
+        return Err(CustomizeError::Description { name: name.clone(), problem });
+    }
+    if description.stages.is_empty() {
+        return Err(CustomizeError::Description { name: name.clone(), problem: "acts at no stage" });
+    }
+    Ok(())
 }
 
 fn check(name: &str, plugin: &dyn Plugin, settings: &Value) -> Result<(), CustomizeError> {
     match catch_unwind(AssertUnwindSafe(|| plugin.check(settings))) {
-        Ok(result) => {
-            result.map_err(|source| CustomizeError::Settings { plugin: name.into(), source: Box::new(source) })
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Error::Crashed { message, hint })) => {
+            Err(CustomizeError::Broke { plugin: name.into(), node: None, message, hint })
         }
+        Ok(Err(source)) => Err(CustomizeError::Settings { plugin: name.into(), source: Box::new(source) }),
         Err(payload) => {
             Err(CustomizeError::Panicked { plugin: name.into(), node: None, message: panic_message(&*payload) })
         }

@@ -201,6 +201,14 @@ impl RootFs for StagingRoot<'_> {
         for (name, value) in &command.env {
             inside = inside.env(name, value);
         }
+        if let Some(limit) = command.time_limit {
+            inside = inside.within(limit);
+        }
+        let stand_ins = self.sandbox.stand_ins.iter().map(|stand_in| Path::new(&stand_in.path));
+        let absent: Vec<PathBuf> = stand_ins
+            .filter(|path| self.metadata(path).is_err_and(|error| error.is_not_found()))
+            .map(Path::to_owned)
+            .collect();
         let mut sandbox = Sandbox::enter(self.staging.host_path(), self.sandbox.clone()).map_err(failed)?;
         let mut printed = Printed::default();
         let ended = sandbox.run(&inside, |line| {
@@ -209,6 +217,12 @@ impl RootFs for StagingRoot<'_> {
         });
         // Also after a failure, so that the stand-ins go.
         let left = sandbox.leave();
+        if ended.is_err() || left.is_err() {
+            // A sandbox that was ended cannot take them away.
+            for path in absent {
+                let _ = self.remove(&path);
+            }
+        }
         let ended = ended.map_err(failed)?;
         left.map_err(failed)?;
         let status = match ended {

@@ -9,7 +9,7 @@ use super::*;
 use crate::progress::Progress;
 
 fn request(name: &str, settings: Value) -> Request {
-    Request { name: name.into(), settings }
+    Request::new(name, settings)
 }
 
 /// What the default recipe lists.

@@ -72,8 +72,6 @@ pub enum Error {
     /// A file that the request names is not there.
     #[error("read the file of {flag}: {source}")]
     Named { flag: &'static str, source: io::Error },
-    #[error("--plugin-dir: plugins cannot be loaded at run time yet, only the built-in ones be used")]
-    PluginDirectories,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -105,9 +103,6 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
-            Self::PluginDirectories => {
-                Some("leave the option out; plugins/README.md lists the built-in plugins".into())
-            }
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -126,11 +121,16 @@ impl From<Error> for Failure {
             Error::Worker(supervisor::Error::Failed(failure)) => failure,
             // What the recipe asks of plugins is part of the request.
             Error::Customize(
-                CustomizeError::Unknown { .. } | CustomizeError::Settings { .. } | CustomizeError::Order { .. },
+                CustomizeError::Unknown { .. }
+                | CustomizeError::Settings { .. }
+                | CustomizeError::Order { .. }
+                | CustomizeError::Load { .. }
+                | CustomizeError::Misnamed { .. }
+                | CustomizeError::Ambiguous { .. }
+                | CustomizeError::Directory { .. },
             )
             | Error::Lock { .. }
-            | Error::Named { .. }
-            | Error::PluginDirectories => Self::usage(&error, error.hint()),
+            | Error::Named { .. } => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
     }

@@ -11,6 +11,7 @@ mod error;
 mod images;
 mod job;
 mod packages;
+mod plugins;
 mod preflight;
 mod report;
 mod surroundings;
@@ -19,13 +20,14 @@ mod template;
 pub use error::Error;
 pub use job::Job;
 pub use packages::{http_options, mirror};
+pub use plugins::{check_plugin, plugins};
 pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
 use std::sync::Arc;
 use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};
 
-use crate::customize::{Build, Customization, OverlayRoot, Registry, Request, read_recipe_files};
+use crate::customize::{Build, Customization, OverlayRoot};
 use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
@@ -58,7 +60,7 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
 /// # Errors
 /// [`Error`].
 pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Error> {
-    let customization = customization(settings)?;
+    let customization = plugins::customization(settings)?;
     let archives = Archives::open(settings, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let reuses_template = match preflight::present_seed(settings)? {
@@ -77,7 +79,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
 /// # Errors
 /// [`Error`].
 pub fn check(settings: &Settings) -> Result<(), Error> {
-    customization(settings).map(drop)
+    plugins::customization(settings).map(drop)
 }
 
 /// Resolves the package set of a build and writes it to fabric.lock in the output directory.
@@ -104,7 +106,7 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let settings = &job.settings;
-    let customization = customization(settings)?;
+    let customization = plugins::customization(settings)?;
     let (template, build) = match &settings.from_tarball {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
@@ -141,19 +143,6 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }
     Ok(template.reused)
-}
-
-/// The recipe's plugins, found, checked and in order, with the files that their settings name.
-fn customization(settings: &Settings) -> Result<Customization, Error> {
-    let registry = Registry::built_in();
-    let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
-    for plugin in &settings.recipe.plugins {
-        let mut given = serde_json::Value::Object(plugin.settings.clone());
-        let directory = |setting: &str| plugin.source_of(setting).directory.clone();
-        read_recipe_files(&registry, plugin.name.as_str(), &mut given, &directory)?;
-        requests.push(Request { name: plugin.name.to_string(), settings: given });
-    }
-    Ok(registry.plan(&requests)?)
 }
 
 /// What node-stage plugins change for each node.

@@ -31,10 +31,7 @@ impl Preflight {
     /// # Errors
     /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
-        super::customization(settings)?;
-        if !settings.plugin_dirs.is_empty() {
-            return Err(Error::PluginDirectories);
-        }
+        super::plugins::customization(settings)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }

@@ -139,8 +139,8 @@ fn over<T>(key: &'static str, place: &mut T, value: Option<T>, wrote: &mut impl 
 }
 
 fn listed(plugin: WrittenPlugin, source: &Source) -> Plugin {
-    let WrittenPlugin { name, settings } = plugin;
-    Plugin { name, settings: settings.0, source: source.clone(), set_by: BTreeMap::new() }
+    let WrittenPlugin { name, path, time_limit, settings } = plugin;
+    Plugin { name, path, time_limit, settings: settings.0, source: source.clone(), set_by: BTreeMap::new() }
 }
 
 fn change_plugins(plugins: &mut Vec<Plugin>, change: PluginChange, source: &Source) -> Result<(), Misfit> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -225,6 +226,10 @@ table! {
 pub struct Plugin {
     /// Which plugin.
     pub name: PluginName,
+    /// The file that it is in, seen from the directory of the recipe that lists it, where that is not to be found by the name.
+    pub path: Option<PathBuf>,
+    /// How many seconds it may take at each stage, of each node, if it is a file.
+    pub time_limit: Option<NonZeroU32>,
     /// Its settings, which the plugin itself checks.
     pub settings: Map<String, Value>,
     /// The recipe that lists it.

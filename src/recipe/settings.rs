@@ -106,6 +106,8 @@ pub struct Settings {
     pub thin: bool,
     /// Directories of plugins.
     pub plugin_dirs: Vec<PathBuf>,
+    /// The user's own directory of plugins, which need not be there.
+    pub plugin_home: Option<PathBuf>,
     /// The directory of downloaded packages.
     pub cache_dir: PathBuf,
     /// The root tarball to make images of, instead of building one.
@@ -306,6 +308,8 @@ impl Settings {
         let cache = [("XDG_CACHE_HOME", "fam-build"), ("HOME", ".cache/fam-build")];
         let cache_dir = layers.path("cache-dir", flags.cache_dir, &cache);
         let cache_dir = cache_dir.unwrap_or_else(|| "/var/cache/fam-build".into());
+        let data = [("XDG_DATA_HOME", "fam-build/plugins"), ("HOME", ".local/share/fam-build/plugins")];
+        let plugin_home = layers.path("plugin-home", None, &data);
         let verbose = match environment.first(&["VERBOSE"]) {
             _ if flags.verbose => true,
             Some((_, value)) => !["0", "no", "false"].map(OsString::from).contains(value),
@@ -344,6 +348,7 @@ impl Settings {
             output,
             thin: flags.thin,
             plugin_dirs: flags.plugin_dirs,
+            plugin_home,
             cache_dir,
             from_tarball: flags.from_tarball,
             locked: flags.locked,

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -111,6 +113,12 @@ pub(super) struct PluginChange {
 pub(super) struct WrittenPlugin {
     /// Which plugin.
     pub name: PluginName,
+    /// The file that it is in, seen from the directory of this recipe, where that is not to be found by the name.
+    #[schemars(with = "Option<String>", length(min = 1))]
+    pub path: Option<PathBuf>,
+    /// How many seconds it may take at each stage, of each node, if it is a file.
+    #[serde(rename = "time-limit")]
+    pub time_limit: Option<NonZeroU32>,
     /// Its settings, which the plugin itself checks.
     #[serde(default)]
     #[schemars(with = "Map<String, Value>")]

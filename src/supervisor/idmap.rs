@@ -133,6 +133,8 @@ impl Error {
 pub enum Ids {
     /// The caller is root with all it needs: no user namespace.
     Own,
+    /// A user namespace in which the caller is root, and nobody else is there.
+    Single,
     /// A user namespace whose maps this process may write itself.
     Direct {
         /// Users and groups alike.
@@ -202,6 +204,7 @@ impl Ids {
         let count = |extents: &[Extent]| extents.iter().map(|extent| extent.count).sum::<u32>();
         match self {
             Self::Own => "root's own, without a user namespace".into(),
+            Self::Single => "the caller's own alone".into(),
             Self::Direct { extents } => format!("{} of this process's own user namespace", count(extents)),
             Self::Helpers { uids, gids, newuidmap, .. } => format!(
                 "{} users and {} groups of /etc/subuid and /etc/subgid, through {}",
@@ -216,6 +219,17 @@ impl Ids {
     pub(crate) fn write_maps(&self, pid: u32) -> Result<(), Error> {
         match self {
             Self::Own => Ok(()),
+            Self::Single => {
+                // What may be written without privilege, in the order in which it may.
+                for (file, text) in [
+                    ("setgroups", "deny".to_owned()),
+                    ("uid_map", format!("0 {} 1", geteuid().as_raw())),
+                    ("gid_map", format!("0 {} 1", getegid().as_raw())),
+                ] {
+                    fs_err::write(format!("/proc/{pid}/{file}"), text)?;
+                }
+                Ok(())
+            }
             Self::Direct { extents } => {
                 for kind in [Kind::User, Kind::Group] {
                     let text: String = extents

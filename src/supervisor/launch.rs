@@ -11,6 +11,7 @@
 //! All three share one control socket (see [`super::protocol`]). The caller's death ends the launcher by signal and closes
 //! the socket; the launcher's death ends the first process by signal.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -45,16 +46,22 @@ pub(crate) enum Role {
     Remove,
     /// The first process around programs of the new system.
     Sandbox,
+    /// The first process around a plugin.
+    Plugin,
+    /// A plugin that is a dynamic library.
+    Library,
 }
 
 impl Role {
-    const ALL: [(Self, &str); 6] = [
+    const ALL: [(Self, &str); 8] = [
         (Self::Launcher, "launcher"),
         (Self::Init, "init"),
         (Self::Worker, "worker"),
         (Self::Probe, "probe"),
         (Self::Remove, "remove"),
         (Self::Sandbox, "sandbox"),
+        (Self::Plugin, "plugin"),
+        (Self::Library, "library"),
     ];
 
     fn name(self) -> &'static str {
@@ -156,13 +163,14 @@ struct Launcher {
 }
 
 /// Starts the launcher of `role`.
-fn begin(role: Role, namespaces: UnshareFlags) -> io::Result<Launcher> {
+fn begin(role: Role, namespaces: UnshareFlags, stdout: Stdio, stderr: Stdio) -> io::Result<Launcher> {
     let (control, theirs) = UnixStream::pair()?;
     let child = Role::Launcher
         .command()
         .args([role.name(), &namespaces.bits().to_string()])
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
         .spawn()?;
     let receiver = Receiver::new(control.try_clone()?);
     Ok(Launcher { child: EndOnDrop(Some(child)), control, receiver })
@@ -172,7 +180,8 @@ fn begin(role: Role, namespaces: UnshareFlags) -> io::Result<Launcher> {
 pub(crate) fn try_namespaces(namespaces: UnshareFlags) -> Result<(), Error> {
     let role = Role::Probe;
     let start = |source| Error::Start { role: role.name(), source };
-    let mut launcher = begin(role, namespaces | UnshareFlags::NEWUSER).map_err(start)?;
+    let mut launcher =
+        begin(role, namespaces | UnshareFlags::NEWUSER, Stdio::null(), Stdio::inherit()).map_err(start)?;
     match launcher.receiver.receive().map_err(start)? {
         Some(Launching::Refused { step, errno }) => Err(Error::refused(step, errno)),
         Some(_) => Ok(()),
@@ -182,12 +191,24 @@ pub(crate) fn try_namespaces(namespaces: UnshareFlags) -> Result<(), Error> {
 
 /// Starts `role` in new `namespaces` with the ids of `ids`.
 pub(crate) fn launch(role: Role, namespaces: UnshareFlags, ids: &Ids) -> Result<Launched, Error> {
+    launch_with(role, namespaces, ids, Stdio::null(), Stdio::inherit())
+}
+
+/// As [`launch`], with other outputs than none and this process's standard error.
+pub(crate) fn launch_with(
+    role: Role,
+    namespaces: UnshareFlags,
+    ids: &Ids,
+    stdout: Stdio,
+    stderr: Stdio,
+) -> Result<Launched, Error> {
     let start = |source| Error::Start { role: role.name(), source };
     let mut namespaces = namespaces;
     if ids.needs_user_namespace() {
         namespaces |= UnshareFlags::NEWUSER;
     }
-    let Launcher { child: mut launcher, control, mut receiver } = begin(role, namespaces).map_err(start)?;
+    let Launcher { child: mut launcher, control, mut receiver } =
+        begin(role, namespaces, stdout, stderr).map_err(start)?;
     loop {
         match receiver.receive().map_err(start)? {
             Some(Launching::Unshared) => {
@@ -268,7 +289,7 @@ impl Drop for Launched {
 }
 
 /// The launcher's main function. `arguments` are the role to start and the namespaces to enter.
-pub(crate) fn launcher(arguments: &[String]) -> ExitCode {
+pub(crate) fn launcher(arguments: &[OsString]) -> ExitCode {
     let Ok(control) = control_of_this_process() else { return super::not_for_people() };
     let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
     let sender = Sender::new(copy);
@@ -284,12 +305,13 @@ pub(crate) fn launcher(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> Result<Ended, Launching> {
+fn start_inside(arguments: &[OsString], control: &UnixStream, sender: &Sender) -> Result<Ended, Launching> {
     let refused = |step: &str| {
         let step = step.to_owned();
         move |error: io::Error| Launching::Refused { step, errno: io_errno(&error) }
     };
-    let (role, namespaces) = match arguments {
+    let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    let (role, namespaces) = match words[..] {
         [role, bits] => {
             (Role::from_argument(&format!("{ROLE_PREFIX}{role}")), bits.parse().ok().and_then(UnshareFlags::from_bits))
         }
@@ -302,9 +324,9 @@ fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> 
     close_stray_descriptors().map_err(stray)?;
     // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no terminal to ask.
     let _ = rustix::process::setsid();
-    // A thread of the caller that ends would end a sandbox: there the socket alone is the lifeline.
+    // A thread of the caller that ends would end a sandbox, or a plugin: there the socket alone is the lifeline.
     let die_with_caller = || match role {
-        Role::Sandbox => Ok(()),
+        Role::Sandbox | Role::Plugin => Ok(()),
         _ => set_parent_process_death_signal(Some(Signal::KILL)),
     };
     die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
@@ -313,7 +335,7 @@ fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> 
     die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
     sender.send(&Launching::Unshared).map_err(refused("report to the parent"))?;
     await_go(control).map_err(refused("wait for id maps"))?;
-    if !namespaces.is_empty() {
+    if !namespaces.is_empty() && may_set_groups() {
         // The caller's supplementary groups mean nothing inside.
         rustix::thread::set_thread_groups(&[]).map_err(|error| refused("drop supplementary groups")(error.into()))?;
     }
@@ -330,6 +352,11 @@ fn start_inside(arguments: &[String], control: &UnixStream, sender: &Sender) -> 
             return Ok(ended);
         }
     }
+}
+
+/// Whether this user namespace lets its root set groups; one whose maps were written without privilege does not.
+fn may_set_groups() -> bool {
+    !fs_err::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 fn io_errno(error: &io::Error) -> i32 {

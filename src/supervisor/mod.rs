@@ -16,6 +16,7 @@ pub(crate) mod protocol;
 mod space;
 mod worker;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -41,9 +42,9 @@ where
     J: DeserializeOwned,
     T: Serialize,
 {
-    let mut arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    let role = launch::Role::from_argument(&arguments.next()?)?;
-    let arguments: Vec<String> = arguments.collect();
+    let mut arguments = std::env::args_os().skip(1);
+    let role = launch::Role::from_argument(&arguments.next()?.to_string_lossy())?;
+    let arguments: Vec<OsString> = arguments.collect();
     Some(match role {
         launch::Role::Launcher => launch::launcher(&arguments),
         launch::Role::Init => init::init(),
@@ -51,6 +52,8 @@ where
         launch::Role::Probe => isolation::probe(),
         launch::Role::Remove => output::remove(),
         launch::Role::Sandbox => crate::rootfs::sandbox::first_process(),
+        launch::Role::Plugin => crate::customize::plugin_guard(),
+        launch::Role::Library => crate::customize::plugin_library(&arguments),
     })
 }
 

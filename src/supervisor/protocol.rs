@@ -114,6 +114,11 @@ impl Receiver {
         Self(BufReader::new(stream))
     }
 
+    /// Has [`Receiver::receive`] give up with [`io::ErrorKind::WouldBlock`] after this long without a byte.
+    pub(crate) fn set_read_timeout(&self, limit: Option<std::time::Duration>) -> io::Result<()> {
+        self.0.get_ref().set_read_timeout(limit)
+    }
+
     /// The next message; `None` at the end of the stream. Lines that hold no such message (cut off by a death) are skipped.
     pub(crate) fn receive<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
         let mut line = Vec::new();

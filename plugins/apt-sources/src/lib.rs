@@ -84,6 +84,9 @@ impl Customize for AptSources {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(AptSources);
+
 /// The deb822 file, sources.list(5).
 fn sources(settings: &Settings, facts: &Facts, keyring: &str) -> String {
     let suite = &facts.suite;

@@ -56,6 +56,9 @@ impl Customize for Demo {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Demo);
+
 #[cfg(test)]
 mod tests {
     use super::*;

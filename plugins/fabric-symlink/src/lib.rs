@@ -57,6 +57,9 @@ impl Customize for FabricSymlink {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(FabricSymlink);
+
 /// The link as text that the script can hold as it is.
 fn link(settings: &Settings) -> Result<&str> {
     let plain = |text: &&str| {

@@ -118,6 +118,9 @@ impl Customize for Files {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Files);
+
 fn write(
     root: &mut Root<'_>,
     path: &Path,

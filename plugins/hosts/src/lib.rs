@@ -64,6 +64,9 @@ impl Customize for Hosts {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Hosts);
+
 /// The file, the same on all nodes: each resolves its own name, too, to its address in the network of the nodes.
 fn hosts(settings: &Settings, facts: &Facts) -> String {
     let mut text = String::from(

@@ -87,6 +87,9 @@ impl Customize for Identity {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Identity);
+
 fn account(root: &Root<'_>, user: &str) -> Result<Account> {
     root.account(user)?.ok_or_else(|| Error::failed(format!("there is no user {user} to give the cluster's key to")))
 }

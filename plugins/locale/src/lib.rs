@@ -76,6 +76,9 @@ impl Customize for Locale {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Locale);
+
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -82,6 +82,9 @@ impl Customize for Network {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Network);
+
 /// Checks what Linux takes for an interface name (15 bytes) and ifupdown for a file name in interfaces.d.
 fn check_interface(key: &str, name: &str) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');

@@ -68,6 +68,9 @@ impl Customize for ResolvConf {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(ResolvConf);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -88,6 +88,9 @@ impl Customize for Script {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Script);
+
 #[cfg(test)]
 mod tests {
     use super::*;

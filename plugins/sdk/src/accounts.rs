@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Attributes, Error, FileType, Problem, Result, Root};
 
 /// A line of /etc/passwd.
@@ -20,7 +22,8 @@ pub struct Account {
 }
 
 /// A group to be added.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NewGroup {
     /// Its name.
     pub name: String,
@@ -31,7 +34,8 @@ pub struct NewGroup {
 }
 
 /// A user to be added.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NewUser {
     /// Login name.
     pub name: String,
@@ -242,8 +246,7 @@ impl Root<'_> {
                 }
                 FileType::Symlink(points_to) => {
                     self.symlink(points_to, &target)?;
-                    let literal = self.literal("change owner of", &target)?;
-                    self.fs.set_owner(&literal, uid, gid)?;
+                    self.set_symlink_owner(&target, uid, gid)?;
                 }
                 FileType::Special => {}
             }

@@ -37,6 +37,14 @@ pub enum Error {
         /// How it ended, with the last lines that it printed.
         message: String,
     },
+    /// The customization itself broke: it panicked, or its process ended or spoke nonsense.
+    #[error("{message}")]
+    Crashed {
+        /// What happened.
+        message: String,
+        /// What to do about it, where that is known.
+        hint: Option<String>,
+    },
     /// Something else, in the customization's own words.
     #[error("{0}")]
     Failed(String),
@@ -106,7 +114,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Settings { hint, .. } => hint.clone(),
+            Self::Settings { hint, .. } | Self::Crashed { hint, .. } => hint.clone(),
             Self::Run { .. } => Some("what the program printed is in the log of the build".into()),
             Self::File { .. } | Self::Failed(_) => None,
         }

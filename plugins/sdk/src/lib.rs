@@ -39,10 +39,12 @@
 //! # Ok::<(), fam_plugin::Error>(())
 //! ```
 
+pub mod abi;
 mod accounts;
 mod context;
 mod customize;
 mod error;
+mod library;
 mod near;
 mod recipe_files;
 mod resolve;

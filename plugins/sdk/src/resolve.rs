@@ -10,7 +10,7 @@ use crate::{FileType, Problem, RootFs};
 const MAX_LINKS: usize = 40;
 
 /// The literal path that `path` means. The last component is followed where `follow_last` says so; it need not exist.
-pub(crate) fn resolve(fs: &dyn RootFs, path: &Path, follow_last: bool) -> Result<PathBuf, Problem> {
+pub(crate) fn resolve<F: RootFs + ?Sized>(fs: &F, path: &Path, follow_last: bool) -> Result<PathBuf, Problem> {
     if path.as_os_str().as_bytes().contains(&0) || path.as_os_str().is_empty() {
         return Err(Problem::BadPath);
     }

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::resolve::resolve;
 use crate::{Attributes, Command, Error, FileType, Metadata, Output, Problem, Result, RootFs};
 
 /// The files of the image. Paths are taken from the image's top, with or without a leading slash, and symbolic links on
@@ -27,13 +26,23 @@ impl<'a> Root<'a> {
     }
 
     fn follow(&self, operation: &str, path: &Path) -> Result<PathBuf> {
-        resolve(self.fs, path, true).map_err(|problem| problem.at(operation, path))
+        self.fs.resolve(path, true).map_err(|problem| problem.at(operation, path))
     }
 
     /// Resolves all but the last component. The root directory itself is refused: it is never what was meant.
     pub(crate) fn literal(&self, operation: &str, path: &Path) -> Result<PathBuf> {
-        let literal = resolve(self.fs, path, false).map_err(|problem| problem.at(operation, path))?;
+        let literal = self.fs.resolve(path, false).map_err(|problem| problem.at(operation, path))?;
         if literal == Path::new("/") { Err(Problem::BadPath.at(operation, path)) } else { Ok(literal) }
+    }
+
+    /// The path without links, `.` and `..` that `path` means inside the image. The last component is followed where
+    /// `follow_last` says so; it need not exist.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn resolve(&self, path: impl AsRef<Path>, follow_last: bool) -> Result<PathBuf> {
+        let path = path.as_ref();
+        self.fs.resolve(path, follow_last).map_err(|problem| problem.at("find", path))
     }
 
     /// What stands at `path`.
@@ -50,8 +59,8 @@ impl<'a> Root<'a> {
     /// # Errors
     /// [`Problem::NotFound`] where nothing does.
     pub fn symlink_metadata(&self, path: impl AsRef<Path>) -> Result<Metadata> {
-        let resolved =
-            resolve(self.fs, path.as_ref(), false).map_err(|problem| problem.at("look at", path.as_ref()))?;
+        let path = path.as_ref();
+        let resolved = self.fs.resolve(path, false).map_err(|problem| problem.at("look at", path))?;
         self.fs.metadata(&resolved)
     }
 
@@ -233,6 +242,15 @@ impl<'a> Root<'a> {
         self.fs.set_owner(&resolved, uid, gid)
     }
 
+    /// Sets owner and group of what stands at `path`, of the symbolic link itself where it is one.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn set_symlink_owner(&mut self, path: impl AsRef<Path>, uid: u32, gid: u32) -> Result<()> {
+        let literal = self.literal("change owner of", path.as_ref())?;
+        self.fs.set_owner(&literal, uid, gid)
+    }
+
     /// The extended attributes by full name.
     ///
     /// # Errors
@@ -267,12 +285,20 @@ impl<'a> Root<'a> {
         self.symlink(file, wants.join(unit))
     }
 
+    /// Runs a program inside the new system, at the system stage only, and gives how it ended, however that was.
+    ///
+    /// # Errors
+    /// [`Error::Run`] where it cannot be started.
+    pub fn run_unchecked(&mut self, command: &Command) -> Result<Output> {
+        self.fs.run(command)
+    }
+
     /// Runs a program inside the new system, at the system stage only.
     ///
     /// # Errors
     /// [`Error::Run`] where it cannot be started or ends with another status than 0.
     pub fn run(&mut self, command: &Command) -> Result<Output> {
-        let output = self.fs.run(command)?;
+        let output = self.run_unchecked(command)?;
         if output.status == 0 {
             return Ok(output);
         }

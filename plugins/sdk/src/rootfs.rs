@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::resolve::resolve;
+use crate::{Error, Problem, Result};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,8 @@ pub struct Command {
     pub args: Vec<String>,
     /// Variables added to a small fixed environment.
     pub env: Vec<(String, String)>,
+    /// How long it may take, where that is limited. It is killed then, and running it is an error.
+    pub time_limit: Option<Duration>,
 }
 
 impl Command {
@@ -134,16 +138,25 @@ pub struct Output {
 /// link. No operation follows the last one either. A host must all the same see to it that nothing outside the image is
 /// reached, as an image may be changed by programs at the same time.
 pub trait RootFs {
+    /// The literal path that `path`, of any form, means inside the image: `..` stops at the top, absolute links start
+    /// there. The last component is followed where `follow_last` says so; it need not exist.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn resolve(&self, path: &Path, follow_last: bool) -> Result<PathBuf, Problem> {
+        resolve(self, path, follow_last)
+    }
+
     /// What stands at `path`.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound) where nothing does.
+    /// [`Problem::NotFound`] where nothing does.
     fn metadata(&self, path: &Path) -> Result<Metadata>;
 
     /// The bytes of a regular file.
     ///
     /// # Errors
-    /// [`Problem::NotAFile`](crate::Problem::NotAFile) for anything else; `TooLarge` beyond the host's limit.
+    /// [`Problem::NotAFile`] for anything else; `TooLarge` beyond the host's limit.
     fn read(&self, path: &Path) -> Result<Vec<u8>>;
 
     /// Puts a regular file of these bytes at `path`, at once: whoever reads sees the old file or the new one, whole.
@@ -151,55 +164,55 @@ pub trait RootFs {
     /// but for capabilities, which the kernel drops from a changed file, too.
     ///
     /// # Errors
-    /// [`Problem::NotAFile`](crate::Problem::NotAFile) where something else is there.
+    /// [`Problem::NotAFile`] where something else is there.
     fn write(&mut self, path: &Path, contents: &[u8], attributes: Attributes) -> Result<()>;
 
     /// The names in a directory, in byte order, without `.` and `..`.
     ///
     /// # Errors
-    /// [`Problem::NotADirectory`](crate::Problem::NotADirectory) for anything else.
+    /// [`Problem::NotADirectory`] for anything else.
     fn list(&self, path: &Path) -> Result<Vec<OsString>>;
 
     /// Makes a directory, owned by root, in one that exists.
     ///
     /// # Errors
-    /// [`Problem::AlreadyExists`](crate::Problem::AlreadyExists).
+    /// [`Problem::AlreadyExists`].
     fn create_dir(&mut self, path: &Path, mode: u32) -> Result<()>;
 
     /// Makes a symbolic link to `target`, which is not checked.
     ///
     /// # Errors
-    /// [`Problem::AlreadyExists`](crate::Problem::AlreadyExists).
+    /// [`Problem::AlreadyExists`].
     fn symlink(&mut self, target: &Path, path: &Path) -> Result<()>;
 
     /// Removes an entry, a directory with all that is in it.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound).
+    /// [`Problem::NotFound`].
     fn remove(&mut self, path: &Path) -> Result<()>;
 
     /// Sets the permission bits. Never called for a symbolic link.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound).
+    /// [`Problem::NotFound`].
     fn set_mode(&mut self, path: &Path, mode: u32) -> Result<()>;
 
     /// Sets owner and group, of a symbolic link itself where it is one.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound).
+    /// [`Problem::NotFound`].
     fn set_owner(&mut self, path: &Path, uid: u32, gid: u32) -> Result<()>;
 
     /// The extended attributes by full name.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound).
+    /// [`Problem::NotFound`].
     fn xattrs(&self, path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>>;
 
     /// Sets an extended attribute.
     ///
     /// # Errors
-    /// [`Problem::NotFound`](crate::Problem::NotFound).
+    /// [`Problem::NotFound`].
     fn set_xattr(&mut self, path: &Path, name: &[u8], value: &[u8]) -> Result<()>;
 
     /// Runs a program inside the new system and waits for it.

@@ -96,6 +96,9 @@ impl Customize for Ssh {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Ssh);
+
 /// Has sshd itself read its configuration: one that it refuses would be found out only when no node can be reached.
 fn sound(root: &mut Root<'_>) -> Result<()> {
     match root.run(&Command::new(SSHD).arg("-t")) {

@@ -66,6 +66,9 @@ impl Customize for Sudo {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Sudo);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,6 +57,9 @@ impl Customize for Timezone {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Timezone);
+
 #[cfg(test)]
 mod tests {
     use super::*;

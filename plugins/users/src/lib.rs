@@ -149,6 +149,9 @@ impl Customize for Users {
     }
 }
 
+#[cfg(feature = "library")]
+fam_plugin::export!(Users);
+
 fn new_user(user: &User, password_hash: Option<String>) -> NewUser {
     NewUser {
         name: user.name.clone(),

@@ -116,7 +116,7 @@ fn set_up(root: &std::path::Path, settings: &Settings) -> Result<Vec<String>, Re
     // Programs that close or count every descriptor they might have take minutes where a host allows a billion.
     let limit = Rlimit { current: Some(1024), maximum: Some(1024 * 1024) };
     let _ = setrlimit(Resource::Nofile, limit);
-    drop_capabilities().map_err(|error| Step::from_io("drop capabilities", &error))?;
+    keep_capabilities(CAPABILITIES).map_err(|error| Step::from_io("drop capabilities", &error))?;
     Ok(placed)
 }
 
@@ -136,10 +136,11 @@ fn close_outer_files() -> Result<(), Step> {
     close().map_err(|error| Step::new("close the outer files", error))
 }
 
-fn drop_capabilities() -> io::Result<()> {
+/// Gives up all capabilities but `kept`, for this thread and all that it will execute.
+pub(crate) fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        if CAPABILITIES.contains(capability) {
+        if kept.contains(capability) {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
@@ -149,7 +150,7 @@ fn drop_capabilities() -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let own = rustix::thread::capabilities(None)?.permitted.intersection(CAPABILITIES);
+    let own = rustix::thread::capabilities(None)?.permitted.intersection(kept);
     set_capabilities(None, CapabilitySets { effective: own, permitted: own, inheritable: CapabilitySet::empty() })?;
     Ok(())
 }

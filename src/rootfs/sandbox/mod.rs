@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,9 @@ use crate::supervisor::launch::{self, Launched, Role, launch};
 use crate::supervisor::protocol::{Receiver, Sender};
 use crate::supervisor::{Ended, Ids};
 
-pub(crate) use first::first_process;
+pub(crate) use first::{first_process, keep_capabilities};
 pub use output::Tail;
+pub(crate) use output::read_lines;
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,12 @@ pub enum Error {
         /// The program.
         program: String,
     },
+    /// The program was still running when its time was over.
+    #[error("it was still running after {} s, and was ended", limit.as_secs_f64())]
+    TooSlow {
+        /// How long it had.
+        limit: Duration,
+    },
     /// The socket failed.
     #[error("talk to the sandbox: {0}")]
     Control(#[from] io::Error),
@@ -77,7 +85,9 @@ impl Error {
             Self::Mounted { flag, .. } => {
                 Some(format!("choose a directory on a file system without {flag}, with --output or TMPDIR"))
             }
-            Self::Prepare { .. } | Self::Start { .. } | Self::Died { .. } | Self::Control(_) => None,
+            Self::Prepare { .. } | Self::Start { .. } | Self::Died { .. } | Self::TooSlow { .. } | Self::Control(_) => {
+                None
+            }
         }
     }
 }
@@ -88,12 +98,14 @@ pub struct Command {
     program: String,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    #[serde(skip)]
+    time_limit: Option<Duration>,
 }
 
 impl Command {
     /// Runs `program`, looked up in the PATH of the inside unless it has a slash.
     pub fn new(program: impl Into<String>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: BTreeMap::new() }
+        Self { program: program.into(), arguments: Vec::new(), environment: BTreeMap::new(), time_limit: None }
     }
 
     /// Adds an argument.
@@ -114,6 +126,13 @@ impl Command {
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Gives it no more time than this. When it is over, the sandbox is of no further use.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
         self
     }
 }
@@ -221,8 +240,22 @@ impl Sandbox {
         let program = || command.program.clone();
         let died = |_| Error::Died { program: program() };
         self.requests.send(&Request::Run(command.clone())).map_err(died)?;
+        let begin = Instant::now();
         loop {
-            match self.answers.receive()? {
+            if let Some(limit) = command.time_limit {
+                let left = limit.saturating_sub(begin.elapsed());
+                // To the socket no time at all means no limit.
+                self.answers.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+            }
+            let answer = match self.answers.receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.launched.kill();
+                    return Err(Error::TooSlow { limit: command.time_limit.unwrap_or_default() });
+                }
+                answer => answer?,
+            };
+            self.answers.set_read_timeout(None)?;
+            match answer {
                 Some(Answer::Line(text)) => line(&text),
                 Some(Answer::Ended(ended)) => return Ok(ended),
                 Some(Answer::NotStarted { errno }) => {

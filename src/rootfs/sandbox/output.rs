@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read};
 const MAX_LINE_BYTES: usize = 4096;
 
 /// Reads `stream` to its end and gives each line to `line`, made presentable. Blocks for as long as somebody writes.
-pub(super) fn read_lines(stream: impl Read, mut line: impl FnMut(String)) -> io::Result<()> {
+pub(crate) fn read_lines(stream: impl Read, mut line: impl FnMut(String)) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut kept = Vec::new();
     let mut begun = false;

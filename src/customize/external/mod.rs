@@ -1,0 +1,239 @@
+//! Plugins that are files: dynamic libraries, and executables in any language.
+//!
+//! Each call of one is a process of its own, in namespaces of its own ([`guard`]), with a limit of time. A library is
+//! loaded into such a process ([`library`]), and both kinds speak the same protocol ([`wire`]) with the [`session`] that
+//! does for them what they ask for. So a plugin that crashes, hangs, exits or talks nonsense is an error like any other,
+//! and nothing of it is left.
+
+mod guard;
+mod host_table;
+mod library;
+mod process;
+mod session;
+mod wire;
+
+pub(crate) use guard::guard;
+pub(crate) use library::library;
+
+use std::fmt;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fam_plugin::{Context, Description, Error, Node, Plugin, Result, Root, Value};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use crate::supervisor::{Ended, LaunchError};
+use process::Process;
+use session::Session;
+use wire::{Call, Entry, PROTOCOL};
+
+/// How long a plugin may take for one stage of one node, where the recipe does not say.
+pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(120);
+/// How long it may take, at most, to describe itself and to check settings: nothing is done then.
+const ANSWER_TIME_LIMIT: Duration = Duration::from_secs(20);
+
+/// What kind of file a plugin is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// A dynamic library with the C interface of the SDK; its name ends in `.so`.
+    Library,
+    /// A program that speaks the protocol.
+    Executable,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Library => "library",
+            Self::Executable => "executable",
+        })
+    }
+}
+
+impl Form {
+    /// The form of the plugin in a file, by its name and mode; `None` where it can be none.
+    pub(super) fn of(file: &Path) -> Option<Self> {
+        let metadata = fs_err::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+        if file.extension().is_some_and(|extension| extension == "so") {
+            Some(Self::Library)
+        } else if metadata.permissions().mode() & 0o111 != 0 {
+            Some(Self::Executable)
+        } else {
+            None
+        }
+    }
+}
+
+/// What went wrong between this program and a plugin.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("cannot be confined: {0}")]
+    Launch(#[from] LaunchError),
+    #[error("cannot be started: {step}: {source}")]
+    Start { step: String, source: io::Error },
+    #[error("could not be talked to: {0}")]
+    Io(#[from] io::Error),
+    #[error("took longer than {} s and was ended", limit.as_secs_f64())]
+    TooSlow { limit: Duration },
+    #[error("sent a line of more than {} bytes", wire::MAX_LINE_BYTES)]
+    TooLong,
+    #[error("{0}")]
+    TooMuch(String),
+    #[error("sent what is no request, {line}: {error}")]
+    Garbage { line: String, error: String },
+    #[error("{how} before it was done{}", indented(printed))]
+    Ended { how: Ended, printed: Vec<String> },
+    /// What the plugin itself said.
+    #[error(transparent)]
+    Plugin(Error),
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        let hint = match &trouble {
+            Trouble::Plugin(error) => return error.clone(),
+            Trouble::Launch(error) => error.hint(),
+            Trouble::Start { step, source } if step == guard::START => Some(match source.raw_os_error() {
+                Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
+                Some(libc::ENOENT) => "is the interpreter that its first line names installed?".into(),
+                _ => "can you execute it yourself?".into(),
+            }),
+            Trouble::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
+            Trouble::TooLong => Some("write a large file in pieces, with append".into()),
+            Trouble::Garbage { .. } => Some(
+                "only requests belong on standard output, others on standard error; see plugins/PROTOCOL.md".into(),
+            ),
+            Trouble::TooMuch(_) | Trouble::Ended { .. } => {
+                Some("this is a fault of the plugin: tell its author".into())
+            }
+            Trouble::Start { .. } | Trouble::Io(_) => None,
+        };
+        Self::Crashed { message: trouble.to_string(), hint }
+    }
+}
+
+/// A plugin in a file.
+#[derive(Debug, Clone)]
+pub(super) struct External {
+    pub(super) file: PathBuf,
+    pub(super) form: Form,
+    /// SHA-256 of the file, in hexadecimal.
+    pub(super) digest: String,
+    pub(super) description: Description,
+    pub(super) time_limit: Duration,
+}
+
+impl External {
+    /// Reads the plugin in `file`, and has it describe itself.
+    ///
+    /// # Errors
+    /// [`Error::Crashed`] where the file is no plugin.
+    pub(super) fn load(file: &Path) -> Result<Self> {
+        let no_plugin = |message: String, hint: Option<&str>| Error::Crashed { message, hint: hint.map(Into::into) };
+        let unreadable = |error: io::Error| no_plugin(format!("cannot be read: {error}"), None);
+        let file = fs_err::canonicalize(file).map_err(unreadable)?;
+        let form = Form::of(&file).ok_or_else(|| {
+            let message = "is neither a library (*.so) nor executable".into();
+            no_plugin(message, Some("make it executable: chmod +x"))
+        })?;
+        let mut opened = fs_err::File::open(&file).map_err(unreadable)?;
+        let mut hash = Sha256::new();
+        let mut magic = [0; 4];
+        let begun = opened.read(&mut magic).map_err(unreadable)?;
+        if form == Form::Library && magic[..begun] != *b"\x7fELF" {
+            let message = "is no dynamic library, though its name ends in .so".into();
+            return Err(no_plugin(message, Some("a plugin in another form is an executable file without .so")));
+        }
+        hash.update(&magic[..begun]);
+        io::copy(&mut opened, &mut hash).map_err(unreadable)?;
+        let nothing_yet = Description::new("", "");
+        let (digest, time_limit) = (hex(&hash.finalize()), DEFAULT_TIME_LIMIT);
+        let mut plugin = Self { file, form, digest, description: nothing_yet, time_limit };
+        let call = plugin.call(Entry::Describe, &Value::Null);
+        match plugin.answer(&call)? {
+            Some(description) => plugin.description = description,
+            None => return Err(no_plugin("did not describe itself when asked to".into(), None)),
+        }
+        Ok(plugin)
+    }
+
+    fn call(&self, call: Entry, settings: &Value) -> Call {
+        let settings = if settings.is_null() { Value::Object(serde_json::Map::new()) } else { settings.clone() };
+        Call { protocol: PROTOCOL, call, settings, facts: None, node: None }
+    }
+
+    fn start(&self, call: &Call, limit: Duration, print: impl Fn(&str) + Send + 'static) -> Result<Process, Trouble> {
+        Process::start(&self.file, self.form, environment(call), limit, print)
+    }
+
+    /// A call before there is anything to change.
+    fn answer(&self, call: &Call) -> Result<Option<Description>> {
+        let process = self.start(call, self.time_limit.min(ANSWER_TIME_LIMIT), |_| {})?;
+        Ok(Session::new(process, None).run(call)?)
+    }
+
+    fn apply(&self, call: &Call, root: &mut Root<'_>, context: &Context) -> Result<()> {
+        let log = context.clone();
+        let process = self.start(call, self.time_limit, move |line| log.info(line))?;
+        Session::new(process, Some((root, context))).run(call)?;
+        Ok(())
+    }
+}
+
+impl Plugin for External {
+    fn describe(&self) -> Description {
+        self.description.clone()
+    }
+
+    fn check(&self, settings: &Value) -> Result<()> {
+        self.answer(&self.call(Entry::Check, settings)).map(drop)
+    }
+
+    fn apply_system(&self, settings: &Value, root: &mut Root<'_>, context: &Context) -> Result<()> {
+        let facts = Some((*context.facts).clone());
+        self.apply(&Call { facts, ..self.call(Entry::ApplySystem, settings) }, root, context)
+    }
+
+    fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
+        let (facts, node) = (Some((*context.facts).clone()), Some(node.clone()));
+        self.apply(&Call { facts, node, ..self.call(Entry::ApplyNode, settings) }, root, context)
+    }
+}
+
+/// The call in variables, for languages in which JSON is hard to read: what is asked for, settings that are no lists or
+/// tables, and the node.
+fn environment(call: &Call) -> Vec<(String, String)> {
+    let plain = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        _ => None,
+    };
+    let mut variables = vec![("FAM_CALL".to_owned(), call.call.name().to_owned())];
+    for (key, value) in call.settings.as_object().into_iter().flatten() {
+        let name: String =
+            key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+        variables.extend(plain(value).map(|value| (format!("FAM_SETTING_{name}"), value)));
+    }
+    if let Some(facts) = &call.facts {
+        variables.push(("FAM_SUITE".into(), facts.suite.clone()));
+        variables.push(("SOURCE_DATE_EPOCH".into(), facts.source_date_epoch.to_string()));
+    }
+    if let Some(node) = &call.node {
+        variables.push(("FAM_NODE_NUMBER".into(), node.number.to_string()));
+        variables.push(("FAM_NODE_NAME".into(), node.name.clone()));
+        variables.push(("FAM_NODE_MAC".into(), node.mac.clone()));
+        variables.push(("FAM_NODE_ADDRESS".into(), node.address.to_string()));
+    }
+    // The kernel takes neither.
+    variables.retain(|(_, value)| !value.contains('\0') && value.len() < 64 << 10);
+    variables
+}

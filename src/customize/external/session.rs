@@ -1,0 +1,188 @@
+//! One call of a plugin: it is asked for one thing, and what it asks for meanwhile is done for it. Every path goes through
+//! [`Root`], whoever sends it, so that it stays inside the image.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use fam_plugin::{Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope};
+
+use super::Trouble;
+use super::process::Process;
+use super::wire::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
+
+/// How much a plugin may write in one call, all files together. It is for faults: nothing sensible comes near.
+const MAX_WRITTEN_BYTES: u64 = 1 << 30;
+/// How many requests a plugin may make in one call; each may leave something in memory.
+const MAX_REQUESTS: u64 = 1_000_000;
+
+/// What a call is about: at the stages, the files and the context.
+pub(super) struct Session<'a, 'r> {
+    process: Process,
+    stage: Option<(&'a mut Root<'r>, &'a Context)>,
+    written: u64,
+}
+
+impl<'a, 'r> Session<'a, 'r> {
+    pub(super) fn new(process: Process, stage: Option<(&'a mut Root<'r>, &'a Context)>) -> Self {
+        Self { process, stage, written: 0 }
+    }
+
+    /// Makes the call, and serves the plugin until it is done. Gives what it said of itself, if it did.
+    pub(super) fn run(mut self, call: &Call) -> Result<Option<Description>, Trouble> {
+        self.process.send(call)?;
+        let mut described = None;
+        for _ in 0..MAX_REQUESTS {
+            let reply = match self.process.receive()? {
+                Request::Done {} => return Ok(described),
+                Request::Fail { kind, key, message, hint } => return Err(given_up(kind, key, message, hint)),
+                Request::Describe(description) => {
+                    described = Some(description);
+                    Reply::ok()
+                }
+                request => match self.serve(request) {
+                    Ok(reply) => reply,
+                    // Which program took all the time says more than that it is over.
+                    Err(error @ Error::Run { .. }) if self.process.time_left().is_err() => {
+                        return Err(Trouble::Plugin(error));
+                    }
+                    Err(error) => Reply::error(&error),
+                },
+            };
+            self.process.send(&reply)?;
+        }
+        Err(Trouble::TooMuch(format!("made more than {MAX_REQUESTS} requests")))
+    }
+
+    fn serve(&mut self, request: Request) -> Result<Reply> {
+        let time_left = self.process.time_left();
+        let Some((root, context)) = &mut self.stage else {
+            return Err(Error::failed("there is no image yet: this is only for apply-system and apply-node"));
+        };
+        let mut write = |path: &PathBuf, bytes: u64| {
+            self.written = self.written.saturating_add(bytes);
+            if self.written > MAX_WRITTEN_BYTES {
+                return Err(wire::too_large("write", path.as_os_str().as_bytes(), MAX_WRITTEN_BYTES));
+            }
+            Ok(())
+        };
+        let mut reply = Reply::ok();
+        match request {
+            Request::Describe(_) | Request::Done {} | Request::Fail { .. } => {
+                unreachable!("the caller takes these")
+            }
+            Request::Log { message, warning } => {
+                if warning {
+                    context.warning(message);
+                } else {
+                    context.info(message);
+                }
+            }
+            Request::Secret { label, node: of } => {
+                let secret = match of {
+                    None => context.secret(&label),
+                    Some(0) => context.secret_of(Scope::Cluster, &label),
+                    Some(number) => context.secret_of(Scope::Node(number), &label),
+                };
+                reply.secret = Some(wire::Secret(secret));
+            }
+            Request::Resolve { path, follow } => {
+                let path = path_of(path);
+                let resolved = root.resolve(&path, follow)?;
+                reply.path = Some(Bytes(resolved.into_os_string().into_vec()));
+            }
+            Request::Stat { path, follow } => {
+                let path = path_of(path);
+                reply.stat = Some(stat(if follow { root.metadata(path)? } else { root.symlink_metadata(path)? }));
+            }
+            Request::Read { path, base64 } => {
+                let bytes = Bytes(root.read(path_of(path))?);
+                reply.contents = Some(if base64 { Contents::Base64(bytes) } else { Contents::Any(bytes) });
+            }
+            Request::Write { path, contents, mode, owner } => {
+                let path = path_of(path);
+                write(&path, contents.0.len() as u64)?;
+                root.write_with(path, contents.0, Attributes { mode: mode.map(|mode| mode.0), owner })?;
+            }
+            Request::Append { path, contents } => {
+                let path = path_of(path);
+                write(&path, contents.0.len() as u64)?;
+                root.append(path, contents.0)?;
+            }
+            Request::EnsureLine { path, line } => {
+                let path = path_of(path);
+                write(&path, line.len() as u64)?;
+                root.ensure_line(path, &line)?;
+            }
+            Request::List { path } => {
+                let names = root.list(path_of(path))?;
+                reply.names = Some(names.into_iter().map(|name| Bytes(name.into_vec())).collect());
+            }
+            Request::CreateDir { path, mode } => {
+                root.create_dir(path_of(path), mode.map_or(0o755, |mode| mode.0))?;
+            }
+            Request::CreateDirs { path } => root.create_dir_all(path_of(path))?,
+            Request::Symlink { target, path } => root.symlink(path_of(target), path_of(path))?,
+            Request::Remove { path } => {
+                let path = path_of(path);
+                if !root.remove(&path)? {
+                    return Err(Problem::NotFound.at("remove", path));
+                }
+            }
+            Request::SetMode { path, mode } => root.set_mode(path_of(path), mode.0)?,
+            Request::SetOwner { path, uid, gid, follow: true } => root.set_owner(path_of(path), uid, gid)?,
+            Request::SetOwner { path, uid, gid, follow: false } => root.set_symlink_owner(path_of(path), uid, gid)?,
+            Request::Xattrs { path } => {
+                let xattrs = root.xattrs(path_of(path))?;
+                reply.xattrs = Some(xattrs.into_iter().map(|(name, value)| (Bytes(name), Bytes(value))).collect());
+            }
+            Request::SetXattr { path, name, value } => {
+                let path = path_of(path);
+                write(&path, value.0.len() as u64)?;
+                root.set_xattr(path, name.0, value.0)?;
+            }
+            Request::Run { program, args, env } => {
+                let mut command = Command::new(program).args(args);
+                command.env = env.into_iter().collect();
+                command.time_limit = Some(time_left.unwrap_or_default());
+                let output = root.run_unchecked(&command)?;
+                (reply.status, reply.output) = (Some(output.status), Some(output.text));
+            }
+            Request::AddUser(user) => {
+                let account = root.add_user(&user, context.facts.source_date_epoch)?;
+                (reply.uid, reply.gid) = (Some(account.uid), Some(account.gid));
+            }
+            Request::AddGroup(group) => reply.gid = Some(root.add_group(&group)?),
+        }
+        Ok(reply)
+    }
+}
+
+fn path_of(bytes: Bytes) -> PathBuf {
+    OsString::from_vec(bytes.0).into()
+}
+
+fn stat(metadata: Metadata) -> Stat {
+    let (file_type, target) = match metadata.file_type {
+        FileType::File => (wire::FileType::File, None),
+        FileType::Directory => (wire::FileType::Directory, None),
+        FileType::Symlink(target) => (wire::FileType::Symlink, Some(Bytes(target.into_os_string().into_vec()))),
+        FileType::Special => (wire::FileType::Special, None),
+    };
+    let Metadata { mode, uid, gid, size, .. } = metadata;
+    Stat { file_type, mode: Mode(mode), uid, gid, size, target }
+}
+
+fn given_up(kind: Kind, key: String, message: String, hint: Option<String>) -> Trouble {
+    let hint = hint.filter(|hint| !hint.is_empty());
+    Trouble::Plugin(match kind {
+        Kind::Setting => Error::Settings { key, message, hint },
+        Kind::Run => Error::Run { program: key, message },
+        Kind::Panic => {
+            let hint = Some("this is a fault of the plugin: tell its author".into());
+            Error::Crashed { message: format!("crashed: {message}"), hint }
+        }
+        Kind::Load => Error::Crashed { message, hint },
+        Kind::Other => Error::Failed(message),
+    })
+}

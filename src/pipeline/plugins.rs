@@ -1,0 +1,82 @@
+//! The plugins of a recipe, and all that there are.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Error;
+use crate::customize::{Customization, Known, Origin, Places, Registry, Request, read_recipe_files};
+use crate::recipe::Settings;
+use crate::report::{Failure, PluginReport, PluginsReport};
+
+/// The recipe's plugins, found, checked and in order, with the files that their settings name.
+pub(super) fn customization(settings: &Settings) -> Result<Customization, Error> {
+    let registry = registry(settings);
+    let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
+    for plugin in &settings.recipe.plugins {
+        let mut given = Value::Object(plugin.settings.clone());
+        let directory = |setting: &str| plugin.source_of(setting).directory.clone();
+        read_recipe_files(&registry, plugin.name.as_str(), &mut given, &directory)?;
+        let beside = plugin.source.directory.as_deref().unwrap_or(Path::new(""));
+        requests.push(Request {
+            name: plugin.name.to_string(),
+            path: plugin.path.as_ref().map(|path| beside.join(path)),
+            time_limit: plugin.time_limit.map(|seconds| Duration::from_secs(seconds.get().into())),
+            settings: given,
+        });
+    }
+    Ok(registry.plan(&requests)?)
+}
+
+/// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe and those that it extends,
+/// and in the user's own.
+fn registry(settings: &Settings) -> Registry {
+    let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
+    let mut usual: Vec<PathBuf> = Vec::new();
+    for directory in beside.chain(&settings.plugin_home) {
+        if !usual.contains(directory) {
+            usual.push(directory.clone());
+        }
+    }
+    Registry::built_in().with_places(Places { named: settings.plugin_dirs.clone(), usual })
+}
+
+/// All plugins that a build with these settings would find.
+///
+/// # Errors
+/// [`Error`] where a directory of plugins cannot be read.
+pub fn plugins(settings: &Settings) -> Result<PluginsReport, Error> {
+    let (mut plugins, mut faults) = (Vec::new(), Vec::new());
+    for known in registry(settings).known()? {
+        match known {
+            Ok(known) => plugins.push(report(known)),
+            Err(error) => faults.push(Failure::from(Error::from(error))),
+        }
+    }
+    Ok(PluginsReport { plugins, faults })
+}
+
+/// Loads the plugin in `file`, and has it check `settings`, where there are any.
+///
+/// # Errors
+/// [`Error`] with what is wrong.
+pub fn check_plugin(file: &Path, settings: Option<&Value>) -> Result<PluginReport, Error> {
+    Ok(report(Registry::examine(file, settings)?))
+}
+
+fn report(Known { description, origin }: Known) -> PluginReport {
+    let (kind, path) = match origin {
+        Origin::BuiltIn => ("built-in".to_owned(), None),
+        Origin::File { path, form, .. } => (form.to_string(), Some(path.display().to_string())),
+    };
+    PluginReport {
+        name: description.name,
+        summary: description.summary,
+        version: description.version,
+        kind,
+        stages: description.stages.iter().map(ToString::to_string).collect(),
+        after: description.after,
+        path,
+    }
+}
