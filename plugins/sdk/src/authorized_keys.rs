@@ -3,7 +3,7 @@
 use crate::{Account, Result, Root};
 
 impl Root<'_> {
-    /// Adds lines to the user's `authorized_keys` (sshd(8), AUTHORIZED_KEYS FILE FORMAT), with the owner and the modes that
+    /// Adds lines to the user's `authorized_keys` (their format: sshd(8)), with the owner and the modes that
     /// sshd insists on. A line that is there already is not added again; without lines nothing is touched.
     ///
     /// # Errors
