@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use fam_build::fabric::{Cluster, Hypervisor, Seed, domain_xml, launch_script, network_xml, ssh_config};
-use fam_build::recipe::Recipe;
+use fam_build::recipe::{FabricKind, Recipe};
 
 fn cluster(count: u8) -> Cluster {
     let recipe =
@@ -34,7 +34,10 @@ fn libvirt_finds_the_xml_valid() {
     for node in &cluster.nodes[251..] {
         for hypervisor in [Hypervisor::Kvm, Hypervisor::Qemu] {
             let odd = Path::new("/tmp/it's <odd> & \"so\"");
-            validate("domain.xml", "domain", domain_xml(&cluster, node, &seed, odd, hypervisor));
+            for fabric in [FabricKind::Ivshmem, FabricKind::Nvdimm] {
+                let cluster = Cluster { fabric, ..cluster.clone() };
+                validate("domain.xml", "domain", domain_xml(&cluster, node, &seed, odd, hypervisor));
+            }
         }
     }
 }

@@ -27,7 +27,10 @@ struct Needs {
     since: Version,
 }
 
-const NEEDS: [Needs; 1] = [Needs { kind: FabricKind::Ivshmem, device: "ivshmem-plain", since: (5, 2) }];
+const NEEDS: [Needs; 2] = [
+    Needs { kind: FabricKind::Ivshmem, device: "ivshmem-plain", since: (5, 2) },
+    Needs { kind: FabricKind::Nvdimm, device: "nvdimm", since: (5, 2) },
+];
 
 /// Examines QEMU for nodes on a fabric of `kind`. Gives back where it is, if it runs.
 pub(super) fn examine(findings: &mut Findings, distribution: Distribution, kind: FabricKind) -> Option<PathBuf> {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::recipe::{Cpus, NodeMemory, Recipe, SharedMemory};
+use crate::recipe::{Cpus, FabricKind, NodeMemory, Recipe, SharedMemory};
 
 /// The name of the libvirt network.
 pub const NETWORK: &str = "fabric_emul";
@@ -71,6 +71,8 @@ pub struct Cluster {
     pub memory: NodeMemory,
     /// The processors of each.
     pub cpus: Cpus,
+    /// The device that shows them the memory that they share.
+    pub fabric: FabricKind,
     /// The memory that they share.
     pub shared_memory: SharedMemory,
 }
@@ -85,6 +87,7 @@ impl Cluster {
             prefix,
             memory: recipe.nodes.memory,
             cpus: recipe.nodes.cpus,
+            fabric: recipe.fabric.kind,
             shared_memory: recipe.fabric.size,
         }
     }

@@ -122,7 +122,7 @@ one_node() {
 # ---------------------------------------------------------------------------------------------- what the host can do
 
 find_qemu() {
-    local candidate output
+    local candidate output device
     qemu=
     for candidate in "${QEMU:-qemu-system-x86_64}" /usr/libexec/qemu-kvm; do
         if qemu=$(command -v -- "$candidate"); then break; fi
@@ -130,8 +130,12 @@ find_qemu() {
     [[ -n $qemu ]] || fail "QEMU is not installed" \
         "Debian, Ubuntu: apt install qemu-system-x86; Fedora: dnf install qemu-system-x86; Arch: pacman -S qemu-system-x86"
     output=$("$qemu" -device help 2>&1) || fail "$qemu does not run: $output"
-    if [[ $output != *'"ivshmem-plain"'* ]]; then
-        fail "$qemu was built without the device ivshmem-plain, which shows the shared memory to the nodes" \
+    case $fabric in
+        ivshmem) device=ivshmem-plain ;;
+        nvdimm) device=nvdimm ;;
+    esac
+    if [[ $output != *"\"$device\""* ]]; then
+        fail "$qemu was built without the device $device, which shows the shared memory to the nodes" \
             "install another build, as Debian's or Arch's qemu-system-x86, or name one: QEMU=PROGRAM"
     fi
 }
@@ -319,18 +323,34 @@ check_memory() {
 
 # ------------------------------------------------------------------------------------------------------------ commands
 
+# The machine, its memory, and the device that shows it the shared memory, into `machine`.
+choose_machine() {
+    local memory="memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
+    case $fabric in
+        ivshmem)
+            machine=(-machine pc -m "${memory_mib}M" -object "$memory" -device "ivshmem-plain,memdev=fabric,addr=04.0")
+            ;;
+        nvdimm)
+            # Without a label area, of which each node would need its own: the whole module is one namespace.
+            machine=(
+                -machine "pc,nvdimm=on" -m "${memory_mib}M,slots=1,maxmem=$((memory_mib + shm_mib))M"
+                -object "$memory" -device "nvdimm,memdev=fabric,id=module"
+            )
+            ;;
+    esac
+}
+
 # Every device has its slot written down, so that the shared memory is at 00:04.0 whatever else there is.
 start_node() {
     local n=$1 name=$prefix$1 number port output image
-    local -a arguments
+    local -a arguments machine
+    choose_machine
     number=$(printf '%02x' "$n")
     image=$here/$name.qcow2
     arguments=(
-        -name "$name" -nodefaults -no-user-config -machine pc -display none -rtc base=utc
-        -smp "$cpus" -m "${memory_mib}M"
+        -name "$name" -nodefaults -no-user-config -display none -rtc base=utc
+        -smp "$cpus" "${machine[@]}"
         -device "VGA,addr=02.0"
-        -object "memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
-        -device "ivshmem-plain,memdev=fabric,addr=04.0"
         -drive "if=none,id=disk,format=qcow2,discard=unmap,file=${image//,/,,}"
         -device "virtio-blk-pci,drive=disk,addr=05.0,bootindex=1"
         -object "rng-random,id=random,filename=/dev/urandom" -device "virtio-rng-pci,rng=random,addr=07.0"
@@ -614,7 +634,7 @@ domain() {
     while IFS= read -r line; do
         case $line in
             "<domain type="*) line="<domain type='$kind'>" ;;
-            *"<cpu mode="*) line="  <cpu mode='$cpu'/>" ;;
+            *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
             *"<source file="*) line="      <source file='$image'/>" ;;
         esac
         say "$line"

@@ -38,12 +38,14 @@ readonly nodes={nodes}
 readonly prefix={prefix}
 readonly memory_mib={memory}
 readonly cpus={cpus}
+readonly fabric={fabric}
 readonly shm_mib={shared}
 {body}",
         nodes = cluster.nodes.len(),
         prefix = cluster.prefix,
         memory = cluster.memory.get().mebibytes(),
         cpus = cluster.cpus,
+        fabric = cluster.fabric,
         shared = cluster.shared_memory.get().mebibytes(),
         body = BODY.replace("@KVM_PROBE@", &escapes(KVM_PROBE)),
     )

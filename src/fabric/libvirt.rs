@@ -8,6 +8,7 @@ use uuid::{Uuid, uuid};
 
 use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY_NAME};
 use super::seed::Seed;
+use crate::recipe::FabricKind;
 
 /// The network has this UUID whoever defines it: its name is fixed, so another definition of it is meant to replace this
 /// one, which libvirt allows only under the same UUID.
@@ -53,7 +54,7 @@ pub fn network_xml(cluster: &Cluster) -> String {
 
 /// The libvirt domain of `node`, whose image lies in `directory`, an absolute path, as libvirt needs it.
 ///
-/// The machine is `pc` and every device has its slot written down, so that the shared memory is at 00:04.0 whatever else
+/// Every device has its slot written down, so that the shared memory of a machine with ivshmem is at 00:04.0 whatever else
 /// libvirt or its user adds.
 #[must_use]
 pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path, hypervisor: Hypervisor) -> String {
@@ -62,11 +63,12 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
         Hypervisor::Kvm => ("kvm", "host-model"),
         Hypervisor::Qemu => ("qemu", "maximum"),
     };
+    let Shared { most_memory, cpu: cpu_more, device: shmem } = Shared::new(cluster);
     format!(
         "<domain type='{kind}'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>{memory}</memory>
+{most_memory}  <memory unit='MiB'>{memory}</memory>
   <vcpu>{cpus}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
@@ -76,7 +78,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
     <acpi/>
     <apic/>
   </features>
-  <cpu mode='{cpu}'/>
+  <cpu mode='{cpu}'{cpu_more}
   <clock offset='utc'/>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
@@ -92,11 +94,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
       <source network='{NETWORK}'/>
       <model type='virtio'/>
 {nic}    </interface>
-    <shmem name='{SHARED_MEMORY_NAME}'>
-      <model type='ivshmem-plain'/>
-      <size unit='M'>{shared}</size>
-{shmem}    </shmem>
-    <serial type='pty'>
+{shmem}    <serial type='pty'>
       <target port='0'/>
     </serial>
     <console type='pty'>
@@ -118,13 +116,64 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
         cpus = cluster.cpus,
         image = escaped(&directory.join(node.image()).display().to_string()),
         mac = node.mac(),
-        shared = cluster.shared_memory.get().mebibytes(),
         video = at_slot(2),
         nic = at_slot(3),
-        shmem = at_slot(4),
         disk = at_slot(5),
         rng = at_slot(7),
     )
+}
+
+/// What of a domain depends on the kind of fabric.
+struct Shared {
+    /// The element before the memory, where some can be plugged.
+    most_memory: String,
+    /// The rest of the element of the processors.
+    cpu: String,
+    device: String,
+}
+
+impl Shared {
+    fn new(cluster: &Cluster) -> Self {
+        let (memory, shared) = (cluster.memory.get().mebibytes(), cluster.shared_memory.get().mebibytes());
+        match cluster.fabric {
+            FabricKind::Ivshmem => Self {
+                device: format!(
+                    "    <shmem name='{SHARED_MEMORY_NAME}'>
+      <model type='ivshmem-plain'/>
+      <size unit='M'>{shared}</size>
+{}    </shmem>
+",
+                    at_slot(4)
+                ),
+                most_memory: String::new(),
+                cpu: "/>".to_owned(),
+            },
+            // libvirt plugs memory into a node of NUMA only.
+            FabricKind::Nvdimm => Self {
+                most_memory: format!("  <maxMemory slots='1' unit='MiB'>{}</maxMemory>\n", memory + shared),
+                cpu: format!(
+                    ">
+    <numa>
+      <cell id='0' cpus='0-{last}' memory='{memory}' unit='MiB'/>
+    </numa>
+  </cpu>",
+                    last = u64::from(cluster.cpus.get()) - 1
+                ),
+                device: format!(
+                    "    <memory model='nvdimm' access='shared'>
+      <source>
+        <path>/dev/shm/{SHARED_MEMORY_NAME}</path>
+      </source>
+      <target>
+        <size unit='MiB'>{shared}</size>
+        <node>0</node>
+      </target>
+    </memory>
+"
+                ),
+            },
+        }
+    }
 }
 
 fn at_slot(slot: u8) -> String {
@@ -170,5 +219,8 @@ mod tests {
             let xml = domain_xml(&cluster, node, &seed(), Path::new("/tmp/it's <here> & there"), hypervisor);
             insta::assert_snapshot!(format!("domain_{number}"), xml);
         }
+        let cluster = Cluster { fabric: FabricKind::Nvdimm, ..example(1) };
+        let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
+        insta::assert_snapshot!("domain_nvdimm", xml);
     }
 }

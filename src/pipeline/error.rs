@@ -11,6 +11,7 @@ use crate::archive::packages::IndexError;
 use crate::archive::resolve::ResolveError;
 use crate::customize::CustomizeError;
 use crate::fabric::SeedError;
+use crate::recipe::{FabricKind, SharedMemory};
 use crate::report::Failure;
 use crate::rootfs::bootloader;
 use crate::rootfs::configure;
@@ -72,6 +73,8 @@ pub enum Error {
     /// A file that the request names is not there.
     #[error("read the file of {flag}: {source}")]
     Named { flag: &'static str, source: io::Error },
+    #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
+    FabricTooSmall { kind: FabricKind, size: SharedMemory },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -103,6 +106,7 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
+            Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -130,7 +134,8 @@ impl From<Error> for Failure {
                 | CustomizeError::Directory { .. },
             )
             | Error::Lock { .. }
-            | Error::Named { .. } => Self::usage(&error, error.hint()),
+            | Error::Named { .. }
+            | Error::FabricTooSmall { .. } => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
     }

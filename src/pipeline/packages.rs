@@ -16,7 +16,7 @@ use crate::archive::sources::host_mirrors;
 use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
 use crate::customize::Build;
 use crate::progress::Progress;
-use crate::recipe::{self, Origin, Security, Settings};
+use crate::recipe::{self, FabricKind, Origin, Security, Settings};
 use crate::rootfs::unpack::DebFile;
 
 /// The mirror where nothing names one.
@@ -185,8 +185,9 @@ impl Selection {
                 index.add(read.text, origin)?;
             }
         }
-        let include: Vec<String> =
+        let mut include: Vec<String> =
             recipe.include.iter().chain([&recipe.kernel.package]).map(ToString::to_string).collect();
+        include.extend(fabric_packages(recipe.fabric.kind).iter().map(ToString::to_string));
         let request =
             Request { variant: variant(recipe.variant), include: &include, suite: Some(recipe.suite.as_str()) };
         let selection = resolve(&index, &request)?;
@@ -252,6 +253,14 @@ impl Selection {
     /// Whether a package is in the cache already.
     pub(super) fn is_cached(&self, package: &LockedPackage) -> bool {
         self.archives.client.is_cached(&package.download())
+    }
+}
+
+/// What a guest needs to make use of the shared memory, and to look at it.
+fn fabric_packages(kind: FabricKind) -> &'static [&'static str] {
+    match kind {
+        FabricKind::Ivshmem => &[],
+        FabricKind::Nvdimm => &["kmod", "ndctl", "daxctl"],
     }
 }
 

@@ -7,7 +7,7 @@ use super::job::Job;
 use super::packages::Selection;
 use crate::archive::lock::Lock;
 use crate::fabric::Seed;
-use crate::recipe::Settings;
+use crate::recipe::{Fabric, FabricKind, Settings};
 use crate::supervisor::{Isolation, OutputLock, require_space};
 use crate::tree::tarball;
 
@@ -32,6 +32,7 @@ impl Preflight {
     /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         super::plugins::customization(settings)?;
+        check_fabric(&settings.recipe.fabric)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
@@ -57,6 +58,16 @@ impl Preflight {
         };
         let job = Job::new(settings.clone(), output, *seed.bytes());
         Ok(Self { job, isolation, lock })
+    }
+}
+
+/// Linux gives direct access to whole sections of memory only, and keeps some of it.
+fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
+    match fabric.kind {
+        FabricKind::Nvdimm if fabric.size.get().mebibytes() < 256 => {
+            Err(Error::FabricTooSmall { kind: fabric.kind, size: fabric.size })
+        }
+        FabricKind::Ivshmem | FabricKind::Nvdimm => Ok(()),
     }
 }
 

@@ -205,6 +205,8 @@ pub enum FabricKind {
     /// A PCI device, 1af4:1110 at 00:04.0, whose second base address register is the memory.
     #[default]
     Ivshmem,
+    /// A memory module (NVDIMM), which Linux makes a device of direct access of.
+    Nvdimm,
 }
 
 table! {

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,7 +67,7 @@ static void fail(const char *what, const char *which)
 	if (errno == EACCES || errno == EPERM)
 		fprintf(stderr, "hint: only root may use the shared memory: sudo ./hello_fabric\n");
 	if (errno == ENOENT)
-		fprintf(stderr, "hint: was this machine started with the shared memory? lspci -d 1af4:1110\n");
+		fprintf(stderr, "hint: was this machine started with the shared memory? systemctl status fabric-symlink\n");
 	exit(1);
 }
 
@@ -101,6 +102,18 @@ static int node_of(const char *host)
 	return (int)number(digits, 1, MAX_NODES);
 }
 
+/* A number that the kernel tells of a device with direct access to memory. */
+static long long attribute(const struct stat *status, const char *name, const char *path)
+{
+	char file[64], text[32] = "";
+	snprintf(file, sizeof(file), "/sys/dev/char/%u:%u/%s", major(status->st_rdev), minor(status->st_rdev), name);
+	FILE *stream = fopen(file, "re");
+	if (!stream || !fgets(text, sizeof(text), stream))
+		fail("ask the size of", path);
+	fclose(stream);
+	return strtoll(text, NULL, 0);
+}
+
 static void *map(const char *path)
 {
 	struct stat status;
@@ -109,12 +122,19 @@ static void *map(const char *path)
 		fail("open", path);
 	if (fstat(fd, &status) < 0)
 		fail("look at", path);
-	if (status.st_size < REGION_SIZE) {
-		fprintf(stderr, "hello_fabric: %s has %lld bytes, and %d are needed\n", path, (long long)status.st_size,
-			REGION_SIZE);
+	long long size = status.st_size, length = REGION_SIZE;
+	if (S_ISCHR(status.st_mode)) {
+		/* NVDIMM: the device has no size as a file, and is mapped in whole pages of its own. */
+		long long align = attribute(&status, "align", path);
+		size = attribute(&status, "size", path);
+		if (align > 0)
+			length = (length + align - 1) / align * align;
+	}
+	if (size < length) {
+		fprintf(stderr, "hello_fabric: %s has %lld bytes, and %lld are needed\n", path, size, length);
 		exit(1);
 	}
-	void *memory = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	void *memory = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		fail("map", path);
 	close(fd);

@@ -53,12 +53,22 @@ impl Customize for FabricSymlink {
         root.write_with(SCRIPT, include_str!("fabric-symlink.sh").replace("@LINK@", link), Attributes::mode(0o755))?;
         root.create_dir_all("/etc/systemd/system")?;
         root.write(format!("/etc/systemd/system/{UNIT}"), include_str!("fabric-symlink.service"))?;
+        mask_monitor(root)?;
         root.enable_unit(UNIT, "multi-user.target")
     }
 }
 
 #[cfg(feature = "library")]
 fam_plugin::export!(FabricSymlink);
+
+/// Where ndctl is installed, its monitor does not start: it would fail without a module that reports its health.
+fn mask_monitor(root: &mut Root<'_>) -> Result<()> {
+    const MONITOR: &str = "ndctl-monitor.service";
+    if root.exists(format!("/usr/lib/systemd/system/{MONITOR}")) {
+        root.symlink("/dev/null", format!("/etc/systemd/system/{MONITOR}"))?;
+    }
+    Ok(())
+}
 
 /// The link as text that the script can hold as it is.
 fn link(settings: &Settings) -> Result<&str> {

@@ -18,8 +18,13 @@ fn device(bus: &Path, address: &str, vendor: &str, id: &str) {
 fn run(dir: &Path) -> (PathBuf, String) {
     let link = dir.join("link");
     let script = include_str!("../src/fabric-symlink.sh").replace("@LINK@", link.to_str().expect("UTF-8"));
-    let output =
-        Command::new("sh").arg("-c").arg(script).env("FABRIC_DEVICES", dir.join("bus")).output().expect("sh runs");
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .env("FABRIC_DEVICES", dir.join("bus"))
+        .env("FABRIC_FIRMWARE", dir)
+        .output()
+        .expect("sh runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (link, String::from_utf8(output.stdout).expect("text"))
 }

@@ -1,0 +1,126 @@
+//! The fabric beside ivshmem, as two nodes have it that start at the same time: a memory module (NVDIMM), of which Linux makes
+//! a device of direct access; one node writes there, the other and the host read.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{as_user, directory_of, mirror, public_binary, succeed, user};
+
+/// A compiler and ssh, and else as little as boots quickly.
+const RECIPE: &str = r#"
+suite = "trixie"
+variant = "minbase"
+updates = false
+security = false
+include = [
+    "systemd-sysv", "udev", "dbus", "libpam-systemd", "iproute2", "ifupdown", "dhcpcd-base", "netbase", "e2fsprogs",
+    "openssh-server", "gcc", "libc6-dev", "grub2-common", "grub-pc-bin", "grub-efi-amd64-bin", "zstd",
+]
+kernel.package = "linux-image-cloud-amd64"
+fabric.size = "256M"
+nodes = { count = 2, memory = "512M", cpus = 1 }
+plugin = [
+    { name = "hostname" }, { name = "hosts" }, { name = "network" }, { name = "fabric-symlink" },
+    { name = "users", settings = { root-password = "aresquare", users = [{ name = "fabric", password = "rocks" }] } },
+    { name = "identity", settings = { cluster-key-users = ["root", "fabric"] } },
+    { name = "demo" },
+]
+"#;
+
+/// Two nodes that run. Dropped, they stop.
+struct Running {
+    output: PathBuf,
+    shared_memory: tempfile::TempDir,
+    port: &'static str,
+}
+
+impl Running {
+    fn start(output: &Path, port: &'static str) -> Self {
+        let shared_memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        succeed(Command::new("chown").arg(user()).arg(shared_memory.path()));
+        let running = Self { output: output.to_owned(), shared_memory, port };
+        succeed(running.script().arg("start"));
+        for node in ["1", "2"] {
+            // Waits until the node answers.
+            succeed(running.script().args(["ssh", node, "true"]));
+        }
+        running
+    }
+
+    fn script(&self) -> Command {
+        let mut command = as_user("/usr/bin/env");
+        command.args(["ACCEL=tcg", "NET=user"]).arg(format!("PORT={}", self.port));
+        command.arg(format!("SHM={}", self.shared_memory.path().join("fabric_em").display()));
+        command.arg("bash").arg(self.output.join("fabric_emulation.bash"));
+        command
+    }
+
+    /// A command that root runs on a node.
+    fn on(&self, node: u8, command: &str) -> Command {
+        let mut ssh = as_user("/usr/bin/ssh");
+        ssh.arg("-F").arg(self.output.join("fabric_ssh_config")).arg(format!("root@fabric{node}")).arg(command);
+        ssh
+    }
+
+    fn run(&self, node: u8, command: &str) -> String {
+        succeed(&mut self.on(node, command))
+    }
+
+    /// Asserts that each node has a device of the shared memory, and that what one stores there the other reads.
+    fn share(&self) {
+        for node in [1, 2] {
+            assert_eq!(self.run(node, "systemctl is-system-running --wait || systemctl --failed").trim(), "running");
+            assert_eq!(self.run(node, "readlink /mnt/fabric_emulation").trim(), "/dev/dax0.0");
+            self.run(node, "cc -O2 -Wall -Werror -o hello_fabric ~fabric/hello_fabric.c");
+        }
+        assert!(self.run(2, "./hello_fabric --read").contains("no node stored anything yet"));
+        let stored = self.run(1, "./hello_fabric");
+        let stored = stored.lines().next().unwrap().strip_prefix("node 1 stored: ").unwrap();
+        assert!(stored.starts_with("Linux fabric1 "), "{stored}");
+        assert!(self.run(2, "./hello_fabric --read").contains(stored));
+        self.run(2, "./hello_fabric");
+        let read = self.run(1, "./hello_fabric --read");
+        assert!(read.contains(stored) && read.contains(": Linux fabric2 "), "{read}");
+        let memory = fs_err::read(self.shared_memory.path().join("fabric_em")).unwrap();
+        assert!(memory.windows(stored.len()).any(|window| window == stored.as_bytes()), "the host does not see it");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.script().env("STOP_TIMEOUT", "40").arg("stop").status();
+    }
+}
+
+#[test]
+fn nvdimm() {
+    let output = directory_of(user());
+    let recipe = output.path().join("recipe.toml");
+    fs_err::write(&recipe, RECIPE).unwrap();
+    let mut program = as_user(public_binary());
+    program.args(["--mirror", &mirror(), "--thin", "--fabric", "nvdimm", "--recipe"]).arg(recipe);
+    succeed(program.arg("--output").arg(output.path()));
+    let running = Running::start(output.path(), "28022");
+    running.share();
+    // The processors' own atomic operations, on one memory.
+    let mut counting = [1, 2].map(|node| running.on(node, "./hello_fabric --count 10000").spawn().unwrap());
+    assert!(counting.iter_mut().all(|one| one.wait().unwrap().success()));
+    assert!(running.run(2, "./hello_fabric --read").contains("counter: 20000"));
+}
+
+#[test]
+fn a_memory_too_small_for_a_module_is_wrong_usage() {
+    let output = tempfile::tempdir().unwrap();
+    let recipe = output.path().join("recipe.toml");
+    fs_err::write(&recipe, RECIPE.replace("256M", "128M")).unwrap();
+    let mut program = Command::new(public_binary());
+    program.args(["--mirror", "http://127.0.0.1:9/", "--fabric", "nvdimm", "--recipe"]).arg(recipe);
+    let refused = program.arg("--output").arg(output.path()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("128M, but on a fabric of kind nvdimm") && said.contains("hint: in the recipe"), "{said}");
+}
