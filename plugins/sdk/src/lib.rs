@@ -41,6 +41,7 @@
 
 pub mod abi;
 mod accounts;
+mod authorized_keys;
 mod context;
 mod customize;
 mod error;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fam_plugin::{Account, Command, Context, Customize, Description, Error, RecipeFiles, Result, Root, Stage};
+use fam_plugin::{Command, Context, Customize, Description, Error, RecipeFiles, Result, Root, Stage};
 use serde::Deserialize;
 
 mod options;
@@ -86,7 +86,7 @@ impl Customize for Ssh {
             let account =
                 root.account(user)?.ok_or_else(|| Error::failed(format!("the system has no user {user:?}")))?;
             let lines = lines(&keys.file).map_err(Error::failed)?;
-            authorize(root, &account, &lines)?;
+            root.authorize(&account, &lines)?;
             context.info(format!("{} keys of {} open {user}", lines.len(), keys.file.path));
         }
         match settings.host_keys {
@@ -125,21 +125,6 @@ fn lines(file: &RecipeFiles) -> std::result::Result<Vec<&str>, String> {
         None if keys.is_empty() => Err(format!("{path:?} holds no key")),
         None => Ok(keys),
     }
-}
-
-/// Adds lines to the user's `authorized_keys`, with the modes that sshd insists on.
-fn authorize(root: &mut Root<'_>, account: &Account, lines: &[&str]) -> Result<()> {
-    let directory = account.home.join(".ssh");
-    if !root.exists(&directory) {
-        root.create_dir(&directory, 0o700)?;
-        root.set_owner(&directory, account.uid, account.gid)?;
-    }
-    let file = directory.join("authorized_keys");
-    for line in lines {
-        root.ensure_line(&file, line)?;
-    }
-    root.set_mode(&file, 0o600)?;
-    root.set_owner(&file, account.uid, account.gid)
 }
 
 fn make_at_first_boot(root: &mut Root<'_>) -> Result<()> {

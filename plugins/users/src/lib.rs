@@ -125,7 +125,7 @@ impl Customize for Users {
         }
         if !settings.root_ssh_authorized_keys.is_empty() {
             let account = root.account("root")?.ok_or_else(|| Error::failed("the system has no user root"))?;
-            authorize(root, &account, &settings.root_ssh_authorized_keys)?;
+            root.authorize(&account, &settings.root_ssh_authorized_keys)?;
         }
         for Group { name, gid } in &settings.groups {
             match (root.group_id(name)?, gid) {
@@ -142,7 +142,7 @@ impl Customize for Users {
                 Some(account) => update(root, account, user, hash.as_deref(), epoch)?,
                 None => root.add_user(&new_user(user, hash), epoch)?,
             };
-            authorize(root, &account, &user.ssh_authorized_keys)?;
+            root.authorize(&account, &user.ssh_authorized_keys)?;
             context.info(format!("user {} has uid {}", account.name, account.uid));
         }
         Ok(())
@@ -185,24 +185,6 @@ fn update(root: &mut Root<'_>, account: Account, user: &User, hash: Option<&str>
         root.add_to_group(name, group)?;
     }
     Ok(account)
-}
-
-/// Adds lines to the user's `authorized_keys`, with the modes that sshd insists on.
-fn authorize(root: &mut Root<'_>, account: &Account, keys: &[String]) -> Result<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let dir = account.home.join(".ssh");
-    if !root.exists(&dir) {
-        root.create_dir(&dir, 0o700)?;
-        root.set_owner(&dir, account.uid, account.gid)?;
-    }
-    let file = dir.join("authorized_keys");
-    for key in keys {
-        root.ensure_line(&file, key.trim())?;
-    }
-    root.set_mode(&file, 0o600)?;
-    root.set_owner(&file, account.uid, account.gid)
 }
 
 /// The hash for /etc/shadow, salted by a secret of the build: same seed, same bytes.

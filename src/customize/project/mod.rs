@@ -96,6 +96,7 @@ const SDK: &[File] = &[
     file!("fam-plugin/include/fam_plugin.h", "../../../plugins/sdk/include/fam_plugin.h"),
     file!("fam-plugin/src/abi.rs", "../../../plugins/sdk/src/abi.rs"),
     file!("fam-plugin/src/accounts.rs", "../../../plugins/sdk/src/accounts.rs"),
+    file!("fam-plugin/src/authorized_keys.rs", "../../../plugins/sdk/src/authorized_keys.rs"),
     file!("fam-plugin/src/context.rs", "../../../plugins/sdk/src/context.rs"),
     file!("fam-plugin/src/customize.rs", "../../../plugins/sdk/src/customize.rs"),
     file!("fam-plugin/src/error.rs", "../../../plugins/sdk/src/error.rs"),
