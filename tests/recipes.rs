@@ -131,7 +131,8 @@ users = [{ name = "ada", password = "lovelace", groups = ["users"] }]
 
 [[plugin.add]]
 name = "locale"
-settings = { lang = "de_DE.UTF-8", categories = { LC_TIME = "C.UTF-8" } }
+# Prompts in English, which the test waits for.
+settings = { lang = "de_DE.UTF-8", categories = { LC_TIME = "C.UTF-8", LC_MESSAGES = "C.UTF-8" } }
 
 [[plugin.add]]
 name = "timezone"
