@@ -18,7 +18,7 @@ use support::{fail, succeed};
 const SYSTEM: &str = r#"
 suite = "trixie"
 variant = "apt"
-include = ["passwd"]
+include = ["openssh-server", "passwd", "tzdata"]
 updates = false
 security = false
 [kernel]
@@ -72,6 +72,7 @@ fn set_up(command: &mut Command, output: &Path) {
     command.env("XDG_CACHE_HOME", scratch().join("cache")).env("XDG_DATA_HOME", scratch().join("data"));
 }
 
+/// A recipe of a small system with these plugins.
 fn recipe(name: &str, plugins: &str) -> PathBuf {
     let path = scratch().join(format!("{name}.toml"));
     fs_err::write(&path, format!("{SYSTEM}{plugins}")).unwrap();
@@ -411,6 +412,9 @@ fn built_in_or_loaded_makes_no_difference() {
             "settings = { root-password = \"aresquare\", users = [{ name = \"fabric\", password = \"rocks\" }] }\n"
         }
         "identity" => "settings = { cluster-key-users = [\"fabric\"] }\n",
+        "files" => "settings = { files = [{ target = \"/etc/note\", content = \"text\", owner = \"fabric\" }] }\n",
+        "script" => "settings = { script = \"echo made >/etc/made\" }\n",
+        "timezone" => "settings = { zone = \"Etc/UTC\" }\n",
         _ => "",
     };
     let mut names: Vec<&str> =

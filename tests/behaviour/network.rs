@@ -164,7 +164,7 @@ fn a_package_that_comes_damaged_once_is_fetched_again() {
     let directory = tempfile::tempdir().unwrap();
     // It has no dpkg: that it is what the build ends with proves that the package was taken.
     let (code, stderr) = support::fail(&mut tiny(&server, directory.path(), "build"));
-    assert!(code == 1 && stderr.contains("==> Unpacking 1 packages"), "{stderr}");
+    assert!(code == 1 && stderr.contains("==> Configuring 1 packages"), "{stderr}");
     assert_eq!(server.requests().iter().filter(|request| request.target == DEB).count(), 2);
     assert_nothing_left(&directory.path().join("output"));
 }

@@ -53,14 +53,12 @@ fn a_disk_that_fills_up_while_images_are_written() {
     // Random bytes do not become half as large, which is all that a build can expect beforehand.
     let bytes = Command::new("head").args(["--bytes=150M", "/dev/urandom"]).output().unwrap().stdout;
     fs_err::write(&random, bytes).unwrap();
-    succeed(
-        Command::new("tar")
-            .arg("--create")
-            .arg("--file")
-            .arg(&tarball)
-            .arg("--directory")
-            .args([directory.path(), Path::new("random")]),
-    );
+    fs_err::create_dir(directory.path().join("etc")).unwrap();
+    succeed(Command::new("tar").arg("--create").arg("--file").arg(&tarball).arg("--directory").args([
+        directory.path(),
+        Path::new("random"),
+        Path::new("etc"),
+    ]));
     let _disk = Mounted::new(&output, "size=900M");
     let mut command = build(Who::Root, &output);
     command.args(of_recipe()).args(["--nodes", "6", "--from-tarball"]).arg(&tarball);
