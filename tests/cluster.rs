@@ -19,6 +19,10 @@ const SUDO: &str = "echo rocks | sudo -S -p ''";
 
 #[test]
 fn four_nodes_are_one_cluster() {
+    if std::env::var_os("FAM_BUILD_ALL").is_none() {
+        println!("SKIPPED: four_nodes_are_one_cluster, which FAM_BUILD_ALL=1 runs");
+        return;
+    }
     let begin = Instant::now();
     let step = |what: &str| println!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
     let nodes = Nodes::new(31000);

@@ -31,7 +31,11 @@ fn what_is_wrong_with_a_request_is_said_at_once() {
         (&["--recipe", "fabrik"], &["fabrik"], "did you mean `fabric`"),
         (&["--recipe", "./none.toml"], &["./none.toml", "No such file"], "the current directory"),
         (&["--recipe", &unclosed], &["unclosed.toml:2:12: "], "fam-build recipe schema"),
-        (&["--recipe", &unknown_key], &["key.toml:2:1: ", "`variantt`", "did you mean `variant`"], "fam-build recipe schema"),
+        (
+            &["--recipe", &unknown_key],
+            &["key.toml:2:1: ", "`variantt`", "did you mean `variant`"],
+            "fam-build recipe schema",
+        ),
         (&["--recipe", &wrong_type], &["type.toml:4:9: "], "fam-build recipe schema"),
         (&["--recipe", &plugin], &["hostnam"], "hostname"),
         (&["--recipe", &setting], &["sudo", "userz"], "users"),
