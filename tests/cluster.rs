@@ -19,8 +19,7 @@ const SUDO: &str = "echo rocks | sudo -S -p ''";
 
 #[test]
 fn four_nodes_are_one_cluster() {
-    if std::env::var_os("FAM_BUILD_ALL").is_none() {
-        println!("SKIPPED: four_nodes_are_one_cluster, which FAM_BUILD_ALL=1 runs");
+    if !support::takes_its_time("four_nodes_are_one_cluster") {
         return;
     }
     let begin = Instant::now();
@@ -164,8 +163,7 @@ fn forward(mut client: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
 /// Takes some minutes, so it runs only where everything is asked for.
 #[test]
 fn four_of_sixteen_thin_nodes_run() {
-    if std::env::var_os("FAM_BUILD_ALL").is_none() {
-        println!("SKIPPED: four_of_sixteen_thin_nodes_run, which FAM_BUILD_ALL=1 runs");
+    if !support::takes_its_time("four_of_sixteen_thin_nodes_run") {
         return;
     }
     let nodes = Nodes::new(32000);

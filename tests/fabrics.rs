@@ -98,8 +98,7 @@ impl Drop for Running {
 
 #[test]
 fn nvdimm() {
-    if std::env::var_os("FAM_BUILD_ALL").is_none() {
-        println!("SKIPPED: nvdimm, which FAM_BUILD_ALL=1 runs");
+    if !support::takes_its_time("nvdimm") {
         return;
     }
     let output = directory_of(user());

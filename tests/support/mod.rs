@@ -23,6 +23,15 @@ pub fn mirror() -> String {
     uris.split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
 }
 
+/// Whether what takes long is tested too, as `tests/run --all` asks. Where it is not, `test` is told to be left out.
+pub fn takes_its_time(test: &str) -> bool {
+    let all = std::env::var_os("FAM_BUILD_ALL").is_some();
+    if !all {
+        println!("SKIPPED: {test}, which FAM_BUILD_ALL=1 runs");
+    }
+    all
+}
+
 /// Runs a command and asserts that it succeeded; gives back its standard output.
 #[track_caller]
 pub fn succeed(command: &mut Command) -> String {
