@@ -130,7 +130,7 @@ fn in_every_stage_nothing_is_left() {
         let asked = server.requests().len();
         let mut run = Run::start(&mut place.build(&with_large));
         // Part of it is there, fetched now or before, and the rest has been asked for.
-        run.wait_for(" % of ");
+        run.wait_for_one_of(&["download: 25 % of", "download: 50 % of"]);
         while server.requests().len() == asked {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -139,7 +139,7 @@ fn in_every_stage_nothing_is_left() {
     }
     for victim in all {
         let mut run = Run::start(&mut place.build(&with_slow));
-        run.wait_for("==> Unpacking");
+        run.wait_for("    unpack: ");
         let ended = run.kill(victim);
         place.assert_clean(victim, &ended, &[]);
     }

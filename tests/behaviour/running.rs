@@ -93,10 +93,16 @@ impl Run {
     /// Waits until it says this.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) {
-        while !self.said.contains(text) {
+        self.wait_for_one_of(&[text]);
+    }
+
+    /// Waits until it has said one of these.
+    #[track_caller]
+    pub fn wait_for_one_of(&mut self, texts: &[&str]) {
+        while !texts.iter().any(|text| self.said.contains(text)) {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.said.extend([line.as_str(), "\n"]),
-                Err(error) => panic!("{error} while waiting for {text:?}: {}", self.said),
+                Err(error) => panic!("{error} while waiting for {texts:?}: {}", self.said),
             }
         }
     }
