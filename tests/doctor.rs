@@ -208,8 +208,7 @@ fn forbidden_user_namespaces_are_explained() {
 #[test]
 fn a_host_without_any_tool_can_build_and_learns_what_running_needs() {
     let root = bare_root();
-    succeed(Command::new("chown").arg(user()).arg(root.path().join("output")));
-    let examined = Examined::of(command_in(root.path()), Path::new("/output"), &[]);
+    let examined = Examined::of(command_in(root.path(), "fam-build"), Path::new("/output"), &[]);
     assert_eq!((examined.faults(), examined.code), (vec!["QEMU", "bash", "tools"], 1));
     assert!(examined.stderr.contains("error: this host cannot run what would be built"), "{}", examined.stderr);
     examined.shows("namespaces", "ok", "did all that a build does", "");
@@ -219,7 +218,7 @@ fn a_host_without_any_tool_can_build_and_learns_what_running_needs() {
     examined.shows("libvirt", "warning", "virsh is not installed", "pacman -S libvirt");
     examined.shows("ssh", "warning", "not installed", "openssh");
     fs_err::remove_file(root.path().join("usr/bin/newuidmap")).unwrap();
-    let examined = Examined::of(command_in(root.path()), Path::new("/output"), &[]);
+    let examined = Examined::of(command_in(root.path(), "fam-build"), Path::new("/output"), &[]);
     examined.shows("newuidmap", "fault", "newuidmap is not installed", "package uidmap on Debian");
     assert!(examined.stderr.contains("can neither build"), "{}", examined.stderr);
 }

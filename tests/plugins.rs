@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use support::qemu::Machine;
 use support::{fail, succeed};
 
 /// The smallest system with apt, without kernel and boot loader.
@@ -80,10 +81,9 @@ fn recipe(name: &str, plugins: &str) -> PathBuf {
 }
 
 /// What debugfs finds of a file in a node's disk.
-fn in_image(output: &Path, node: u32, path: &str) -> String {
-    let raw = output.join("raw");
-    let image = output.join(format!("fabric{node}.qcow2"));
-    succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(image).arg(&raw));
+fn in_image(disk: &Path, path: &str) -> String {
+    let raw = disk.with_extension("raw");
+    succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(&raw));
     let partition = succeed(Command::new("sgdisk").args(["-i", "3"]).arg(&raw));
     let sector = partition.lines().find_map(|line| line.strip_prefix("First sector: ")).unwrap();
     let offset = sector.split(' ').next().unwrap().parse::<u64>().unwrap() * 512;
@@ -174,16 +174,24 @@ fn one_in_each_language() {
         let (code, said) = fail(fam_build(&place).args(["plugin", "check"]).arg(&file).args(["--set", "txt=hello"]));
         assert!(code == 2 && said.contains(&format!("plugin {name}: setting ")), "{said}");
         plugins += &format!(
-            "[[plugin]]\nname = \"{name}\"\npath = \"languages/{built}\"\nsettings = {{ text = \"hello from {language} 'ä'\" }}\n"
+            "[[plugin.add]]\nname = \"{name}\"\npath = \"languages/{built}\"\nsettings = {{ text = \"hello from {language} 'ä'\" }}\n"
         );
     }
     let output = directory("languages/output");
-    let recipe = recipe("languages", &plugins);
+    let recipe = scratch().join("languages.toml");
+    fs_err::write(&recipe, format!("extends = \"minimal\"\nnodes.count = 1\n{plugins}")).unwrap();
     succeed(fam_build(&output).arg("--recipe").arg(&recipe));
+    let disk = output.join("fabric1.qcow2");
+    let mut guest = Machine::new(&disk).start();
+    guest.wait_for_login();
+    guest.log_in("root", "aresquare");
     for language in ["rust", "c", "sh", "python"] {
-        let expected = format!("hello from {language} 'ä'\nThis is fabric1.\n");
-        assert_eq!(in_image(&output, 1, &format!("/etc/motd-{language}")), expected);
+        let (greeting, file) =
+            (format!("hello from {language} 'ä'\nThis is fabric1."), format!("/etc/motd-{language}"));
+        assert_eq!(in_image(&disk, &file), format!("{greeting}\n"));
+        assert_eq!(guest.check(&format!("cat {file}")), greeting);
     }
+    drop(guest);
     // What a plugin is made of belongs to what the template is made of.
     let reused = |recipe: &Path| succeed(fam_build(&output).arg("--recipe").arg(recipe)).contains("that was there");
     assert!(reused(&recipe));
@@ -191,7 +199,7 @@ fn one_in_each_language() {
     let text = fs_err::read_to_string(&script).unwrap();
     fs_err::write(&script, text.replace("This is", "You are on")).unwrap();
     assert!(!reused(&recipe), "a changed plugin makes a new template");
-    assert!(in_image(&output, 1, "/etc/motd-sh").ends_with("\nYou are on fabric1.\n"));
+    assert!(in_image(&disk, "/etc/motd-sh").ends_with("\nYou are on fabric1.\n"));
 
     // By a normal user, found by name in a directory; a panic in a library is a clear error.
     let library = place.join("greet-rust/src/lib.rs");
@@ -325,8 +333,8 @@ fn stays_inside() {
         let left: Vec<_> = fs_err::read_dir(&outside).unwrap().collect();
         assert!(left.is_empty(), "{act}: {left:?}");
         match act {
-            "dots" => assert_eq!(in_image(&output, 1, "/dots"), "inside"),
-            "link" => assert_eq!(in_image(&output, 1, "/etc/link"), "inside"),
+            "dots" => assert_eq!(in_image(&output.join("fabric1.qcow2"), "/dots"), "inside"),
+            "link" => assert_eq!(in_image(&output.join("fabric1.qcow2"), "/etc/link"), "inside"),
             _ => {}
         }
         assert_eq!(processes_with("^sleep 1000$"), 0);

@@ -11,22 +11,18 @@ use super::{directory_of, public_binary, succeed, user};
 
 /// What a host without any of Debian's tools still has.
 pub fn bare_root() -> tempfile::TempDir {
-    let user = user();
     let root = directory_of("root");
     let path = root.path();
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    for directory in ["etc/ssl/certs", "proc", "dev", "tmp", "old", "usr/bin", "output", "home"] {
+    for directory in ["etc/ssl/certs", "tmp", "usr/bin", "home"] {
         fs_err::create_dir_all(path.join(directory)).unwrap();
     }
-    let copy = |from: &Path| {
-        let to = path.join(from.strip_prefix("/").unwrap());
-        fs_err::create_dir_all(to.parent().unwrap()).unwrap();
-        succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
-    };
+    fs_err::write(path.join("etc/passwd"), "root:x:0:0::/:/nologin\n").unwrap();
+    fs_err::write(path.join("etc/nsswitch.conf"), "passwd: files\nhosts: files dns\n").unwrap();
+    fs_err::write(path.join("etc/os-release"), "ID=bare\n").unwrap();
     let mut libraries = Vec::new();
-    fs_err::copy(public_binary(), path.join("fam-build")).unwrap();
     for program in ["/usr/bin/newuidmap", "/usr/bin/newgidmap"] {
-        copy(Path::new(program));
+        copy(Path::new(program), path);
     }
     for program in [public_binary().as_path(), Path::new("/usr/bin/newuidmap")] {
         let listed = succeed(Command::new("ldd").arg(program));
@@ -37,32 +33,44 @@ pub fn bare_root() -> tempfile::TempDir {
         libraries.push(Path::new("/lib/x86_64-linux-gnu").join(name));
     }
     for library in libraries {
-        copy(&library);
+        copy(&library, path);
     }
-    let bundle = Path::new("/etc/ssl/certs/ca-certificates.crt");
-    for file in [
-        bundle,
-        Path::new("/etc/subuid"),
-        Path::new("/etc/subgid"),
-        Path::new("/etc/hosts"),
-        Path::new("/etc/resolv.conf"),
-    ] {
-        copy(file);
-    }
-    let account = succeed(Command::new("getent").args(["passwd", user]));
-    fs_err::write(path.join("etc/passwd"), format!("root:x:0:0::/:/nologin\n{account}")).unwrap();
-    fs_err::write(path.join("etc/nsswitch.conf"), "passwd: files\nhosts: files dns\n").unwrap();
-    fs_err::write(path.join("etc/os-release"), "ID=bare\n").unwrap();
+    copy(Path::new("/etc/ssl/certs/ca-certificates.crt"), path);
+    move_in(path);
     root
 }
 
-/// The program under test with `root`, made by [`bare_root`], as its whole file system, run by [`user`].
+/// Copies a file of this host to the same place beneath `root`.
+fn copy(from: &Path, root: &Path) {
+    let to = root.join(from.strip_prefix("/").unwrap());
+    fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+    succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
+}
+
+/// Gives a root of another system [`user`], this host's names of the network, and the program under test, so that
+/// [`command_in`] can run there.
+pub fn move_in(root: &Path) {
+    for directory in ["proc", "dev", "old", "output", "usr/bin"] {
+        fs_err::create_dir_all(root.join(directory)).unwrap();
+    }
+    succeed(Command::new("chown").arg(user()).arg(root.join("output")));
+    for file in ["/etc/subuid", "/etc/subgid", "/etc/hosts", "/etc/resolv.conf"] {
+        copy(Path::new(file), root);
+    }
+    let account = succeed(Command::new("getent").args(["passwd", user()]));
+    let accounts = root.join("etc/passwd");
+    let others = fs_err::read_to_string(&accounts).unwrap();
+    fs_err::write(accounts, others + &account).unwrap();
+    fs_err::copy(public_binary(), root.join("usr/bin/fam-build")).unwrap();
+}
+
+/// A program with `root`, where [`move_in`] was, as its whole file system, run by [`user`] at home in /output.
 #[allow(unsafe_code)]
-pub fn command_in(root: &Path) -> Command {
+pub fn command_in(root: &Path, program: &str) -> Command {
     let number = |flag: &str| succeed(Command::new("id").args([flag, user()])).trim().parse::<u32>().unwrap();
     let (uid, gid) = (number("-u"), number("-g"));
     let new_root = root.to_owned();
-    let mut program = Command::new("/fam-build");
+    let mut program = Command::new(program);
     program.env_clear().env("PATH", "/usr/bin").env("HOME", "/output");
     let enter = move || -> std::io::Result<()> {
         // SAFETY: between fork and exec there is one thread only.
@@ -72,7 +80,7 @@ pub fn command_in(root: &Path) -> Command {
         mount("proc", new_root.join("proc"), "proc", MountFlags::empty(), None)?;
         rustix::mount::mount_bind_recursive("/dev", new_root.join("dev"))?;
         rustix::process::pivot_root(&new_root, new_root.join("old").as_path())?;
-        rustix::process::chdir("/")?;
+        rustix::process::chdir("/output")?;
         unmount("/old", UnmountFlags::DETACH)?;
         rustix::thread::set_thread_groups(&[])?;
         rustix::thread::set_thread_gid(rustix::fs::Gid::from_raw(gid))?;

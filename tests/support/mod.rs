@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod cluster;
+pub mod dialogue;
 pub mod files;
 pub mod qemu;
 

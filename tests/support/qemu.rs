@@ -1,10 +1,10 @@
 //! A virtual machine under test: QEMU without hardware acceleration, driven over its serial console.
 
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::dialogue::Dialogue;
 
 /// How long a boot may take: some 30 s on an idle machine, several times that where tests share two cores.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -58,63 +58,28 @@ impl<'a> Machine<'a> {
             variables
         });
         qemu.args(&self.arguments);
-        let mut child = qemu
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("qemu-system-x86_64 is installed");
-        let seen = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
-        let mut output = child.stdout.take().unwrap();
-        let sink = Arc::clone(&seen);
-        std::thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            while let Ok(n @ 1..) = output.read(&mut chunk) {
-                sink.0.lock().unwrap().extend_from_slice(&chunk[..n]);
-                sink.1.notify_all();
-            }
-        });
-        let input = child.stdin.take().unwrap();
-        Console { child, input, seen, read: 0, name: self.disk.to_owned(), _variables: variables }
+        let name = self.disk.display().to_string();
+        Console { dialogue: Dialogue::start(name.clone(), &mut qemu), name, _variables: variables }
     }
 }
 
 /// The serial console of a running machine. Dropping it ends the machine.
 #[derive(Debug)]
 pub struct Console {
-    child: Child,
-    input: ChildStdin,
-    seen: Arc<(Mutex<Vec<u8>>, Condvar)>,
-    read: usize,
-    name: PathBuf,
+    dialogue: Dialogue,
+    name: String,
     _variables: Option<tempfile::NamedTempFile>,
 }
 
 impl Console {
-    /// Waits until `pattern` appears after what was read so far; gives back what came before it.
+    /// As [`Dialogue::wait_for`].
+    #[track_caller]
     pub fn wait_for(&mut self, pattern: &str, timeout: Duration) -> String {
-        let deadline = Instant::now() + timeout;
-        let mut seen = self.seen.0.lock().unwrap();
-        loop {
-            let new = &seen[self.read..];
-            if let Some(at) = new.windows(pattern.len()).position(|window| window == pattern.as_bytes()) {
-                let before = String::from_utf8_lossy(&new[..at]).into_owned();
-                self.read += at + pattern.len();
-                return before;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let tail = String::from_utf8_lossy(&seen[seen.len().saturating_sub(3000)..]).into_owned();
-                panic!("{}: no {pattern:?} within {timeout:?}; the console ended with:\n{tail}", self.name.display());
-            }
-            seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
-        }
+        self.dialogue.wait_for(pattern, timeout)
     }
 
     fn type_line(&mut self, line: &str) {
-        self.input.write_all(line.as_bytes()).unwrap();
-        self.input.write_all(b"\n").unwrap();
-        self.input.flush().unwrap();
+        self.dialogue.type_line(line);
     }
 
     /// Has getty prompt again, after whatever was printed since.
@@ -154,24 +119,13 @@ impl Console {
     /// Runs a command that must succeed; gives back what it printed.
     pub fn check(&mut self, command: &str) -> String {
         let (status, output) = self.run(command);
-        assert_eq!(status, 0, "{}: {command}: {output}", self.name.display());
+        assert_eq!(status, 0, "{}: {command}: {output}", self.name);
         output
     }
 
     /// Types a command that ends the machine, and waits for its end.
     pub fn power_off(mut self) {
         self.type_line("poweroff");
-        let deadline = Instant::now() + COMMAND_TIMEOUT;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "{}: does not power off", self.name.display());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.dialogue.wait_for_end(COMMAND_TIMEOUT);
     }
 }
