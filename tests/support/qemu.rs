@@ -8,7 +8,7 @@ use super::dialogue::Dialogue;
 
 /// How long a boot may take: some 30 s on an idle machine, several times that where tests share two cores.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(240);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
