@@ -434,11 +434,17 @@ ssh_configuration() {
     printf '    UserKnownHostsFile %s\n    StrictHostKeyChecking %s\n' "$(quoted "$known")" "$strict"
 }
 
-# Puts the configuration on standard input over the one that was built, if that is the user's own.
+# Puts the configuration on standard input over the one that was built, if that is the user's own. What root writes stays
+# its owner's.
 publish_ssh_config() {
-    if [[ -O $here/fabric_ssh_config && -w $here ]]; then
-        cat >"$here/fabric_ssh_config.part"
-        mv -- "$here/fabric_ssh_config.part" "$here/fabric_ssh_config"
+    local config=$here/fabric_ssh_config
+    if [[ -w $here && (-O $config || $EUID == 0) ]]; then
+        cat >"$config.part"
+        if ((EUID == 0)); then chown --reference="$config" -- "$config.part"; fi
+        mv -- "$config.part" "$config"
+    else
+        # Whoever writes to the pipe is not cut off.
+        cat >/dev/null
     fi
 }
 
