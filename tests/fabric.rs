@@ -34,7 +34,7 @@ fn libvirt_finds_the_xml_valid() {
     for node in &cluster.nodes[251..] {
         for hypervisor in [Hypervisor::Kvm, Hypervisor::Qemu] {
             let odd = Path::new("/tmp/it's <odd> & \"so\"");
-            for fabric in [FabricKind::Ivshmem, FabricKind::Nvdimm] {
+            for fabric in [FabricKind::Ivshmem, FabricKind::Nvdimm, FabricKind::Cxl] {
                 let cluster = Cluster { fabric, ..cluster.clone() };
                 validate("domain.xml", "domain", domain_xml(&cluster, node, &seed, odd, hypervisor));
             }

@@ -1,5 +1,5 @@
-//! The fabric beside ivshmem, as two nodes have it that start at the same time: a memory module (NVDIMM), of which Linux makes
-//! a device of direct access; one node writes there, the other and the host read.
+//! The fabrics beside ivshmem, as two nodes have them that start at the same time: a memory module (NVDIMM), and memory of a
+//! CXL device. Linux makes a device of direct access of either; one node writes there, the other and the host read.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -96,22 +96,46 @@ impl Drop for Running {
     }
 }
 
+/// Two nodes on a fabric of this kind, which have shared memory.
+fn sharing(kind: &str, output: &tempfile::TempDir, port: &'static str) -> Running {
+    let recipe = output.path().join("recipe.toml");
+    fs_err::write(&recipe, RECIPE).unwrap();
+    let mut program = as_user(public_binary());
+    program.args(["--mirror", &mirror(), "--thin", "--fabric", kind, "--recipe"]).arg(recipe);
+    succeed(program.arg("--output").arg(output.path()));
+    let running = Running::start(output.path(), port);
+    running.share();
+    running
+}
+
 #[test]
 fn nvdimm() {
     if !support::takes_its_time("nvdimm") {
         return;
     }
     let output = directory_of(user());
-    let recipe = output.path().join("recipe.toml");
-    fs_err::write(&recipe, RECIPE).unwrap();
-    let mut program = as_user(public_binary());
-    program.args(["--mirror", &mirror(), "--thin", "--fabric", "nvdimm", "--recipe"]).arg(recipe);
-    succeed(program.arg("--output").arg(output.path()));
-    let running = Running::start(output.path(), "28022");
-    running.share();
+    let running = sharing("nvdimm", &output, "28022");
     // The processors' own atomic operations, on one memory.
     let mut counting = [1, 2].map(|node| running.on(node, "./hello_fabric --count 10000").spawn().unwrap());
     assert!(counting.iter_mut().all(|one| one.wait().unwrap().success()));
+    assert!(running.run(2, "./hello_fabric --read").contains("counter: 20000"));
+}
+
+#[test]
+fn cxl() {
+    if !support::takes_its_time("cxl") {
+        return;
+    }
+    let output = directory_of(user());
+    let running = sharing("cxl", &output, "29022");
+    let listed = running.run(1, "cxl list --regions");
+    assert!(listed.contains(r#""type":"ram""#) && listed.contains(r#""decode_state":"commit""#), "{listed}");
+    // The memory is the fabric's and not the node's own.
+    assert_eq!(running.run(1, "lsmod | grep -w kmem || echo none").trim(), "none");
+    // One after another: QEMU makes two accesses of an atomic operation on emulated memory.
+    for node in [1, 2] {
+        running.run(node, "./hello_fabric --count 10000");
+    }
     assert!(running.run(2, "./hello_fabric --read").contains("counter: 20000"));
 }
 

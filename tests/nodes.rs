@@ -252,7 +252,8 @@ fn boots_by_uefi_and_after_all_that_boots_it_is_installed_anew() {
     console.check("export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -q --yes dist-upgrade");
     // As with a new kernel: its initramfs is made, and its hooks write the menu.
     for packages in ["linux-image-6*", "grub*"] {
-        let installed = format!("dpkg-query -W -f '${{db:Status-Abbrev}} ${{Package}}\\n' '{packages}' | sed -n 's/^ii  //p'");
+        let installed =
+            format!("dpkg-query -W -f '${{db:Status-Abbrev}} ${{Package}}\\n' '{packages}' | sed -n 's/^ii  //p'");
         console.check(&format!("apt-get -q --yes install --reinstall $({installed})"));
     }
     console.check("grub-install --target=i386-pc /dev/vda");

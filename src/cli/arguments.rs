@@ -262,7 +262,7 @@ pub struct BuildOptions {
     /// The processors of each node [default: the recipe's; fabric: 2]
     #[arg(long, value_name = "N", help_heading = "The machines")]
     pub cpus: Option<Cpus>,
-    /// The device that shows the shared memory: ivshmem or nvdimm [default: the recipe's; fabric: ivshmem]
+    /// The device that shows the shared memory: ivshmem, nvdimm or cxl [default: the recipe's; fabric: ivshmem]
     #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, help_heading = "The machines")]
     pub fabric: Option<FabricKind>,
 

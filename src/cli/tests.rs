@@ -177,7 +177,7 @@ fn wrong_requests_end_with_2_and_reach_nobody() {
         &["--recipe", "nothing"],
         &["--recipe", "./not-there.toml"],
         &["--from-tarball", "x.tar", "--locked", "x.lock"],
-        &["--fabric", "cxl"],
+        &["--fabric", "numa"],
         &["--jobs", "0"],
         &["--frobnicate"],
         &["recipe"],

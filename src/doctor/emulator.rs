@@ -27,9 +27,11 @@ struct Needs {
     since: Version,
 }
 
-const NEEDS: [Needs; 2] = [
+const NEEDS: [Needs; 3] = [
     Needs { kind: FabricKind::Ivshmem, device: "ivshmem-plain", since: (5, 2) },
     Needs { kind: FabricKind::Nvdimm, device: "nvdimm", since: (5, 2) },
+    // Its volatile memory, that is.
+    Needs { kind: FabricKind::Cxl, device: "cxl-type3", since: (8, 1) },
 ];
 
 /// Examines QEMU for nodes on a fabric of `kind`. Gives back where it is, if it runs.

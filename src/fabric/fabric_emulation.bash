@@ -133,11 +133,14 @@ find_qemu() {
     case $fabric in
         ivshmem) device=ivshmem-plain ;;
         nvdimm) device=nvdimm ;;
+        cxl) device=cxl-type3 ;;
     esac
     if [[ $output != *"\"$device\""* ]]; then
         fail "$qemu was built without the device $device, which shows the shared memory to the nodes" \
             "install another build, as Debian's or Arch's qemu-system-x86, or name one: QEMU=PROGRAM"
     fi
+    [[ $fabric != cxl || $("$qemu" -device cxl-type3,help) == *volatile-memdev* ]] ||
+        fail "$qemu is too old for a CXL device with volatile memory" "install QEMU 8.1 or newer, or name one: QEMU=PROGRAM"
 }
 
 # A KVM that can be opened may still fail to run a system, nested in another hypervisor above all. So a boot sector is run
@@ -173,7 +176,16 @@ kvm_works() {
 choose_acceleration() {
     case ${ACCEL:-} in
         kvm | tcg) accel=$ACCEL ;;
-        '') if kvm_works; then accel=kvm; else accel=tcg; fi ;;
+        '')
+            # Each access to CXL memory leaves the guest, and KVM emulates but plain instructions there: no vectors.
+            if [[ $fabric == cxl ]]; then
+                accel=tcg why_not='programs may fail on CXL memory in KVM; ACCEL=kvm insists'
+            elif kvm_works; then
+                accel=kvm
+            else
+                accel=tcg
+            fi
+            ;;
         *) fail "ACCEL=$ACCEL is neither kvm nor tcg" ;;
     esac
     if [[ $accel == kvm ]]; then
@@ -323,12 +335,13 @@ check_memory() {
 
 # ------------------------------------------------------------------------------------------------------------ commands
 
-# The machine, its memory, and the device that shows it the shared memory, into `machine`.
+# The machine, its memory, and the device that shows it the shared memory, into `machine`; its first bus into `bus`.
 choose_machine() {
+    bus=pci.0
     local memory="memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
     case $fabric in
         ivshmem)
-            machine=(-machine pc -m "${memory_mib}M" -object "$memory" -device "ivshmem-plain,memdev=fabric,addr=04.0")
+            machine=(-machine pc -m "${memory_mib}M" -object "$memory" -device "ivshmem-plain,memdev=fabric,bus=$bus,addr=04.0")
             ;;
         nvdimm)
             # Without a label area, of which each node would need its own: the whole module is one namespace.
@@ -337,12 +350,22 @@ choose_machine() {
                 -object "$memory" -device "nvdimm,memdev=fabric,id=module"
             )
             ;;
+        cxl)
+            # Volatile memory, which has no label area. The window is as large as the memory.
+            bus=pcie.0
+            machine=(
+                -machine "q35,cxl=on,cxl-fmw.0.targets.0=cxl_host,cxl-fmw.0.size=${shm_mib}M" -m "${memory_mib}M"
+                -object "$memory" -device "pxb-cxl,id=cxl_host,bus=$bus,addr=08.0,bus_nr=12"
+                -device "cxl-rp,id=cxl_port,bus=cxl_host,port=0,chassis=0,slot=1"
+                -device "cxl-type3,id=cxl_memory,bus=cxl_port,volatile-memdev=fabric"
+            )
+            ;;
     esac
 }
 
 # Every device has its slot written down, so that the shared memory is at 00:04.0 whatever else there is.
 start_node() {
-    local n=$1 name=$prefix$1 number port output image
+    local n=$1 name=$prefix$1 number port output image bus hidden=
     local -a arguments machine
     choose_machine
     number=$(printf '%02x' "$n")
@@ -350,20 +373,22 @@ start_node() {
     arguments=(
         -name "$name" -nodefaults -no-user-config -display none -rtc base=utc
         -smp "$cpus" "${machine[@]}"
-        -device "VGA,addr=02.0"
+        -device "VGA,bus=$bus,addr=02.0"
         -drive "if=none,id=disk,format=qcow2,discard=unmap,file=${image//,/,,}"
-        -device "virtio-blk-pci,drive=disk,addr=05.0,bootindex=1"
-        -object "rng-random,id=random,filename=/dev/urandom" -device "virtio-rng-pci,rng=random,addr=07.0"
+        -device "virtio-blk-pci,drive=disk,bus=$bus,addr=05.0,bootindex=1"
+        -object "rng-random,id=random,filename=/dev/urandom" -device "virtio-rng-pci,rng=random,bus=$bus,addr=07.0"
         -chardev "socket,id=serial,path=${run//,/,,}/$name.console,server=on,wait=off,logfile=${run//,/,,}/$name.log"
         -serial chardev:serial
         -chardev "socket,id=qmp,path=${run//,/,,}/$name.qmp,server=on,wait=off" -mon "chardev=qmp,mode=control"
         -chardev "pipe,id=monitor,path=${run//,/,,}/$name.monitor" -mon "chardev=monitor,mode=readline"
         -pidfile "$run/$name.pid" -daemonize
     )
+    # Where Linux sees a hypervisor, it makes no region of CXL memory: caches might not be flushed for it.
+    if [[ $fabric == cxl ]]; then hidden=,hypervisor=off; fi
     if [[ $accel == kvm ]]; then
-        arguments+=(-accel kvm -cpu host)
+        arguments+=(-accel kvm -cpu "host$hidden")
     else
-        arguments+=(-accel "tcg,thread=multi" -cpu max)
+        arguments+=(-accel "tcg,thread=multi" -cpu "max$hidden")
     fi
     if [[ $net == bridge ]]; then
         arguments+=(-netdev "bridge,id=outside,br=$bridge,helper=$helper")
@@ -375,11 +400,11 @@ start_node() {
         arguments+=(
             -netdev "user,id=outside,ipv6=off,hostfwd=tcp:127.0.0.1:$port-:22$user_network"
             -netdev "socket,id=nodes,mcast=$multicast,localaddr=127.0.0.1"
-            -device "virtio-net-pci,netdev=nodes,mac=52:54:48:50:46:$number,addr=06.0,romfile="
+            -device "virtio-net-pci,netdev=nodes,mac=52:54:48:50:46:$number,bus=$bus,addr=06.0,romfile="
         )
         printf '127.0.0.1 %d\n' "$port" >"$run/$name.ssh"
     fi
-    arguments+=(-device "virtio-net-pci,netdev=outside,mac=52:54:48:50:45:$number,addr=03.0,romfile=")
+    arguments+=(-device "virtio-net-pci,netdev=outside,mac=52:54:48:50:45:$number,bus=$bus,addr=03.0,romfile=")
 
     mkfifo -m 600 -- "$run/$name.monitor.in" "$run/$name.monitor.out"
     # From within the directory, since in the path after -D a percent sign would be a directive.
@@ -639,7 +664,7 @@ domain() {
     image=${image//&/\&amp;} image=${image//</\&lt;} image=${image//\'/\&apos;}
     while IFS= read -r line; do
         case $line in
-            "<domain type="*) line="<domain type='$kind'>" ;;
+            "<domain type="*) line="<domain type='$kind'${line#*\'*\'}" ;;
             *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
             *"<source file="*) line="      <source file='$image'/>" ;;
         esac

@@ -60,18 +60,19 @@ pub fn network_xml(cluster: &Cluster) -> String {
 pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path, hypervisor: Hypervisor) -> String {
     let name = node.name();
     let (kind, cpu) = match hypervisor {
-        Hypervisor::Kvm => ("kvm", "host-model"),
-        Hypervisor::Qemu => ("qemu", "maximum"),
+        // As in the launch script: programs may fail on CXL memory in KVM.
+        Hypervisor::Kvm if cluster.fabric != FabricKind::Cxl => ("kvm", "host-model"),
+        Hypervisor::Kvm | Hypervisor::Qemu => ("qemu", "maximum"),
     };
-    let Shared { most_memory, cpu: cpu_more, device: shmem } = Shared::new(cluster);
+    let Shared { namespace, machine, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(cluster);
     format!(
-        "<domain type='{kind}'>
+        "<domain type='{kind}'{namespace}>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
 {most_memory}  <memory unit='MiB'>{memory}</memory>
   <vcpu>{cpus}</vcpu>
   <os>
-    <type arch='x86_64' machine='pc'>hvm</type>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
     <boot dev='hd'/>
   </os>
   <features>
@@ -109,7 +110,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
       <backend model='random'>/dev/urandom</backend>
 {rng}    </rng>
   </devices>
-</domain>
+{arguments}</domain>
 ",
         uuid = seed.uuid(&format!("domain {name}")),
         memory = cluster.memory.get().mebibytes(),
@@ -125,16 +126,29 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 
 /// What of a domain depends on the kind of fabric.
 struct Shared {
+    /// The attribute of the domain that declares elements for QEMU's own arguments.
+    namespace: &'static str,
+    machine: &'static str,
     /// The element before the memory, where some can be plugged.
     most_memory: String,
     /// The rest of the element of the processors.
     cpu: String,
     device: String,
+    /// QEMU's own arguments, where libvirt has no element.
+    arguments: String,
 }
 
 impl Shared {
     fn new(cluster: &Cluster) -> Self {
         let (memory, shared) = (cluster.memory.get().mebibytes(), cluster.shared_memory.get().mebibytes());
+        let plain = Self {
+            namespace: "",
+            machine: "pc",
+            most_memory: String::new(),
+            cpu: "/>".to_owned(),
+            device: String::new(),
+            arguments: String::new(),
+        };
         match cluster.fabric {
             FabricKind::Ivshmem => Self {
                 device: format!(
@@ -145,8 +159,7 @@ impl Shared {
 ",
                     at_slot(4)
                 ),
-                most_memory: String::new(),
-                cpu: "/>".to_owned(),
+                ..plain
             },
             // libvirt plugs memory into a node of NUMA only.
             FabricKind::Nvdimm => Self {
@@ -171,9 +184,37 @@ impl Shared {
     </memory>
 "
                 ),
+                ..plain
+            },
+            FabricKind::Cxl => Self {
+                namespace: " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'",
+                machine: "q35",
+                // See the launch script.
+                cpu: ">\n    <feature policy='disable' name='hypervisor'/>\n  </cpu>".to_owned(),
+                arguments: qemu_arguments(&[
+                    ("-machine", format!("cxl=on,cxl-fmw.0.targets.0=cxl_host,cxl-fmw.0.size={shared}M")),
+                    (
+                        "-object",
+                        format!(
+                            "memory-backend-file,id=fabric,share=on,mem-path=/dev/shm/{SHARED_MEMORY_NAME},size={shared}M"
+                        ),
+                    ),
+                    ("-device", "pxb-cxl,id=cxl_host,bus=pcie.0,addr=08.0,bus_nr=12".into()),
+                    ("-device", "cxl-rp,id=cxl_port,bus=cxl_host,port=0,chassis=99,slot=99".into()),
+                    ("-device", "cxl-type3,id=cxl_memory,bus=cxl_port,volatile-memdev=fabric".into()),
+                ]),
+                ..plain
             },
         }
     }
+}
+
+fn qemu_arguments(arguments: &[(&str, String)]) -> String {
+    let mut element = String::from("  <qemu:commandline>\n");
+    for (option, value) in arguments {
+        let _ = writeln!(element, "    <qemu:arg value='{option}'/>\n    <qemu:arg value='{value}'/>");
+    }
+    element + "  </qemu:commandline>\n"
 }
 
 fn at_slot(slot: u8) -> String {
@@ -213,14 +254,16 @@ mod tests {
 
     #[test]
     fn domains() {
-        let cluster = example(40);
-        for (number, hypervisor) in [(1, Hypervisor::Kvm), (40, Hypervisor::Qemu)] {
-            let node = &cluster.nodes[number - 1];
+        for (number, hypervisor) in [(1, Hypervisor::Kvm), (4, Hypervisor::Kvm), (40, Hypervisor::Qemu)] {
+            let cluster = example(number);
+            let node = cluster.nodes.last().unwrap();
             let xml = domain_xml(&cluster, node, &seed(), Path::new("/tmp/it's <here> & there"), hypervisor);
             insta::assert_snapshot!(format!("domain_{number}"), xml);
         }
-        let cluster = Cluster { fabric: FabricKind::Nvdimm, ..example(1) };
-        let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
-        insta::assert_snapshot!("domain_nvdimm", xml);
+        for fabric in [FabricKind::Nvdimm, FabricKind::Cxl] {
+            let cluster = Cluster { fabric, ..example(1) };
+            let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
+            insta::assert_snapshot!(format!("domain_{fabric}"), xml);
+        }
     }
 }

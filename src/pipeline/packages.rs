@@ -261,6 +261,7 @@ fn fabric_packages(kind: FabricKind) -> &'static [&'static str] {
     match kind {
         FabricKind::Ivshmem => &[],
         FabricKind::Nvdimm => &["kmod", "ndctl", "daxctl"],
+        FabricKind::Cxl => &["kmod", "cxl", "daxctl"],
     }
 }
 

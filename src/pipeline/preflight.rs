@@ -61,13 +61,13 @@ impl Preflight {
     }
 }
 
-/// Linux gives direct access to whole sections of memory only, and keeps some of it.
+/// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts memory in units of 256 MiB.
 fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     match fabric.kind {
-        FabricKind::Nvdimm if fabric.size.get().mebibytes() < 256 => {
+        FabricKind::Nvdimm | FabricKind::Cxl if fabric.size.get().mebibytes() < 256 => {
             Err(Error::FabricTooSmall { kind: fabric.kind, size: fabric.size })
         }
-        FabricKind::Ivshmem | FabricKind::Nvdimm => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -207,6 +207,8 @@ pub enum FabricKind {
     Ivshmem,
     /// A memory module (NVDIMM), which Linux makes a device of direct access of.
     Nvdimm,
+    /// Memory of a CXL device of type 3, which Linux makes a device of direct access of.
+    Cxl,
 }
 
 table! {

@@ -124,7 +124,7 @@ static void *map(const char *path)
 		fail("look at", path);
 	long long size = status.st_size, length = REGION_SIZE;
 	if (S_ISCHR(status.st_mode)) {
-		/* NVDIMM: the device has no size as a file, and is mapped in whole pages of its own. */
+		/* NVDIMM and CXL: the device has no size as a file, and is mapped in whole pages of its own. */
 		long long align = attribute(&status, "align", path);
 		size = attribute(&status, "size", path);
 		if (align > 0)

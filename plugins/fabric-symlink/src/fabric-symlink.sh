@@ -1,6 +1,6 @@
 #!/bin/sh
 # Points the link to the memory that this node shares with the others: a PCI device, wherever on the bus it is, or the
-# device of direct access (devdax) that is made here of a memory module (NVDIMM).
+# device of direct access (devdax) that is made here of a memory module (NVDIMM) or of a CXL device.
 set -eu
 
 link=@LINK@
@@ -62,11 +62,31 @@ inform() {
 	done
 }
 
-if ! dax_device >/dev/null && [ -e "$firmware/ACPI0012:00" ] && command -v ndctl >/dev/null; then
-	of_nvdimm || true
+# No firmware has mapped the memory of the device, so a region is made: it lives in the machine's decoders, and nothing is
+# written to the memory. The driver that would make it the kernel's own (kmem) is kept away by a file in /etc/modprobe.d,
+# and since the kernel means that one to be taken, the other has to be told.
+of_cxl() {
+	modprobe -a cxl_acpi cxl_pci cxl_mem dax_cxl device_dax
+	bus=/sys/bus/dax
+	# The ports may still be probed.
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		! cxl create-region --memdevs --decoder=decoder0.0 --type=ram mem0 >/dev/null || break
+		sleep 1
+	done
+	for device in "$bus"/devices/dax*; do
+		[ -e "$device/driver" ] || echo "${device##*/}" > "$bus"/drivers/device_dax/new_id
+	done
+}
+
+if ! dax_device >/dev/null; then
+	if [ -e "$firmware/ACPI0012:00" ] && command -v ndctl >/dev/null; then
+		of_nvdimm || true
+	elif [ -e "$firmware/ACPI0017:00" ] && command -v cxl >/dev/null; then
+		of_cxl || true
+	fi
 fi
 if device=$(dax_device); then
 	point_to "$device"
 	exit 0
 fi
-echo "no shared memory (PCI 1af4:1110 or NVDIMM) in this machine"
+echo "no shared memory (PCI 1af4:1110, NVDIMM or CXL) in this machine"

@@ -53,7 +53,7 @@ impl Customize for FabricSymlink {
         root.write_with(SCRIPT, include_str!("fabric-symlink.sh").replace("@LINK@", link), Attributes::mode(0o755))?;
         root.create_dir_all("/etc/systemd/system")?;
         root.write(format!("/etc/systemd/system/{UNIT}"), include_str!("fabric-symlink.service"))?;
-        mask_monitor(root)?;
+        keep_memory_shared(root)?;
         root.enable_unit(UNIT, "multi-user.target")
     }
 }
@@ -61,11 +61,17 @@ impl Customize for FabricSymlink {
 #[cfg(feature = "library")]
 fam_plugin::export!(FabricSymlink);
 
-/// Where ndctl is installed, its monitor does not start: it would fail without a module that reports its health.
-fn mask_monitor(root: &mut Root<'_>) -> Result<()> {
-    const MONITOR: &str = "ndctl-monitor.service";
-    if root.exists(format!("/usr/lib/systemd/system/{MONITOR}")) {
-        root.symlink("/dev/null", format!("/etc/systemd/system/{MONITOR}"))?;
+/// Where the tools of NVDIMM and CXL are installed: their monitors do not start, as they would fail without a device that
+/// reports its health; and the kernel does not take the memory of a CXL device for its own.
+fn keep_memory_shared(root: &mut Root<'_>) -> Result<()> {
+    for monitor in ["ndctl-monitor.service", "cxl-monitor.service"] {
+        if root.exists(format!("/usr/lib/systemd/system/{monitor}")) {
+            root.symlink("/dev/null", format!("/etc/systemd/system/{monitor}"))?;
+        }
+    }
+    if root.exists("/usr/bin/cxl") {
+        root.create_dir_all("/etc/modprobe.d")?;
+        root.write("/etc/modprobe.d/fabric-symlink.conf", include_str!("modprobe.conf"))?;
     }
     Ok(())
 }
