@@ -12,16 +12,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use support::cluster::{Nodes, default_build};
+use support::cluster::{Nodes, SUDO, assert_memory_is_shared, assert_up_and_connected, default_build};
 use support::{as_user, public_binary, succeed};
 
-const SUDO: &str = "echo rocks | sudo -S -p ''";
+/// Eight emulated nodes at once would be too much for two processors.
+static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn four_nodes_are_one_cluster() {
-    if !support::takes_its_time("four_nodes_are_one_cluster") {
-        return;
-    }
+    let _alone = ALONE.lock();
     let begin = Instant::now();
     let step = |what: &str| println!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
     let nodes = Nodes::new(31000);
@@ -38,38 +37,19 @@ fn four_nodes_are_one_cluster() {
         );
     }
     let before = nodes.files();
-    let all = [1, 2, 3, 4];
 
     let said = succeed(&mut nodes.script(&[]));
     assert!(said.contains("fabric1: started") && said.contains("fabric4: started"), "{said}");
-    // The state is "running" if no unit failed.
-    let states =
-        nodes.ssh_all(&all, |_| "hostname; systemctl is-system-running --wait; systemctl --failed --quiet".into());
-    assert_eq!(states, ["fabric1\nrunning", "fabric2\nrunning", "fabric3\nrunning", "fabric4\nrunning"]);
-    step("all nodes are up, and no unit failed");
-    for number in all {
+    assert_up_and_connected(&|number, command| nodes.ssh(number, command));
+    step("all nodes are up, no unit failed, and every node reaches every other by name");
+    for number in 1..=4 {
         let log = succeed(&mut nodes.script(&["log", &number.to_string()]));
         assert!(log.contains(&format!("fabric{number} login: ")), "the serial console shows a prompt: {log}");
     }
-
-    let met = nodes.ssh_all(&all, |number| {
-        format!(
-            "for name in fabric1 fabric2 fabric3 fabric4; do ping -q -c 1 -W 20 $name >/dev/null && echo $name; done
-             for name in fabric1 fabric2 fabric3 fabric4; do [ $name = fabric{number} ] || ssh $name hostname; done
-             ping -q -c 1 -W 20 vmhost >/dev/null && echo vmhost"
-        )
-    });
-    for (number, met) in all.iter().zip(met) {
-        let names = || all.iter().map(|other| format!("fabric{other}"));
-        let others = names().filter(|name| *name != format!("fabric{number}"));
-        let expected: Vec<_> = names().chain(others).chain(["vmhost".into()]).collect();
-        assert_eq!(met.lines().collect::<Vec<_>>(), expected, "from fabric{number}");
-    }
     let config = nodes.directory.path().join("fabric_ssh_config");
     assert_eq!(succeed(as_user("/usr/bin/ssh").arg("-F").arg(config).args(["fabric3", "hostname"])), "fabric3\n");
-    step("every node reaches every other by name");
 
-    share_memory(&nodes, &all);
+    assert_memory_is_shared(&|number, command| nodes.ssh(number, command), &nodes.shared_memory());
     step("the memory is shared");
     install_packages(&nodes);
     step("packages were installed from the mirror, and through a proxy");
@@ -78,25 +58,6 @@ fn four_nodes_are_one_cluster() {
     step("stopped");
     assert_eq!(nodes.processes(), Vec::<String>::new());
     assert_eq!(nodes.files(), before);
-}
-
-/// What `hello_fabric` stores on one node is on the others and on the host, and its counter loses nothing.
-fn share_memory(nodes: &Nodes, all: &[u32]) {
-    let said = nodes.ssh(1, &format!("cc -O2 -Wall -Werror -o hello_fabric hello_fabric.c && {SUDO} ./hello_fabric"));
-    let uname = nodes.ssh(1, "uname -srvm");
-    let (system, rest) = uname.split_once(' ').unwrap();
-    let stored = format!("{system} fabric1 {rest}");
-    assert!(said.starts_with(&format!("node 1 stored: {stored}\n")), "{said}");
-    let offset = said.split_once("at byte ").unwrap().1.split_once(' ').unwrap().0;
-    let memory = fs_err::read(nodes.shared_memory()).unwrap();
-    assert!(memory[offset.parse::<usize>().unwrap()..].starts_with(stored.as_bytes()), "{offset}");
-
-    nodes.ssh(1, "for number in 2 3 4; do scp -q hello_fabric fabric$number: || exit; done");
-    let read = nodes.ssh(3, &format!("{SUDO} ./hello_fabric --read"));
-    assert!(read.contains(&stored) && read.ends_with("counter: 0"), "{read}");
-    nodes.ssh_all(all, |_| format!("{SUDO} ./hello_fabric --count 10000"));
-    let read = nodes.ssh(4, &format!("{SUDO} ./hello_fabric --read"));
-    assert!(read.ends_with("counter: 40000"), "{read}");
 }
 
 /// Packages come from the build's mirror, and through a proxy on the host.
@@ -160,12 +121,12 @@ fn forward(mut client: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
     std::io::copy(&mut server, &mut client).ok().map(drop)
 }
 
-/// Takes some minutes, so it runs only where everything is asked for.
 #[test]
 fn four_of_sixteen_thin_nodes_run() {
-    if !support::takes_its_time("four_of_sixteen_thin_nodes_run") {
+    if !support::cluster_has_its_turn("four_of_sixteen_thin_nodes_run") {
         return;
     }
+    let _alone = ALONE.lock();
     let nodes = Nodes::new(32000);
     let tarball = default_build().join("fabric_template.tar");
     let mut build = as_user(public_binary());

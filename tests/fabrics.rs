@@ -110,9 +110,6 @@ fn sharing(kind: &str, output: &tempfile::TempDir, port: &'static str) -> Runnin
 
 #[test]
 fn nvdimm() {
-    if !support::takes_its_time("nvdimm") {
-        return;
-    }
     let output = directory_of(user());
     let running = sharing("nvdimm", &output, "28022");
     // The processors' own atomic operations, on one memory.
@@ -123,9 +120,6 @@ fn nvdimm() {
 
 #[test]
 fn cxl() {
-    if !support::takes_its_time("cxl") {
-        return;
-    }
     let output = directory_of(user());
     let running = sharing("cxl", &output, "29022");
     let listed = running.run(1, "cxl list --regions");

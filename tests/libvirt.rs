@@ -1,5 +1,5 @@
-//! The cluster on libvirt's bridge: two nodes are domains of libvirtd, two are run by the launch script as a normal user,
-//! and all reach each other by the leases of one network. It runs in namespaces, so that the host keeps its own libvirt,
+//! The cluster on libvirt's bridge: four domains of libvirtd are what four processes of the launch script are; then two of
+//! them give way to processes of a normal user, and all reach each other by the leases of one network. It runs in namespaces, so that the host keeps its own libvirt,
 //! network and settings. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::cluster::default_build;
+use support::cluster::{Ssh, assert_memory_is_shared, assert_up_and_connected, default_build};
 use support::{directory_of, succeed, user};
 
 /// Copies of what libvirt and the bridge helper read and write, its daemons, and a first process that lasts and reaps.
@@ -63,6 +63,11 @@ impl Room {
         command
     }
 
+    /// The path of a file in the room, seen from outside.
+    fn path(&self, of: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{of}", self.pid))
+    }
+
     #[track_caller]
     fn virsh(&self, arguments: &[&str]) -> String {
         succeed(self.command("virsh").args(["--quiet", "--connect", "qemu:///system"]).args(arguments))
@@ -93,12 +98,12 @@ fn images(of: &[u32]) -> tempfile::TempDir {
 
 #[test]
 fn domains_and_processes_share_the_bridge() {
-    if !support::takes_its_time("domains_and_processes_share_the_bridge") {
+    if !support::cluster_has_its_turn("domains_and_processes_share_the_bridge") {
         return;
     }
     let begin = Instant::now();
     let step = |what: &str| println!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
-    let (domains, processes) = (images(&[1, 2]), images(&[3, 4]));
+    let (domains, processes) = (images(&[1, 2, 3, 4]), images(&[3, 4]));
     let room = Room::open();
     let as_root = |arguments: &[&str]| {
         let mut command = room.command("/usr/bin/env");
@@ -142,35 +147,24 @@ fn domains_and_processes_share_the_bridge() {
 
     succeed(&mut as_root(&["libvirt", "define"]));
     assert_eq!(room.virsh(&["list", "--all", "--name"]).split_whitespace().count(), 4);
-    succeed(&mut as_root(&["libvirt", "start", "1", "2"]));
+    succeed(&mut as_root(&["libvirt", "start"]));
+    step("libvirt runs four nodes");
+    let of_domain = |number: u32, command: &str| ssh(&room, domains.path(), number, command);
+    assert_up_and_connected(&of_domain);
+    step("all nodes are up, no unit failed, and every node reaches every other by name");
+    assert_leases(&of_domain);
+    assert_memory_is_shared(&of_domain, &room.path("/dev/shm/fabric_em"));
+    step("the memory is shared");
+
+    succeed(&mut as_root(&["libvirt", "shutdown", "3", "4"]));
     let said = succeed(&mut as_user(&["start", "3", "4"]));
     assert!(said.contains("network: bridge fabric_em of libvirt's network"), "{said}");
-    step("libvirt runs two nodes, and the script two more");
-
-    let config = |number: u32| if number <= 2 { &domains } else { &processes }.path().join("fabric_ssh_config");
-    let ssh = |number: u32, command: &str| ssh(&room, &config(number), number, command);
-    for number in 1..=4 {
-        let address = ssh(number, "ip -4 -brief address show eth0");
-        assert!(address.contains(&format!("192.168.42.{number}/24")), "{address}");
-    }
-    step("all nodes have their leases");
-    for number in 1..=4 {
-        let met = ssh(
-            number,
-            "for name in fabric1 fabric2 fabric3 fabric4 vmhost; do ping -q -c 1 -W 20 $name >/dev/null && echo $name; done
-             test /mnt/fabric_emulation -ef /sys/bus/pci/devices/0000:00:04.0/resource2 && echo 04.0",
-        );
-        assert_eq!(
-            met.split_whitespace().collect::<Vec<_>>(),
-            ["fabric1", "fabric2", "fabric3", "fabric4", "vmhost", "04.0"]
-        );
-    }
-    assert_eq!(ssh(1, "ssh fabric4 hostname").trim(), "fabric4");
-    let sudo = "echo rocks | sudo -S -p ''";
-    ssh(1, &format!("cc -o hello_fabric hello_fabric.c && {sudo} ./hello_fabric && scp -q hello_fabric fabric2:"));
-    let read = ssh(2, &format!("{sudo} ./hello_fabric --read"));
-    assert!(read.contains("Linux fabric1"), "{read}");
-    step("the nodes reach each other, and domains share their memory");
+    let mixed = |number: u32, command: &str| {
+        ssh(&room, if number <= 2 { domains.path() } else { processes.path() }, number, command)
+    };
+    assert_up_and_connected(&mixed);
+    assert_leases(&mixed);
+    step("two nodes are domains, two are processes of a user, and all reach each other");
 
     succeed(&mut as_user(&["stop"]));
     succeed(&mut as_root(&["libvirt", "shutdown"]));
@@ -182,17 +176,33 @@ fn domains_and_processes_share_the_bridge() {
     step("all is gone");
 }
 
-/// A command on a node, as soon as it answers.
-fn ssh(room: &Room, config: &PathBuf, number: u32, command: &str) -> String {
+/// Asserts that each node has its address, and the shared memory where it belongs.
+fn assert_leases(ssh: Ssh<'_>) {
+    for number in 1..=4 {
+        let said = ssh(
+            number,
+            "ip -4 -brief address show eth0; test /mnt/fabric_emulation -ef /sys/bus/pci/devices/0000:00:04.0/resource2",
+        );
+        assert!(said.contains(&format!("192.168.42.{number}/24")), "{said}");
+    }
+}
+
+/// A command on a node, whose images are in `directory`, as soon as it answers.
+fn ssh(room: &Room, directory: &Path, number: u32, command: &str) -> String {
     let begin = Instant::now();
     loop {
         let mut ssh = room.command("ssh");
-        ssh.arg("-F").arg(config).args(["-o", "ConnectTimeout=20", &format!("fabric{number}"), command]);
+        ssh.arg("-F").arg(directory.join("fabric_ssh_config")).args([
+            "-o",
+            "ConnectTimeout=20",
+            &format!("fabric{number}"),
+            command,
+        ]);
         let output = ssh.output().unwrap();
         // ssh's own failures have this status.
         if output.status.code() != Some(255) {
             assert!(output.status.success(), "fabric{number}: {command}: {output:?}");
-            return String::from_utf8(output.stdout).unwrap();
+            return String::from_utf8(output.stdout).unwrap().trim().to_owned();
         }
         assert!(begin.elapsed() < Duration::from_secs(300), "fabric{number} does not answer: {output:?}");
         std::thread::sleep(Duration::from_secs(1));

@@ -1,4 +1,5 @@
-//! The cluster under test: what the main job makes, once for all tests; and its nodes, run by the launch script.
+//! The cluster under test: what the main job makes, once for all tests; its nodes, run by the launch script; and what holds
+//! of nodes however they are run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,12 +68,7 @@ impl Nodes {
 
     /// Runs a command on each of these nodes at once.
     pub fn ssh_all(&self, numbers: &[u32], command: impl Fn(u32) -> String + Sync) -> Vec<String> {
-        let command = &command;
-        std::thread::scope(|scope| {
-            let running: Vec<_> =
-                numbers.iter().map(|&number| scope.spawn(move || self.ssh(number, &command(number)))).collect();
-            running.into_iter().map(|thread| thread.join().unwrap()).collect()
-        })
+        at_once(numbers, |number| self.ssh(number, &command(number)))
     }
 
     /// Names of all that is in the directory and of the shared memory.
@@ -102,4 +98,60 @@ impl Drop for Nodes {
             let _ = self.patient_script(0, &["stop"]).output();
         }
     }
+}
+
+pub const SUDO: &str = "echo rocks | sudo -S -p ''";
+
+/// What `ask` gives back for each of these nodes, asked at the same time.
+pub fn at_once(numbers: &[u32], ask: impl Fn(u32) -> String + Sync) -> Vec<String> {
+    let ask = &ask;
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = numbers.iter().map(|&number| scope.spawn(move || ask(number))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Runs a shell command on a node as the user fabric, as soon as it answers, and gives back what it printed.
+pub type Ssh<'a> = &'a (dyn Fn(u32, &str) -> String + Sync);
+
+/// Asserts that all four nodes come up without a failed unit, and that each reaches every other, and the host, by name.
+pub fn assert_up_and_connected(ssh: Ssh<'_>) {
+    let all = [1, 2, 3, 4];
+    // The state is "running" if no unit failed.
+    let up = |number| ssh(number, "hostname; systemctl is-system-running --wait; systemctl --failed --quiet");
+    assert_eq!(at_once(&all, up), all.map(|number| format!("fabric{number}\nrunning")));
+    let met = at_once(&all, |number| {
+        let command = format!(
+            "for name in fabric1 fabric2 fabric3 fabric4; do ping -q -c 1 -W 20 $name >/dev/null && echo $name; done
+             for name in fabric1 fabric2 fabric3 fabric4; do [ $name = fabric{number} ] || ssh $name hostname; done
+             ping -q -c 1 -W 20 vmhost >/dev/null && echo vmhost"
+        );
+        ssh(number, &command)
+    });
+    for (number, met) in all.iter().zip(met) {
+        let names = || all.iter().map(|other| format!("fabric{other}"));
+        let others = names().filter(|name| *name != format!("fabric{number}"));
+        let expected: Vec<_> = names().chain(others).chain(["vmhost".into()]).collect();
+        assert_eq!(met.lines().collect::<Vec<_>>(), expected, "from fabric{number}");
+    }
+}
+
+/// Asserts that what `hello_fabric` stores on one node is on the others and in `memory`, the host's file, and that a counter
+/// of all four nodes loses nothing.
+pub fn assert_memory_is_shared(ssh: Ssh<'_>, memory: &Path) {
+    let said = ssh(1, &format!("cc -O2 -Wall -Werror -o hello_fabric hello_fabric.c && {SUDO} ./hello_fabric"));
+    let uname = ssh(1, "uname -srvm");
+    let (system, rest) = uname.split_once(' ').unwrap();
+    let stored = format!("{system} fabric1 {rest}");
+    assert!(said.starts_with(&format!("node 1 stored: {stored}\n")), "{said}");
+    let offset = said.split_once("at byte ").unwrap().1.split_once(' ').unwrap().0;
+    let memory = fs_err::read(memory).unwrap();
+    assert!(memory[offset.parse::<usize>().unwrap()..].starts_with(stored.as_bytes()), "{offset}");
+
+    ssh(1, "for number in 2 3 4; do scp -q hello_fabric fabric$number: || exit; done");
+    let read = ssh(3, &format!("{SUDO} ./hello_fabric --read"));
+    assert!(read.contains(&stored) && read.ends_with("counter: 0"), "{read}");
+    at_once(&[1, 2, 3, 4], |number| ssh(number, &format!("{SUDO} ./hello_fabric --count 10000")));
+    let read = ssh(4, &format!("{SUDO} ./hello_fabric --read"));
+    assert!(read.ends_with("counter: 40000"), "{read}");
 }

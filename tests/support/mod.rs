@@ -24,13 +24,26 @@ pub fn mirror() -> String {
     uris.split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
 }
 
-/// Whether what takes long is tested too, as `tests/run --all` asks. Where it is not, `test` is told to be left out.
-pub fn takes_its_time(test: &str) -> bool {
-    let all = std::env::var_os("FAM_BUILD_ALL").is_some();
-    if !all {
-        println!("SKIPPED: {test}, which FAM_BUILD_ALL=1 runs");
+/// Whether it is the turn of `one` among `all`, which take minutes each: every day, by the calendar of UTC, is that of
+/// another, and `tests/run --all` runs them all. Where it is not, the test is told to be left out.
+pub fn has_its_turn(one: &str, all: &[&str]) -> bool {
+    assert!(all.contains(&one), "{one} is not in the list, and would never be run");
+    if std::env::var_os("FAM_BUILD_ALL").is_some() {
+        return true;
     }
-    all
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let days = usize::try_from(now.as_secs() / (24 * 60 * 60)).unwrap();
+    let turn = all[days % all.len()];
+    if turn != one {
+        println!("SKIPPED: {one}, since today is the turn of {turn}; tests/run --all runs both");
+    }
+    turn == one
+}
+
+/// As [`has_its_turn`], among the tests of whole clusters.
+pub fn cluster_has_its_turn(test: &str) -> bool {
+    let all = ["four_of_sixteen_thin_nodes_run", "domains_and_processes_share_the_bridge", "the_session_of_the_readme"];
+    has_its_turn(test, &all)
 }
 
 /// Runs a command and asserts that it succeeded; gives back its standard output.
