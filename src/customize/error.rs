@@ -16,8 +16,10 @@ pub enum CustomizeError {
         name: String,
         /// The nearest that there is.
         near: Option<String>,
-        /// All that there are.
+        /// All that are built in.
         known: Vec<String>,
+        /// The directories in which a file of that name was looked for.
+        searched: Vec<PathBuf>,
     },
     /// Two customizations have one name.
     #[error("there are two plugins {name:?}")]
@@ -128,8 +130,15 @@ impl CustomizeError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unknown { near: Some(near), .. } => Some(format!("did you mean {near:?}?")),
-            Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::Unknown { near, known, searched, .. } => {
+                let built_in = match near {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => format!("built in are {}", known.join(", ")),
+                };
+                let searched: Vec<_> = searched.iter().map(|path| path.display().to_string()).collect();
+                let files = format!(" (no file of that name is in {})", searched.join(", "));
+                Some(if searched.is_empty() { built_in } else { built_in + &files })
+            }
             Self::Settings { source, .. } | Self::Failed { source, .. } | Self::Load { source, .. } => source.hint(),
             Self::Broke { hint, .. } => hint.clone(),
             Self::Misnamed { said, .. } => Some(format!("write name = {said:?}, or name another file")),

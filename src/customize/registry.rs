@@ -209,6 +209,7 @@ impl Registry {
                 name: name.clone(),
                 near: nearest(name, self.plugins.keys().map(String::as_str)).map(Into::into),
                 known: self.plugins.keys().cloned().collect(),
+                searched: self.places.directories().cloned().collect(),
             })?,
         };
         if !loaded.contains_key(&file) {

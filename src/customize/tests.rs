@@ -76,7 +76,7 @@ fn says_what_is_wrong_with_a_recipe() {
         (
             vec![request("kubernetes", Value::Null)],
             r#"there is no plugin "kubernetes""#,
-            "there are: apt-sources, demo, fabric-symlink, files, hostname, hosts, identity, locale, network, resolv-conf, script, ssh, sudo, timezone, users",
+            "built in are apt-sources, demo, fabric-symlink, files, hostname, hosts, identity, locale, network, resolv-conf, script, ssh, sudo, timezone, users",
         ),
         (
             vec![request("demo", Value::Null), request("users", Value::Null)],
