@@ -1,5 +1,6 @@
 //! The settings as people read them: one line each, with who decided it.
 
+use super::model::Plugin;
 use super::names::PackageName;
 use super::settings::{Origin, Security, SettingLine, Settings, setting_of};
 use super::url::MirrorUrl;
@@ -12,6 +13,11 @@ impl Settings {
             Some(origin) => origin.clone(),
             // Several may have named some of them; the one that did so last.
             None if name == "include" => self.included_by.last().map_or(Origin::Default, |(_, origin)| origin.clone()),
+            None if name == "plugin" => self
+                .recipe
+                .plugins
+                .last()
+                .map_or(Origin::Default, |plugin| Origin::Recipe(plugin.source.recipe.clone())),
             None => Origin::Default,
         }
     }
@@ -61,6 +67,7 @@ impl Settings {
             ("size", recipe.disk.size.to_string()),
             ("compress", recipe.disk.compress.to_string()),
             ("fabric", format!("{}, {}", recipe.fabric.kind, recipe.fabric.size)),
+            ("plugin", recipe.plugins.iter().map(plugin).collect::<Vec<_>>().join(" ")),
             ("nodes", recipe.nodes.count.to_string()),
             ("memory", recipe.nodes.memory.to_string()),
             ("cpus", recipe.nodes.cpus.to_string()),
@@ -86,6 +93,13 @@ impl Settings {
             |(name, value): (&str, String)| SettingLine { name: name.to_owned(), value, origin: self.origin(name) };
         lines.into_iter().map(line).collect()
     }
+}
+
+/// A plugin as it is asked for: its name, and in brackets the file and the limit of time that the recipe gives it.
+fn plugin(plugin: &Plugin) -> String {
+    let path = plugin.path.iter().map(|path| path.display().to_string());
+    let more: Vec<_> = path.chain(plugin.time_limit.map(|seconds| format!("{seconds} s"))).collect();
+    if more.is_empty() { plugin.name.to_string() } else { format!("{}[{}]", plugin.name, more.join(", ")) }
 }
 
 #[cfg(test)]
