@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use support::bare::{command_in, move_in};
 use support::dialogue::Dialogue;
-use support::{as_user, directory_of, mirror, public_binary, succeed, user};
+use support::{SMALL_SYSTEM, as_user, directory_of, mirror, public_binary, succeed, user};
 
 fn document(name: &str) -> String {
     fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -33,24 +33,10 @@ fn blocks(text: &str) -> Vec<String> {
 }
 
 /// The smallest system of Debian in which a user can build.
-const CLEAN: &str = r#"
-suite = "trixie"
-variant = "apt"
-include = ["uidmap"]
-updates = false
-security = false
-[kernel]
-package = "hostname"
-[disk]
-size = "1G"
-[nodes]
-count = 1
-"#;
-
 fn clean_root() -> tempfile::TempDir {
     let (build, root) = (directory_of("root"), directory_of("root"));
     let recipe = build.path().join("clean.toml");
-    fs_err::write(&recipe, CLEAN).unwrap();
+    fs_err::write(&recipe, format!("include = [\"uidmap\"]\n{SMALL_SYSTEM}")).unwrap();
     let mut program = Command::new(public_binary());
     program.args(["--mirror", &mirror(), "--recipe"]).arg(recipe).arg("--output").arg(build.path());
     succeed(&mut program);

@@ -13,22 +13,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use support::qemu::Machine;
-use support::{fail, succeed};
-
-/// The smallest system with apt, without kernel and boot loader.
-const SYSTEM: &str = r#"
-suite = "trixie"
-variant = "apt"
-include = ["openssh-server", "passwd", "tzdata"]
-updates = false
-security = false
-[kernel]
-package = "hostname"
-[disk]
-size = "1G"
-[nodes]
-count = 1
-"#;
+use support::{SMALL_SYSTEM, fail, succeed};
 
 /// A directory of this run of the tests; that of the run before goes.
 fn scratch() -> &'static Path {
@@ -76,7 +61,9 @@ fn set_up(command: &mut Command, output: &Path) {
 /// A recipe of a small system with these plugins.
 fn recipe(name: &str, plugins: &str) -> PathBuf {
     let path = scratch().join(format!("{name}.toml"));
-    fs_err::write(&path, format!("{SYSTEM}{plugins}")).unwrap();
+    // What plugins of the tests make use of.
+    let include = "include = [\"openssh-server\", \"passwd\", \"tzdata\"]\n";
+    fs_err::write(&path, format!("{include}{SMALL_SYSTEM}{plugins}")).unwrap();
     path
 }
 

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, set_parent_process_death
 
 use super::launch::Role;
 use super::not_for_people;
-use super::protocol::{Ended, Failure, FromWorker, Sender, await_go, control_of_this_process};
+use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, await_go, control_of_this_process};
 
 /// The role's main function.
 pub(crate) fn init() -> ExitCode {
@@ -35,8 +35,25 @@ pub(crate) fn init() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What the first process of namespaces begins with, where it must be that: it ends with its parent, and waits until its ids
+/// are mapped and it may go on. Gives back the two ends of the channel to its parent.
+///
+/// # Errors
+/// The exit code of a process that was not started for this, or whose parent is gone.
+pub(crate) fn begin_first_process() -> Result<(Receiver, Sender), ExitCode> {
+    let control = control_of_this_process().map_err(|_| not_for_people())?;
+    // Killing and mounting are only for one's own namespaces.
+    if !is_first_of_namespace() {
+        return Err(not_for_people());
+    }
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let copy = control.try_clone().map_err(|_| ExitCode::FAILURE)?;
+    await_go(&control).map_err(|_| ExitCode::FAILURE)?;
+    Ok((Receiver::new(copy), Sender::new(control)))
+}
+
 /// Whether this process is the first of a PID namespace; not so where a build runs without namespaces.
-pub(crate) fn is_first_of_namespace() -> bool {
+fn is_first_of_namespace() -> bool {
     getpid() == Pid::INIT
 }
 

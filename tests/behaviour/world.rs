@@ -10,22 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::archive::Deb;
 use crate::support;
 
-/// The smallest system with apt, without kernel and boot loader: what is tested here does not depend on them.
-const RECIPE: &str = r#"
-suite = "trixie"
-variant = "apt"
-updates = false
-security = false
-[kernel]
-package = "hostname"
-[disk]
-size = "1G"
-[nodes]
-count = 1
-[[plugin]]
-name = "hostname"
-"#;
-
 /// The names that a command line may have beside those of artifacts.
 pub const NO_ARTIFACTS: [&str; 3] = ["fabric.seed", "fabric_emulation.log", "fabric_emulation.log.old"];
 
@@ -111,7 +95,7 @@ pub fn of_recipe() -> [String; 2] {
     if !path.exists() {
         // At once, as another test may read it.
         let unfinished = scratch().join(format!("small.{:?}", std::thread::current().id()));
-        fs_err::write(&unfinished, RECIPE).unwrap();
+        fs_err::write(&unfinished, format!("{}[[plugin]]\nname = \"hostname\"\n", support::SMALL_SYSTEM)).unwrap();
         fs_err::rename(unfinished, &path).unwrap();
     }
     ["--recipe".into(), path.display().to_string()]

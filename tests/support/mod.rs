@@ -13,6 +13,21 @@ use std::process::{Command, Output};
 /// The program under test.
 pub const FAM_BUILD: &str = env!("CARGO_BIN_EXE_fam-build");
 
+/// A recipe of the smallest system with apt, without kernel and boot loader, which takes seconds; `include` and plugins may be
+/// written before and behind it.
+pub const SMALL_SYSTEM: &str = r#"
+suite = "trixie"
+variant = "apt"
+updates = false
+security = false
+[kernel]
+package = "hostname"
+[disk]
+size = "1G"
+[nodes]
+count = 1
+"#;
+
 /// The Debian mirror of this machine's apt sources: `MIRROR`, else the first `URIs:` that a deb822 source names.
 pub fn mirror() -> String {
     if let Ok(mirror) = std::env::var("MIRROR") {

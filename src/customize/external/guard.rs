@@ -9,16 +9,16 @@ use std::process::{Command, ExitCode};
 use std::thread;
 
 use rustix::mount::{MountAttrFlags, MountFlags, mount};
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 
 use super::Form;
 use crate::rootfs::sandbox::keep_capabilities;
-use crate::supervisor::init::{is_first_of_namespace, make_mounts_private, mount_proc, reap_until};
+use crate::supervisor::Ended;
+use crate::supervisor::init::{begin_first_process, make_mounts_private, mount_proc, reap_until};
 use crate::supervisor::launch::{Role, Step};
-use crate::supervisor::protocol::{Receiver, Sender, await_go, control_of_this_process};
-use crate::supervisor::{Ended, not_for_people};
+use crate::supervisor::protocol::Receiver;
 
 /// What to start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,18 +48,10 @@ const TEMPORARY: &str = "/dev/shm";
 
 /// The role's main function.
 pub(crate) fn guard() -> ExitCode {
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
-    // What is made read-only is for one's own namespace.
-    if !is_first_of_namespace() {
-        return not_for_people();
-    }
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
-    if await_go(&control).is_err() {
-        return ExitCode::FAILURE;
-    }
-    let mut receiver = Receiver::new(copy);
-    let sender = Sender::new(control);
+    let (mut receiver, sender) = match begin_first_process() {
+        Ok(ends) => ends,
+        Err(code) => return code,
+    };
     let Ok(Some(start)) = receiver.receive::<Start>() else { return ExitCode::FAILURE };
     let plugin = confine().and_then(|()| spawn(start));
     let answer = match plugin {

@@ -9,19 +9,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Inbox, channel};
 use std::thread;
 
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal,
-    setrlimit,
-};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, WaitOptions, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities};
 
 use super::mounts::{self, Mounts};
 use super::output::read_lines;
 use super::{Answer, Command, Request, Settings};
-use crate::supervisor::init::{is_first_of_namespace, make_mounts_private, reap_until};
+use crate::supervisor::Ended;
+use crate::supervisor::init::{begin_first_process, make_mounts_private, reap_until};
 use crate::supervisor::launch::Step;
-use crate::supervisor::protocol::{Receiver, Sender, await_go, control_of_this_process};
-use crate::supervisor::{Ended, not_for_people};
+use crate::supervisor::protocol::{Receiver, Sender};
 
 /// The environment of every program inside; what Debian's own installers give to maintainer scripts.
 const ENVIRONMENT: [(&str, &str); 6] = [
@@ -54,18 +51,10 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 
 /// The role's main function.
 pub(crate) fn first_process() -> ExitCode {
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
-    // Killing and mounting are only for one's own namespaces.
-    if !is_first_of_namespace() {
-        return not_for_people();
-    }
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
-    if await_go(&control).is_err() {
-        return ExitCode::FAILURE;
-    }
-    let mut requests = Receiver::new(copy);
-    let answers = Arc::new(Sender::new(control));
+    let (mut requests, answers) = match begin_first_process() {
+        Ok((requests, answers)) => (requests, Arc::new(answers)),
+        Err(code) => return code,
+    };
     let Ok(Some(Request::Enter { root, settings })) = requests.receive() else { return ExitCode::FAILURE };
     let ready = set_up(&PathBuf::from(OsString::from_vec(root)), &settings);
     let answer = match &ready {
