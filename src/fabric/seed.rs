@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fs_err as fs;
+use hmac::{Hmac, Mac};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use uuid::Uuid;
 
 /// A secret of 32 bytes. It does not show itself in debugging output.
@@ -118,13 +119,8 @@ impl Seed {
     /// (RFC 2104) of the label under the seed, which is HKDF-Expand's first block but for its counter (RFC 5869).
     #[must_use]
     pub fn derive(&self, label: &str) -> [u8; 32] {
-        let pad = |mask: u8| {
-            let mut block = [mask; 64];
-            block.iter_mut().zip(self.0).for_each(|(byte, key)| *byte ^= key);
-            block
-        };
-        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(label).finalize();
-        Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+        let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { unreachable!("HMAC takes a key of any length") };
+        mac.chain_update(label).finalize().into_bytes().into()
     }
 
     /// A UUID that belongs to `label`, of the form of a random one (RFC 9562, version 4).
