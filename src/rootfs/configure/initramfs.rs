@@ -10,7 +10,9 @@ use crate::progress::Progress;
 use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn, Tail};
 use crate::rootfs::staging::Staging;
 
+/// The program of initramfs-tools; dracut has one of that name for whoever calls it.
 const UPDATE_INITRAMFS: &str = "/usr/sbin/update-initramfs";
+const DRACUT: &str = "/usr/bin/dracut";
 
 /// Drivers of the disks that QEMU and the common hypervisors offer, and of the root file system. The rest of the hardware
 /// is driven from the root file system. Names that a kernel has built in, or has not, are passed over.
@@ -38,14 +40,41 @@ fn hook() -> String {
     )
 }
 
-/// Where the stand-in notes whose script asked for an initramfs, a name a line.
+/// For /etc/dracut.conf.d (dracut.conf(5)), which the guest's own dracut reads too. Which file system the root has cannot be
+/// found out while the image is built.
+fn dracut_configuration(initramfs: Initramfs) -> String {
+    let drivers = match initramfs {
+        Initramfs::Vm => format!(
+            "# The drivers that a virtual machine may boot with. Without this line it is most there are.\ndrivers+=\" {DRIVERS} \"\n"
+        ),
+        Initramfs::Most => String::new(),
+    };
+    format!("# Written by fam-build.\nhostonly=\"no\"\nfilesystems+=\" ext4 \"\n{drivers}")
+}
+
+/// Where the stand-ins note whose script asked for an initramfs, a name a line.
 const ASKED: &str = "/run/fam-build/initramfs-asked";
 
-/// Takes the place of update-initramfs while packages are configured: the kernel's postinst, the trigger of
-/// initramfs-tools, and the postinst of whatever puts something into an initramfs, would each make it anew.
-pub(super) fn not_yet() -> StandIn {
+/// Take the place of the programs that make an initramfs while packages are configured: the kernel's postinst, the trigger
+/// of initramfs-tools or dracut, and the postinst of whatever puts something into an initramfs, would each make it anew.
+pub(super) fn not_yet() -> impl Iterator<Item = StandIn> {
     let content = format!("#!/bin/sh\necho \"$DPKG_MAINTSCRIPT_PACKAGE\" >>{ASKED}\n");
-    StandIn { path: UPDATE_INITRAMFS.into(), content, even_if_missing: false }
+    [UPDATE_INITRAMFS, DRACUT].into_iter().map(move |path| StandIn {
+        path: path.into(),
+        content: content.clone(),
+        even_if_missing: false,
+    })
+}
+
+/// The program that makes the initramfs of this kernel, and its arguments, if the tree has one.
+fn maker(staging: &Staging, kernel: &str) -> Result<Option<(&'static str, Vec<String>)>, Error> {
+    Ok(if staging.exists(&in_tree(DRACUT))? {
+        Some((DRACUT, vec!["--force".into(), format!("/boot/initrd.img-{kernel}"), kernel.into()]))
+    } else if staging.exists(&in_tree(UPDATE_INITRAMFS))? {
+        Some((UPDATE_INITRAMFS, ["-c", "-k", kernel].map(Into::into).into()))
+    } else {
+        None
+    })
 }
 
 /// The packages that asked for an initramfs in this sandbox, which has the stand-in.
@@ -57,8 +86,9 @@ pub(super) fn asked(sandbox: &mut Sandbox) -> Result<Vec<String>, Error> {
 
 /// The packages that have a part in the initramfs, and all that these depend on. Empty where none can be made.
 pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Result<Vec<&'a str>, Error> {
-    if modules::kernels(staging)?.is_empty() || !staging.exists(&in_tree(UPDATE_INITRAMFS))? {
-        return Ok(Vec::new());
+    match modules::kernels(staging)?.first() {
+        Some(kernel) if maker(staging, kernel)?.is_some() => {}
+        _ => return Ok(Vec::new()),
     }
     let mut begin = Vec::new();
     for package in packages {
@@ -71,12 +101,14 @@ pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Res
 
 /// Whether a package is a kernel, brings hooks or settings for the initramfs, or asks for one: by a call or by the trigger.
 fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
-    const BEGINNINGS: [&str; 6] = [
+    const BEGINNINGS: [&str; 8] = [
         "/boot/vmlinuz-",
+        "/etc/dracut.conf.d/",
         "/etc/initramfs-tools/",
         "/etc/modprobe.d/",
         "/etc/modules-load.d/",
         "/etc/udev/",
+        "/usr/lib/dracut/",
         "/usr/share/initramfs-tools/",
     ];
     let info = |member: &str| -> Result<String, Error> {
@@ -92,27 +124,34 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
 
 /// Makes the initramfs of each kernel, if the tree has the program for it.
 pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    let kernels = modules::kernels(staging)?;
-    if kernels.is_empty() || !staging.exists(&in_tree(UPDATE_INITRAMFS))? {
+    let mut makers = Vec::new();
+    for kernel in modules::kernels(staging)? {
+        makers.extend(maker(staging, &kernel)?.map(|(program, arguments)| (kernel, program, arguments)));
+    }
+    if makers.is_empty() {
         return Ok(());
     }
     if configuration.initramfs == Initramfs::Vm && staging.exists(&in_tree("etc/initramfs-tools/hooks"))? {
         staging.write(&in_tree("etc/initramfs-tools/conf.d/virtual-machine"), CONFIGURATION.as_bytes(), 0o644)?;
         staging.write(&in_tree("etc/initramfs-tools/hooks/virtual-machine"), hook().as_bytes(), 0o755)?;
     }
+    if staging.exists(&in_tree("etc/dracut.conf.d"))? {
+        let text = dracut_configuration(configuration.initramfs);
+        staging.write(&in_tree("etc/dracut.conf.d/virtual-machine.conf"), text.as_bytes(), 0o644)?;
+    }
     let settings =
         Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins: StandIn::no_services() };
     let mut sandbox = Sandbox::enter(staging.host_path(), settings)?;
-    for kernel in kernels {
+    for (kernel, program, arguments) in makers {
         progress.detail(format!("making the initramfs of Linux {kernel}"));
-        let command = Command::new(UPDATE_INITRAMFS).args(["-c", "-k", kernel.as_str()]);
         let mut tail = Tail::default();
-        let how = sandbox.run(&command, |line| {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let how = sandbox.run(&Command::new(program).args(&arguments), |line| {
             tail.push(line);
-            progress.output("update-initramfs", line);
+            progress.output(name, line);
         })?;
         if !how.success() {
-            let program = format!("update-initramfs -c -k {kernel}");
+            let program = format!("{name} {}", arguments.join(" "));
             return Err(Error::Program { program, how, last_lines: tail.into_lines() });
         }
     }

@@ -135,7 +135,7 @@ fn quote(lines: &[String]) -> String {
 pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
     essential::make_usable(staging)?;
     let mut stand_ins = StandIn::no_services();
-    stand_ins.push(initramfs::not_yet());
+    stand_ins.extend(initramfs::not_yet());
     let listing = modules::Listing::prepare(staging)?;
     stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
     let settings = Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins };
