@@ -132,7 +132,7 @@ fn nodes_start_show_themselves_and_leave_nothing() {
 
     let processes = running.processes();
     assert_eq!(processes.len(), 3, "{processes:?}");
-    assert!(processes.iter().all(|line| line.contains("ivshmem-plain,memdev=fabric,addr=04.0")));
+    assert!(processes.iter().all(|line| line.contains("ivshmem-plain,memdev=fabric,bus=pci.0,addr=04.0")));
     assert!(processes.iter().any(|line| line.contains("mac=52:54:48:50:45:02")));
     assert!(processes.iter().all(|line| line.contains(" -smp 1 ") && line.contains(" -m 256M ")));
     let mut greeting = String::new();

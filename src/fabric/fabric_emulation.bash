@@ -463,7 +463,7 @@ ssh_configuration() {
 # its owner's.
 publish_ssh_config() {
     local config=$here/fabric_ssh_config
-    if [[ -w $here && (-O $config || $EUID == 0) ]]; then
+    if [[ -f $config && -w $here && (-O $config || $EUID == 0) ]]; then
         cat >"$config.part"
         if ((EUID == 0)); then chown --reference="$config" -- "$config.part"; fi
         mv -- "$config.part" "$config"
