@@ -49,7 +49,7 @@ fn dracut_configuration(initramfs: Initramfs) -> String {
         ),
         Initramfs::Most => String::new(),
     };
-    format!("# Written by fam-build.\nhostonly=\"no\"\nfilesystems+=\" ext4 \"\n{drivers}")
+    format!("# Written by fam-build.\nhostonly=\"no\"\nreproducible=\"yes\"\nfilesystems+=\" ext4 \"\n{drivers}")
 }
 
 /// Where the stand-ins note whose script asked for an initramfs, a name a line.
