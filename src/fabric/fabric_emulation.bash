@@ -335,9 +335,10 @@ check_memory() {
 
 # ------------------------------------------------------------------------------------------------------------ commands
 
-# The machine, its memory, and the device that shows it the shared memory, into `machine`; its first bus into `bus`.
+# The machine, its memory, and the device that shows it the shared memory, into `machine`; its first bus into `bus`; what
+# its processors do not tell Linux into `hidden`.
 choose_machine() {
-    bus=pci.0
+    bus=pci.0 hidden=
     local memory="memory-backend-file,id=fabric,share=on,mem-path=${shm//,/,,},size=${shm_mib}M"
     case $fabric in
         ivshmem)
@@ -353,6 +354,8 @@ choose_machine() {
         cxl)
             # Volatile memory, which has no label area. The window is as large as the memory.
             bus=pcie.0
+            # Where Linux sees a hypervisor, it makes no region of CXL memory: caches might not be flushed for it.
+            hidden=,hypervisor=off
             machine=(
                 -machine "q35,cxl=on,cxl-fmw.0.targets.0=cxl_host,cxl-fmw.0.size=${shm_mib}M" -m "${memory_mib}M"
                 -object "$memory" -device "pxb-cxl,id=cxl_host,bus=$bus,addr=08.0,bus_nr=12"
@@ -365,7 +368,7 @@ choose_machine() {
 
 # Every device has its slot written down, so that the shared memory is at 00:04.0 whatever else there is.
 start_node() {
-    local n=$1 name=$prefix$1 number port output image bus hidden=
+    local n=$1 name=$prefix$1 number port output image bus hidden
     local -a arguments machine
     choose_machine
     number=$(printf '%02x' "$n")
@@ -383,8 +386,6 @@ start_node() {
         -chardev "pipe,id=monitor,path=${run//,/,,}/$name.monitor" -mon "chardev=monitor,mode=readline"
         -pidfile "$run/$name.pid" -daemonize
     )
-    # Where Linux sees a hypervisor, it makes no region of CXL memory: caches might not be flushed for it.
-    if [[ $fabric == cxl ]]; then hidden=,hypervisor=off; fi
     if [[ $accel == kvm ]]; then
         arguments+=(-accel kvm -cpu "host$hidden")
     else

@@ -2,6 +2,7 @@
 //! worker, and reaps every process whose parent died. Its end is the end of all of them.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -13,12 +14,11 @@ use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, await_go, co
 
 /// The role's main function.
 pub(crate) fn init() -> ExitCode {
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    // The parent has told the supervisor who this is.
-    if await_go(&control).is_err() {
-        return ExitCode::FAILURE;
-    }
+    // The parent has told the supervisor who this is, when this goes on.
+    let control = match begin_role() {
+        Ok(control) => control,
+        Err(code) => return code,
+    };
     let sender = Sender::new(control);
     let worker = prepare().and_then(|()| {
         Role::Worker.command().spawn().map_err(|error| Failure::message(format!("start the worker: {error}")))
@@ -35,20 +35,29 @@ pub(crate) fn init() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the first process of namespaces begins with, where it must be that: it ends with its parent, and waits until its ids
-/// are mapped and it may go on. Gives back the two ends of the channel to its parent.
+/// What a hidden role begins with: it ends with its parent, and waits until its ids are mapped and it may go on. Gives back
+/// the channel to its parent.
 ///
 /// # Errors
 /// The exit code of a process that was not started for this, or whose parent is gone.
-pub(crate) fn begin_first_process() -> Result<(Receiver, Sender), ExitCode> {
+pub(super) fn begin_role() -> Result<UnixStream, ExitCode> {
     let control = control_of_this_process().map_err(|_| not_for_people())?;
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    await_go(&control).map_err(|_| ExitCode::FAILURE)?;
+    Ok(control)
+}
+
+/// As [`begin_role`], for what must be the first process of its namespaces. Gives back the two ends of the channel.
+///
+/// # Errors
+/// As [`begin_role`].
+pub(crate) fn begin_first_process() -> Result<(Receiver, Sender), ExitCode> {
     // Killing and mounting are only for one's own namespaces.
     if !is_first_of_namespace() {
         return Err(not_for_people());
     }
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let control = begin_role()?;
     let copy = control.try_clone().map_err(|_| ExitCode::FAILURE)?;
-    await_go(&control).map_err(|_| ExitCode::FAILURE)?;
     Ok((Receiver::new(copy), Sender::new(control)))
 }
 

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsmount, fsopen, mount};
-use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 use super::idmap::Ids;
+use super::init::begin_role;
 use super::launch::{Error, Role, launch};
-use super::not_for_people;
-use super::protocol::{Receiver, Sender, await_go, control_of_this_process};
+use super::protocol::{Receiver, Sender};
 
 /// The namespaces of a worker, beside the user namespace where ids must be mapped.
 pub(crate) const WORKER_NAMESPACES: UnshareFlags =
@@ -87,11 +86,10 @@ impl Isolation {
 
 /// The role's main function: tries in turn what a build will do.
 pub(crate) fn probe() -> ExitCode {
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    if await_go(&control).is_err() {
-        return ExitCode::FAILURE;
-    }
+    let control = match begin_role() {
+        Ok(control) => control,
+        Err(code) => return code,
+    };
     let probed = match attempt() {
         Ok(()) => Probed::Works,
         Err((step, error)) => {

@@ -12,14 +12,13 @@ use std::process::ExitCode;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, OFlags, flock};
-use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use super::artifact::Artifact;
+use super::init::begin_role;
 use super::isolation::Isolation;
 use super::launch::{self, Role, launch};
-use super::not_for_people;
-use super::protocol::{Failure, Receiver, Sender, await_go, control_of_this_process};
+use super::protocol::{Failure, Receiver, Sender};
 
 const WORK_DIRECTORY: &str = ".fam-build";
 const LOCK_FILE: &str = "lock";
@@ -357,12 +356,11 @@ fn remove_all(path: &Path) -> io::Result<()> {
 
 /// The role's main function.
 pub(crate) fn remove() -> ExitCode {
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let control = match begin_role() {
+        Ok(control) => control,
+        Err(code) => return code,
+    };
     let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
-    if await_go(&control).is_err() {
-        return ExitCode::FAILURE;
-    }
     let removed = match Receiver::new(copy).receive::<PathBuf>() {
         Ok(Some(path)) => remove_all(&path).map_err(|error| Failure::message(error.to_string())),
         Ok(None) => return ExitCode::FAILURE,

@@ -66,15 +66,22 @@ pub(super) fn not_yet() -> impl Iterator<Item = StandIn> {
     })
 }
 
-/// The program that makes the initramfs of this kernel, and its arguments, if the tree has one.
-fn maker(staging: &Staging, kernel: &str) -> Result<Option<(&'static str, Vec<String>)>, Error> {
-    Ok(if staging.exists(&in_tree(DRACUT))? {
-        Some((DRACUT, vec!["--force".into(), format!("/boot/initrd.img-{kernel}"), kernel.into()]))
-    } else if staging.exists(&in_tree(UPDATE_INITRAMFS))? {
-        Some((UPDATE_INITRAMFS, ["-c", "-k", kernel].map(Into::into).into()))
-    } else {
-        None
-    })
+/// The program that makes an initramfs, if the tree has one.
+fn maker(staging: &Staging) -> Result<Option<&'static str>, Error> {
+    for program in [DRACUT, UPDATE_INITRAMFS] {
+        if staging.exists(&in_tree(program))? {
+            return Ok(Some(program));
+        }
+    }
+    Ok(None)
+}
+
+/// With what `maker` makes the initramfs of this kernel.
+fn arguments(maker: &str, kernel: &str) -> [String; 3] {
+    match maker {
+        DRACUT => ["--force".into(), format!("/boot/initrd.img-{kernel}"), kernel.into()],
+        _ => ["-c", "-k", kernel].map(Into::into),
+    }
 }
 
 /// The packages that asked for an initramfs in this sandbox, which has the stand-in.
@@ -86,9 +93,8 @@ pub(super) fn asked(sandbox: &mut Sandbox) -> Result<Vec<String>, Error> {
 
 /// The packages that have a part in the initramfs, and all that these depend on. Empty where none can be made.
 pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Result<Vec<&'a str>, Error> {
-    match modules::kernels(staging)?.first() {
-        Some(kernel) if maker(staging, kernel)?.is_some() => {}
-        _ => return Ok(Vec::new()),
+    if modules::kernels(staging)?.is_empty() || maker(staging)?.is_none() {
+        return Ok(Vec::new());
     }
     let mut begin = Vec::new();
     for package in packages {
@@ -124,13 +130,9 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
 
 /// Makes the initramfs of each kernel, if the tree has the program for it.
 pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    let mut makers = Vec::new();
-    for kernel in modules::kernels(staging)? {
-        makers.extend(maker(staging, &kernel)?.map(|(program, arguments)| (kernel, program, arguments)));
-    }
-    if makers.is_empty() {
-        return Ok(());
-    }
+    let kernels = modules::kernels(staging)?;
+    let Some(maker) = maker(staging)?.filter(|_| !kernels.is_empty()) else { return Ok(()) };
+    let name = maker.rsplit('/').next().unwrap_or(maker);
     if configuration.initramfs == Initramfs::Vm && staging.exists(&in_tree("etc/initramfs-tools/hooks"))? {
         staging.write(&in_tree("etc/initramfs-tools/conf.d/virtual-machine"), CONFIGURATION.as_bytes(), 0o644)?;
         staging.write(&in_tree("etc/initramfs-tools/hooks/virtual-machine"), hook().as_bytes(), 0o755)?;
@@ -142,11 +144,11 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
     let settings =
         Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins: StandIn::no_services() };
     let mut sandbox = Sandbox::enter(staging.host_path(), settings)?;
-    for (kernel, program, arguments) in makers {
+    for kernel in kernels {
         progress.detail(format!("making the initramfs of Linux {kernel}"));
         let mut tail = Tail::default();
-        let name = program.rsplit('/').next().unwrap_or(program);
-        let how = sandbox.run(&Command::new(program).args(&arguments), |line| {
+        let arguments = arguments(maker, &kernel);
+        let how = sandbox.run(&Command::new(maker).args(&arguments), |line| {
             tail.push(line);
             progress.output(name, line);
         })?;
