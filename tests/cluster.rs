@@ -7,12 +7,13 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use support::cluster::{Nodes, SUDO, assert_memory_is_shared, assert_up_and_connected, default_build};
+use support::cluster::{
+    Nodes, SUDO, assert_memory_is_shared, assert_up_and_connected, copy_of_default_build, default_build,
+};
 use support::{as_user, public_binary, succeed};
 
 /// Eight emulated nodes at once would be too much for two processors.
@@ -25,17 +26,9 @@ fn four_nodes_are_one_cluster() {
     let step = |what: &str| println!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
     let nodes = Nodes::new(31000);
     // The directory is another one than that of the build, and the script finds all it needs in it.
-    for name in
-        ["1.qcow2", "2.qcow2", "3.qcow2", "4.qcow2", "_emulation.bash", "_ssh_key", "_ssh_config", "_known_hosts"]
-    {
-        let copy = ["--preserve=mode,ownership", "--reflink=auto"];
-        succeed(
-            Command::new("cp")
-                .args(copy)
-                .arg(default_build().join(format!("fabric{name}")))
-                .arg(nodes.directory.path()),
-        );
-    }
+    let names =
+        ["1.qcow2", "2.qcow2", "3.qcow2", "4.qcow2", "_emulation.bash", "_ssh_key", "_ssh_config", "_known_hosts"];
+    copy_of_default_build(names.map(|name| format!("fabric{name}")), nodes.directory.path());
     let before = nodes.files();
 
     let said = succeed(&mut nodes.script(&[]));

@@ -4,13 +4,14 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use support::bare::{command_in, move_in};
+use support::cluster::Nodes;
 use support::dialogue::Dialogue;
-use support::{SMALL_SYSTEM, as_user, directory_of, mirror, public_binary, succeed, user};
+use support::{SMALL_SYSTEM, as_user, directory_of, mirror, public_binary, succeed};
 
 fn document(name: &str) -> String {
     fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -127,25 +128,22 @@ fn the_session_of_the_readme() {
     if !support::cluster_has_its_turn("the_session_of_the_readme") {
         return;
     }
-    let output = directory_of(user());
+    let nodes = Nodes::new(33000);
+    let output = nodes.directory.path().display().to_string();
+    let shared_memory = nodes.shared_memory().display().to_string();
     let programs = directory_of("root");
     fs_err::set_permissions(programs.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     fs_err::copy(public_binary(), programs.path().join("fam-build")).unwrap();
-    let shared = SharedMemory::new();
-    let here = |text: &str| {
-        text.replace("http://mirror.example/debian", &mirror())
-            .replace("/var/tmp/fabric", &output.path().display().to_string())
-    };
+    let here = |text: &str| text.replace("http://mirror.example/debian", &mirror()).replace("/var/tmp/fabric", &output);
     let mut shell = as_user("/usr/bin/env");
     shell.arg(format!("PATH={}:/usr/bin:/bin", programs.path().display()));
     // With an empty cache, as the session is.
-    shell.arg(format!("XDG_CACHE_HOME={}", output.path().join("cache").display()));
-    shell.args(["PORT=33000", "ACCEL=tcg", "TERM=dumb"]).arg(format!("SHM={}", shared.0.display()));
+    shell.arg(format!("XDG_CACHE_HOME={output}/cache"));
+    shell.args(["PORT=33000", "ACCEL=tcg", "TERM=dumb"]).arg(format!("SHM={shared_memory}"));
     // A terminal, as sudo and ssh want one.
     let bash = format!("stty cols 300; PS1='{HOST}' exec bash --norc --noprofile -i");
     shell.args(["script", "--quiet", "--flush", "--command", &bash, "/dev/null"]);
     let mut terminal = Dialogue::start("the session".into(), &mut shell);
-    let _stop = Stop(output.path().join("fabric_emulation.bash"));
     terminal.wait_for(HOST, PATIENCE);
     let mut at = HOST.to_owned();
     for (prompt, command, expected) in session() {
@@ -170,7 +168,7 @@ fn the_session_of_the_readme() {
             terminal.type_line("rocks");
         }
         println!("{printed}");
-        let printed = printed.replace(&shared.0.display().to_string(), "/dev/shm/fabric_em");
+        let printed = printed.replace(&shared_memory, "/dev/shm/fabric_em");
         let printed: Vec<_> = printed.lines().map(timeless).collect();
         for line in expected {
             // What accelerates depends on the host.
@@ -179,25 +177,5 @@ fn the_session_of_the_readme() {
                 assert!(printed.iter().any(|printed| printed.contains(&line)), "{line:?} is not in {printed:#?}");
             }
         }
-    }
-}
-
-/// A file of shared memory that a test may use, in a directory of the user's.
-struct SharedMemory(PathBuf, #[expect(dead_code, reason = "dropped, it goes")] tempfile::TempDir);
-
-impl SharedMemory {
-    fn new() -> Self {
-        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
-        succeed(Command::new("chown").arg(user()).arg(directory.path()));
-        Self(directory.path().join("fabric_em"), directory)
-    }
-}
-
-/// Stops the nodes of a launch script, whatever happened.
-struct Stop(PathBuf);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        let _ = as_user("/usr/bin/env").arg("STOP_TIMEOUT=30").arg(&self.0).arg("stop").output();
     }
 }

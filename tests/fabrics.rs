@@ -5,10 +5,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{as_user, directory_of, mirror, public_binary, succeed, user};
+use support::cluster::Nodes;
+use support::{as_user, mirror, public_binary, succeed};
 
 /// A compiler and ssh, and else as little as boots quickly.
 const RECIPE: &str = r#"
@@ -31,106 +31,75 @@ plugin = [
 ]
 "#;
 
-/// Two nodes that run. Dropped, they stop.
-struct Running {
-    output: PathBuf,
-    shared_memory: tempfile::TempDir,
-    port: &'static str,
+/// A command that root runs on a node.
+fn on(nodes: &Nodes, node: u8, command: &str) -> Command {
+    let mut ssh = as_user("/usr/bin/ssh");
+    ssh.arg("-F").arg(nodes.directory.path().join("fabric_ssh_config"));
+    ssh.arg(format!("root@fabric{node}")).arg(command);
+    ssh
 }
 
-impl Running {
-    fn start(output: &Path, port: &'static str) -> Self {
-        let shared_memory = tempfile::tempdir_in("/dev/shm").unwrap();
-        succeed(Command::new("chown").arg(user()).arg(shared_memory.path()));
-        let running = Self { output: output.to_owned(), shared_memory, port };
-        succeed(running.script().arg("start"));
-        for node in ["1", "2"] {
-            // Waits until the node answers.
-            succeed(running.script().args(["ssh", node, "true"]));
-        }
-        running
-    }
-
-    fn script(&self) -> Command {
-        let mut command = as_user("/usr/bin/env");
-        command.args(["ACCEL=tcg", "NET=user"]).arg(format!("PORT={}", self.port));
-        command.arg(format!("SHM={}", self.shared_memory.path().join("fabric_em").display()));
-        command.arg("bash").arg(self.output.join("fabric_emulation.bash"));
-        command
-    }
-
-    /// A command that root runs on a node.
-    fn on(&self, node: u8, command: &str) -> Command {
-        let mut ssh = as_user("/usr/bin/ssh");
-        ssh.arg("-F").arg(self.output.join("fabric_ssh_config")).arg(format!("root@fabric{node}")).arg(command);
-        ssh
-    }
-
-    fn run(&self, node: u8, command: &str) -> String {
-        succeed(&mut self.on(node, command))
-    }
-
-    /// Asserts that each node has a device of the shared memory, and that what one stores there the other reads.
-    fn share(&self) {
-        for node in [1, 2] {
-            assert_eq!(self.run(node, "systemctl is-system-running --wait || systemctl --failed").trim(), "running");
-            assert_eq!(self.run(node, "readlink /mnt/fabric_emulation").trim(), "/dev/dax0.0");
-            self.run(node, "cc -O2 -Wall -Werror -o hello_fabric ~fabric/hello_fabric.c");
-        }
-        assert!(self.run(2, "./hello_fabric --read").contains("no node stored anything yet"));
-        let stored = self.run(1, "./hello_fabric");
-        let stored = stored.lines().next().unwrap().strip_prefix("node 1 stored: ").unwrap();
-        assert!(stored.starts_with("Linux fabric1 "), "{stored}");
-        assert!(self.run(2, "./hello_fabric --read").contains(stored));
-        self.run(2, "./hello_fabric");
-        let read = self.run(1, "./hello_fabric --read");
-        assert!(read.contains(stored) && read.contains(": Linux fabric2 "), "{read}");
-        let memory = fs_err::read(self.shared_memory.path().join("fabric_em")).unwrap();
-        assert!(memory.windows(stored.len()).any(|window| window == stored.as_bytes()), "the host does not see it");
-    }
+fn run(nodes: &Nodes, node: u8, command: &str) -> String {
+    succeed(&mut on(nodes, node, command))
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.script().env("STOP_TIMEOUT", "40").arg("stop").status();
+/// Asserts that each node has a device of the shared memory, and that what one stores there the other reads.
+fn assert_shared(nodes: &Nodes) {
+    for node in [1, 2] {
+        assert_eq!(run(nodes, node, "systemctl is-system-running --wait || systemctl --failed").trim(), "running");
+        assert_eq!(run(nodes, node, "readlink /mnt/fabric_emulation").trim(), "/dev/dax0.0");
+        run(nodes, node, "cc -O2 -Wall -Werror -o hello_fabric ~fabric/hello_fabric.c");
     }
+    assert!(run(nodes, 2, "./hello_fabric --read").contains("no node stored anything yet"));
+    let stored = run(nodes, 1, "./hello_fabric");
+    let stored = stored.lines().next().unwrap().strip_prefix("node 1 stored: ").unwrap();
+    assert!(stored.starts_with("Linux fabric1 "), "{stored}");
+    assert!(run(nodes, 2, "./hello_fabric --read").contains(stored));
+    run(nodes, 2, "./hello_fabric");
+    let read = run(nodes, 1, "./hello_fabric --read");
+    assert!(read.contains(stored) && read.contains(": Linux fabric2 "), "{read}");
+    let memory = fs_err::read(nodes.shared_memory()).unwrap();
+    assert!(memory.windows(stored.len()).any(|window| window == stored.as_bytes()), "the host does not see it");
 }
 
 /// Two nodes on a fabric of this kind, which have shared memory.
-fn sharing(kind: &str, output: &tempfile::TempDir, port: &'static str) -> Running {
-    let recipe = output.path().join("recipe.toml");
+fn sharing(kind: &str, port: u16) -> Nodes {
+    let nodes = Nodes::new(port);
+    let recipe = nodes.directory.path().join("recipe.toml");
     fs_err::write(&recipe, RECIPE).unwrap();
     let mut program = as_user(public_binary());
     program.args(["--mirror", &mirror(), "--thin", "--fabric", kind, "--recipe"]).arg(recipe);
-    succeed(program.arg("--output").arg(output.path()));
-    let running = Running::start(output.path(), port);
-    running.share();
-    running
+    succeed(program.arg("--output").arg(nodes.directory.path()));
+    succeed(&mut nodes.script(&["start"]));
+    for node in [1, 2] {
+        // Waits until the node answers.
+        nodes.ssh(node, "true");
+    }
+    assert_shared(&nodes);
+    nodes
 }
 
 #[test]
 fn nvdimm() {
-    let output = directory_of(user());
-    let running = sharing("nvdimm", &output, "28022");
+    let nodes = sharing("nvdimm", 28000);
     // The processors' own atomic operations, on one memory.
-    let mut counting = [1, 2].map(|node| running.on(node, "./hello_fabric --count 10000").spawn().unwrap());
+    let mut counting = [1, 2].map(|node| on(&nodes, node, "./hello_fabric --count 10000").spawn().unwrap());
     assert!(counting.iter_mut().all(|one| one.wait().unwrap().success()));
-    assert!(running.run(2, "./hello_fabric --read").contains("counter: 20000"));
+    assert!(run(&nodes, 2, "./hello_fabric --read").contains("counter: 20000"));
 }
 
 #[test]
 fn cxl() {
-    let output = directory_of(user());
-    let running = sharing("cxl", &output, "29022");
-    let listed = running.run(1, "cxl list --regions");
+    let nodes = sharing("cxl", 29000);
+    let listed = run(&nodes, 1, "cxl list --regions");
     assert!(listed.contains(r#""type":"ram""#) && listed.contains(r#""decode_state":"commit""#), "{listed}");
     // The memory is the fabric's and not the node's own.
-    assert_eq!(running.run(1, "lsmod | grep -w kmem || echo none").trim(), "none");
+    assert_eq!(run(&nodes, 1, "lsmod | grep -w kmem || echo none").trim(), "none");
     // One after another: QEMU makes two accesses of an atomic operation on emulated memory.
     for node in [1, 2] {
-        running.run(node, "./hello_fabric --count 10000");
+        run(&nodes, node, "./hello_fabric --count 10000");
     }
-    assert!(running.run(2, "./hello_fabric --read").contains("counter: 20000"));
+    assert!(run(&nodes, 2, "./hello_fabric --read").contains("counter: 20000"));
 }
 
 #[test]

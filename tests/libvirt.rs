@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::cluster::{Ssh, assert_memory_is_shared, assert_up_and_connected, default_build};
+use support::cluster::{Ssh, assert_memory_is_shared, assert_up_and_connected, copy_of_default_build};
 use support::{directory_of, succeed, user};
 
 /// Copies of what libvirt and the bridge helper read and write, its daemons, and a first process that lasts and reaps.
@@ -88,11 +88,8 @@ fn images(of: &[u32]) -> tempfile::TempDir {
     let disks = of.iter().map(|number| format!("fabric{number}.qcow2"));
     let descriptions = (1..=4).map(|number| format!("fabric{number}.xml"));
     let rest = ["_network.xml", "_emulation.bash", "_ssh_key", "_ssh_config", "_known_hosts"];
-    for name in disks.chain(descriptions).chain(rest.map(|name| format!("fabric{name}"))) {
-        let mut copy = Command::new("cp");
-        copy.args(["--preserve=mode,ownership", "--reflink=auto"]).arg(default_build().join(name));
-        succeed(copy.arg(directory.path()));
-    }
+    let names = disks.chain(descriptions).chain(rest.map(|name| format!("fabric{name}")));
+    copy_of_default_build(names, directory.path());
     directory
 }
 

@@ -18,6 +18,9 @@ use support::{as_user, directory_of, mirror, public_binary, succeed, user};
 
 const IMAGES: [&str; 5] = ["fabric1.qcow2", "fabric2.qcow2", "fabric3.qcow2", "fabric4.qcow2", "fabric_template.img"];
 
+const WAIT_FOR_LEASE: &str =
+    "for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP";
+
 fn build(mut program: Command, output: &Path) -> Command {
     program.args(["--mirror", &mirror()]).arg("--output").arg(output);
     program
@@ -218,7 +221,7 @@ fn all_nodes_boot_and_are_themselves() {
             console.check("systemctl is-system-running --wait");
             assert_eq!(console.check("systemctl --failed --no-legend --plain"), "", "{name}: failed units");
             // The boot waits for no lease.
-            console.check("for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP");
+            console.check(WAIT_FOR_LEASE);
             console.check("findmnt --noheadings /boot/efi");
             console.check("getent hosts fabric1 fabric2 fabric3 fabric4 vmhost");
             identities.push(console.check("cat /etc/machine-id /etc/ssh/ssh_host_*_key.pub; findmnt -no UUID /"));
@@ -246,9 +249,7 @@ fn boots_by_uefi_and_after_all_that_boots_it_is_installed_anew() {
     assert_eq!(console.wait_for_login(), "fabric2");
     console.log_in("root", "aresquare");
     console.check("test -d /sys/firmware/efi");
-    console.check(
-        "for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP",
-    );
+    console.check(WAIT_FOR_LEASE);
     console.check("export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -q --yes dist-upgrade");
     // As with a new kernel: its initramfs is made, and its hooks write the menu.
     for packages in ["linux-image-6*", "grub*"] {
