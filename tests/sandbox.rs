@@ -6,19 +6,27 @@
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use fam_build::progress::{Event, Progress, Reporter};
+use fam_build::progress::Progress;
 use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
-use fam_build::supervisor::{
-    Ended, Error, Failure, Ids, Interrupts, Isolation, LaunchError, OutputLock, enter_role, run,
-};
+use fam_build::supervisor::{Ended, Failure, Isolation, LaunchError, OutputLock, enter_role, run};
 use serde::{Deserialize, Serialize};
+
+#[path = "sandbox/builds.rs"]
+mod builds;
+#[path = "sandbox/place.rs"]
+mod place;
+#[path = "sandbox/processes.rs"]
+mod processes;
+
+use builds::{interrupt, read_to_end, start_supervisor, supervise, wait_for_line};
+use place::Place;
+use processes::{assert_gone, marker, only_child_of, running, wait_for};
 
 type Test = (&'static str, fn(&Place));
 
@@ -150,78 +158,6 @@ fn again_as_user(filter: &str) -> bool {
         .status()
         .unwrap()
         .success()
-}
-
-/// What the tests share: a small root with a shell, and the isolation.
-struct Place {
-    directory: tempfile::TempDir,
-    isolation: Isolation,
-    interrupts: Interrupts,
-}
-
-impl Place {
-    fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("fam-root").tempdir().unwrap();
-        let place = Self {
-            directory,
-            isolation: Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint())),
-            interrupts: Interrupts::install().unwrap(),
-        };
-        assert_eq!(*place.isolation.ids() == Ids::Own, is_root());
-        make_root(&place.root());
-        place
-    }
-
-    fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
-    }
-
-    fn scripts(&self, settings: Settings, scripts: &[&str]) -> Result<Ran, Error> {
-        let scripts = scripts.iter().map(ToString::to_string).collect();
-        self.run(&Job::Scripts { root: self.root(), settings, scripts })
-    }
-
-    fn run(&self, job: &Job) -> Result<Ran, Error> {
-        run(job, &self.isolation, &Progress::silent(), &self.interrupts)
-    }
-
-    /// The lines of a script that must succeed.
-    fn script(&self, script: &str) -> Vec<String> {
-        let ran = self.scripts(Settings::default(), &[script]).unwrap();
-        assert_eq!(ran.ended, [Ended::Exited(0)], "{ran:?}");
-        ran.lines
-    }
-}
-
-/// A root with the host's shell and a few programs, and the libraries they need.
-fn make_root(root: &Path) {
-    for directory in ["usr/bin", "usr/sbin", "proc", "sys", "dev", "run", "tmp", "etc"] {
-        fs_err::create_dir_all(root.join(directory)).unwrap();
-    }
-    for name in ["bin", "sbin"] {
-        symlink(format!("usr/{name}"), root.join(name)).unwrap();
-    }
-    let programs =
-        "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch umount uname wc";
-    for program in programs.split(' ') {
-        let path = format!("/bin/{program}");
-        copy_with_libraries(&path, root);
-    }
-}
-
-fn copy_with_libraries(program: &str, root: &Path) {
-    let copy = |path: &str| {
-        let target = root.join(path.trim_start_matches('/'));
-        fs_err::create_dir_all(target.parent().unwrap()).unwrap();
-        if !target.exists() {
-            fs_err::copy(path, target).unwrap();
-        }
-    };
-    copy(program);
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
-        copy(word);
-    }
 }
 
 fn sees_nothing_of_the_host(place: &Place) {
@@ -490,112 +426,4 @@ fn works_without_namespaces(place: &Place) {
     assert_eq!(ran.lines, ["3"]);
     let refused: Result<(), LaunchError> = Isolation::none().check();
     refused.unwrap();
-}
-
-/// The supervisor's part as the command line does it, in a process of its own.
-fn supervise(job: &Job, output: &Path) -> ExitCode {
-    struct Screen;
-    impl Reporter for Screen {
-        fn report(&self, event: Event) {
-            if let Event::Step { message } = event {
-                println!("{message}");
-            }
-        }
-    }
-    let interrupts = Interrupts::install().unwrap();
-    let _shield = interrupts.shield();
-    let isolation = Isolation::detect().unwrap();
-    let lock = OutputLock::acquire(output, &isolation).unwrap();
-    let result: Result<Ran, Error> = run(job, &isolation, &Progress::new(Screen), &interrupts);
-    lock.release().unwrap();
-    match result {
-        Ok(_) => println!("done"),
-        Err(error) => {
-            println!("error: {error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-fn start_supervisor(job: &Job, output: &Path) -> Child {
-    Command::new("/proc/self/exe")
-        .args(["--supervise", &serde_json::to_string(job).unwrap()])
-        .arg(output)
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn interrupt(child: &Child) {
-    let group = rustix::process::Pid::from_raw(child.id().try_into().unwrap()).unwrap();
-    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
-}
-
-fn read_to_end(child: &mut Child) -> String {
-    std::io::read_to_string(child.stdout.take().unwrap()).unwrap()
-}
-
-fn wait_for_line(child: &mut Child, expected: &str) {
-    let mut line = String::new();
-    // Unbuffered enough: the child says nothing after this line until it is ended.
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.trim_end(), expected);
-}
-
-/// A number of seconds that no other process on this machine sleeps.
-fn marker() -> String {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    format!("{}.{:03}", 100_000 + std::process::id(), NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-}
-
-/// Whether a `sleep` with this marker is there, wherever its namespaces.
-fn running(marker: &str) -> bool {
-    fs_err::read_dir("/proc").unwrap().flatten().any(|entry| {
-        fs_err::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.split(|&byte| byte == 0).eq([b"sleep".as_slice(), marker.as_bytes(), b""]))
-    })
-}
-
-fn wait_for(marker: &str) {
-    let start = Instant::now();
-    while !running(marker) {
-        assert!(start.elapsed() < Duration::from_secs(20), "the program never ran");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn assert_gone(marker: &str) {
-    let start = Instant::now();
-    while running(marker) {
-        assert!(start.elapsed() < Duration::from_secs(3), "a process of the build is left");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn only_child_of(pid: u32) -> u32 {
-    let children = fs_err::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let all: Vec<u32> = if children.is_empty() { children_by_parent(pid) } else { parse(&children) };
-    assert_eq!(all.len(), 1, "children of {pid}");
-    all[0]
-}
-
-fn parse(children: &str) -> Vec<u32> {
-    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
-}
-
-/// For children that another thread than the first started, or a kernel without that file.
-fn children_by_parent(parent: u32) -> Vec<u32> {
-    fs_err::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs_err::read_to_string(entry.path().join("stat")).ok()?;
-            let after_name = &stat[stat.rfind(')')? + 2..];
-            (after_name.split(' ').nth(1)?.parse() == Ok(parent)).then_some(pid)
-        })
-        .collect()
 }
