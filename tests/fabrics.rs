@@ -6,6 +6,7 @@
 mod support;
 
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::cluster::Nodes;
 use support::{as_user, mirror, public_binary, succeed};
@@ -70,11 +71,7 @@ fn sharing(kind: &str, port: u16) -> Nodes {
     let mut program = as_user(public_binary());
     program.args(["--mirror", &mirror(), "--thin", "--fabric", kind, "--recipe"]).arg(recipe);
     succeed(program.arg("--output").arg(nodes.directory.path()));
-    succeed(&mut nodes.script(&["start"]));
-    for node in [1, 2] {
-        // Waits until the node answers.
-        nodes.ssh(node, "true");
-    }
+    nodes.start(&["start"], &[1, 2]);
     assert_shared(&nodes);
     nodes
 }
@@ -82,10 +79,14 @@ fn sharing(kind: &str, port: u16) -> Nodes {
 #[test]
 fn nvdimm() {
     let nodes = sharing("nvdimm", 28000);
-    // The processors' own atomic operations, on one memory.
-    let mut counting = [1, 2].map(|node| on(&nodes, node, "./hello_fabric --count 10000").spawn().unwrap());
+    // The processors' own atomic operations, on one memory, and so many that they meet.
+    let each: u64 = 50_000_000;
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10;
+    let command = format!("while [ $(date +%s) -lt {begin} ]; do sleep 0.1; done; ./hello_fabric --count {each}");
+    let mut counting = [1, 2].map(|node| on(&nodes, node, &command).spawn().unwrap());
     assert!(counting.iter_mut().all(|one| one.wait().unwrap().success()));
-    assert!(run(&nodes, 2, "./hello_fabric --read").contains("counter: 20000"));
+    let read = run(&nodes, 2, "./hello_fabric --read");
+    assert!(read.contains(&format!("counter: {}", 2 * each)), "{read}");
 }
 
 #[test]

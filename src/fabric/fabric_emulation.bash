@@ -375,7 +375,7 @@ start_node() {
     image=$here/$name.qcow2
     arguments=(
         -name "$name" -nodefaults -no-user-config -display none -rtc base=utc
-        -smp "$cpus" "${machine[@]}"
+        "${machine[@]}"
         -device "VGA,bus=$bus,addr=02.0"
         -drive "if=none,id=disk,format=qcow2,discard=unmap,file=${image//,/,,}"
         -device "virtio-blk-pci,drive=disk,bus=$bus,addr=05.0,bootindex=1"
@@ -387,9 +387,11 @@ start_node() {
         -pidfile "$run/$name.pid" -daemonize
     )
     if [[ $accel == kvm ]]; then
-        arguments+=(-accel kvm -cpu "host$hidden")
+        arguments+=(-accel kvm -cpu "host$hidden" -smp "$cpus")
     else
-        arguments+=(-accel "tcg,thread=multi" -cpu "max$hidden")
+        # Where there can be but one processor, QEMU makes a load and a store of an atomic operation, and those of other
+        # nodes get in between. So there is always room for a second.
+        arguments+=(-accel "tcg,thread=multi" -cpu "max$hidden" -smp "cpus=$cpus,maxcpus=$((cpus > 1 ? cpus : 2))")
     fi
     if [[ $net == bridge ]]; then
         arguments+=(-netdev "bridge,id=outside,br=$bridge,helper=$helper")

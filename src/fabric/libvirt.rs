@@ -8,7 +8,7 @@ use uuid::{Uuid, uuid};
 
 use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY_NAME};
 use super::seed::Seed;
-use crate::recipe::FabricKind;
+use crate::recipe::{Cpus, FabricKind};
 
 /// The network has this UUID whoever defines it: its name is fixed, so another definition of it is meant to replace this
 /// one, which libvirt allows only under the same UUID.
@@ -70,7 +70,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
   <name>{name}</name>
   <uuid>{uuid}</uuid>
 {most_memory}  <memory unit='MiB'>{memory}</memory>
-  <vcpu>{cpus}</vcpu>
+  {vcpu}
   <os>
     <type arch='x86_64' machine='{machine}'>hvm</type>
     <boot dev='hd'/>
@@ -114,7 +114,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 ",
         uuid = seed.uuid(&format!("domain {name}")),
         memory = cluster.memory.get().mebibytes(),
-        cpus = cluster.cpus,
+        vcpu = vcpu(cluster.cpus),
         image = escaped(&directory.join(node.image()).display().to_string()),
         mac = node.mac(),
         video = at_slot(2),
@@ -122,6 +122,17 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
         disk = at_slot(5),
         rng = at_slot(7),
     )
+}
+
+/// How many processors there can be at most. Where that is one, QEMU without KVM makes a load and a store of an atomic
+/// operation, and those of other nodes get in between.
+fn most_cpus(cpus: Cpus) -> u64 {
+    u64::from(cpus.get()).max(2)
+}
+
+fn vcpu(cpus: Cpus) -> String {
+    let (most, cpus) = (most_cpus(cpus), u64::from(cpus.get()));
+    if most == cpus { format!("<vcpu>{cpus}</vcpu>") } else { format!("<vcpu current='{cpus}'>{most}</vcpu>") }
 }
 
 /// What of a domain depends on the kind of fabric.
@@ -170,7 +181,7 @@ impl Shared {
       <cell id='0' cpus='0-{last}' memory='{memory}' unit='MiB'/>
     </numa>
   </cpu>",
-                    last = u64::from(cluster.cpus.get()) - 1
+                    last = most_cpus(cluster.cpus) - 1
                 ),
                 device: format!(
                     "    <memory model='nvdimm' access='shared'>
