@@ -134,7 +134,7 @@ fn nodes_start_show_themselves_and_leave_nothing() {
     assert_eq!(processes.len(), 3, "{processes:?}");
     assert!(processes.iter().all(|line| line.contains("ivshmem-plain,memdev=fabric,bus=pci.0,addr=04.0")));
     assert!(processes.iter().any(|line| line.contains("mac=52:54:48:50:45:02")));
-    assert!(processes.iter().all(|line| line.contains(" -smp 1 ") && line.contains(" -m 256M ")));
+    assert!(processes.iter().all(|line| line.contains(" -smp cpus=1,maxcpus=2 ") && line.contains(" -m 256M ")));
     let mut greeting = String::new();
     BufReader::new(running.socket("qmp")).read_line(&mut greeting).unwrap();
     assert!(greeting.starts_with("{\"QMP\":"), "{greeting}");
@@ -248,6 +248,19 @@ fn an_emulator_without_the_device_is_refused() {
     assert_eq!(running.files(), ["fabric1.qcow2", "fabric_emulation.bash", "old-qemu"]);
     let error = output(0o644);
     assert!(error.contains("QEMU is not installed\nhint: Debian, Ubuntu: apt install"), "{error}");
+}
+
+#[test]
+fn a_node_that_says_nothing_is_not_waited_for_for_ever() {
+    let running = Running::new(1, 28022);
+    running.succeeds(&["start"]);
+    let output = running.run_with(&[("BOOT_TIMEOUT", Path::new("1"))], &["ssh", "1"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.starts_with("waiting for fabric1 to boot …\nerror: fabric1 does not answer, and wrote nothing"),
+        "{error}"
+    );
+    assert!(error.contains("fabric_emulation.bash stop 1; ") && output.status.code() == Some(1), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ set -euo pipefail
 #   SHM=FILE             the shared memory                              (default: /dev/shm/fabric_em)
 #   PORT=NUMBER          node N's ssh is at this port plus N            (default: 10022; user-mode networking only)
 #   RUN=DIRECTORY        sockets, logs and pid files                    (default: fabric_run beside the images)
+#   BOOT_TIMEOUT=SECONDS how long ssh waits for a node that says nothing (default: 300)
 #   STOP_TIMEOUT=SECONDS how long nodes may take to shut down           (default: 90)
 #   QEMU=PROGRAM         the emulator                                   (default: qemu-system-x86_64)
 
@@ -44,7 +45,8 @@ Runs the $nodes virtual machines that were built here. They share one memory.
                      all nodes, or these, as domains of libvirt instead of processes of this script
   help               this text
 
-Environment: NET=bridge|user, ACCEL=kvm|tcg, SHM=FILE, PORT=NUMBER, RUN=DIRECTORY, STOP_TIMEOUT=SECONDS, QEMU=PROGRAM
+Environment: NET=bridge|user, ACCEL=kvm|tcg, SHM=FILE, PORT=NUMBER, RUN=DIRECTORY, BOOT_TIMEOUT=SECONDS,
+STOP_TIMEOUT=SECONDS, QEMU=PROGRAM
 EOF
 }
 
@@ -421,7 +423,7 @@ start_node() {
 
 forget_node() {
     local name=$prefix$1 kind
-    for kind in pid console qmp monitor.in monitor.out log qemu ssh; do rm -f -- "$run/$name.$kind"; done
+    for kind in pid console qmp monitor.in monitor.out log qemu ssh answered; do rm -f -- "$run/$name.$kind"; done
 }
 
 # Leaves things as they belong to the nodes that run now; where none is left, removes what start made.
@@ -577,23 +579,38 @@ status() {
 # Whether an ssh server is heard at this address and port. QEMU accepts a connection before the guest does.
 answers() (
     banner=
-    exec 3<>"/dev/tcp/$1/$2" && IFS= read -r -t 5 banner <&3
+    exec 3<>"/dev/tcp/$1/$2" && IFS= read -r -t 10 banner <&3
     [[ $banner == SSH-* ]]
 ) 2>/dev/null
 
+# How many bytes node N has written to its console: they grow while it boots.
+console_size() { wc -c <"$run/$prefix$1.log"; }
+
+# Waits until node N's ssh server answers, for as long as it boots. A server soon refuses who often asks and does not log
+# in, so it is not asked again while the console says nothing new.
+await_ssh() {
+    local name=$prefix$1 patience=${BOOT_TIMEOUT:-300} address port size last='' since=$SECONDS
+    if [[ -r $run/$name.answered && $(<"$run/$name.answered") == "$(console_size "$1")" ]]; then return; fi
+    read -r address port <"$run/$name.ssh"
+    until answers "$address" "$port"; do
+        pid_of "$1" >/dev/null || fail "$name has stopped" "start it again: $0 start $1"
+        size=$(console_size "$1")
+        if [[ -z $last ]]; then printf 'waiting for %s to boot …\n' "$name" >&2; fi
+        if [[ $size != "$last" ]]; then last=$size since=$SECONDS; fi
+        ((SECONDS - since < patience)) || fail "$name does not answer, and wrote nothing to its console for $patience s" \
+            "see what it wrote: $0 log $1" "start it again: $0 stop $1; $0 start $1"
+        sleep 1
+    done
+    console_size "$1" >"$run/$name.answered"
+}
+
 ssh_to() {
-    local n address port tries=0
+    local n
     (($# > 0)) || fail "ssh takes the number of a node" "as in: $0 ssh 1"
     one_node ssh "$1"
     n=${chosen[0]}
     shift
-    read -r address port <"$run/$prefix$n.ssh"
-    until answers "$address" "$port"; do
-        ((tries++ > 0)) || printf 'waiting for %s to boot …\n' "$prefix$n" >&2
-        pid_of "$n" >/dev/null || fail "$prefix$n has stopped" "start it again: $0 start $n"
-        ((tries < 150)) || fail "$prefix$n does not answer" "see what it wrote: $0 log $n"
-        sleep 1
-    done
+    await_ssh "$n"
     exec ssh -F "$run/ssh_config" "$prefix$n" "$@"
 }
 
