@@ -184,7 +184,8 @@ table! {
         /// The package that brings it.
         package: PackageName = "linux-image-amd64",
         /// What GRUB passes to it beside the root file system.
-        cmdline: KernelCommandLine = "console=tty0 console=ttyS0,115200 net.ifnames=0",
+        cmdline: KernelCommandLine = "console=tty0 console=ttyS0,115200 net.ifnames=0 \
+            systemd.default_timeout_start_sec=300 systemd.default_device_timeout_sec=300",
     }
 }
 
