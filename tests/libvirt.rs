@@ -201,7 +201,7 @@ fn ssh(room: &Room, directory: &Path, number: u32, command: &str) -> String {
             assert!(output.status.success(), "fabric{number}: {command}: {output:?}");
             return String::from_utf8(output.stdout).unwrap().trim().to_owned();
         }
-        assert!(begin.elapsed() < Duration::from_secs(300), "fabric{number} does not answer: {output:?}");
+        assert!(begin.elapsed() < Duration::from_secs(600), "fabric{number} does not answer: {output:?}");
         std::thread::sleep(Duration::from_secs(1));
     }
 }

@@ -1,10 +1,14 @@
 //! The cluster under test: what the main job makes, once for all tests; its nodes, run by the launch script; and what holds
 //! of nodes however they are run.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use super::{as_user, directory_of, mirror, of_this_checkout, public_binary, succeed, user};
 
@@ -62,11 +66,45 @@ impl Nodes {
 
     fn patient_script(&self, stop_timeout: u32, arguments: &[&str]) -> Command {
         let mut command = as_user("/usr/bin/env");
-        command.args(["ACCEL=tcg", "NET=user"]).arg(format!("PORT={}", self.port));
+        command.args(["ACCEL=tcg", "NET=user", "BOOT_TIMEOUT=200"]).arg(format!("PORT={}", self.port));
         command.arg(format!("STOP_TIMEOUT={stop_timeout}"));
         command.arg(format!("SHM={}", self.shared_memory().display()));
         command.arg(self.directory.path().join("fabric_emulation.bash")).args(arguments).current_dir("/");
         command
+    }
+
+    /// Runs the script with `arguments`, which start these nodes, and waits until all answer; gives back what it said.
+    ///
+    /// Where several processors are emulated, QEMU now and then aborts or has its guest stop while that sets up its devices
+    /// (QEMU's issue 1921). For that one node may be started again, and what it came to is printed.
+    #[track_caller]
+    pub fn start(&self, arguments: &[&str], numbers: &[u32]) -> String {
+        let said = succeed(&mut self.script(arguments));
+        let errors = at_once(numbers, |number| {
+            let output = self.script(&["ssh", &number.to_string(), "true"]).output().unwrap();
+            if output.status.success() { String::new() } else { String::from_utf8(output.stderr).unwrap() }
+        });
+        let failed: Vec<_> = numbers.iter().zip(errors).filter(|(_, error)| !error.is_empty()).collect();
+        assert!(failed.len() <= 1, "{failed:?}");
+        for (number, error) in failed {
+            println!("{error}{}STARTED AGAIN: fabric{number}", self.last_words(*number));
+            let number = number.to_string();
+            let _ = self.patient_script(0, &["stop", &number]).output();
+            succeed(&mut self.script(&["start", &number]));
+            succeed(&mut self.script(&["ssh", &number, "true"]));
+        }
+        said
+    }
+
+    /// The end of what a node wrote to its console, and the state of its processors if QEMU still runs.
+    fn last_words(&self, number: u32) -> String {
+        let log = self.script(&["log", &number.to_string()]).output().unwrap().stdout;
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(10)..].join("\n");
+        let monitor = self.directory.path().join(format!("fabric_run/fabric{number}.qmp"));
+        let processors = processors(&monitor).unwrap_or_else(|error| format!("no answer from QEMU: {error}\n"));
+        format!("{end}\n{processors}")
     }
 
     /// Runs a shell command on node `number` as the user fabric; gives back what it printed.
@@ -107,6 +145,32 @@ impl Drop for Nodes {
             let _ = self.patient_script(0, &["stop"]).output();
         }
     }
+}
+
+/// What QEMU's monitor says of two processors: where they are, and their interrupts in service and requested.
+fn processors(monitor: &Path) -> std::io::Result<String> {
+    let monitor = UnixStream::connect(monitor)?;
+    monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut lines = BufReader::new(&monitor).lines();
+    let mut ask = |execute: &str, arguments: Value| -> std::io::Result<String> {
+        writeln!(&monitor, "{}", json!({ "execute": execute, "arguments": arguments }))?;
+        loop {
+            let line = lines.next().ok_or(std::io::ErrorKind::UnexpectedEof)??;
+            if let Some(answer) = serde_json::from_str::<Value>(&line)?.get("return") {
+                return Ok(answer.as_str().unwrap_or_default().to_owned());
+            }
+        }
+    };
+    ask("qmp_capabilities", json!({}))?;
+    let mut said = String::new();
+    for command in ["info registers -a", "info lapic 0", "info lapic 1"] {
+        let state = ask("human-monitor-command", json!({ "command-line": command }))?;
+        for line in state.lines().filter(|line| ["CPU#", "RIP", "ISR", "IRR"].iter().any(|name| line.starts_with(name)))
+        {
+            said += &format!("{}\n", line.trim_end());
+        }
+    }
+    Ok(said)
 }
 
 pub const SUDO: &str = "echo rocks | sudo -S -p ''";
