@@ -297,6 +297,8 @@ fn wrong_words_get_an_answer() {
         let error = running.fails(arguments);
         assert!(error.contains(message), "{arguments:?}: {error}");
     }
+    let output = running.run_with(&[("BOOT_TIMEOUT", Path::new("5m"))], &["ssh", "1"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "error: BOOT_TIMEOUT=5m is not a number from 0 to 99999\n");
     fs_err::remove_file(running.directory.path().join("fabric2.qcow2")).unwrap();
     assert!(running.fails(&["start"]).contains("fabric2.qcow2"));
     assert_eq!(running.files(), ["fabric1.qcow2", "fabric_emulation.bash"]);

@@ -601,7 +601,8 @@ await_ssh() {
             "see what it wrote: $0 log $1" "start it again: $0 stop $1; $0 start $1"
         sleep 1
     done
-    console_size "$1" >"$run/$name.answered"
+    # root may ask about a user's node; then this file is not the user's to write.
+    { console_size "$1" >"$run/$name.answered"; } 2>/dev/null || true
 }
 
 ssh_to() {
@@ -756,6 +757,9 @@ shut_down_domain() {
     virsh destroy "$prefix$1"
 }
 
+for variable in PORT BOOT_TIMEOUT STOP_TIMEOUT; do
+    [[ ${!variable:-0} =~ ^(0|[1-9][0-9]{0,4})$ ]] || fail "$variable=${!variable} is not a number from 0 to 99999"
+done
 choose_run_directory
 command=${1:-start}
 if (($# > 0)); then shift; fi
