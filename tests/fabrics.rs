@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::cluster::Nodes;
-use support::{as_user, mirror, public_binary, succeed};
+use support::{as_user, has_its_turn, mirror, public_binary, succeed};
 
 /// A compiler and ssh, and else as little as boots quickly.
 const RECIPE: &str = r#"
@@ -76,8 +76,13 @@ fn sharing(kind: &str, port: u16) -> Nodes {
     nodes
 }
 
+const KINDS: &[&str] = &["nvdimm", "cxl"];
+
 #[test]
 fn nvdimm() {
+    if !has_its_turn("nvdimm", KINDS) {
+        return;
+    }
     let nodes = sharing("nvdimm", 28000);
     // The processors' own atomic operations, on one memory, and so many that they meet.
     let each: u64 = 50_000_000;
@@ -91,6 +96,9 @@ fn nvdimm() {
 
 #[test]
 fn cxl() {
+    if !has_its_turn("cxl", KINDS) {
+        return;
+    }
     let nodes = sharing("cxl", 29000);
     let listed = run(&nodes, 1, "cxl list --regions");
     assert!(listed.contains(r#""type":"ram""#) && listed.contains(r#""decode_state":"commit""#), "{listed}");
