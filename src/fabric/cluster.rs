@@ -91,6 +91,13 @@ impl Cluster {
             shared_memory: recipe.fabric.size,
         }
     }
+
+    /// How many processors a node can have at most. Where that is one, QEMU without KVM makes a load and a store of an
+    /// atomic operation, and those of other nodes get in between; so there is always room for a second.
+    #[must_use]
+    pub fn most_cpus(&self) -> u8 {
+        self.cpus.get().max(2)
+    }
 }
 
 #[cfg(test)]

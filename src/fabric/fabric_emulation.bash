@@ -391,9 +391,8 @@ start_node() {
     if [[ $accel == kvm ]]; then
         arguments+=(-accel kvm -cpu "host$hidden" -smp "$cpus")
     else
-        # Where there can be but one processor, QEMU makes a load and a store of an atomic operation, and those of other
-        # nodes get in between. So there is always room for a second.
-        arguments+=(-accel "tcg,thread=multi" -cpu "max$hidden" -smp "cpus=$cpus,maxcpus=$((cpus > 1 ? cpus : 2))")
+        # With room for a second processor, without which atomic operations are not atomic for other nodes.
+        arguments+=(-accel "tcg,thread=multi" -cpu "max$hidden" -smp "cpus=$cpus,maxcpus=$most_cpus")
     fi
     if [[ $net == bridge ]]; then
         arguments+=(-netdev "bridge,id=outside,br=$bridge,helper=$helper")

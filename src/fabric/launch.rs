@@ -37,7 +37,7 @@ pub fn launch_script(cluster: &Cluster) -> String {
 readonly nodes={nodes}
 readonly prefix={prefix}
 readonly memory_mib={memory}
-readonly cpus={cpus}
+readonly cpus={cpus} most_cpus={most_cpus}
 readonly fabric={fabric}
 readonly shm_mib={shared}
 {body}",
@@ -45,6 +45,7 @@ readonly shm_mib={shared}
         prefix = cluster.prefix,
         memory = cluster.memory.get().mebibytes(),
         cpus = cluster.cpus,
+        most_cpus = cluster.most_cpus(),
         fabric = cluster.fabric,
         shared = cluster.shared_memory.get().mebibytes(),
         body = BODY.replace("@KVM_PROBE@", &escapes(KVM_PROBE)),

@@ -8,7 +8,7 @@ use uuid::{Uuid, uuid};
 
 use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY_NAME};
 use super::seed::Seed;
-use crate::recipe::{Cpus, FabricKind};
+use crate::recipe::FabricKind;
 
 /// The network has this UUID whoever defines it: its name is fixed, so another definition of it is meant to replace this
 /// one, which libvirt allows only under the same UUID.
@@ -114,7 +114,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 ",
         uuid = seed.uuid(&format!("domain {name}")),
         memory = cluster.memory.get().mebibytes(),
-        vcpu = vcpu(cluster.cpus),
+        vcpu = vcpu(cluster),
         image = escaped(&directory.join(node.image()).display().to_string()),
         mac = node.mac(),
         video = at_slot(2),
@@ -124,14 +124,8 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
     )
 }
 
-/// How many processors there can be at most. Where that is one, QEMU without KVM makes a load and a store of an atomic
-/// operation, and those of other nodes get in between.
-fn most_cpus(cpus: Cpus) -> u64 {
-    u64::from(cpus.get()).max(2)
-}
-
-fn vcpu(cpus: Cpus) -> String {
-    let (most, cpus) = (most_cpus(cpus), u64::from(cpus.get()));
+fn vcpu(cluster: &Cluster) -> String {
+    let (cpus, most) = (cluster.cpus.get(), cluster.most_cpus());
     if most == cpus { format!("<vcpu>{cpus}</vcpu>") } else { format!("<vcpu current='{cpus}'>{most}</vcpu>") }
 }
 
@@ -181,7 +175,7 @@ impl Shared {
       <cell id='0' cpus='0-{last}' memory='{memory}' unit='MiB'/>
     </numa>
   </cpu>",
-                    last = most_cpus(cluster.cpus) - 1
+                    last = cluster.most_cpus() - 1
                 ),
                 device: format!(
                     "    <memory model='nvdimm' access='shared'>
