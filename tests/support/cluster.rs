@@ -82,16 +82,15 @@ impl Nodes {
         let said = succeed(&mut self.script(arguments));
         let errors = at_once(numbers, |number| {
             let output = self.script(&["ssh", &number.to_string(), "true"]).output().unwrap();
-            if output.status.success() { String::new() } else { String::from_utf8(output.stderr).unwrap() }
+            (!output.status.success()).then(|| String::from_utf8(output.stderr).unwrap())
         });
-        let failed: Vec<_> = numbers.iter().zip(errors).filter(|(_, error)| !error.is_empty()).collect();
+        let failed: Vec<_> = numbers.iter().zip(errors).filter_map(|(number, error)| Some((*number, error?))).collect();
         assert!(failed.len() <= 1, "{failed:?}");
         for (number, error) in failed {
-            println!("{error}{}STARTED AGAIN: fabric{number}", self.last_words(*number));
-            let number = number.to_string();
-            let _ = self.patient_script(0, &["stop", &number]).output();
-            succeed(&mut self.script(&["start", &number]));
-            succeed(&mut self.script(&["ssh", &number, "true"]));
+            println!("{error}{}STARTED AGAIN: fabric{number}", self.last_words(number));
+            let _ = self.patient_script(0, &["stop", &number.to_string()]).output();
+            succeed(&mut self.script(&["start", &number.to_string()]));
+            self.ssh(number, "true");
         }
         said
     }
@@ -176,7 +175,7 @@ fn processors(monitor: &Path) -> std::io::Result<String> {
 pub const SUDO: &str = "echo rocks | sudo -S -p ''";
 
 /// What `ask` gives back for each of these nodes, asked at the same time.
-pub fn at_once(numbers: &[u32], ask: impl Fn(u32) -> String + Sync) -> Vec<String> {
+pub fn at_once<T: Send>(numbers: &[u32], ask: impl Fn(u32) -> T + Sync) -> Vec<T> {
     let ask = &ask;
     std::thread::scope(|scope| {
         let asked: Vec<_> = numbers.iter().map(|&number| scope.spawn(move || ask(number))).collect();
