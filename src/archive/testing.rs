@@ -1,4 +1,3 @@
-//! What the tests of this room share: an HTTP server that misbehaves on request, and `OpenPGP` keys in any state.
+//! `OpenPGP` keys in any state, for the tests of this room.
 
 pub(super) mod keys;
-pub(super) mod server;

@@ -9,8 +9,8 @@ use crate::progress::{Event, Reporter};
 
 use super::super::digest::sha256;
 use super::super::testing::keys::{Sign, Spec, TestKey, now, sign_detached};
-use super::super::testing::server::{Answer, Server};
 use super::*;
+use support::server::{Answer, Server};
 
 const PACKAGES: &str = "Package: a\nVersion: 1\n\nPackage: b\nVersion: 2\n";
 

@@ -9,9 +9,9 @@ use crate::progress::{Event, Reporter};
 
 use super::super::digest::sha256;
 use super::super::http::{HttpOptions, ProxyChoice};
-use super::super::testing::server::{Answer, Request, Server};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+use support::server::{Answer, Request, Server};
 
 use super::*;
 

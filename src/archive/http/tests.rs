@@ -1,7 +1,7 @@
 use std::net::TcpListener;
 
-use super::super::testing::server::{Answer, Server};
 use super::*;
+use support::server::{Answer, Server};
 
 fn options() -> HttpOptions {
     HttpOptions {

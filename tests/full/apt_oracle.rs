@@ -1,0 +1,236 @@
+//! The resolver against apt itself: same lists, same two runs as mmdebstrap makes, same packages and versions.
+//!
+//! Needs apt-get (apt 2.x), and the mirror of this machine's apt sources. `APT_ORACLE_LISTS=FILE` adds include lists, one a
+//! line.
+
+#[path = "apt_oracle/apt.rs"]
+mod apt;
+#[path = "apt_oracle/lists.rs"]
+mod lists;
+
+use apt::{Base, Choice, Installed, Release};
+use fam_build::archive::packages::{Package, PackageIndex};
+use fam_build::archive::resolve::{Request, Variant, resolve};
+use fam_build::archive::version;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+
+support::tests! {
+    needs [support::harness::ROOT, "apt-get", "mmdebstrap"];
+    orders_versions_as_dpkg_does,
+    selects_what_apt_selects,
+    selects_what_mmdebstrap_selects,
+}
+
+/// Lists on which the resolver may differ from apt, each with the reason.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+
+/// Both releases, fetched once.
+fn releases() -> &'static [Release; 2] {
+    static RELEASES: LazyLock<[Release; 2]> = LazyLock::new(|| ["trixie", "bookworm"].map(Release::fetch));
+    &RELEASES
+}
+
+fn orders_versions_as_dpkg_does() {
+    let versions: Vec<_> =
+        releases().iter().flat_map(|release| release.index.packages()).map(|p| p.version()).collect();
+    // Neighbours in the index, which are often versions of one source package, and pairs from afar.
+    let pairs: Vec<_> = (0..versions.len())
+        .step_by(16)
+        .flat_map(|i| [i + 1, i * 7 + 13, i * 31 + 5].map(|j| (versions[i], versions[j % versions.len()])))
+        .collect();
+    let program = r#"use Dpkg::Version; while (<>) { my ($x, $y) = split; print version_compare($x, $y), "\n" }"#;
+    let mut perl = Command::new("perl")
+        .args(["-e", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("perl, with Dpkg::Version of libdpkg-perl");
+    let mut stdin = perl.stdin.take().unwrap();
+    let text: String = pairs.iter().map(|(left, right)| format!("{left} {right}\n")).collect();
+    let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()).unwrap());
+    let output = perl.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let answers = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && answers.lines().count() == pairs.len());
+    for ((left, right), answer) in pairs.iter().zip(answers.lines()) {
+        assert_eq!(version::compare(left, right) as i32, answer.parse::<i32>().unwrap(), "{left} against {right}");
+    }
+    for (left, right) in pairs.iter().step_by(pairs.len() / 100) {
+        let status = Command::new("dpkg").args(["--compare-versions", left, "lt", right]).status().unwrap();
+        assert_eq!(version::compare(left, right).is_lt(), status.success(), "{left} against {right}");
+    }
+    println!("{} pairs of versions are ordered as dpkg orders them", pairs.len());
+}
+
+fn selects_what_apt_selects() {
+    let extra = std::env::var("APT_ORACLE_LISTS").map(|path| fs_err::read_to_string(path).unwrap()).unwrap_or_default();
+    let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
+    let mut cases = Vec::new();
+    // The second release is to show that the rules are not the first one's: every other list will do.
+    for (stages, step) in stages.iter().zip([1, 2]) {
+        cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: "" }));
+        cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: lists::DEFAULT }));
+        // Each list with one variant, in turn: what is there beforehand decides between alternatives.
+        let lists = lists::LISTS.iter().copied().step_by(step).chain(extra.lines());
+        let variants = Variant::ALL.into_iter().cycle();
+        cases.extend(lists.zip(variants).map(|(list, variant)| match list.split_once(": ") {
+            Some((variant, include)) => Case { stages, variant: variant.parse().unwrap(), include },
+            None => Case { stages, variant, include: list },
+        }));
+    }
+
+    let next = AtomicUsize::new(0);
+    let (differences, refused) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (ours, apts) = (case.ours(), case.apts());
+                    if let (Err(message), Err(_)) = (&ours, &apts) {
+                        refused.lock().unwrap().push(format!("{case}: {message}"));
+                    }
+                    if let Some(difference) = difference(&ours, &apts) {
+                        differences.lock().unwrap().push(format!("{case}:\n{difference}"));
+                    }
+                }
+            });
+        }
+    });
+    let differences = differences.into_inner().unwrap();
+    let refused = refused.into_inner().unwrap();
+    println!("refused by apt as well:\n{}", refused.join("\n"));
+    println!(
+        "{} of {} include lists come to apt's exact set, {} of them because both refuse",
+        cases.len() - differences.len(),
+        cases.len(),
+        refused.len()
+    );
+    let excepted = |difference: &&String| {
+        EXCEPTIONS.iter().any(|(suite, include, _)| {
+            difference.starts_with(&format!("{suite} ")) && difference.contains(&format!("[{include}]"))
+        })
+    };
+    let (excepted, differences): (Vec<_>, Vec<_>) = differences.iter().partition(excepted);
+    for difference in excepted {
+        println!("excepted: {difference}");
+    }
+    assert!(differences.is_empty(), "{}", differences.into_iter().cloned().collect::<Vec<_>>().join("\n"));
+}
+
+fn selects_what_mmdebstrap_selects() {
+    let release = &releases()[0];
+    let index = release.suite_alone();
+    // Its simulation makes both runs on an empty system, so that in the second one alternatives may fall out otherwise than
+    // with the essential packages in place. These sets have none such; include lists are compared with apt itself.
+    for variant in [Variant::Apt, Variant::Standard, Variant::Buildd] {
+        let output = Command::new("mmdebstrap")
+            .args(["--simulate", "--verbose", "--mode=root", &format!("--variant={variant}")])
+            .args([release.suite, "/dev/null", &apt::mirror()])
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{log}");
+        // Inst libc6 (2.41-12 Debian:13.0/stable [amd64])
+        let theirs: Choice = log
+            .lines()
+            .filter_map(|line| line.strip_prefix("Inst ")?.split_once(" ("))
+            .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned()))
+            .collect();
+        assert!(theirs.len() > 50, "{log}");
+        let difference = difference(&ours(&index, variant, release.suite, ""), &Ok(theirs));
+        assert_eq!(difference, None, "{variant}");
+    }
+}
+
+/// apt's first runs: what the second ones find installed.
+struct Stages<'r> {
+    release: &'r Release,
+    essential: Installed,
+    apt: Installed,
+}
+
+impl<'r> Stages<'r> {
+    fn simulate(release: &'r Release) -> Self {
+        let nothing = release.nothing();
+        let install = ["install".to_owned(), narrow(release.suite, "?essential")];
+        let essential = release.simulate(Base::Essential, &nothing, &install).unwrap();
+        let apt = release.simulate(Base::Apt, &nothing, &["dist-upgrade".to_owned()]).unwrap();
+        let (essential, apt) = (release.install("essential", essential), release.install("apt", apt));
+        Self { release, essential, apt }
+    }
+}
+
+/// mmdebstrap's pattern for packages of the suite itself.
+fn narrow(suite: &str, pattern: &str) -> String {
+    format!("?narrow(?or(?archive(^{suite}$),?codename(^{suite}$)),?architecture(amd64),{pattern})")
+}
+
+struct Case<'r> {
+    stages: &'r Stages<'r>,
+    variant: Variant,
+    include: &'r str,
+}
+
+impl std::fmt::Display for Case<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} [{}]", self.stages.release.suite, self.variant, self.include)
+    }
+}
+
+impl Case<'_> {
+    fn ours(&self) -> Result<Choice, String> {
+        let release = self.stages.release;
+        ours(&release.index, self.variant, release.suite, self.include)
+    }
+
+    fn apts(&self) -> Result<Choice, String> {
+        let Stages { release, essential, apt } = self.stages;
+        let (base, first) = if self.variant == Variant::Apt { (Base::Apt, apt) } else { (Base::Essential, essential) };
+        let mut arguments: Vec<_> = self.include.split_whitespace().map(str::to_owned).collect();
+        if self.variant == Variant::Buildd {
+            arguments.push("build-essential".into());
+        }
+        let priorities = match self.variant {
+            Variant::Essential | Variant::Apt => None,
+            Variant::Minbase | Variant::Buildd => Some("?priority(required)"),
+            Variant::Important => Some("?or(?priority(required),?priority(important))"),
+            Variant::Standard => Some("?or(~prequired,~pimportant,~pstandard)"),
+        };
+        arguments.extend(priorities.map(|wanted| narrow(release.suite, &format!("?and({wanted},?not(?essential))"))));
+        if arguments.is_empty() {
+            return Ok(first.choice.clone());
+        }
+        arguments.insert(0, "install".into());
+        release.simulate(base, first, &arguments)
+    }
+}
+
+fn ours(index: &PackageIndex, variant: Variant, suite: &str, include: &str) -> Result<Choice, String> {
+    let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
+    let request = Request { variant, include: &include, suite: Some(suite) };
+    let selection = resolve(index, &request).map_err(|error| error.to_string())?;
+    let pair = |package: Package<'_>| (package.name().into(), package.version().into());
+    Ok(selection.packages().iter().map(|selected| pair(selected.package)).collect())
+}
+
+/// How the two choices differ, a line each.
+fn difference(ours: &Result<Choice, String>, apts: &Result<Choice, String>) -> Option<String> {
+    let (ours, apts) = match (ours, apts) {
+        (Ok(ours), Ok(apts)) => (ours, apts),
+        (Err(_), Err(_)) => return None,
+        (Ok(_), Err(apts)) => return Some(format!("  apt refuses:\n{apts}")),
+        (Err(ours), Ok(_)) => return Some(format!("  only apt finds a way: {ours}")),
+    };
+    let (ours, apts): (BTreeSet<_>, BTreeSet<_>) = (ours.iter().collect(), apts.iter().collect());
+    let line = |sign, (name, version): &(&String, &String)| format!("  {sign} {name}={version}");
+    let lines: Vec<_> = ours
+        .difference(&apts)
+        .map(|package| line('+', package))
+        .chain(apts.difference(&ours).map(|package| line('-', package)))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}

@@ -1,0 +1,43 @@
+//! What `tests/run --full` runs beside the plain tests: comparisons with apt, dpkg and mmdebstrap on real packages, every
+//! shipped recipe, every fabric, and every other way to run nodes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod apt_oracle;
+mod archive;
+mod configure;
+mod fabrics;
+mod libvirt;
+mod nodes;
+mod plugins;
+mod recipes;
+mod thin_cluster;
+mod tree;
+mod tutorial;
+mod unpack;
+
+use std::process::ExitCode;
+
+use fam_build::supervisor::enter_role;
+
+fn main() -> ExitCode {
+    if let Some(code) = enter_role(configure::work) {
+        return code;
+    }
+    let tests = [
+        apt_oracle::tests(),
+        archive::tests(),
+        configure::tests(),
+        fabrics::tests(),
+        libvirt::tests(),
+        nodes::tests(),
+        plugins::tests(),
+        recipes::tests(),
+        recipes::shipped(),
+        thin_cluster::tests(),
+        tree::tests(),
+        tutorial::tests(),
+        unpack::tests(),
+    ];
+    support::harness::run(tests.into_iter().flatten().collect())
+}

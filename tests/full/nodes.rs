@@ -1,0 +1,78 @@
+//! Nodes of the default system that boot in other ways than the cluster's: by UEFI, after kernel and boot loader were
+//! installed anew, and as thin overlays.
+
+use std::process::Command;
+
+use support::qemu::{Firmware, Machine};
+use support::system::default_system;
+use support::{as_user, directory_of, mirror, public_program, succeed, user};
+
+support::tests! {
+    needs [support::harness::ROOT, "newuidmap", "qemu-img", "qemu-system-x86_64"];
+    boots_by_uefi_and_after_all_that_boots_it_is_installed_anew,
+    thin_nodes_are_small_and_boot,
+}
+
+const WAIT_FOR_LEASE: &str =
+    "for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP";
+
+fn boots_by_uefi_and_after_all_that_boots_it_is_installed_anew() {
+    let system = default_system();
+    let work = directory_of("root");
+    let disk = work.path().join("node.qcow2");
+    fs_err::copy(system.artifact("fabric2.qcow2"), &disk).unwrap();
+    let mut machine = Machine::new(&disk);
+    machine.firmware = Firmware::Uefi;
+    machine.keep_writes = true;
+    machine.arguments = ["-nic", "user,model=virtio"].map(ToOwned::to_owned).to_vec();
+    let mut console = machine.start();
+    assert_eq!(console.wait_for_login(), "fabric2");
+    console.log_in("root", "aresquare");
+    console.check("test -d /sys/firmware/efi");
+    console.check(WAIT_FOR_LEASE);
+    console.check("export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -q --yes dist-upgrade");
+    // As with a new kernel: its initramfs is made, and its hooks write the menu.
+    for packages in ["linux-image-6*", "grub*"] {
+        let installed =
+            format!("dpkg-query -W -f '${{db:Status-Abbrev}} ${{Package}}\\n' '{packages}' | sed -n 's/^ii  //p'");
+        console.check(&format!("apt-get -q --yes install --reinstall $({installed})"));
+    }
+    console.check("grub-install --target=i386-pc /dev/vda");
+    console.check("grub-install --target=x86_64-efi --removable");
+    console.check("update-grub");
+    assert!(console.check("cat /boot/grub/grub.cfg").contains("menuentry"), "update-grub wrote a menu");
+    console.power_off();
+    for firmware in [Firmware::Uefi, Firmware::Bios] {
+        machine.firmware = firmware;
+        let mut console = machine.start();
+        assert_eq!(console.wait_for_login(), "fabric2", "{firmware:?}");
+        console.log_in("root", "aresquare");
+        assert!(console.check("cat /proc/cmdline").contains("root=UUID="), "booted by update-grub's menu");
+        console.power_off();
+    }
+}
+
+fn thin_nodes_are_small_and_boot() {
+    let system = default_system();
+    let output = directory_of(user());
+    let tarball = system.artifact("fabric_template.tar");
+    succeed(
+        as_user(public_program())
+            .args(["--mirror", &mirror(), "--nodes", "3", "--thin", "--from-tarball"])
+            .arg(&tarball)
+            .arg("--output")
+            .arg(output.path()),
+    );
+    for number in 1..=3 {
+        let disk = output.path().join(format!("fabric{number}.qcow2"));
+        assert!(fs_err::metadata(&disk).unwrap().len() < 8 << 20, "an overlay holds little");
+        succeed(Command::new("qemu-img").arg("check").arg(&disk));
+        let info = succeed(Command::new("qemu-img").args(["info", "--output=json"]).arg(&disk));
+        assert!(info.contains("\"backing-filename\": \"fabric_backing.qcow2\""), "{info}");
+        assert!(info.contains("\"backing-filename-format\": \"qcow2\""), "{info}");
+    }
+    let disk = output.path().join("fabric3.qcow2");
+    let mut console = Machine::new(&disk).start();
+    assert_eq!(console.wait_for_login(), "fabric3");
+    console.log_in("fabric", "rocks");
+}

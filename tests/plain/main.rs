@@ -1,0 +1,61 @@
+//! What `tests/run` runs: all that needs no network, and the default system, built once from the real mirror, judged by
+//! the checkers of its formats, booted once, and asked everything about a running cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cluster;
+mod customize;
+mod doctor;
+mod fabric;
+mod host;
+mod image;
+mod interruption;
+mod network;
+mod output;
+mod plugins;
+mod readme;
+mod rebuild;
+mod recipes;
+mod request;
+mod roles;
+mod running;
+mod sandbox;
+mod signatures;
+mod small;
+mod system;
+
+use std::process::ExitCode;
+
+use fam_build::supervisor::enter_role;
+
+fn main() -> ExitCode {
+    if let Some(code) = enter_role(roles::work) {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, job, output] = arguments.as_slice()
+        && role == sandbox::builds::SUPERVISE
+    {
+        return sandbox::builds::supervise(serde_json::from_str(job).unwrap(), output.as_ref());
+    }
+    let tests = [
+        cluster::tests(),
+        customize::tests(),
+        doctor::tests(),
+        fabric::tests(),
+        host::tests(),
+        image::tests(),
+        interruption::tests(),
+        network::tests(),
+        output::tests(),
+        plugins::tests(),
+        readme::tests(),
+        rebuild::tests(),
+        recipes::tests(),
+        request::tests(),
+        sandbox::tests(),
+        signatures::tests(),
+        system::tests(),
+    ];
+    support::harness::run(tests.into_iter().flatten().collect())
+}

@@ -1,0 +1,34 @@
+//! What workers do for the tests that start builds of their own: this program, executed again in fam-build's roles.
+
+use std::path::PathBuf;
+
+use fam_build::progress::Progress;
+use fam_build::supervisor::Failure;
+use serde::{Deserialize, Serialize};
+
+use crate::{customize, sandbox};
+
+/// What to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Job {
+    Sandbox(sandbox::Job),
+    /// To apply plugins to the tree in this directory.
+    Customize(PathBuf),
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Done {
+    Sandbox(sandbox::Ran),
+    /// What is then on the disk.
+    Customize(Vec<String>),
+}
+
+/// Does a job in the worker.
+#[allow(clippy::needless_pass_by_value, reason = "the supervisor hands it over")]
+pub fn work(job: Job, progress: Progress) -> Result<Done, Failure> {
+    match job {
+        Job::Sandbox(job) => sandbox::work(job, &progress).map(Done::Sandbox),
+        Job::Customize(root) => customize::work(&root, &progress).map(Done::Customize),
+    }
+}

@@ -1,0 +1,91 @@
+//! Where the tests take place: a small root with a shell, and the isolation.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fam_build::progress::Progress;
+use fam_build::rootfs::sandbox::Settings;
+use fam_build::supervisor::{Ended, Error, Ids, Interrupts, Isolation, run};
+
+use super::{Job, Ran, is_root};
+use crate::roles::{self, Done};
+
+/// What the tests share: a small root with a shell, and the isolation.
+pub struct Place {
+    pub directory: tempfile::TempDir,
+    pub isolation: Isolation,
+    pub interrupts: Interrupts,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("fam-root").tempdir().unwrap();
+        let place = Self {
+            directory,
+            isolation: Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint())),
+            interrupts: Interrupts::install().unwrap(),
+        };
+        assert_eq!(*place.isolation.ids() == Ids::Own, is_root());
+        make_root(&place.root());
+        place
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    pub fn scripts(&self, settings: Settings, scripts: &[&str]) -> Result<Ran, Error> {
+        let scripts = scripts.iter().map(ToString::to_string).collect();
+        self.run(Job::Scripts { root: self.root(), settings, scripts })
+    }
+
+    pub fn run(&self, job: Job) -> Result<Ran, Error> {
+        self.run_in(&self.isolation, job)
+    }
+
+    pub fn run_in(&self, isolation: &Isolation, job: Job) -> Result<Ran, Error> {
+        match run(&roles::Job::Sandbox(job), isolation, &Progress::silent(), &self.interrupts)? {
+            Done::Sandbox(ran) => Ok(ran),
+            Done::Customize(_) => unreachable!("the answer to another job"),
+        }
+    }
+
+    /// The lines of a script that must succeed.
+    pub fn script(&self, script: &str) -> Vec<String> {
+        let ran = self.scripts(Settings::default(), &[script]).unwrap();
+        assert_eq!(ran.ended, [Ended::Exited(0)], "{ran:?}");
+        ran.lines
+    }
+}
+
+/// A root with the host's shell and a few programs, and the libraries they need.
+fn make_root(root: &Path) {
+    for directory in ["usr/bin", "usr/sbin", "proc", "sys", "dev", "run", "tmp", "etc"] {
+        fs_err::create_dir_all(root.join(directory)).unwrap();
+    }
+    for name in ["bin", "sbin"] {
+        symlink(format!("usr/{name}"), root.join(name)).unwrap();
+    }
+    let programs =
+        "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch umount uname wc";
+    for program in programs.split(' ') {
+        let path = format!("/bin/{program}");
+        copy_with_libraries(&path, root);
+    }
+}
+
+fn copy_with_libraries(program: &str, root: &Path) {
+    let copy = |path: &str| {
+        let target = root.join(path.trim_start_matches('/'));
+        fs_err::create_dir_all(target.parent().unwrap()).unwrap();
+        if !target.exists() {
+            fs_err::copy(path, target).unwrap();
+        }
+    };
+    copy(program);
+    let output = Command::new("ldd").arg(program).output().unwrap();
+    for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(word);
+    }
+}

@@ -1,0 +1,52 @@
+//! A package that makes a root file system usable, of this host's programs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use super::Deb;
+use crate::succeed;
+
+/// What maintainer scripts and dpkg call.
+const PROGRAMS: &str = "sh awk basename cat chmod chown cmp cp cut date diff dirname dpkg dpkg-deb dpkg-divert \
+    dpkg-query dpkg-split dpkg-statoverride dpkg-trigger echo env expr find getent grep head hostname id install \
+    ldconfig ln ls mkdir mknod mktemp mount mv perl readlink rm rmdir sed sleep sort start-stop-daemon stat su tail \
+    tar touch tr true false umount uname unshare update-alternatives wc xargs";
+
+/// An essential package with a shell, dpkg and what they need, copied from this host, which must be a Debian
+/// system. With it, an archive of a few packages builds, configures and customizes as a real one does.
+pub fn base() -> Deb {
+    let mut files = BTreeSet::new();
+    for program in PROGRAMS.split_whitespace() {
+        let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|place| format!("{place}/{program}"));
+        let path = places.into_iter().find(|path| Path::new(path).exists());
+        let path = path.unwrap_or_else(|| panic!("this host has no {program}"));
+        for word in
+            succeed(Command::new("sh").args(["-c", &format!("ldd {path} 2>/dev/null || true")])).split_whitespace()
+        {
+            if word.starts_with('/') {
+                files.insert(merged(word));
+            }
+        }
+        files.insert(merged(&path));
+    }
+    let mut base = Deb::new("base").essential().field("Installed-Size", "20000");
+    for path in files {
+        base = base.file_with_mode(&path, fs_err::read(&path).unwrap(), 0o755);
+    }
+    for (link, target) in [("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")] {
+        base = base.link(link, target);
+    }
+    base.file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+        .file("/etc/group", "root:x:0:\n")
+        .file("/etc/shadow", "root:*:20000:0:99999:7:::\n")
+        .file("/etc/os-release", "ID=debian\n")
+}
+
+/// Where a file lies once / and /usr are merged.
+fn merged(path: &str) -> String {
+    match ["/bin/", "/sbin/", "/lib/", "/lib64/"].iter().any(|top| path.starts_with(top)) {
+        true => format!("/usr{path}"),
+        false => path.to_owned(),
+    }
+}

@@ -1,0 +1,92 @@
+//! A host that has nothing but this program, the C library, and what maps ids.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+
+use crate::{public_program, succeed, user};
+
+/// Fills a new directory with what a host without any of Debian's tools still has.
+pub fn bare_root(path: &Path) {
+    fs_err::create_dir_all(path).unwrap();
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for directory in ["etc/ssl/certs", "tmp", "usr/bin", "home"] {
+        fs_err::create_dir_all(path.join(directory)).unwrap();
+    }
+    fs_err::write(path.join("etc/passwd"), "root:x:0:0::/:/nologin\n").unwrap();
+    fs_err::write(path.join("etc/nsswitch.conf"), "passwd: files\nhosts: files dns\n").unwrap();
+    fs_err::write(path.join("etc/os-release"), "ID=bare\n").unwrap();
+    let mut libraries = Vec::new();
+    for program in ["/usr/bin/newuidmap", "/usr/bin/newgidmap"] {
+        copy(Path::new(program), path);
+    }
+    for program in [public_program().as_path(), Path::new("/usr/bin/newuidmap")] {
+        let listed = succeed(Command::new("ldd").arg(program));
+        libraries.extend(listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
+    }
+    // Names are looked up by libraries that the C library loads itself.
+    for name in ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"] {
+        libraries.push(Path::new("/lib/x86_64-linux-gnu").join(name));
+    }
+    for library in libraries {
+        copy(&library, path);
+    }
+    copy(Path::new("/etc/ssl/certs/ca-certificates.crt"), path);
+    move_in(path);
+}
+
+/// Copies a file of this host to the same place in `root`.
+fn copy(from: &Path, root: &Path) {
+    let to = root.join(from.strip_prefix("/").unwrap());
+    fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+    succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
+}
+
+/// Adds [`user`], this host's names of the network, and the program under test to the root of another system, so
+/// that [`command_in`] can run there.
+pub fn move_in(root: &Path) {
+    for directory in ["proc", "dev", "old", "output", "usr/bin"] {
+        fs_err::create_dir_all(root.join(directory)).unwrap();
+    }
+    succeed(Command::new("chown").arg(user()).arg(root.join("output")));
+    for file in ["/etc/subuid", "/etc/subgid", "/etc/hosts", "/etc/resolv.conf"] {
+        copy(Path::new(file), root);
+    }
+    let account = succeed(Command::new("getent").args(["passwd", user()]));
+    let accounts = root.join("etc/passwd");
+    let others = fs_err::read_to_string(&accounts).unwrap();
+    fs_err::write(accounts, others + &account).unwrap();
+    fs_err::copy(public_program(), root.join("usr/bin/fam-build")).unwrap();
+}
+
+/// A program that runs as [`user`] with `root`, which [`move_in`] prepared, as its whole file system. The user's home
+/// is /output.
+#[allow(unsafe_code, reason = "a process enters its namespaces between fork and exec")]
+pub fn command_in(root: &Path, program: &str) -> Command {
+    let number = |flag: &str| succeed(Command::new("id").args([flag, user()])).trim().parse::<u32>().unwrap();
+    let (uid, gid) = (number("-u"), number("-g"));
+    let new_root = root.to_owned();
+    let mut program = Command::new(program);
+    program.env_clear().env("PATH", "/usr/bin").env("HOME", "/output");
+    let enter = move || -> std::io::Result<()> {
+        // SAFETY: between fork and exec there is one thread only.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        mount_bind(&new_root, &new_root)?;
+        mount("proc", new_root.join("proc"), "proc", MountFlags::empty(), None)?;
+        rustix::mount::mount_bind_recursive("/dev", new_root.join("dev"))?;
+        rustix::process::pivot_root(&new_root, new_root.join("old").as_path())?;
+        rustix::process::chdir("/output")?;
+        unmount("/old", UnmountFlags::DETACH)?;
+        rustix::thread::set_thread_groups(&[])?;
+        rustix::thread::set_thread_gid(rustix::fs::Gid::from_raw(gid))?;
+        rustix::thread::set_thread_uid(rustix::fs::Uid::from_raw(uid))?;
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls; what it allocates, it allocates in a child of its own.
+    unsafe { program.pre_exec(enter) };
+    program
+}

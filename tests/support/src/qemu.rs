@@ -1,0 +1,137 @@
+//! A virtual machine under test: QEMU without hardware acceleration, driven over its serial console.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::dialogue::Dialogue;
+
+/// How long a boot may take: some 40 s on an idle machine, several times that where tests share two cores.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(600);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What starts the boot loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// `SeaBIOS`, QEMU's default.
+    Bios,
+    /// OVMF, with a fresh variable store: no boot entry names the disk.
+    Uefi,
+}
+
+/// How to start a machine.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// The image it boots from.
+    pub disk: &'a Path,
+    /// The format of the image, as QEMU names it.
+    pub format: &'a str,
+    /// What starts the boot loader.
+    pub firmware: Firmware,
+    /// Whether what the guest writes reaches the disk.
+    pub keep_writes: bool,
+    /// Further arguments for QEMU.
+    pub arguments: Vec<String>,
+}
+
+impl<'a> Machine<'a> {
+    /// A machine that boots a qcow2 image by BIOS, and forgets what it writes.
+    pub fn new(disk: &'a Path) -> Self {
+        Self { disk, format: "qcow2", firmware: Firmware::Bios, keep_writes: false, arguments: Vec::new() }
+    }
+
+    /// Starts QEMU; the console is read from the first byte on.
+    pub fn start(&self) -> Console {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        // One processor: see `Nodes::start` for what may happen to more.
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "1", "-m", "1G", "-display", "none", "-monitor", "none"]);
+        qemu.args(["-serial", "stdio", "-no-reboot", "-nodefaults", "-vga", "std"]);
+        qemu.arg("-drive").arg(format!(
+            "file={},format={},if=virtio,snapshot={}",
+            self.disk.display(),
+            self.format,
+            if self.keep_writes { "off" } else { "on" }
+        ));
+        let variables = (self.firmware == Firmware::Uefi).then(|| {
+            let variables = tempfile::NamedTempFile::new().unwrap();
+            std::io::copy(
+                &mut fs_err::File::open("/usr/share/OVMF/OVMF_VARS_4M.fd").unwrap(),
+                &mut fs_err::File::create(variables.path()).unwrap(),
+            )
+            .unwrap();
+            qemu.args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]);
+            qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", variables.path().display()));
+            variables
+        });
+        qemu.args(&self.arguments);
+        let name = self.disk.display().to_string();
+        Console { dialogue: Dialogue::start(name.clone(), &mut qemu), name, _variables: variables }
+    }
+}
+
+/// The serial console of a running machine. Dropping it ends the machine.
+#[derive(Debug)]
+pub struct Console {
+    dialogue: Dialogue,
+    name: String,
+    _variables: Option<tempfile::NamedTempFile>,
+}
+
+impl Console {
+    /// As [`Dialogue::wait_for`].
+    #[track_caller]
+    pub fn wait_for(&mut self, pattern: &str, timeout: Duration) -> String {
+        self.dialogue.wait_for(pattern, timeout)
+    }
+
+    fn type_line(&mut self, line: &str) {
+        self.dialogue.type_line(line);
+    }
+
+    /// Has getty prompt again, after whatever was printed since.
+    pub fn press_enter(&mut self) {
+        self.type_line("");
+    }
+
+    /// Waits for the login prompt; gives back the host name it shows.
+    pub fn wait_for_login(&mut self) -> String {
+        let before = self.wait_for(" login: ", BOOT_TIMEOUT);
+        before.rsplit(['\n', '\r', ' ']).next().unwrap_or_default().to_owned()
+    }
+
+    /// Logs in at the prompt that [`Console::wait_for_login`] waited for.
+    pub fn log_in(&mut self, user: &str, password: &str) {
+        self.type_line(user);
+        self.wait_for("assword: ", COMMAND_TIMEOUT);
+        // login(1) throws away what was typed before it turned the echo off, and prompts before it does.
+        std::thread::sleep(Duration::from_secs(1));
+        self.type_line(password);
+        self.wait_for(&format!("{user}@"), COMMAND_TIMEOUT);
+        // A shell that neither edits lines nor prompts; the kernel's messages stay out of the output of commands.
+        self.type_line("stty -echo cols 200; dmesg --console-off 2>/dev/null; exec env PS1= PS2= sh");
+        // The quotes keep an echo of the line from looking like its output.
+        self.type_line("echo READY'':");
+        self.wait_for("READY:", COMMAND_TIMEOUT);
+    }
+
+    /// Runs a shell command; gives back its exit status and what it printed.
+    pub fn run(&mut self, command: &str) -> (i32, String) {
+        self.type_line(&format!("{{ {command}\n}} 2>&1; echo \"@@\"STATUS:$?:"));
+        let output = self.wait_for("@@STATUS:", COMMAND_TIMEOUT);
+        let status = self.wait_for(":", COMMAND_TIMEOUT);
+        (status.trim().parse().unwrap(), output.replace('\r', "").trim().to_owned())
+    }
+
+    /// Runs a command that must succeed; gives back what it printed.
+    pub fn check(&mut self, command: &str) -> String {
+        let (status, output) = self.run(command);
+        assert_eq!(status, 0, "{}: {command}: {output}", self.name);
+        output
+    }
+
+    /// Types a command that ends the machine, and waits for its end.
+    pub fn power_off(mut self) {
+        self.type_line("poweroff");
+        self.dialogue.wait_for_end(COMMAND_TIMEOUT);
+    }
+}
