@@ -7,10 +7,11 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
+use crate::credentials::{MirrorUrl, ProxyUrl};
 use crate::customize::project::Language;
 use crate::recipe::{
-    Compression, Cpus, DiskSize, FabricKind, Flags, Initramfs, MirrorUrl, NodeCount, NodeMemory, OutOfBounds,
-    PackageName, ProxyUrl, Security, Suite, Variant,
+    Compression, Cpus, DiskSize, FabricKind, Flags, Initramfs, NodeCount, NodeMemory, OutOfBounds, PackageName,
+    Security, Suite, Variant,
 };
 
 const STYLES: Styles = Styles::styled()

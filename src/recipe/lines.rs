@@ -3,7 +3,7 @@
 use super::model::Plugin;
 use super::names::PackageName;
 use super::settings::{Origin, Security, SettingLine, Settings, setting_of};
-use super::url::MirrorUrl;
+use crate::credentials::MirrorUrl;
 
 impl Settings {
     /// Who decided the setting of this name, which is that of its flag.
@@ -145,7 +145,7 @@ mod tests {
         };
         let text = lines(flags, &environment);
         has(&text, "mirror: http://flag.example/debian (flag --mirror)");
-        has(&text, "proxy: http://me:***@flag.example:80 (flag --proxy)");
+        has(&text, "proxy: http://flag.example:80 (flag --proxy)");
         has(&text, "suite: sid (flag --suite)");
         has(&text, "nodes: 7 (flag --nodes)");
         has(&text, "output: /out (flag --output)");

@@ -126,6 +126,10 @@ fn through(via: &Option<String>) -> String {
 }
 
 impl HttpError {
+    pub(super) fn redirect(url: &str, reason: &str) -> Self {
+        Self::Redirect { url: shown(url), reason: reason.to_owned() }
+    }
+
     pub(super) fn bad_url(url: &str, reason: impl std::fmt::Display) -> Self {
         Self::BadUrl { url: shown(url), reason: reason.to_string() }
     }
@@ -173,7 +177,10 @@ impl HttpError {
                     .to_owned()
             }
             Self::Status { status: 401, .. } => {
-                "the mirror asks for a user and password; put them into its URL: http://USER:PASSWORD@HOST/debian".to_owned()
+                "the mirror asks for a user and password: put them into ~/.netrc, or into a file of /etc/apt/auth.conf.d, as \
+                 `machine HOST login USER password PASSWORD` (there with http://HOST where it is no https), or into the URL, as \
+                 http://USER:PASSWORD@HOST/debian"
+                    .to_owned()
             }
             Self::Status { via: Some(_), .. } => format!("the mirror or the proxy refuses; {proxy}"),
             Self::Status { .. } => "the mirror may be incomplete or busy; try again later, or choose another with --mirror".to_owned(),
