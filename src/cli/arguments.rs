@@ -24,6 +24,7 @@ const AFTER_HELP: &str = "\
 Environment (a flag beats it, and it beats the recipe):
   MIRROR             the mirror, as --mirror
   PROXY              the proxy, as --proxy; else http_proxy, https_proxy or all_proxy, but NO_PROXY
+  NETRC              the file of logins for mirrors [default: ~/.netrc]
   TMPDIR             the directory for the artifacts, as --output
   VERBOSE            as --verbose, unless 0, no or false
   SOURCE_DATE_EPOCH  the time, in seconds since 1970, to which the times of files are clamped

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// What hints have in the place of a login.
+const PLACEHOLDER: &str = "USER:PASSWORD";
+
 /// `text` without the logins of the URLs in it: `http://***@host` for `http://user:password@host`.
 ///
 /// Nothing relies on this: what the program writes is made of URLs without logins. But a program inside the new system may
@@ -17,7 +20,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         rest = authority;
         let ends = |c: char| c.is_whitespace() || c.is_control() || "/?#\"'<>`\\".contains(c);
         let end = authority.find(ends).unwrap_or(authority.len());
-        if let Some(at) = authority[..end].rfind('@').filter(|at| *at > 0) {
+        let is_login = |at: &usize| *at > 0 && authority[..*at].trim_start_matches('[') != PLACEHOLDER;
+        if let Some(at) = authority[..end].rfind('@').filter(is_login) {
             shown.push_str("***");
             rest = &authority[at..];
             found = true;
@@ -48,9 +52,17 @@ mod tests {
         ] {
             assert_eq!(redact(text), shown);
         }
-        for text in
-            ["", "//", "a//b", "http://host/pool/a@b.deb", "mail ann@host", "http://@host", "getty@tty1", "////@"]
-        {
+        for text in [
+            "",
+            "//",
+            "a//b",
+            "http://host/pool/a@b.deb",
+            "mail ann@host",
+            "http://@host",
+            "getty@tty1",
+            "////@",
+            "as http://USER:PASSWORD@HOST or http://[USER:PASSWORD@]HOST:PORT",
+        ] {
             assert!(matches!(redact(text), Cow::Borrowed(same) if same == text), "{text}");
         }
     }

@@ -77,8 +77,8 @@ impl Role {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(role, _)| *role)
     }
 
-    /// The command that runs this program in this role. Of the environment it gets what libraries read: all else is in the
-    /// messages, and variables as MIRROR may hold a password, which a plugin or a maintainer script might read of its parent.
+    /// The command that runs this program in this role. Of the environment it inherits only what libraries read: all else is
+    /// in the messages, and a variable as MIRROR may hold a password, which a plugin could read of the process around it.
     pub(crate) fn command(self) -> Command {
         // Not current_exe(): the name may be gone (replaced while this runs) or hidden by a mount; the link never is.
         let mut command = Command::new("/proc/self/exe");
