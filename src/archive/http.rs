@@ -5,6 +5,7 @@
 
 use std::error::Error as _;
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
@@ -15,6 +16,7 @@ use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 
 use crate::credentials::{Login, Logins, ProxyUrl};
 
+mod certificates;
 mod error;
 mod patience;
 
@@ -60,6 +62,8 @@ pub struct HttpOptions {
     pub proxy: ProxyChoice,
     /// The logins of mirrors and proxies. URLs have none.
     pub logins: Logins,
+    /// Files with certificates of authorities to trust beside the host's: PEM.
+    pub ca_certificates: Vec<PathBuf>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long a server may be silent, before its answer and within it.
@@ -75,6 +79,7 @@ impl Default for HttpOptions {
         Self {
             proxy: ProxyChoice::Environment,
             logins: Logins::default(),
+            ca_certificates: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             attempts: 5,
@@ -107,7 +112,7 @@ impl Http {
     /// Makes a client.
     ///
     /// # Errors
-    /// When the proxy's URL is not one.
+    /// When the proxy's URL is not one, or a file has no certificates.
     pub fn new(mut options: HttpOptions) -> Result<Self, HttpError> {
         if let Some((http, https, Some(except))) = options.proxy.named()
             && except.split(',').any(|host| host.trim() == "*")
@@ -134,6 +139,10 @@ impl Http {
             (ProxyChoice::Environment, None) => Some(Matcher::from_env()),
             (_, None) => None,
         };
+        let mut trusted = Vec::new();
+        for path in &options.ca_certificates {
+            trusted.extend(certificates::read(path)?);
+        }
         let builder = || {
             let builder = Client::builder()
                 .user_agent(concat!("fam-build/", env!("CARGO_PKG_VERSION")))
@@ -142,6 +151,7 @@ impl Http {
                 .timeout(options.stall_timeout)
                 // Each step of a redirect is a request of its own here, with the login and the proxy that are for its URL.
                 .redirect(Policy::none())
+                .tls_certs_merge(trusted.clone())
                 .referer(false);
             let Some((http, https, except)) = options.proxy.named() else {
                 return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
@@ -306,9 +316,12 @@ impl Http {
         while let Some(cause) = next {
             chain.push(cause.to_string());
             tls |= cause.is::<rustls::Error>();
-            // io::Error hides what it wraps from source().
-            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            tls |= matches!(inner, Some(inner) if inner.is::<rustls::Error>());
+            // io::Error hides what it wraps from source(), and may wrap another.
+            let mut wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            while let Some(inner) = wrapped {
+                tls |= inner.is::<rustls::Error>();
+                wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            }
             next = cause.source();
         }
         let reason = chain.last().cloned().unwrap_or_else(|| "the request failed".to_owned());
@@ -421,3 +434,5 @@ pub(super) fn shown(url: &str) -> String {
 mod login_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -248,6 +248,9 @@ pub struct BuildOptions {
     /// Keys to trust beside the Debian archive's, which are built in (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub keyring: Vec<PathBuf>,
+    /// Certificates of authorities to trust beside the host's, for mirrors by https (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
+    pub ca_certificate: Vec<PathBuf>,
     /// Take indexes that are past their date, or older than ones seen before, as snapshots are
     #[arg(long, help_heading = "Where packages come from")]
     pub accept_expired: bool,
@@ -332,6 +335,7 @@ impl From<BuildOptions> for Flags {
             variant: options.variant,
             initramfs: options.initramfs,
             keyrings: options.keyring,
+            ca_certificates: options.ca_certificate,
             accept_expired: options.accept_expired,
             seed: options.seed,
             memory: options.memory,

@@ -78,11 +78,12 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
 }
 
-/// Checks the plugins of a recipe, their settings, and the files that these name.
+/// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself name.
 ///
 /// # Errors
 /// [`Error`].
 pub fn check(settings: &Settings) -> Result<(), Error> {
+    preflight::check_client(settings, &Logins::default())?;
     plugins::customization(settings, &Logins::default()).map(drop)
 }
 

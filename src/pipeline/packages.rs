@@ -159,7 +159,8 @@ pub fn http_options(settings: &Settings, logins: &Logins) -> HttpOptions {
         https: settings.https_proxy.clone(),
         except: settings.no_proxy.clone(),
     };
-    HttpOptions { proxy, logins: logins.clone(), ..HttpOptions::default() }
+    let ca_certificates = settings.recipe.ca_certificates.iter().chain(&settings.ca_certificates).cloned().collect();
+    HttpOptions { proxy, logins: logins.clone(), ca_certificates, ..HttpOptions::default() }
 }
 
 /// The exact packages of a build.

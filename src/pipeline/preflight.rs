@@ -5,6 +5,8 @@ use std::path::Path;
 use super::Error;
 use super::job::Job;
 use super::packages::Selection;
+use crate::archive::ClientError;
+use crate::archive::http::Http;
 use crate::archive::lock::Lock;
 use crate::credentials::Logins;
 use crate::fabric::Seed;
@@ -38,6 +40,7 @@ impl Preflight {
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
+        check_client(settings, &logins)?;
         let isolation = match &settings.from_tarball {
             Some(tarball) => {
                 fs_err::File::open(tarball).map_err(|source| Error::Named { flag: "--from-tarball", source })?;
@@ -58,6 +61,12 @@ impl Preflight {
         let job = Job::new(settings.clone(), output, *seed.bytes(), logins);
         Ok(Self { job, isolation, lock })
     }
+}
+
+/// Checks what the way to the mirrors needs of the host: files of certificates, and proxies that can be.
+pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), Error> {
+    Http::new(super::http_options(settings, logins)).map_err(ClientError::from)?;
+    Ok(())
 }
 
 /// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts memory in units of 256 MiB.

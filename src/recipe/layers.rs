@@ -23,6 +23,7 @@ pub struct Flags {
     pub variant: Option<Variant>,
     pub initramfs: Option<Initramfs>,
     pub keyrings: Vec<PathBuf>,
+    pub ca_certificates: Vec<PathBuf>,
     pub accept_expired: bool,
     pub seed: Option<PathBuf>,
     pub memory: Option<NodeMemory>,

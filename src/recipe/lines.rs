@@ -81,7 +81,12 @@ impl Settings {
         for (name, path) in [("seed", &self.seed), ("from-tarball", &self.from_tarball), ("locked", &self.locked)] {
             lines.extend(path.as_ref().map(|path| (name, path.display().to_string())));
         }
-        for (name, paths) in [("keyring", &self.keyrings), ("plugin-dir", &self.plugin_dirs)] {
+        for (name, paths) in [
+            ("keyring", &self.keyrings),
+            ("ca-certificates", &self.recipe.ca_certificates),
+            ("ca-certificate", &self.ca_certificates),
+            ("plugin-dir", &self.plugin_dirs),
+        ] {
             lines.extend(paths.iter().map(|path| (name, path.display().to_string())));
         }
         for (name, is_on) in [("thin", self.thin), ("fresh", self.fresh), ("accept-expired", self.accept_expired)] {

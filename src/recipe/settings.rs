@@ -99,6 +99,8 @@ pub struct Settings {
     pub netrc: Option<PathBuf>,
     /// Keyrings beside the ones built in.
     pub keyrings: Vec<PathBuf>,
+    /// Files with certificates of authorities to trust, beside those of the recipe and of the host.
+    pub ca_certificates: Vec<PathBuf>,
     /// Whether indexes out of date, and older than ones seen before, are taken.
     pub accept_expired: bool,
     /// The file of the seed, where it is not the output directory's own.
@@ -326,6 +328,7 @@ impl Settings {
         }
         for (name, given) in [
             ("keyring", !flags.keyrings.is_empty()),
+            ("ca-certificate", !flags.ca_certificates.is_empty()),
             ("plugin-dir", !flags.plugin_dirs.is_empty()),
             ("seed", flags.seed.is_some()),
             ("from-tarball", flags.from_tarball.is_some()),
@@ -348,6 +351,7 @@ impl Settings {
             no_proxy,
             netrc,
             keyrings: flags.keyrings,
+            ca_certificates: flags.ca_certificates,
             accept_expired: flags.accept_expired,
             seed: flags.seed,
             output,

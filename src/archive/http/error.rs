@@ -1,5 +1,6 @@
 //! What can go wrong between this host and a mirror, told apart by who has to act.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::shown;
@@ -25,6 +26,14 @@ pub enum HttpError {
         /// The proxy.
         proxy: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A file with certificates of authorities cannot be used.
+    #[error("certificates in {}: {reason}", path.display())]
+    CaCertificate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         reason: String,
     },
     /// A host name has no address.
@@ -171,6 +180,15 @@ impl HttpError {
                 "check that the mirror is up, or choose another with --mirror; behind a proxy, use --proxy".to_owned()
             }
             Self::Timeout { via: Some(_), .. } => format!("check that proxy and mirror are up; {proxy}"),
+            Self::CaCertificate { .. } => {
+                "name a file of certificates that you can read, in PEM: it has lines `-----BEGIN CERTIFICATE-----`".to_owned()
+            }
+            Self::Tls { reason, .. } if reason.contains("UnknownIssuer") => {
+                "this host does not know the authority that signed the mirror's certificate: name a file with the authority's \
+                 own by --ca-certificate FILE, or by SSL_CERT_FILE in the environment; an http: mirror needs none, as its files \
+                 are signed"
+                    .to_owned()
+            }
             Self::Tls { .. } => {
                 "check the clock and the CA certificates of this host (package ca-certificates); an http: mirror needs none, as its \
                  files are signed"

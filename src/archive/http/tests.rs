@@ -7,6 +7,7 @@ fn options() -> HttpOptions {
     HttpOptions {
         proxy: ProxyChoice::Direct,
         logins: Logins::default(),
+        ca_certificates: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_secs(5),
         attempts: 3,
@@ -209,9 +210,9 @@ fn shown_urls_have_no_password() {
 }
 
 /// Runs a test of this program again, in another environment.
-fn again(test: &str, environment: &[(&str, &str)]) {
+pub(super) fn again(test: &str, environment: &[(&str, &str)]) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("archive::http::tests::{test}"), "--nocapture"])
+        .args(["--exact", &format!("archive::http::{test}"), "--nocapture"])
         .envs(environment.iter().copied())
         .output()
         .unwrap();
@@ -231,7 +232,7 @@ fn the_environment_names_proxies_and_exceptions() {
     }
     let (proxy, server) = (Server::new(|_| Answer::ok("proxy")), Server::new(|_| Answer::ok("server")));
     again(
-        "the_environment_names_proxies_and_exceptions",
+        "tests::the_environment_names_proxies_and_exceptions",
         &[
             (PROXIED, "http://mirror.invalid/debian/x"),
             ("FAM_TEST_SERVER", &format!("{}/x", server.url)),
@@ -251,7 +252,7 @@ fn http_works_without_any_ca_certificates() {
     let url = format!("{}/x", server.url);
     let nowhere = "/nonexistent";
     again(
-        "http_works_without_any_ca_certificates",
+        "tests::http_works_without_any_ca_certificates",
         &[("FAM_TEST_NO_CERTIFICATES", &url), ("SSL_CERT_FILE", nowhere), ("SSL_CERT_DIR", nowhere)],
     );
 }
