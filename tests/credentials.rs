@@ -47,7 +47,7 @@ fn assert_no_secret(what: &str, text: &[u8]) {
     }
 }
 
-/// Looks into every file beneath a directory.
+/// Looks into every file of a directory.
 #[track_caller]
 fn assert_no_secret_in(directory: &Path) {
     let secrets = secrets();

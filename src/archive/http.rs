@@ -62,7 +62,7 @@ pub struct HttpOptions {
     pub proxy: ProxyChoice,
     /// The logins of mirrors and proxies. URLs have none.
     pub logins: Logins,
-    /// Files with certificates of authorities to trust beside the host's: PEM.
+    /// Files with certificates of authorities to trust in addition to the host's, in PEM.
     pub ca_certificates: Vec<PathBuf>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
@@ -278,7 +278,7 @@ impl Http {
         Err(HttpError::redirect(url, "too many of them"))
     }
 
-    /// Gives an answer back if it has a body.
+    /// Returns the answer if it has a body.
     fn judge(&self, url: &str, response: Response, has_login: bool) -> Result<Response, HttpError> {
         let status = response.status();
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {

@@ -248,7 +248,7 @@ pub struct BuildOptions {
     /// Keys to trust beside the Debian archive's, which are built in (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub keyring: Vec<PathBuf>,
-    /// Certificates of authorities to trust beside the host's, for mirrors by https (repeatable)
+    /// Certificates of authorities to trust in addition to the host's, for https mirrors (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub ca_certificate: Vec<PathBuf>,
     /// Take indexes that are past their date, or older than ones seen before, as snapshots are

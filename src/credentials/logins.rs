@@ -15,8 +15,8 @@ use super::{Login, MirrorUrl, ProxyUrl};
 /// All logins that a run knows.
 ///
 /// A login that was named with a URL is for scheme, host and port of that URL, and comes before those of files. One of netrc
-/// is for a host, by http and by https; one of apt's auth.conf is for what apt takes it for. Proxies have theirs from their
-/// URLs and from apt's files.
+/// is for a host, by http and by https; one of apt's auth.conf is for what apt takes it for. Last come those of an old lock.
+/// Proxies have theirs from their URLs and from apt's files.
 ///
 /// It is not `Serialize`: [`to_worker`] alone takes it to another process.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub struct Logins {
     proxies: Vec<Entry>,
     netrc: Vec<Entry>,
     apt: Vec<Entry>,
+    locked: Vec<Entry>,
 }
 
 /// A login and what it is for.
@@ -66,6 +67,13 @@ impl Logins {
         self.mirrors.extend(Entry::named(mirror.as_str(), mirror.login()));
     }
 
+    /// Adds the login that an old lock has for one of its mirrors, if any.
+    pub fn add_locked(&mut self, mirror: &MirrorUrl) {
+        let entry = Entry::named(mirror.as_str(), mirror.login());
+        // A lock names its mirror once a package.
+        self.locked.extend(entry.filter(|entry| !self.locked.contains(entry)));
+    }
+
     /// Adds the login that a proxy was named with, if any.
     pub fn add_proxy(&mut self, proxy: &ProxyUrl) {
         self.proxies.extend(Entry::named(proxy.as_str(), proxy.login()));
@@ -92,9 +100,9 @@ impl Logins {
     #[must_use]
     pub fn of_mirror(&self, url: &str) -> Option<&Login> {
         let place = Place::of(url)?;
-        let entry =
-            named_for(&self.mirrors, &place).or_else(|| self.netrc_for(&place)).or_else(|| self.apt_for(&place));
-        entry.map(|entry| &entry.login)
+        let named = named_for(&self.mirrors, &place);
+        let of_file = || self.netrc_for(&place).or_else(|| self.apt_for(&place));
+        named.or_else(of_file).or_else(|| named_for(&self.locked, &place)).map(|entry| &entry.login)
     }
 
     /// The login for a proxy.
@@ -122,7 +130,7 @@ impl Logins {
             let message = format!("every user of this host can read {path}, which has the login for {mirror}");
             concerns.push(Concern { message, hint: format!("chmod o= {path}") });
         }
-        // Whoever writes an entry of apt's for http says so in it.
+        // An entry of apt's is for http only if it says so.
         if netrc.is_some() && place.has_scheme("http") && !place.is_loopback() {
             let message = format!("the login of {path} goes to {mirror} in clear");
             concerns.push(Concern { message, hint: "name the mirror by https://, if it speaks that".to_owned() });
@@ -184,8 +192,8 @@ pub mod to_worker {
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(logins: &Logins, serializer: S) -> Result<S::Ok, S::Error> {
-        let Logins { mirrors, proxies, netrc, apt } = logins;
-        (mirrors, proxies, netrc, apt).serialize(serializer)
+        let Logins { mirrors, proxies, netrc, apt, locked } = logins;
+        (mirrors, proxies, netrc, apt, locked).serialize(serializer)
     }
 
     /// Reads what was written so.
@@ -193,8 +201,8 @@ pub mod to_worker {
     /// # Errors
     /// Those of the deserializer.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Logins, D::Error> {
-        let (mirrors, proxies, netrc, apt) = Deserialize::deserialize(deserializer)?;
-        Ok(Logins { mirrors, proxies, netrc, apt })
+        let (mirrors, proxies, netrc, apt, locked) = Deserialize::deserialize(deserializer)?;
+        Ok(Logins { mirrors, proxies, netrc, apt, locked })
     }
 }
 
@@ -272,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_after_urls_and_netrc_before_apt() {
+    fn the_order_is_urls_then_netrc_then_apt_then_an_old_lock() {
         let (mut logins, _directory) = of_files(
             ("machine a.example login netrc\nmachine b.example login netrc", 0o600),
             &[
@@ -283,8 +291,14 @@ mod tests {
             ],
         );
         logins.add_mirror(&mirror("http://named@a.example/debian"));
+        for host in ["a", "b", "f"] {
+            logins.add_locked(&mirror(&format!("http://locked@{host}.example/debian-security")));
+        }
         for (url, expected) in [
             ("http://a.example/debian", Some("named")),
+            ("http://a.example/debian-security", Some("named")),
+            ("http://b.example/debian-security", Some("netrc")),
+            ("http://f.example/debian", Some("locked")),
             ("https://a.example/debian", Some("netrc")),
             ("https://b.example/debian", Some("netrc")),
             ("http://c.example/debian", Some("first")),

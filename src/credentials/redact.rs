@@ -1,4 +1,4 @@
-//! The last net: logins taken out of text, whoever wrote it.
+//! The last net: logins taken out of text, whatever wrote it.
 
 use std::borrow::Cow;
 

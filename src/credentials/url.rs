@@ -45,7 +45,7 @@ pub struct ProxyUrl {
 impl MirrorUrl {
     /// The address of this path with `suffix` appended to it; nothing where the mirror is a whole host.
     #[must_use]
-    pub fn beside(&self, suffix: &str) -> Option<Self> {
+    pub fn sibling(&self, suffix: &str) -> Option<Self> {
         let place = Place::of(&self.url)?;
         (!place.path.is_empty()).then(|| Self { url: format!("{}{suffix}", self.url), login: self.login.clone() })
     }
@@ -262,9 +262,9 @@ mod tests {
             assert_eq!(url.as_str(), "http://host/debian");
         }
         assert_eq!("http://@host/debian".parse::<MirrorUrl>().unwrap().login(), None);
-        let sibling = "http://ann:secret@host/debian".parse::<MirrorUrl>().unwrap().beside("-security").unwrap();
+        let sibling = "http://ann:secret@host/debian".parse::<MirrorUrl>().unwrap().sibling("-security").unwrap();
         assert_eq!((sibling.as_str(), sibling.login().is_some()), ("http://host/debian-security", true));
-        assert_eq!("http://ann:secret@host".parse::<MirrorUrl>().unwrap().beside("-security"), None);
+        assert_eq!("http://ann:secret@host".parse::<MirrorUrl>().unwrap().sibling("-security"), None);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::recipe::{Security, Settings};
 /// Where apt of this host keeps logins.
 const APT: &str = "/etc/apt";
 
-/// All logins that a run with these settings knows. Those of URLs that options and environment name come first, then those of
-/// the host's own apt sources and of an old lock, then those of netrc and of apt.
+/// All logins that a run with these settings knows: those of URLs that options, environment and the host's apt sources name,
+/// those of netrc and of apt, and those of an old lock.
 #[must_use]
 pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
     let mut logins = Logins::default();
@@ -22,7 +22,7 @@ pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
         Security::None => {}
     }
     if let Some(lock) = lock {
-        lock.mirrors().for_each(|url| logins.add_mirror(url));
+        lock.mirrors().for_each(|url| logins.add_locked(url));
     }
     for proxy in settings.http_proxy.iter().chain(&settings.https_proxy) {
         logins.add_proxy(proxy);

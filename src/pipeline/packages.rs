@@ -138,7 +138,7 @@ pub(super) fn host_security(settings: &Settings) -> Option<MirrorUrl> {
 /// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A mirror that is a whole host
 /// has nothing beside it.
 fn security_sibling(mirror: &MirrorUrl) -> Option<MirrorUrl> {
-    mirror.beside("-security")
+    mirror.sibling("-security")
 }
 
 fn client_options(settings: &Settings, logins: &Logins) -> ClientOptions {

@@ -40,13 +40,15 @@ impl Preflight {
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
-        check_client(settings, &logins)?;
         let isolation = match &settings.from_tarball {
             Some(tarball) => {
                 fs_err::File::open(tarball).map_err(|source| Error::Named { flag: "--from-tarball", source })?;
                 Isolation::none()
             }
-            None => Isolation::detect()?,
+            None => {
+                check_client(settings, &logins)?;
+                Isolation::detect()?
+            }
         };
         let lock = OutputLock::acquire(&settings.output, &isolation)?;
         let output = lock.directory().clone();

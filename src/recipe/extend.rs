@@ -114,8 +114,8 @@ impl Loaded {
         over("components", &mut recipe.components, components, &mut wrote);
         over("updates", &mut recipe.updates, updates, &mut wrote);
         over("security", &mut recipe.security, security, &mut wrote);
-        let beside = source.directory.as_deref().unwrap_or(Path::new(""));
-        let ca_certificates = ca_certificates.map(|paths| paths.iter().map(|path| beside.join(path)).collect());
+        let directory = source.directory.as_deref().unwrap_or(Path::new(""));
+        let ca_certificates = ca_certificates.map(|paths| paths.iter().map(|path| directory.join(path)).collect());
         over("ca-certificates", &mut recipe.ca_certificates, ca_certificates, &mut wrote);
         over("variant", &mut recipe.variant, variant, &mut wrote);
         over("initramfs", &mut recipe.initramfs, initramfs, &mut wrote);
@@ -281,8 +281,8 @@ mod tests {
     fn certificates_are_named_from_the_recipe_that_has_them() {
         let base = ("sub/base.toml", "suite = 'trixie'\nca-certificates = ['ca.pem', '/etc/ca.pem']");
         let loaded = load(&[("top.toml", "extends = 'sub/base.toml'"), base]).unwrap();
-        let [beside, absolute] = &loaded.recipe.ca_certificates[..] else { panic!("{:?}", loaded.recipe) };
-        assert!(beside.is_absolute() && beside.ends_with("sub/ca.pem"), "{}", beside.display());
+        let [relative, absolute] = &loaded.recipe.ca_certificates[..] else { panic!("{:?}", loaded.recipe) };
+        assert!(relative.is_absolute() && relative.ends_with("sub/ca.pem"), "{}", relative.display());
         assert_eq!(absolute, Path::new("/etc/ca.pem"));
         let loaded = load(&[("top.toml", "extends = 'sub/base.toml'\nca-certificates = []"), base]).unwrap();
         assert!(loaded.recipe.ca_certificates.is_empty() && loaded.written_by["ca-certificates"].ends_with("top.toml"));

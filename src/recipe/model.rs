@@ -30,7 +30,7 @@ pub struct Recipe {
     pub updates: bool,
     /// Whether the security archive is read, too.
     pub security: bool,
-    /// Files with certificates of authorities to trust beside the host's, for mirrors by https.
+    /// Files with certificates of authorities to trust in addition to the host's, for https mirrors.
     #[serde(rename = "ca-certificates")]
     pub ca_certificates: Vec<PathBuf>,
     /// The set of packages to begin with.

@@ -99,7 +99,7 @@ pub struct Settings {
     pub netrc: Option<PathBuf>,
     /// Keyrings beside the ones built in.
     pub keyrings: Vec<PathBuf>,
-    /// Files with certificates of authorities to trust, beside those of the recipe and of the host.
+    /// Files with certificates of authorities to trust in addition to those of the recipe and of the host.
     pub ca_certificates: Vec<PathBuf>,
     /// Whether indexes out of date, and older than ones seen before, are taken.
     pub accept_expired: bool,

@@ -75,9 +75,10 @@ impl Customize for AptSources {
             }
         }
         match &settings.proxy {
+            // It may hold a password, and is not shown.
             Some(proxy) if proxy != "none" && host_of(&split(proxy).0).is_none() => {
-                let message = format!("{:?} is no URL", split(proxy).0);
-                Err(Error::setting("proxy", message).with_hint("write http://HOST:PORT or none"))
+                let hint = "write http://HOST:PORT or none; in a password, write / as %2F";
+                Err(Error::setting("proxy", "is no URL").with_hint(hint))
             }
             _ => Ok(()),
         }
@@ -215,13 +216,13 @@ fn proxy(settings: &Settings, facts: &Facts) -> Proxy {
     match host_of(&url) {
         Some(host) if !is_loopback(host) => Proxy::Usable(url, login),
         Some(_) => Proxy::Unusable(format!("the proxy {url} is the build host's own")),
-        None => Proxy::Unusable(format!("the proxy {url:?} is no URL")),
+        None => Proxy::Unusable("what is named as the proxy is no URL".to_owned()),
     }
 }
 
-/// The host of a URL that can stand in apt's files: no space, no quote, no control character.
+/// The host of a URL without a login that can stand in apt's files: no space, no quote, no control character.
 fn host_of(url: &str) -> Option<&str> {
-    let safe = url.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    let safe = url.bytes().all(|b| b.is_ascii_graphic() && !b"\"@".contains(&b));
     let (_, rest) = url.split_once("://").filter(|_| safe)?;
     let host = rest.split(['/', '?', '#']).next()?;
     let host = match host.strip_prefix('[') {
@@ -312,7 +313,12 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
     #[test]
     fn checks_and_warns() {
-        for bad in [r#"{ "components": [] }"#, r#"{ "components": ["a b"] }"#, r#"{ "proxy": "cache" }"#] {
+        for bad in [
+            r#"{ "components": [] }"#,
+            r#"{ "components": ["a b"] }"#,
+            r#"{ "proxy": "cache" }"#,
+            r#"{ "proxy": "http://u:p/w@h" }"#,
+        ] {
             assert!(Harness::new().settings(bad).check(&AptSources::default()).is_err(), "{bad}");
         }
         let harness = Harness::new().facts(|facts| facts.mirror = "http://localhost/debian".into());

@@ -1,4 +1,5 @@
-//! Certificates of authorities that are trusted beside the host's own, for mirrors with an authority of their own.
+//! Certificates of authorities that are trusted in addition to the host's, for https mirrors whose authority the host does
+//! not know.
 
 use std::path::Path;
 

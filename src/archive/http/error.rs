@@ -172,7 +172,9 @@ impl HttpError {
             Self::BadUrl { .. } => "a mirror looks like http://HOST/debian".to_owned(),
             Self::BadProxy { .. } => "a proxy looks like http://[USER:PASSWORD@]HOST:PORT".to_owned(),
             Self::Unresolvable { proxy: true, .. } | Self::Unreachable { proxy: true, .. } => proxy.to_owned(),
-            Self::ProxyRefused { .. } => format!("{proxy}; a password goes into the URL: http://USER:PASSWORD@HOST:PORT"),
+            Self::ProxyRefused { .. } => format!(
+                "{proxy}; a login goes into the URL, as http://USER:PASSWORD@HOST:PORT, or into a file of /etc/apt/auth.conf.d"
+            ),
             Self::Unresolvable { .. } => {
                 "check the name of the mirror and the network of this host; behind a proxy, use --proxy".to_owned()
             }
