@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::{Client, ClientBuilder, Response};
 use reqwest::header::{self, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
@@ -153,22 +153,7 @@ impl Http {
                 .redirect(Policy::none())
                 .tls_certs_merge(trusted.clone())
                 .referer(false);
-            let Some((http, https, except)) = options.proxy.named() else {
-                return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
-            };
-            let mut builder = builder.no_proxy();
-            for (url, proxy) in [(http, Proxy::http as fn(Url) -> _), (https, Proxy::https)] {
-                if let Some(url) = url {
-                    let proxy: Proxy = proxy(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
-                    let proxy = match options.logins.of_proxy(url.as_str()).map(Login::reveal) {
-                        Some((user, password)) => proxy.basic_auth(user, password),
-                        None => proxy,
-                    };
-                    let except = except.and_then(|except| NoProxy::from_string(except));
-                    builder = builder.proxy(proxy.no_proxy(except));
-                }
-            }
-            Ok(builder)
+            with_proxies(builder, &options)
         };
         // A host without CA certificates can still use http: mirrors, whose signatures are what counts.
         let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {
@@ -395,6 +380,24 @@ fn redirected(place: &Url, response: &Response) -> Result<Option<Url>, &'static 
     // A server has no logins to give.
     let _ = next.set_username("").and_then(|()| next.set_password(None));
     Ok(Some(next))
+}
+
+/// Has requests go through the proxies of `options`, with their logins.
+fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientBuilder, HttpError> {
+    let Some((http, https, except)) = options.proxy.named() else {
+        return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
+    };
+    let mut builder = builder.no_proxy();
+    for (url, proxy) in [(http, Proxy::http as fn(Url) -> _), (https, Proxy::https)] {
+        let Some(url) = url else { continue };
+        let proxy: Proxy = proxy(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
+        let proxy = match options.logins.of_proxy(url.as_str()).map(Login::reveal) {
+            Some((user, password)) => proxy.basic_auth(user, password),
+            None => proxy,
+        };
+        builder = builder.proxy(proxy.no_proxy(except.and_then(|except| NoProxy::from_string(except))));
+    }
+    Ok(builder)
 }
 
 fn proxy_url(proxy: &ProxyUrl) -> Result<Url, HttpError> {
