@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod cli;
+pub mod credentials;
 pub mod customize;
 pub mod doctor;
 pub mod fabric;

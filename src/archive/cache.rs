@@ -223,7 +223,7 @@ impl Cache {
         hex(&sha256(format!("{mirror}\n{suite}").as_bytes()))
     }
 
-    /// The names are hashed: a mirror's URL may hold slashes, and a password.
+    /// The names are hashed: a mirror's URL holds slashes.
     fn seen_path(&self, mirror: &str, suite: &str) -> PathBuf {
         self.root.join("seen").join(self.seen_key(mirror, suite))
     }

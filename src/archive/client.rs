@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use super::cache::{Cache, CacheError, read_verified};
 use super::digest::hex;
 use super::fetch::{Download, FetchError, Fetcher, Wanted};
-use super::http::{Http, HttpError, HttpOptions, ProxyChoice, shown};
+use super::http::{Http, HttpError, HttpOptions, shown};
 use super::index::{IndexError, decompress};
 use super::keyring::{Keyring, KeyringError};
 use super::release::{IndexFile, Release, ReleaseError};
@@ -45,13 +45,6 @@ impl ClientOptions {
     pub fn new(cache_dir: PathBuf) -> Self {
         let (http, keyrings) = (HttpOptions::default(), Vec::new());
         Self { http, keyrings, cache_dir, jobs: 8, accept_expired: false, now: Timestamp::now() }
-    }
-
-    /// Chooses the proxy that a user named, as [`ProxyChoice::new`] understands it.
-    #[must_use]
-    pub fn proxy(mut self, named: Option<&str>) -> Self {
-        self.http.proxy = ProxyChoice::new(named);
-        self
     }
 }
 

@@ -1,18 +1,22 @@
 //! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and patience with those that may pass.
 //!
 //! What the bytes are worth is for the callers; nothing that comes from here is trusted. There is no HTTP cache, no cookie and
-//! no content coding, and a redirect never leads from https to http.
+//! no content coding, and a redirect never leads from https to http, nor takes a login along to another place.
 
 use std::error::Error as _;
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::{Client, ClientBuilder, Response};
 use reqwest::header::{self, HeaderMap};
-use reqwest::redirect::{self, Policy};
+use reqwest::redirect::Policy;
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 
+use crate::credentials::{Login, Logins, ProxyUrl};
+
+mod certificates;
 mod error;
 mod patience;
 
@@ -26,19 +30,12 @@ const MAX_REDIRECTS: usize = 10;
 pub enum ProxyChoice {
     /// The one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name (in either case of letters), if any.
     Environment,
-    /// This one, but for the hosts that `except` lists as `NO_PROXY` does.
-    Explicit {
-        /// URL of the proxy; may hold `user:password@`.
-        url: String,
-        /// Hosts, domains and networks that are reached directly.
-        except: Option<String>,
-    },
-    /// One for each scheme, or none, but for the hosts that `except` lists.
+    /// One for each scheme, or none, but for the hosts that `except` lists as `NO_PROXY` does.
     PerScheme {
-        /// URL of the proxy for `http://`.
-        http: Option<String>,
-        /// URL of the proxy for `https://`.
-        https: Option<String>,
+        /// The proxy for `http://`.
+        http: Option<ProxyUrl>,
+        /// The proxy for `https://`.
+        https: Option<ProxyUrl>,
         /// Hosts, domains and networks that are reached directly.
         except: Option<String>,
     },
@@ -47,28 +44,13 @@ pub enum ProxyChoice {
 }
 
 /// The proxies for `http://` and `https://`, and the exceptions.
-type Named<'a> = (Option<&'a String>, Option<&'a String>, Option<&'a String>);
+type Named<'a> = (Option<&'a ProxyUrl>, Option<&'a ProxyUrl>, Option<&'a String>);
 
 impl ProxyChoice {
     fn named(&self) -> Option<Named<'_>> {
         match self {
             Self::Environment | Self::Direct => None,
-            Self::Explicit { url, except } => Some((Some(url), Some(url), except.as_ref())),
             Self::PerScheme { http, https, except } => Some((http.as_ref(), https.as_ref(), except.as_ref())),
-        }
-    }
-
-    /// The proxy that a user named, with the exceptions of `NO_PROXY` in the environment; nothing or an empty name leaves all
-    /// to the environment, and `none` means no proxy at all.
-    #[must_use]
-    pub fn new(named: Option<&str>) -> Self {
-        match named.map(str::trim) {
-            None | Some("") => Self::Environment,
-            Some("none") => Self::Direct,
-            Some(url) => {
-                let except = ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| std::env::var(name).ok());
-                Self::Explicit { url: url.to_owned(), except }
-            }
         }
     }
 }
@@ -78,6 +60,10 @@ impl ProxyChoice {
 pub struct HttpOptions {
     /// The proxy.
     pub proxy: ProxyChoice,
+    /// The logins of mirrors and proxies. URLs have none.
+    pub logins: Logins,
+    /// Files with certificates of authorities to trust in addition to the host's, in PEM.
+    pub ca_certificates: Vec<PathBuf>,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
     /// How long a server may be silent, before its answer and within it.
@@ -92,6 +78,8 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             proxy: ProxyChoice::Environment,
+            logins: Logins::default(),
+            ca_certificates: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             attempts: 5,
@@ -124,7 +112,7 @@ impl Http {
     /// Makes a client.
     ///
     /// # Errors
-    /// When the proxy's URL is not one.
+    /// When the proxy's URL is not one, or a file has no certificates.
     pub fn new(mut options: HttpOptions) -> Result<Self, HttpError> {
         if let Some((http, https, Some(except))) = options.proxy.named()
             && except.split(',').any(|host| host.trim() == "*")
@@ -151,28 +139,21 @@ impl Http {
             (ProxyChoice::Environment, None) => Some(Matcher::from_env()),
             (_, None) => None,
         };
+        let mut trusted = Vec::new();
+        for path in &options.ca_certificates {
+            trusted.extend(certificates::read(path)?);
+        }
         let builder = || {
             let builder = Client::builder()
                 .user_agent(concat!("fam-build/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(options.connect_timeout)
                 // In the blocking client this bounds each wait: for the answer, and for each read of the body.
                 .timeout(options.stall_timeout)
-                .redirect(redirects())
+                // Each step of a redirect is a request of its own here, with the login and the proxy that are for its URL.
+                .redirect(Policy::none())
+                .tls_certs_merge(trusted.clone())
                 .referer(false);
-            let Some((http, https, except)) = options.proxy.named() else {
-                return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
-            };
-            let no_proxy = || except.and_then(|except| NoProxy::from_string(except));
-            let mut builder = builder.no_proxy();
-            if let Some(url) = http {
-                let proxy = Proxy::http(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
-                builder = builder.proxy(proxy.no_proxy(no_proxy()));
-            }
-            if let Some(url) = https {
-                let proxy = Proxy::https(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
-                builder = builder.proxy(proxy.no_proxy(no_proxy()));
-            }
-            Ok(builder)
+            with_proxies(builder, &options)
         };
         // A host without CA certificates can still use http: mirrors, whose signatures are what counts.
         let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {
@@ -193,9 +174,9 @@ impl Http {
     pub fn exists(&self, url: &str) -> Result<bool, HttpError> {
         let mut patience = Patience::new(&self.options);
         loop {
-            let head = self.send(Method::HEAD, url, HeaderMap::new());
+            let head = self.send(&Method::HEAD, url, &HeaderMap::new());
             let answer = match head {
-                Err(HttpError::Status { status: 405 | 501, .. }) => self.send(Method::GET, url, HeaderMap::new()),
+                Err(HttpError::Status { status: 405 | 501, .. }) => self.send(&Method::GET, url, &HeaderMap::new()),
                 other => other,
             };
             match answer {
@@ -248,7 +229,7 @@ impl Http {
         if fresh {
             headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("max-age=0"));
         }
-        let response = self.send(Method::GET, url, headers)?;
+        let response = self.send(&Method::GET, url, &headers)?;
         let broken = |reason: &str| HttpError::Broken { url: shown(url), reason: reason.to_owned() };
         let (first, total) = if response.status() == StatusCode::PARTIAL_CONTENT {
             let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
@@ -262,13 +243,28 @@ impl Http {
         Ok(Reply { http: self, url, response, first, total })
     }
 
-    fn send(&self, method: Method, url: &str, headers: HeaderMap) -> Result<Response, HttpError> {
-        let parsed = Url::parse(url).map_err(|error| HttpError::bad_url(url, error))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(HttpError::bad_url(url, "only http and https are supported"));
+    /// Asks for `url`, and goes where redirects lead. A login is for the place that was asked first: it does not go to another
+    /// scheme, host or port with a redirect.
+    fn send(&self, method: &Method, url: &str, headers: &HeaderMap) -> Result<Response, HttpError> {
+        let first = http_url(url)?;
+        let login = self.options.logins.of_mirror(url);
+        let mut place = first.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut request = self.client.request(method.clone(), place.clone()).headers(headers.clone());
+            if let Some((user, password)) = login.map(Login::reveal).filter(|_| place.origin() == first.origin()) {
+                request = request.basic_auth(user, Some(password));
+            }
+            let response = request.send().map_err(|error| self.classify(url, &error))?;
+            match redirected(&place, &response).map_err(|reason| HttpError::redirect(url, reason))? {
+                Some(next) => place = next,
+                None => return self.judge(url, response, login.is_some()),
+            }
         }
-        let response = self.client.request(method, parsed).headers(headers).send();
-        let response = response.map_err(|error| self.classify(url, &error))?;
+        Err(HttpError::redirect(url, "too many of them"))
+    }
+
+    /// Returns the answer if it has a body.
+    fn judge(&self, url: &str, response: Response, has_login: bool) -> Result<Response, HttpError> {
         let status = response.status();
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let proxy = self.via(url).unwrap_or_else(|| "(transparent)".to_owned());
@@ -277,7 +273,10 @@ impl Http {
         if status.is_success() && status != StatusCode::NO_CONTENT {
             return Ok(response);
         }
-        let reason = status.canonical_reason().unwrap_or("unknown status").to_owned();
+        let mut reason = status.canonical_reason().unwrap_or("unknown status").to_owned();
+        if status == StatusCode::UNAUTHORIZED && has_login {
+            reason.push_str(", though the login for it was sent");
+        }
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(patience::parse_retry_after);
         Err(HttpError::Status { url: shown(url), status: status.as_u16(), reason, via: self.via(url), retry_after })
@@ -302,18 +301,18 @@ impl Http {
         while let Some(cause) = next {
             chain.push(cause.to_string());
             tls |= cause.is::<rustls::Error>();
-            // io::Error hides what it wraps from source().
-            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            tls |= matches!(inner, Some(inner) if inner.is::<rustls::Error>());
+            // io::Error hides what it wraps from source(), and may wrap another.
+            let mut wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            while let Some(inner) = wrapped {
+                tls |= inner.is::<rustls::Error>();
+                wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            }
             next = cause.source();
         }
-        let reason = chain.last().cloned().unwrap_or_else(|| error.to_string());
+        let reason = chain.last().cloned().unwrap_or_else(|| "the request failed".to_owned());
         let has = |text: &str| chain.iter().any(|cause| cause.contains(text));
         let via = self.via(url);
         let url = shown(url);
-        if error.is_redirect() {
-            return HttpError::Redirect { url, reason };
-        }
         if let (Some(proxy), true) = (&via, has("tunnel error")) {
             return HttpError::ProxyRefused { proxy: proxy.clone(), reason };
         }
@@ -353,31 +352,60 @@ impl Reply<'_> {
     }
 }
 
-fn redirects() -> Policy {
-    Policy::custom(|attempt: redirect::Attempt<'_>| {
-        let downgrade =
-            attempt.url().scheme() == "http" && attempt.previous().iter().any(|url| url.scheme() == "https");
-        if downgrade {
-            attempt.error("from https to http")
-        } else if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many of them")
-        } else {
-            attempt.follow()
-        }
-    })
-}
-
-fn proxy_url(proxy: &str) -> Result<Url, HttpError> {
-    let full = if proxy.contains("://") { proxy.to_owned() } else { format!("http://{proxy}") };
-    let url = Url::parse(&full).map_err(|error| bad_proxy(proxy, error))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad_proxy(proxy, "only http and https proxies are supported"));
+/// A URL as it may be asked for. It has no login: those come from [`HttpOptions::logins`] alone.
+fn http_url(url: &str) -> Result<Url, HttpError> {
+    let parsed = Url::parse(url).map_err(|error| HttpError::bad_url(url, error))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err(HttpError::bad_url(url, "only http and https are supported"));
     }
-    Ok(url)
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err(HttpError::bad_url(url, "a login has no place in it"));
+    }
+    Ok(parsed)
 }
 
-fn bad_proxy(proxy: &str, reason: impl std::fmt::Display) -> HttpError {
-    HttpError::BadProxy { proxy: shown(proxy), reason: reason.to_string() }
+/// Where an answer to a request for `place` sends the client, if it does.
+fn redirected(place: &Url, response: &Response) -> Result<Option<Url>, &'static str> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = response.headers().get(header::LOCATION).ok_or("it does not say where to")?;
+    let next = location.to_str().ok().and_then(|location| place.join(location).ok());
+    let mut next = next.ok_or("it leads to what is no URL")?;
+    match (place.scheme(), next.scheme()) {
+        ("https", "http") => return Err("from https to http"),
+        (_, "http" | "https") => {}
+        _ => return Err("to something other than http and https"),
+    }
+    // A server has no logins to give.
+    let _ = next.set_username("").and_then(|()| next.set_password(None));
+    Ok(Some(next))
+}
+
+/// Has requests go through the proxies of `options`, with their logins.
+fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientBuilder, HttpError> {
+    let Some((http, https, except)) = options.proxy.named() else {
+        return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
+    };
+    let mut builder = builder.no_proxy();
+    for (url, proxy) in [(http, Proxy::http as fn(Url) -> _), (https, Proxy::https)] {
+        let Some(url) = url else { continue };
+        let proxy: Proxy = proxy(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
+        let proxy = match options.logins.of_proxy(url.as_str()).map(Login::reveal) {
+            Some((user, password)) => proxy.basic_auth(user, password),
+            None => proxy,
+        };
+        builder = builder.proxy(proxy.no_proxy(except.and_then(|except| NoProxy::from_string(except))));
+    }
+    Ok(builder)
+}
+
+fn proxy_url(proxy: &ProxyUrl) -> Result<Url, HttpError> {
+    Url::parse(proxy.as_str()).map_err(|error| bad_proxy(proxy, error))
+}
+
+fn bad_proxy(proxy: &ProxyUrl, reason: impl std::fmt::Display) -> HttpError {
+    HttpError::BadProxy { proxy: proxy.to_string(), reason: reason.to_string() }
 }
 
 /// `bytes 10-19/20` as first byte and total length.
@@ -406,4 +434,8 @@ pub(super) fn shown(url: &str) -> String {
 }
 
 #[cfg(test)]
+mod login_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

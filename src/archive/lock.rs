@@ -2,12 +2,14 @@
 //!
 //! A lock names each package with its version, size and SHA-256, and where it is to be had, so that the same build can be
 //! made again. It is TOML, one key a line and packages in order, so that two locks can be compared by eye. The same
-//! selection gives the same bytes.
+//! selection gives the same bytes. A lock is made to be kept and shared, so its URLs have no logins; those of an old one that
+//! has some are read, and not written again.
 
 use super::digest::{Sha256Digest, hex, parse_sha256};
 use super::fetch::Download;
 use super::packages::Package;
 use super::resolve::Selection;
+use crate::credentials::{InvalidUrl, MirrorUrl};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -41,7 +43,7 @@ pub struct Lock {
 #[serde(deny_unknown_fields)]
 pub struct LockedSource {
     /// The root of the archive.
-    pub mirror: String,
+    pub mirror: MirrorUrl,
     /// The suite.
     pub suite: String,
     /// The components read.
@@ -82,7 +84,7 @@ pub struct LockedPackage {
     #[serde(deserialize_with = "filename")]
     pub filename: String,
     /// The root of the archive that has it.
-    pub mirror: String,
+    pub mirror: MirrorUrl,
 }
 
 impl LockedPackage {
@@ -91,7 +93,7 @@ impl LockedPackage {
     pub fn download(&self) -> Download {
         Download {
             name: format!("{} {} {}", self.name, self.version, self.architecture),
-            url: format!("{}/{}", self.mirror.trim_end_matches('/'), self.filename),
+            url: format!("{}/{}", self.mirror, self.filename),
             size: self.size,
             sha256: self.sha256,
         }
@@ -111,6 +113,9 @@ pub enum LockError {
         /// What is wrong.
         problem: String,
     },
+    /// The archive that has a package is not named by a URL.
+    #[error(transparent)]
+    Mirror(#[from] InvalidUrl),
     /// A lock file that cannot be read.
     #[error("line {line}, column {column}: {message}")]
     Syntax {
@@ -135,6 +140,7 @@ impl LockError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Package { .. } => "tell those who run the archive, or take another mirror".into(),
+            Self::Mirror(_) => "name the mirror as http://HOST/debian".into(),
             Self::Syntax { .. } => "`fam-build lock` writes a new lock file".into(),
             Self::Format { .. } => "take the fam-build that wrote it, or write a new one with `fam-build lock`".into(),
         })
@@ -145,11 +151,12 @@ impl Lock {
     /// The lock of a selection.
     ///
     /// # Errors
-    /// [`LockError::Package`] where the index lacks size, SHA-256 or filename of a package.
+    /// [`LockError::Package`] where the index lacks size, SHA-256 or filename of a package, [`LockError::Mirror`] where its archive
+    /// has no URL.
     pub fn new(selection: &Selection<'_>, architecture: &str, sources: Vec<LockedSource>) -> Result<Self, LockError> {
         let lock = |selected: &super::resolve::Selected<'_>| {
             let package = &selected.package;
-            Ok(LockedPackage {
+            Ok::<_, LockError>(LockedPackage {
                 name: package.name().to_owned(),
                 version: package.version().to_owned(),
                 architecture: package.architecture().to_owned(),
@@ -159,11 +166,16 @@ impl Lock {
                 installed_size: package.installed_size().unwrap_or(0),
                 sha256: field(package, "SHA256", check_sha256)?,
                 filename: field(package, "Filename", check_filename)?,
-                mirror: package.origin().mirror.clone(),
+                mirror: package.origin().mirror.parse()?,
             })
         };
         let packages = selection.packages().iter().map(lock).collect::<Result<_, _>>()?;
         Ok(Self { format: FORMAT, architecture: architecture.to_owned(), sources, packages })
+    }
+
+    /// Its archives, of which an old lock may know the logins.
+    pub fn mirrors(&self) -> impl Iterator<Item = &MirrorUrl> {
+        self.sources.iter().map(|source| &source.mirror).chain(self.packages.iter().map(|package| &package.mirror))
     }
 
     /// The newest date of the sources: the time that a build from this lock takes place at, for reproducible results.
@@ -297,7 +309,7 @@ mod tests {
         index.add(text, origin).unwrap();
         let selection = resolve(&index, &Request { variant: Variant::Essential, include, suite: None }).unwrap();
         let source = LockedSource {
-            mirror: mirror.into(),
+            mirror: mirror.parse().unwrap(),
             suite: "trixie".into(),
             components: vec!["main".into()],
             date: "2025-11-15T09:37:43Z".parse().unwrap(),

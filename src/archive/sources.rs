@@ -11,7 +11,7 @@ use super::deb822::stanzas;
 /// A suite of an archive, and what of it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The archive: `http://HOST/debian`, the directory that has `dists` in it.
+    /// The archive: `http://HOST/debian`, the directory that has `dists` in it. The client takes none with a login.
     pub mirror: String,
     /// The suite, by either of its names: `trixie`, `stable-updates`.
     pub suite: String,
@@ -42,7 +42,7 @@ pub struct AptSource {
     pub signed_by: Option<String>,
 }
 
-/// The mirrors that a Debian host itself uses.
+/// The mirrors that a Debian host itself uses, as its apt sources name them: they may have logins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HostMirrors {
     /// The Debian archive.

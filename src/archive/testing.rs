@@ -1,3 +1,4 @@
-//! `OpenPGP` keys in any state, for the tests of this room.
+//! What the tests of this room share: a server that speaks HTTPS, and `OpenPGP` keys in any state.
 
 pub(super) mod keys;
+pub(super) mod tls;

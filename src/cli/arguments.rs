@@ -7,10 +7,11 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
+use crate::credentials::{MirrorUrl, ProxyUrl};
 use crate::customize::project::Language;
 use crate::recipe::{
-    Compression, Cpus, DiskSize, FabricKind, Flags, Initramfs, MirrorUrl, NodeCount, NodeMemory, OutOfBounds,
-    PackageName, ProxyUrl, Security, Suite, Variant,
+    Compression, Cpus, DiskSize, FabricKind, Flags, Initramfs, NodeCount, NodeMemory, OutOfBounds, PackageName,
+    Security, Suite, Variant,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -23,6 +24,7 @@ const AFTER_HELP: &str = "\
 Environment (a flag beats it, and it beats the recipe):
   MIRROR             the mirror, as --mirror
   PROXY              the proxy, as --proxy; else http_proxy, https_proxy or all_proxy, but NO_PROXY
+  NETRC              the file of logins for mirrors [default: ~/.netrc]
   TMPDIR             the directory for the artifacts, as --output
   VERBOSE            as --verbose, unless 0, no or false
   SOURCE_DATE_EPOCH  the time, in seconds since 1970, to which the times of files are clamped
@@ -246,6 +248,9 @@ pub struct BuildOptions {
     /// Keys to trust beside the Debian archive's, which are built in (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub keyring: Vec<PathBuf>,
+    /// Certificates of authorities to trust in addition to the host's, for https mirrors (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
+    pub ca_certificate: Vec<PathBuf>,
     /// Take indexes that are past their date, or older than ones seen before, as snapshots are
     #[arg(long, help_heading = "Where packages come from")]
     pub accept_expired: bool,
@@ -330,6 +335,7 @@ impl From<BuildOptions> for Flags {
             variant: options.variant,
             initramfs: options.initramfs,
             keyrings: options.keyring,
+            ca_certificates: options.ca_certificate,
             accept_expired: options.accept_expired,
             seed: options.seed,
             memory: options.memory,

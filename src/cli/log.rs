@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use fs_err as fs;
 use jiff::{Timestamp, Unit};
 
+use crate::credentials::redact;
 use crate::progress::{Event, Reporter, Task};
 
 /// The name of the log in the output directory.
@@ -82,7 +83,7 @@ fn line(event: &Event) -> Option<String> {
         // Only the screen's bars want these.
         Event::Advance { .. } => return None,
     };
-    Some(text.replace('\n', "\n  "))
+    Some(redact(&text).replace('\n', "\n  "))
 }
 
 pub(super) fn name(task: Task) -> &'static str {
@@ -114,7 +115,7 @@ mod tests {
         fs::write(output.join(NAME), "first\n").unwrap();
         let progress = Progress::new(LogFile::create(&output).unwrap());
         progress.step("unpacking");
-        progress.output("postinst of vim", "Setting up");
+        progress.output("postinst of vim", "Setting up http://ann:secret@host");
         progress.warning("no security archive", Some("name one".to_owned()));
         progress.task(Task::Configure, 3).advance(3);
         progress.detail("two\nlines");
@@ -124,7 +125,7 @@ mod tests {
             lines,
             [
                 "step     unpacking",
-                "output   postinst of vim: Setting up",
+                "output   postinst of vim: Setting up http://***@host",
                 "warning  no security archive (hint: name one)",
                 "begin    configure: 3 packages",
                 "end      configure",

@@ -21,8 +21,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 use serde_json::Value;
 
+use crate::credentials::{redact, without_login};
 use crate::progress::Progress;
 use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
@@ -88,7 +90,7 @@ pub trait Engine {
 pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) if error.use_stderr() => return fail(&wrong_arguments(&error)),
+        Err(error) if error.use_stderr() => return fail(&wrong_arguments(error)),
         // The way that --help and --version come.
         Err(help) => return ExitCode::from(u8::from(help.print().is_err())),
     };
@@ -114,7 +116,12 @@ fn fail(failure: &Failure) -> ExitCode {
 }
 
 /// The parser's own error in the form of all others: it begins with the same word, and ends with a hint of its own.
-fn wrong_arguments(error: &clap::Error) -> Failure {
+fn wrong_arguments(mut error: clap::Error) -> Failure {
+    // It shows a value as it was typed.
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        let shown = without_login(value);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
+    }
     let text = error.render().to_string();
     let text = text.trim_end();
     let what = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
@@ -144,7 +151,7 @@ fn show_failure(json: bool, result: &Result<(), Failure>) {
 /// Writes `text` to standard output. A reader that went away, as `head` does, is no failure.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(redact(text).as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(&error, None)),
         _ => Ok(()),
     }

@@ -91,6 +91,7 @@ fn values(settings: &Settings) -> Vec<(&'static str, &'static str, toml::Value)>
         ("", "components", value(&recipe.components)),
         ("", "updates", value(recipe.updates)),
         ("", "security", value(recipe.security)),
+        ("", "ca-certificates", value(&recipe.ca_certificates)),
         ("", "variant", value(recipe.variant)),
         ("", "initramfs", value(recipe.initramfs)),
         ("disk", "size", value(recipe.disk.size)),

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::log::name;
 use super::text::{self, Style};
+use crate::credentials::redact;
 use crate::progress::{Event, Reporter, Task};
 
 /// Shows events as its surroundings allow. Text goes to standard error, JSON to standard output.
@@ -60,7 +61,7 @@ impl Screen {
 
     /// The line that an event is for people; none for those of tasks, and for details unless they are wanted.
     fn line(&self, event: &Event) -> Option<String> {
-        Some(match event {
+        let line = match event {
             Event::Step { message } => format!("{} {message}", self.style.paint("1;32", "==>")),
             Event::Warning { message, hint } => {
                 let warning = format!("{} {message}", self.style.paint("1;33", "warning:"));
@@ -76,7 +77,8 @@ impl Screen {
                 self.style.paint("2", &format!("    {source}: {line}"))
             }
             _ => return None,
-        })
+        };
+        Some(redact(&line).into_owned())
     }
 
     fn bar(&self, task: Task, total: u64) -> ProgressBar {
@@ -175,11 +177,10 @@ fn amount_of_packages(count: u64) -> String {
 
 /// Prints a value as one line of JSON on standard output.
 pub(super) fn json_line(value: &impl Serialize) {
-    if let Ok(mut line) = serde_json::to_vec(value) {
-        line.push(b'\n');
+    if let Ok(line) = serde_json::to_string(value) {
         let mut stdout = io::stdout().lock();
         // Whoever reads may have gone; that stops no build.
-        let _ = stdout.write_all(&line).and_then(|()| stdout.flush());
+        let _ = writeln!(stdout, "{}", redact(&line)).and_then(|()| stdout.flush());
     }
 }
 
@@ -232,7 +233,7 @@ mod tests {
         }
         drop(task);
         progress.detail("cache hit");
-        progress.output("postinst of vim", "\x1b]0;title\x07done");
+        progress.output("postinst of vim", "\x1b]0;title\x07done http://ann:secret@host");
         progress.warning("no security archive", Some("name one with --security-mirror".to_owned()));
         drop(progress.task(Task::Configure, 0));
         let bytes = paper.0.lock().unwrap().clone();
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn verbose_lines_and_no_control_characters() {
         let text = shown(true);
-        assert!(text.contains("    cache hit\n    postinst of vim: ]0;titledone\n"), "{text}");
+        assert!(text.contains("    cache hit\n    postinst of vim: ]0;titledone http://***@host\n"), "{text}");
     }
 
     #[test]

@@ -194,12 +194,31 @@ fn wrong_requests_end_with_2_and_reach_nobody() {
 fn wrong_arguments_are_told_as_any_failure() {
     let error = Arguments::try_parse_from(["fam-build", "--nodes", "0"]).unwrap_err();
     let mut out = Vec::new();
-    text::failure(&wrong_arguments(&error), text::Style::Plain, &mut out).unwrap();
+    text::failure(&wrong_arguments(error), text::Style::Plain, &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "error: invalid value '0' for '--nodes <N>': the number of nodes must be 1 to 253, not 0\n\
          hint: `fam-build --help` explains every option\n"
     );
+}
+
+#[test]
+fn wrong_arguments_show_no_login() {
+    for arguments in [
+        &["--mirror", "ftp://ann:s%40cret@host"][..],
+        &["--mirror=http://ann:s/cret@host"],
+        &["--security-mirror", "ann:s cret@host"],
+        &["--proxy", "ann:s cret@host:80"],
+        &["http://ann:cret@host"],
+        &["plan", "4", "http://ann:cret@host"],
+        &["--mirorr", "http://ann:cret@host"],
+    ] {
+        let error = Arguments::try_parse_from(["fam-build"].iter().chain(arguments)).unwrap_err();
+        let mut out = Vec::new();
+        text::failure(&wrong_arguments(error), text::Style::Plain, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("cret") && !text.contains("ann:"), "{text}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
+use crate::credentials::redact;
 use crate::report::{Artifact, BuildReport, DoctorReport, Failure, PlanReport, Purpose, Verdict};
 
 /// Whether text is coloured.
@@ -39,11 +40,11 @@ impl Style {
 
 /// What failed, why, and what to do.
 pub(super) fn failure(failure: &Failure, style: Style, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{} {failure}", style.paint("1;31", "error:"))?;
-    match &failure.hint {
-        Some(hint) => writeln!(out, "{} {hint}", style.paint("1;36", "hint:")),
-        None => Ok(()),
+    let mut text = format!("{} {failure}\n", style.paint("1;31", "error:"));
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(text, "{} {hint}", style.paint("1;36", "hint:"));
     }
+    out.write_all(redact(&text).as_bytes())
 }
 
 /// Bytes as people compare them: three digits and a unit.

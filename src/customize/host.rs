@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fam_plugin::{Context, Facts, Host, Level, Scope, Secrets, Stage};
 
+use crate::credentials::{Login, Logins};
 use crate::progress::Progress;
 
 /// What one build tells its customizations.
@@ -45,6 +46,22 @@ impl Build {
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
+}
+
+/// What the built-in `apt-sources` may ask.
+impl fam_apt_sources::Logins for Logins {
+    fn of_mirror(&self, url: &str) -> Option<fam_apt_sources::Login> {
+        self.of_mirror(url).map(in_clear)
+    }
+
+    fn of_proxy(&self, url: &str) -> Option<fam_apt_sources::Login> {
+        self.of_proxy(url).map(in_clear)
+    }
+}
+
+fn in_clear(login: &Login) -> fam_apt_sources::Login {
+    let (user, password) = login.reveal();
+    fam_apt_sources::Login { user: user.to_owned(), password: password.to_owned() }
 }
 
 struct Services {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use fam_plugin::{Description, Error, Plugin, Value, nearest};
 
+use crate::credentials::Logins;
+
 use super::external::External;
 use super::places::plugins_in;
 use super::{Customization, CustomizeError, Form, Places, Request, Step, panic_message};
@@ -86,7 +88,7 @@ impl Registry {
     #[must_use]
     pub fn built_in() -> Self {
         let all: [Arc<dyn Plugin>; 15] = [
-            Arc::new(fam_apt_sources::AptSources),
+            Arc::new(fam_apt_sources::AptSources::default()),
             Arc::new(fam_demo::Demo),
             Arc::new(fam_fabric_symlink::FabricSymlink),
             Arc::new(fam_files::Files),
@@ -110,6 +112,15 @@ impl Registry {
                 .map(|(description, plugin)| (description.name.clone(), (description, plugin)))
                 .collect(),
         }
+    }
+
+    /// Lets the built-in `apt-sources` know the logins of a build. No other plugin does.
+    #[must_use]
+    pub fn with_logins(mut self, logins: &Logins) -> Self {
+        let plugin: Arc<dyn Plugin> = Arc::new(fam_apt_sources::AptSources::with_logins(Arc::new(logins.clone())));
+        let description = plugin.describe();
+        self.plugins.insert(description.name.clone(), (description, plugin));
+        self
     }
 
     /// Also looks for files in `places`.

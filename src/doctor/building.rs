@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Findings, mebibytes};
 use crate::archive::http::{Http, HttpError};
+use crate::archive::signature::MAX_SIGNED_BYTES;
 use crate::pipeline;
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
@@ -159,12 +160,13 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
     const WHAT: &str = "mirror";
     let (mirror, origin) = pipeline::mirror(settings);
     let suite = &settings.recipe.suite;
-    let mut options = pipeline::http_options(settings);
+    let mut options = pipeline::http_options(settings, &pipeline::logins(settings, None));
     (options.connect_timeout, options.stall_timeout, options.attempts) = (MIRROR_TIMEOUT, MIRROR_TIMEOUT, 1);
     let place = format!("{mirror} ({origin})");
     let has_suite = |http: Http| -> Result<bool, HttpError> {
-        let release = |name: &str| http.exists(&format!("{mirror}/dists/{suite}/{name}"));
-        Ok(release("InRelease")? || release("Release")?)
+        // Not whether it exists: a mirror that asks for a login does not say.
+        let release = |name: &str| http.get(&format!("{mirror}/dists/{suite}/{name}"), MAX_SIGNED_BYTES);
+        Ok(release("InRelease")?.is_some() || release("Release")?.is_some())
     };
     match Http::new(options).and_then(has_suite) {
         Ok(true) => findings.ok(WHAT, format!("{place} answers, and has {suite}")),

@@ -133,6 +133,7 @@ impl From<Error> for Failure {
                 | CustomizeError::Ambiguous { .. }
                 | CustomizeError::Directory { .. },
             )
+            | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
             | Error::FabricTooSmall { .. } => Self::usage(&error, error.hint()),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::{Logins, MirrorUrl, to_worker};
 use crate::fabric::{Cluster, HOST_ADDRESS, PREFIX_LENGTH};
 use crate::recipe::Settings;
 use crate::supervisor::OutputDir;
@@ -22,12 +23,15 @@ pub struct Job {
     pub(super) seed: [u8; 32],
     /// The nodes, by number.
     pub(super) nodes: Vec<fam_plugin::Node>,
+    /// The logins of mirrors and proxies, which the URLs of the settings lose on the way.
+    #[serde(with = "to_worker")]
+    pub(super) logins: Logins,
 }
 
 impl Job {
-    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32]) -> Self {
+    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32], logins: Logins) -> Self {
         let nodes = nodes(&Cluster::new(&settings.recipe));
-        Self { settings, output, seed, nodes }
+        Self { settings, output, seed, nodes, logins }
     }
 
     /// Whether the nodes get keys and numbers of their own.
@@ -49,17 +53,17 @@ pub(super) fn has_identities(settings: &Settings) -> bool {
 /// What customization may know of a build.
 pub(super) fn facts(
     settings: &Settings,
-    mirror: &str,
-    security_mirror: Option<&str>,
+    mirror: &MirrorUrl,
+    security_mirror: Option<&MirrorUrl>,
     source_date_epoch: i64,
 ) -> fam_plugin::Facts {
     let recipe = &settings.recipe;
     fam_plugin::Facts {
         suite: recipe.suite.to_string(),
         components: recipe.components.iter().map(ToString::to_string).collect(),
-        mirror: mirror.to_owned(),
-        security_mirror: security_mirror.map(ToOwned::to_owned),
-        proxy: settings.http_proxy.as_ref().map(|proxy| proxy.as_str().to_owned()),
+        mirror: mirror.to_string(),
+        security_mirror: security_mirror.map(ToString::to_string),
+        proxy: settings.http_proxy.as_ref().map(ToString::to_string),
         build_host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         fabric: fam_plugin::Fabric {
             pci_address: FABRIC_PCI_ADDRESS.to_owned(),

@@ -10,6 +10,7 @@
 mod error;
 mod images;
 mod job;
+mod logins;
 mod packages;
 mod plugins;
 mod preflight;
@@ -19,6 +20,7 @@ mod template;
 
 pub use error::Error;
 pub use job::Job;
+pub use logins::logins;
 pub use packages::{http_options, mirror};
 pub use plugins::{check_plugin, plugins};
 pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
@@ -27,6 +29,7 @@ use std::time::Instant;
 
 use fam_plugin::{Context, Secrets, Stage};
 
+use crate::credentials::Logins;
 use crate::customize::{Build, Customization, OverlayRoot};
 use crate::progress::Progress;
 use crate::recipe::Settings;
@@ -60,8 +63,9 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
 /// # Errors
 /// [`Error`].
 pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Error> {
-    let customization = plugins::customization(settings)?;
-    let archives = Archives::open(settings, progress)?;
+    let logins = preflight::logins(settings)?;
+    let customization = plugins::customization(settings, &logins)?;
+    let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh => {
@@ -74,12 +78,13 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
 }
 
-/// Checks the plugins of a recipe, their settings, and the files that these name.
+/// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself name.
 ///
 /// # Errors
 /// [`Error`].
 pub fn check(settings: &Settings) -> Result<(), Error> {
-    plugins::customization(settings).map(drop)
+    preflight::check_client(settings, &Logins::default())?;
+    plugins::customization(settings, &Logins::default()).map(drop)
 }
 
 /// Resolves the package set of a build and writes it to fabric.lock in the output directory.
@@ -88,7 +93,7 @@ pub fn check(settings: &Settings) -> Result<(), Error> {
 /// [`Error`].
 pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Error> {
     let output = OutputLock::acquire(&settings.output, &Isolation::none())?;
-    let archives = Archives::open(settings, progress)?;
+    let archives = Archives::open(settings, &preflight::logins(settings)?, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let path = surroundings::write_lock(output.directory(), selection.lock())?;
     output.release()?;
@@ -105,18 +110,18 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 }
 
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
-    let settings = &job.settings;
-    let customization = plugins::customization(settings)?;
+    let Job { settings, logins, .. } = job;
+    let customization = plugins::customization(settings, logins)?;
     let (template, build) = match &settings.from_tarball {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
             let template = template::from_tarball(tarball, job)?;
-            let mirror = settings.mirror.as_ref().map_or(packages::FALLBACK_MIRROR, |mirror| mirror.as_str());
-            let facts = job::facts(settings, mirror, None, template.time(settings));
+            let mirror = settings.mirror.clone().unwrap_or_else(packages::fallback_mirror);
+            let facts = job::facts(settings, &mirror, None, template.time(settings));
             (template, Build::new(facts, job.seed, progress.clone()))
         }
         None => {
-            let archives = Archives::open(settings, progress)?;
+            let archives = Archives::open(settings, logins, progress)?;
             let selection = Selection::choose(settings, archives, progress)?;
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress);

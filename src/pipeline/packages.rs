@@ -1,6 +1,8 @@
 //! From archives to an exact set of packages: a fresh choice by the resolver, or what a lock says.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -9,18 +11,17 @@ use super::job::facts;
 use super::preflight::read_lock;
 use crate::archive::fetch::FetchError;
 use crate::archive::http::{HttpOptions, ProxyChoice};
-use crate::archive::lock::{Lock, LockedPackage, LockedSource};
+use crate::archive::lock::{Lock, LockError, LockedPackage, LockedSource};
 use crate::archive::packages::PackageIndex;
 use crate::archive::resolve::{Request, Variant, resolve};
 use crate::archive::sources::host_mirrors;
 use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
+use crate::credentials::{Logins, MirrorUrl};
 use crate::customize::Build;
 use crate::progress::Progress;
 use crate::recipe::{self, FabricKind, Origin, Security, Settings};
 use crate::rootfs::unpack::DebFile;
 
-/// The mirror where nothing names one.
-pub(super) const FALLBACK_MIRROR: &str = "http://ftp.us.debian.org/debian";
 /// The suite that has no updates and no security archive of its own.
 const ROLLING: [&str; 2] = ["sid", "unstable"];
 /// Where a Debian host names its mirrors.
@@ -30,10 +31,10 @@ const PARALLEL_DOWNLOADS: usize = 8;
 /// The archives of a build, and the client to them.
 pub(super) struct Archives {
     client: Client,
-    mirror: String,
+    mirror: MirrorUrl,
     /// Who decided on the mirror.
     origin: Origin,
-    security_mirror: Option<String>,
+    security_mirror: Option<MirrorUrl>,
 }
 
 impl fmt::Debug for Archives {
@@ -47,22 +48,21 @@ impl fmt::Debug for Archives {
 
 impl Archives {
     /// Decides which archives packages come from, asking the network only whether a security archive is there.
-    pub(super) fn open(settings: &Settings, progress: &Progress) -> Result<Self, Error> {
-        let client = Client::new(client_options(settings), progress.clone())?;
+    pub(super) fn open(settings: &Settings, logins: &Logins, progress: &Progress) -> Result<Self, Error> {
+        let client = Client::new(client_options(settings, logins), progress.clone())?;
         let (mirror, origin) = mirror(settings);
-        let named = settings.mirror.as_ref();
         let suite = settings.recipe.suite.as_str();
         let security_mirror = match &settings.security {
             Security::None => None,
             _ if ROLLING.contains(&suite) => None,
-            Security::Archive(url) => Some(url.as_str().trim_end_matches('/').to_owned()),
+            Security::Archive(url) => Some(url.clone()),
             // The host's own goes with the host's own mirror; beside another mirror its sibling comes first.
             Security::Find => {
-                let theirs = host_mirrors(Path::new("/etc")).security.filter(|_| named.is_none());
                 let sibling = security_sibling(&mirror);
-                let has_it = |sibling: &String| client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"));
-                match (theirs, sibling) {
-                    (Some(url), _) => Some(url.trim_end_matches('/').to_owned()),
+                let has_it =
+                    |sibling: &MirrorUrl| client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"));
+                match (host_security(settings), sibling) {
+                    (Some(url), _) => Some(url),
                     (None, Some(sibling)) if has_it(&sibling)? => Some(sibling),
                     (None, sibling) => {
                         let why = match sibling {
@@ -78,14 +78,22 @@ impl Archives {
                 }
             }
         };
+        let concerns: BTreeMap<_, _> = iter::once(&mirror)
+            .chain(&security_mirror)
+            .flat_map(|mirror| logins.concerns(mirror))
+            .map(|concern| (concern.hint, concern.message))
+            .collect();
+        for (hint, message) in concerns {
+            progress.warning(message, Some(hint));
+        }
         Ok(Self { client, mirror, origin, security_mirror })
     }
 
     fn sources(&self, settings: &Settings) -> Vec<Source> {
         let recipe = &settings.recipe;
         let suite = recipe.suite.as_str();
-        let source = |mirror: &str, suite: String| Source {
-            mirror: mirror.to_owned(),
+        let source = |mirror: &MirrorUrl, suite: String| Source {
+            mirror: mirror.to_string(),
             suite,
             components: recipe.components.iter().map(ToString::to_string).collect(),
             architecture: recipe.architecture.to_string(),
@@ -103,44 +111,56 @@ impl Archives {
 
 /// The mirror that a build takes, and who decided on it. Asks nothing of the network.
 #[must_use]
-pub fn mirror(settings: &Settings) -> (String, Origin) {
-    let (mirror, origin) = match &settings.mirror {
-        Some(mirror) => (mirror.as_str().to_owned(), settings.origin("mirror")),
-        None => match host_mirrors(Path::new("/etc")).main {
+pub fn mirror(settings: &Settings) -> (MirrorUrl, Origin) {
+    match &settings.mirror {
+        Some(mirror) => (mirror.clone(), settings.origin("mirror")),
+        None => match host_mirrors(Path::new("/etc")).main.and_then(|url| url.parse().ok()) {
             Some(mirror) => (mirror, Origin::Host(APT_SOURCES.into())),
-            None => (FALLBACK_MIRROR.to_owned(), Origin::Default),
+            None => (fallback_mirror(), Origin::Default),
         },
-    };
-    (mirror.trim_end_matches('/').to_owned(), origin)
+    }
+}
+
+/// The mirror where nothing names one.
+pub(super) fn fallback_mirror() -> MirrorUrl {
+    match "http://ftp.us.debian.org/debian".parse() {
+        Ok(mirror) => mirror,
+        Err(error) => unreachable!("it has the form of an address: {error}"),
+    }
+}
+
+/// The security archive of this host's apt, where the mirror is that of its apt, too.
+pub(super) fn host_security(settings: &Settings) -> Option<MirrorUrl> {
+    let security = host_mirrors(Path::new("/etc")).security.filter(|_| settings.mirror.is_none());
+    security.and_then(|url| url.parse().ok())
 }
 
 /// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A mirror that is a whole host
 /// has nothing beside it.
-fn security_sibling(mirror: &str) -> Option<String> {
-    let (_, place) = mirror.split_once("://")?;
-    place.contains('/').then(|| format!("{mirror}-security"))
+fn security_sibling(mirror: &MirrorUrl) -> Option<MirrorUrl> {
+    mirror.sibling("-security")
 }
 
-fn client_options(settings: &Settings) -> ClientOptions {
+fn client_options(settings: &Settings, logins: &Logins) -> ClientOptions {
     let mut options = ClientOptions::new(settings.cache_dir.clone());
     options.keyrings.clone_from(&settings.keyrings);
     options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, std::num::NonZero::get);
     options.accept_expired = settings.accept_expired;
-    options.http = http_options(settings);
+    options.http = http_options(settings, logins);
     options
 }
 
 /// How a build makes requests.
 #[must_use]
-pub fn http_options(settings: &Settings) -> HttpOptions {
-    let url = |proxy: &Option<recipe::ProxyUrl>| proxy.as_ref().map(|proxy| proxy.as_str().to_owned());
+pub fn http_options(settings: &Settings, logins: &Logins) -> HttpOptions {
     // The environment was read once, into the settings; the client does not ask it again.
     let proxy = ProxyChoice::PerScheme {
-        http: url(&settings.http_proxy),
-        https: url(&settings.https_proxy),
+        http: settings.http_proxy.clone(),
+        https: settings.https_proxy.clone(),
         except: settings.no_proxy.clone(),
     };
-    HttpOptions { proxy, ..HttpOptions::default() }
+    let ca_certificates = settings.recipe.ca_certificates.iter().chain(&settings.ca_certificates).cloned().collect();
+    HttpOptions { proxy, logins: logins.clone(), ca_certificates, ..HttpOptions::default() }
 }
 
 /// The exact packages of a build.
@@ -157,7 +177,18 @@ impl Selection {
         let lock = match &settings.locked {
             Some(path) => {
                 progress.step(format!("Taking the packages that {} locks", path.display()));
-                read_lock(path)?
+                let lock = read_lock(path)?;
+                if lock.mirrors().any(|mirror| mirror.login().is_some()) {
+                    progress.warning(
+                        format!("{} has the login of a mirror in it", path.display()),
+                        Some(format!(
+                            "replace it by what `fam-build lock --locked {}` writes, which has none; if others could read it, \
+                             change the password",
+                            path.display()
+                        )),
+                    );
+                }
+                lock
             }
             None => Self::resolve(settings, &archives, progress)?,
         };
@@ -173,7 +204,7 @@ impl Selection {
         let sources = archives.sources(settings);
         progress.step(format!("Reading the indexes of {}", shown(&sources)));
         let opened = archives.client.open_all(&sources)?;
-        let locked_sources = opened.iter().map(locked_source).collect();
+        let locked_sources = opened.iter().map(locked_source).collect::<Result<_, _>>().map_err(Error::Incomplete)?;
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         for OpenedSource { source, indexes, .. } in opened {
             for read in indexes {
@@ -221,18 +252,18 @@ impl Selection {
     /// What customization is told of a build with these packages.
     pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
         let Archives { mirror, security_mirror, .. } = &self.archives;
-        Build::new(facts(settings, mirror, security_mirror.as_deref(), self.time), seed, progress.clone())
+        Build::new(facts(settings, mirror, security_mirror.as_ref(), self.time), seed, progress.clone())
     }
 
     /// The settings with the archives that were found in them.
     pub(super) fn settle(&self, settings: &Settings) -> Settings {
         let Archives { mirror, security_mirror, origin, .. } = &self.archives;
         let mut settled = settings.clone();
-        if let (None, Ok(url)) = (&settings.mirror, mirror.parse()) {
-            settled.found_mirror(url, origin.clone());
+        if settings.mirror.is_none() {
+            settled.found_mirror(mirror.clone(), origin.clone());
         }
         if settings.security == Security::Find {
-            let (security, origin) = match security_mirror.as_ref().and_then(|url| url.parse().ok()) {
+            let (security, origin) = match security_mirror.clone() {
                 Some(url) if *security_mirror == security_sibling(mirror) => (Security::Archive(url), Origin::Default),
                 Some(url) => (Security::Archive(url), Origin::Host(APT_SOURCES.into())),
                 None => (Security::None, Origin::Default),
@@ -270,13 +301,13 @@ fn shown(sources: &[Source]) -> String {
     suites.join(", ")
 }
 
-fn locked_source(opened: &OpenedSource) -> LockedSource {
-    LockedSource {
-        mirror: opened.source.mirror().to_owned(),
+fn locked_source(opened: &OpenedSource) -> Result<LockedSource, LockError> {
+    Ok(LockedSource {
+        mirror: opened.source.mirror().parse()?,
         suite: opened.source.suite.clone(),
         components: opened.source.components.clone(),
         date: opened.release.date,
-    }
+    })
 }
 
 fn variant(variant: recipe::Variant) -> Variant {
@@ -296,7 +327,7 @@ mod tests {
 
     #[test]
     fn the_security_archive_is_beside_the_mirror() {
-        let beside = |mirror| security_sibling(mirror);
+        let beside = |mirror: &str| security_sibling(&mirror.parse().unwrap()).map(|url| url.to_string());
         assert_eq!(beside("http://mirror.example/debian").unwrap(), "http://mirror.example/debian-security");
         assert_eq!(beside("http://mirror.example:80/a/debian").unwrap(), "http://mirror.example:80/a/debian-security");
         assert_eq!(beside("http://mirror.example:80"), None);

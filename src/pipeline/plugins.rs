@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Error;
+use crate::credentials::Logins;
 use crate::customize::{Customization, Known, Origin, Places, Registry, Request, read_recipe_files};
 use crate::recipe::Settings;
 use crate::report::{Failure, PluginReport, PluginsReport};
 
-/// The recipe's plugins, found, checked and in order, with the files that their settings name.
-pub(super) fn customization(settings: &Settings) -> Result<Customization, Error> {
-    let registry = registry(settings);
+/// The recipe's plugins, found, checked and in order, with the files that their settings name. The one built-in plugin that
+/// writes logins is the only one that gets them.
+pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Customization, Error> {
+    let registry = registry(settings).with_logins(logins);
     let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
     for plugin in &settings.recipe.plugins {
         let mut given = Value::Object(plugin.settings.clone());

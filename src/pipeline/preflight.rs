@@ -5,7 +5,10 @@ use std::path::Path;
 use super::Error;
 use super::job::Job;
 use super::packages::Selection;
+use crate::archive::ClientError;
+use crate::archive::http::Http;
 use crate::archive::lock::Lock;
+use crate::credentials::Logins;
 use crate::fabric::Seed;
 use crate::recipe::{Fabric, FabricKind, Settings};
 use crate::supervisor::{Isolation, OutputLock, require_space};
@@ -31,20 +34,21 @@ impl Preflight {
     /// # Errors
     /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
-        super::plugins::customization(settings)?;
+        let logins = logins(settings)?;
+        super::plugins::customization(settings, &logins)?;
         check_fabric(&settings.recipe.fabric)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
-        }
-        if let Some(path) = &settings.locked {
-            read_lock(path)?;
         }
         let isolation = match &settings.from_tarball {
             Some(tarball) => {
                 fs_err::File::open(tarball).map_err(|source| Error::Named { flag: "--from-tarball", source })?;
                 Isolation::none()
             }
-            None => Isolation::detect()?,
+            None => {
+                check_client(settings, &logins)?;
+                Isolation::detect()?
+            }
         };
         let lock = OutputLock::acquire(&settings.output, &isolation)?;
         let output = lock.directory().clone();
@@ -56,9 +60,15 @@ impl Preflight {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
-        let job = Job::new(settings.clone(), output, *seed.bytes());
+        let job = Job::new(settings.clone(), output, *seed.bytes(), logins);
         Ok(Self { job, isolation, lock })
     }
+}
+
+/// Checks what the way to the mirrors needs of the host: files of certificates, and proxies that can be.
+pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), Error> {
+    Http::new(super::http_options(settings, logins)).map_err(ClientError::from)?;
+    Ok(())
 }
 
 /// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts memory in units of 256 MiB.
@@ -79,6 +89,12 @@ pub(super) fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
         None if own.exists() => Ok(Some(Seed::read(&own)?)),
         None => Ok(None),
     }
+}
+
+/// The logins of a run, also those of an old lock that it takes.
+pub(super) fn logins(settings: &Settings) -> Result<Logins, Error> {
+    let lock = settings.locked.as_deref().map(read_lock).transpose()?;
+    Ok(super::logins::logins(settings, lock.as_ref()))
 }
 
 /// Reads the lock that `--locked` names.

@@ -1,6 +1,7 @@
 //! Recipes that build on others: the base first, then what each further one says, with a note of who said what.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
@@ -67,6 +68,7 @@ impl Loaded {
             components,
             updates,
             security,
+            ca_certificates,
             variant,
             include,
             initramfs,
@@ -112,6 +114,9 @@ impl Loaded {
         over("components", &mut recipe.components, components, &mut wrote);
         over("updates", &mut recipe.updates, updates, &mut wrote);
         over("security", &mut recipe.security, security, &mut wrote);
+        let directory = source.directory.as_deref().unwrap_or(Path::new(""));
+        let ca_certificates = ca_certificates.map(|paths| paths.iter().map(|path| directory.join(path)).collect());
+        over("ca-certificates", &mut recipe.ca_certificates, ca_certificates, &mut wrote);
         over("variant", &mut recipe.variant, variant, &mut wrote);
         over("initramfs", &mut recipe.initramfs, initramfs, &mut wrote);
         disk.lay(&mut recipe.disk, &mut wrote);
@@ -270,6 +275,17 @@ mod tests {
         let directory = loaded.recipe.plugins[2].source.directory.clone().unwrap();
         assert!(directory.is_absolute() && directory.ends_with("sub"), "{}", directory.display());
         assert_eq!(loaded.chain.len(), 3);
+    }
+
+    #[test]
+    fn certificates_are_named_from_the_recipe_that_has_them() {
+        let base = ("sub/base.toml", "suite = 'trixie'\nca-certificates = ['ca.pem', '/etc/ca.pem']");
+        let loaded = load(&[("top.toml", "extends = 'sub/base.toml'"), base]).unwrap();
+        let [relative, absolute] = &loaded.recipe.ca_certificates[..] else { panic!("{:?}", loaded.recipe) };
+        assert!(relative.is_absolute() && relative.ends_with("sub/ca.pem"), "{}", relative.display());
+        assert_eq!(absolute, Path::new("/etc/ca.pem"));
+        let loaded = load(&[("top.toml", "extends = 'sub/base.toml'\nca-certificates = []"), base]).unwrap();
+        assert!(loaded.recipe.ca_certificates.is_empty() && loaded.written_by["ca-certificates"].ends_with("top.toml"));
     }
 
     #[test]

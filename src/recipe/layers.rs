@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::{
-    Compression, Cpus, DiskSize, FabricKind, Initramfs, MirrorUrl, NodeCount, NodeMemory, PackageName, ProxyUrl,
-    Security, Suite, Variant,
+    Compression, Cpus, DiskSize, FabricKind, Initramfs, NodeCount, NodeMemory, PackageName, Security, Suite, Variant,
 };
+use crate::credentials::{MirrorUrl, ProxyUrl};
 
 /// What was given on the command line. `None`, `false` and empty lists mean that it was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub struct Flags {
     pub variant: Option<Variant>,
     pub initramfs: Option<Initramfs>,
     pub keyrings: Vec<PathBuf>,
+    pub ca_certificates: Vec<PathBuf>,
     pub accept_expired: bool,
     pub seed: Option<PathBuf>,
     pub memory: Option<NodeMemory>,

@@ -3,7 +3,7 @@
 use super::model::Plugin;
 use super::names::PackageName;
 use super::settings::{Origin, Security, SettingLine, Settings, setting_of};
-use super::url::MirrorUrl;
+use crate::credentials::MirrorUrl;
 
 impl Settings {
     /// Who decided the setting of this name, which is that of its flag.
@@ -81,7 +81,12 @@ impl Settings {
         for (name, path) in [("seed", &self.seed), ("from-tarball", &self.from_tarball), ("locked", &self.locked)] {
             lines.extend(path.as_ref().map(|path| (name, path.display().to_string())));
         }
-        for (name, paths) in [("keyring", &self.keyrings), ("plugin-dir", &self.plugin_dirs)] {
+        for (name, paths) in [
+            ("keyring", &self.keyrings),
+            ("ca-certificates", &self.recipe.ca_certificates),
+            ("ca-certificate", &self.ca_certificates),
+            ("plugin-dir", &self.plugin_dirs),
+        ] {
             lines.extend(paths.iter().map(|path| (name, path.display().to_string())));
         }
         for (name, is_on) in [("thin", self.thin), ("fresh", self.fresh), ("accept-expired", self.accept_expired)] {
@@ -145,7 +150,7 @@ mod tests {
         };
         let text = lines(flags, &environment);
         has(&text, "mirror: http://flag.example/debian (flag --mirror)");
-        has(&text, "proxy: http://me:***@flag.example:80 (flag --proxy)");
+        has(&text, "proxy: http://flag.example:80 (flag --proxy)");
         has(&text, "suite: sid (flag --suite)");
         has(&text, "nodes: 7 (flag --nodes)");
         has(&text, "output: /out (flag --output)");

@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!("{}:2:1: unknown key `incl`, known are {}", path.display(), {
-                "extends, description, suite, architecture, components, updates, security, variant, include, initramfs, disk, kernel, \
-             fabric, nodes, plugin"
+                "extends, description, suite, architecture, components, updates, security, ca-certificates, variant, include, \
+             initramfs, disk, kernel, fabric, nodes, plugin"
             })
         );
         fs_err::write(&path, "suite = 'sid'").unwrap();

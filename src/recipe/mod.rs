@@ -16,7 +16,6 @@ mod names;
 mod parse;
 mod settings;
 mod size;
-mod url;
 mod written;
 
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
@@ -30,5 +29,4 @@ pub use names::{Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix
 pub use parse::ParseError;
 pub use settings::{Origin, Security, SettingLine, Settings, SettingsError};
 pub use size::{InvalidSize, Size};
-pub use url::{InvalidUrl, MirrorUrl, ProxyUrl};
 pub use written::schema;

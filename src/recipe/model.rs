@@ -30,6 +30,9 @@ pub struct Recipe {
     pub updates: bool,
     /// Whether the security archive is read, too.
     pub security: bool,
+    /// Files with certificates of authorities to trust in addition to the host's, for https mirrors.
+    #[serde(rename = "ca-certificates")]
+    pub ca_certificates: Vec<PathBuf>,
     /// The set of packages to begin with.
     pub variant: Variant,
     /// Packages to install beside the variant's.
@@ -269,6 +272,7 @@ impl Recipe {
             components: vec![word("main")],
             updates: true,
             security: true,
+            ca_certificates: Vec::new(),
             variant: Variant::default(),
             include: Vec::new(),
             initramfs: Initramfs::default(),

@@ -14,7 +14,7 @@ use super::layers::{Environment, Flags};
 use super::load::{self, LoadError};
 use super::model::{Recipe, Source};
 use super::names::PackageName;
-use super::url::{MirrorUrl, ProxyUrl};
+use crate::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
 
 /// Who decided a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub enum Security {
 }
 
 impl FromStr for Security {
-    type Err = super::InvalidUrl;
+    type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Archive) }
@@ -75,7 +75,8 @@ impl fmt::Display for Security {
     }
 }
 
-/// Everything that a run was asked to do. Made by [`Settings::new`]; crosses to the worker as JSON.
+/// Everything that a run was asked to do. Made by [`Settings::new`]; crosses to the worker as JSON, in which the URLs have no
+/// logins any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The name or file of the recipe.
@@ -94,8 +95,12 @@ pub struct Settings {
     pub https_proxy: Option<ProxyUrl>,
     /// Hosts that are reached without a proxy, as `NO_PROXY` lists them.
     pub no_proxy: Option<String>,
+    /// The user's file of logins, which need not be there.
+    pub netrc: Option<PathBuf>,
     /// Keyrings beside the ones built in.
     pub keyrings: Vec<PathBuf>,
+    /// Files with certificates of authorities to trust in addition to those of the recipe and of the host.
+    pub ca_certificates: Vec<PathBuf>,
     /// Whether indexes out of date, and older than ones seen before, are taken.
     pub accept_expired: bool,
     /// The file of the seed, where it is not the output directory's own.
@@ -148,7 +153,7 @@ pub(super) fn setting_of(key: &str) -> &str {
 pub struct SettingLine {
     /// The setting.
     pub name: String,
-    /// Its value as people read it, without passwords.
+    /// Its value as people read it.
     pub value: String,
     /// Who decided it.
     pub origin: Origin,
@@ -310,6 +315,7 @@ impl Settings {
         let cache_dir = cache_dir.unwrap_or_else(|| "/var/cache/fam-build".into());
         let data = [("XDG_DATA_HOME", "fam-build/plugins"), ("HOME", ".local/share/fam-build/plugins")];
         let plugin_home = layers.path("plugin-home", None, &data);
+        let netrc = layers.path("netrc", None, &[("NETRC", ""), ("HOME", ".netrc")]);
         let verbose = match environment.first(&["VERBOSE"]) {
             _ if flags.verbose => true,
             Some((_, value)) => !["0", "no", "false"].map(OsString::from).contains(value),
@@ -322,6 +328,7 @@ impl Settings {
         }
         for (name, given) in [
             ("keyring", !flags.keyrings.is_empty()),
+            ("ca-certificate", !flags.ca_certificates.is_empty()),
             ("plugin-dir", !flags.plugin_dirs.is_empty()),
             ("seed", flags.seed.is_some()),
             ("from-tarball", flags.from_tarball.is_some()),
@@ -342,7 +349,9 @@ impl Settings {
             http_proxy,
             https_proxy,
             no_proxy,
+            netrc,
             keyrings: flags.keyrings,
+            ca_certificates: flags.ca_certificates,
             accept_expired: flags.accept_expired,
             seed: flags.seed,
             output,

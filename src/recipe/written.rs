@@ -49,6 +49,11 @@ pub(super) struct Written {
     /// Whether the security archive is read, too.
     #[schemars(extend("default" = true))]
     pub security: Option<bool>,
+    /// Files, seen from the directory of this recipe, with certificates of authorities to trust in addition to the
+    /// host's, for https mirrors.
+    #[serde(rename = "ca-certificates")]
+    #[schemars(with = "Option<Vec<String>>", extend("default" = []))]
+    pub ca_certificates: Option<Vec<PathBuf>>,
     /// The set of packages to begin with, as mmdebstrap names them.
     #[schemars(extend("default" = Variant::default()))]
     pub variant: Option<Variant>,

@@ -31,6 +31,10 @@ use super::protocol::{Ended, FromWorker, Launching, Receiver, Sender, await_go, 
 /// How a hidden role is asked for: the first argument, this and the role's name.
 pub(crate) const ROLE_PREFIX: &str = "--fam-build-role=";
 
+/// The variables that the processes of a build inherit.
+const INHERITED: [&str; 7] =
+    ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
 /// What a process of this program is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -73,11 +77,13 @@ impl Role {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(role, _)| *role)
     }
 
-    /// The command that runs this program in this role.
+    /// The command that runs this program in this role. Of the environment it inherits only what libraries read: all else is
+    /// in the messages, and a variable as MIRROR may hold a password, which a plugin could read of the process around it.
     pub(crate) fn command(self) -> Command {
         // Not current_exe(): the name may be gone (replaced while this runs) or hidden by a mount; the link never is.
         let mut command = Command::new("/proc/self/exe");
         command.arg0("fam-build").arg(format!("{ROLE_PREFIX}{}", self.name()));
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|kept| name == kept)));
         command
     }
 }

@@ -83,7 +83,7 @@ fn in_every_stage_nothing_is_left() {
     bench.mirror.fault(LARGE, Fault::Stalled(2 << 20));
     for victim in all {
         let asked = bench.mirror.requests_of(LARGE);
-        let mut run = Run::start(&mut with_large());
+        let run = Run::start(&mut with_large());
         // Half of it has come, now or before, and the rest has been asked for.
         wait_until(|| bench.mirror.requests_of(LARGE) > asked && bench.unfinished_bytes() == 2 << 20);
         let ended = run.kill(victim);

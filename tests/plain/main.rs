@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cluster;
+mod credentials;
 mod customize;
 mod doctor;
 mod fabric;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     }
     let tests = [
         cluster::tests(),
+        credentials::tests(),
         customize::tests(),
         doctor::tests(),
         fabric::tests(),

@@ -1,11 +1,36 @@
-//! Tells apt in the guest where packages come from: the mirror, the security archive, the proxy.
+//! Tells apt in the guest where packages come from: the mirror, the security archive, the proxy. Where the recipe wants it,
+//! also with which login: that is written at the node stage, as a secret is no part of what the nodes share.
 
-use fam_plugin::{Context, Customize, Description, Error, Facts, Result, Root, Stage};
+mod logins;
+
+use std::fmt;
+use std::sync::Arc;
+
+use fam_plugin::{Attributes, Context, Customize, Description, Error, Facts, Node, Result, Root, Stage};
 use serde::Deserialize;
 
-/// The built-in `apt-sources`.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AptSources;
+pub use logins::{Login, Logins};
+use logins::{Needed, auth_conf, split};
+
+/// The built-in `apt-sources`. By itself it knows no logins.
+#[derive(Clone, Default)]
+pub struct AptSources {
+    logins: Option<Arc<dyn Logins>>,
+}
+
+impl fmt::Debug for AptSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AptSources")
+    }
+}
+
+impl AptSources {
+    /// The plugin of a build that knows these logins.
+    #[must_use]
+    pub fn with_logins(logins: Arc<dyn Logins>) -> Self {
+        Self { logins: Some(logins) }
+    }
+}
 
 /// What a recipe may set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -19,10 +44,14 @@ pub struct Settings {
     pub deb_src: bool,
     /// URL of the proxy for the guests, or `none`; that of the build if not set.
     pub proxy: Option<String>,
+    /// Whether the guests get the logins of the mirror and the proxy, in a file that root alone reads.
+    pub credentials: bool,
 }
 
 const SOURCES: &str = "/etc/apt/sources.list.d/debian.sources";
 const PROXY: &str = "/etc/apt/apt.conf.d/80fam-build-proxy";
+const AUTH_DIRECTORY: &str = "/etc/apt/auth.conf.d";
+const AUTH: &str = "/etc/apt/auth.conf.d/80fam-build.conf";
 const OLD_SOURCES: &str = "/etc/apt/sources.list";
 
 impl Customize for AptSources {
@@ -31,6 +60,7 @@ impl Customize for AptSources {
     fn describe(&self) -> Description {
         Description::new("apt-sources", "tells apt of the mirror, the security archive and the proxy")
             .at(Stage::System)
+            .at(Stage::Node)
             .version(env!("CARGO_PKG_VERSION"))
     }
 
@@ -45,8 +75,10 @@ impl Customize for AptSources {
             }
         }
         match &settings.proxy {
-            Some(proxy) if proxy != "none" && host_of(proxy).is_none() => {
-                Err(Error::setting("proxy", format!("{proxy:?} is no URL")).with_hint("write http://HOST:PORT or none"))
+            // It may hold a password, and is not shown.
+            Some(proxy) if proxy != "none" && host_of(&split(proxy).0).is_none() => {
+                let hint = "write http://HOST:PORT or none; in a password, write / as %2F";
+                Err(Error::setting("proxy", "is no URL").with_hint(hint))
             }
             _ => Ok(()),
         }
@@ -60,9 +92,6 @@ impl Customize for AptSources {
                 Some(host) if is_loopback(host) => context.warning(format!(
                     "the mirror {url} is the build host's own: guests will not reach it under that name"
                 )),
-                Some(_) if url.contains('@') => {
-                    context.warning("the password of the mirror can be read by every user of the guests");
-                }
                 Some(_) => {}
             }
         }
@@ -74,13 +103,56 @@ impl Customize for AptSources {
         root.create_dir_all("/etc/apt/sources.list.d")?;
         root.write(SOURCES, sources(settings, facts, keyring))?;
         drop_empty_list(root, context)?;
-        match proxy(settings, context) {
-            Some(url) => {
+        let proxy = proxy(settings, facts);
+        match &proxy {
+            Proxy::Usable(url, _) => {
                 root.create_dir_all("/etc/apt/apt.conf.d")?;
-                root.write(PROXY, format!("Acquire::http::Proxy \"{url}\";\nAcquire::https::Proxy \"{url}\";\n"))
+                root.write(PROXY, format!("Acquire::http::Proxy \"{url}\";\nAcquire::https::Proxy \"{url}\";\n"))?;
             }
-            None => root.remove(PROXY).map(drop),
+            Proxy::Unusable(why) => {
+                context.warning(format!("{why}: guests go without a proxy"));
+                root.remove(PROXY)?;
+            }
+            Proxy::None => drop(root.remove(PROXY)?),
         }
+        let needed = self.needed(facts, proxy);
+        if settings.credentials {
+            // Wrong now is better than wrong at each node.
+            auth_conf(&needed)?;
+        } else if !needed.is_empty() {
+            let urls: Vec<_> = needed.iter().map(|needed| needed.url.as_str()).collect();
+            context.warning(format!(
+                "the guests' apt has no login for {}, and will be refused: to give it that of the build, say `credentials = true` \
+                 in the settings of apt-sources",
+                urls.join(" and ")
+            ));
+        }
+        Ok(())
+    }
+
+    fn apply_node(&self, settings: &Settings, root: &mut Root<'_>, _: &Node, context: &Context) -> Result<()> {
+        let needed = self.needed(&context.facts, proxy(settings, &context.facts));
+        if !settings.credentials || needed.is_empty() {
+            return Ok(());
+        }
+        root.create_dir_all(AUTH_DIRECTORY)?;
+        root.write_with(AUTH, auth_conf(&needed)?, Attributes::mode(0o600).owner(0, 0))
+    }
+}
+
+impl AptSources {
+    /// What the guests' apt needs a login for, as far as the build knows one.
+    fn needed(&self, facts: &Facts, proxy: Proxy) -> Vec<Needed> {
+        let known = self.logins.as_ref();
+        let mirrors = [Some(&facts.mirror), facts.security_mirror.as_ref()].into_iter().flatten();
+        let mut needed: Vec<Needed> =
+            mirrors.filter_map(|url| Some(Needed { url: format!("{url}/"), login: known?.of_mirror(url)? })).collect();
+        if let Proxy::Usable(url, own) = proxy
+            && let Some(login) = own.or_else(|| known?.of_proxy(&url))
+        {
+            needed.push(Needed { url, login });
+        }
+        needed
     }
 }
 
@@ -125,32 +197,34 @@ fn drop_empty_list(root: &mut Root<'_>, context: &Context) -> Result<()> {
     root.remove(OLD_SOURCES).map(drop)
 }
 
-/// The proxy that a guest can use. One on the build host's loopback is of no use to it.
-fn proxy(settings: &Settings, context: &Context) -> Option<String> {
-    let url = match settings.proxy.as_deref() {
-        Some("none") => return None,
-        Some(url) => url,
-        None => context.facts.proxy.as_deref()?,
+/// What the guests use as a proxy.
+enum Proxy {
+    None,
+    /// Its URL without a login, and the login that the recipe gives it.
+    Usable(String, Option<Login>),
+    /// Why it is of no use to them.
+    Unusable(String),
+}
+
+/// The proxy of the recipe, else that of the build. One on the build host's loopback is of no use to a guest.
+fn proxy(settings: &Settings, facts: &Facts) -> Proxy {
+    let url = match (settings.proxy.as_deref(), facts.proxy.as_deref()) {
+        (Some("none"), _) | (None, None) => return Proxy::None,
+        (Some(url), _) | (None, Some(url)) => url,
     };
-    match host_of(url) {
-        Some(host) if !is_loopback(host) => Some(url.into()),
-        Some(_) => {
-            context.warning(format!("the proxy {url} is the build host's own: guests go without a proxy"));
-            None
-        }
-        None => {
-            context.warning(format!("the proxy {url:?} is no URL: guests go without a proxy"));
-            None
-        }
+    let (url, login) = split(url);
+    match host_of(&url) {
+        Some(host) if !is_loopback(host) => Proxy::Usable(url, login),
+        Some(_) => Proxy::Unusable(format!("the proxy {url} is the build host's own")),
+        None => Proxy::Unusable("what is named as the proxy is no URL".to_owned()),
     }
 }
 
-/// The host of a URL that can stand in apt's files: no space, no quote, no control character.
+/// The host of a URL without a login that can stand in apt's files: no space, no quote, no control character.
 fn host_of(url: &str) -> Option<&str> {
-    let safe = url.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    let safe = url.bytes().all(|b| b.is_ascii_graphic() && !b"\"@".contains(&b));
     let (_, rest) = url.split_once("://").filter(|_| safe)?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = rest.split(['/', '?', '#']).next()?;
     let host = match host.strip_prefix('[') {
         Some(six) => six.split(']').next()?,
         None => host.split(':').next()?,
@@ -174,7 +248,7 @@ mod tests {
         image.put("etc/apt/sources.list", "# See sources.list.d\n\n", 0o644);
         image.put("usr/share/keyrings/debian-archive-keyring.pgp", "", 0o644);
         let harness = Harness::new();
-        harness.system(&AptSources, &mut image).unwrap();
+        harness.system(&AptSources::default(), &mut image).unwrap();
         let expected = "\
 Types: deb
 URIs: http://mirror.example/debian
@@ -200,7 +274,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
         let harness = Harness::new()
             .facts(|facts| facts.suite = "sid".into())
             .settings(r#"{ "components": ["main", "contrib"], "deb-src": true }"#);
-        harness.system(&AptSources, &mut image).unwrap();
+        harness.system(&AptSources::default(), &mut image).unwrap();
         let expected = "\
 Types: deb deb-src
 URIs: http://mirror.example/debian
@@ -215,7 +289,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
     fn sets_a_proxy_that_guests_reach() {
         for (of_build, setting, written) in [
             (Some("http://cache.lan:3142"), None, Some("http://cache.lan:3142")),
-            (Some("http://user:pw@cache.lan:3142/"), None, Some("http://user:pw@cache.lan:3142/")),
+            (Some("http://cache.lan:3142"), Some("http://user:pw@other.lan:3142/"), Some("http://other.lan:3142/")),
             (Some("http://cache.lan:3142"), Some("none"), None),
             (Some("http://localhost:3142"), None, None),
             (Some("http://[::1]:3142"), None, None),
@@ -226,7 +300,7 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
             let mut image = MemoryRoot::debian();
             let json = setting.map_or("{}".into(), |url| format!("{{ \"proxy\": {url:?} }}"));
             let harness = Harness::new().settings(&json).facts(|facts| facts.proxy = of_build.map(Into::into));
-            harness.system(&AptSources, &mut image).unwrap();
+            harness.system(&AptSources::default(), &mut image).unwrap();
             match written {
                 Some(url) => assert_eq!(
                     image.text(PROXY),
@@ -239,15 +313,99 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
     #[test]
     fn checks_and_warns() {
-        for bad in [r#"{ "components": [] }"#, r#"{ "components": ["a b"] }"#, r#"{ "proxy": "cache" }"#] {
-            assert!(Harness::new().settings(bad).check(&AptSources).is_err(), "{bad}");
+        for bad in [
+            r#"{ "components": [] }"#,
+            r#"{ "components": ["a b"] }"#,
+            r#"{ "proxy": "cache" }"#,
+            r#"{ "proxy": "http://u:p/w@h" }"#,
+        ] {
+            assert!(Harness::new().settings(bad).check(&AptSources::default()).is_err(), "{bad}");
         }
         let harness = Harness::new().facts(|facts| facts.mirror = "http://localhost/debian".into());
         let mut image = MemoryRoot::debian();
         image.put("etc/apt/sources.list", "deb http://mirror.example/debian trixie main\n", 0o644);
-        harness.system(&AptSources, &mut image).unwrap();
+        harness.system(&AptSources::default(), &mut image).unwrap();
         assert_eq!(harness.warnings().len(), 2);
         let harness = Harness::new().facts(|facts| facts.mirror = "http://x/debian\nTrusted: yes".into());
-        assert!(harness.system(&AptSources, &mut image).is_err());
+        assert!(harness.system(&AptSources::default(), &mut image).is_err());
+    }
+
+    /// Knows a login for mirrors on one host, and one for a proxy.
+    struct Known;
+
+    impl Logins for Known {
+        fn of_mirror(&self, url: &str) -> Option<Login> {
+            let login = Login { user: "ann".into(), password: "s@cret".into() };
+            url.starts_with("http://mirror.example/").then_some(login)
+        }
+
+        fn of_proxy(&self, url: &str) -> Option<Login> {
+            let login = Login { user: "pia".into(), password: "s@cret".into() };
+            (url == "http://cache.lan:3142").then_some(login)
+        }
+    }
+
+    fn knowing() -> AptSources {
+        AptSources::with_logins(Arc::new(Known))
+    }
+
+    #[test]
+    fn guests_get_no_login_unless_the_recipe_says_so() {
+        let mut image = MemoryRoot::debian();
+        let harness = Harness::new().facts(|facts| facts.proxy = Some("http://cache.lan:3142".into()));
+        harness.system(&knowing(), &mut image).unwrap();
+        harness.node(&knowing(), 1, &mut image).unwrap();
+        assert!(image.metadata(AUTH.as_ref()).is_err());
+        let warnings = harness.warnings();
+        let urls =
+            "http://mirror.example/debian/ and http://mirror.example/debian-security/ and http://cache.lan:3142,";
+        assert!(warnings.len() == 1 && warnings[0].contains(urls), "{warnings:?}");
+        assert!(warnings[0].contains("credentials = true") && !warnings[0].contains("s@cret"), "{warnings:?}");
+    }
+
+    #[test]
+    fn each_node_gets_the_logins_where_the_recipe_says_so() {
+        let mut image = MemoryRoot::debian();
+        let harness = Harness::new()
+            .settings(r#"{ "credentials": true }"#)
+            .facts(|facts| facts.proxy = Some("http://cache.lan:3142".into()));
+        harness.system(&knowing(), &mut image).unwrap();
+        assert!(image.metadata(AUTH.as_ref()).is_err(), "it is no part of what the nodes share");
+        harness.node(&knowing(), 1, &mut image).unwrap();
+        assert_eq!(
+            image.text(AUTH),
+            "machine http://mirror.example/debian/ login ann password s@cret\n\
+             machine http://mirror.example/debian-security/ login ann password s@cret\n\
+             machine http://cache.lan:3142 login pia password s@cret\n"
+        );
+        let metadata = image.metadata(AUTH.as_ref()).unwrap();
+        assert_eq!((metadata.mode, metadata.uid, metadata.gid), (0o600, 0, 0));
+        assert_eq!(harness.warnings(), Vec::<String>::new());
+        assert!(!format!("{}{}", image.text(SOURCES), image.text(PROXY)).contains("s@cret"));
+    }
+
+    #[test]
+    fn a_proxy_of_the_recipe_has_its_own_login() {
+        let proxy = |credentials: bool| {
+            let settings = format!(r#"{{ "proxy": "http://bob:b%20b@cache.lan:3142", "credentials": {credentials} }}"#);
+            let harness = Harness::new().settings(&settings);
+            let mut image = MemoryRoot::debian();
+            let applied = harness.system(&AptSources::default(), &mut image);
+            (applied, image.text(PROXY), harness.warnings())
+        };
+        let (applied, written, warnings) = proxy(false);
+        assert!(applied.is_ok() && !written.contains("bob") && warnings.len() == 1, "{written} {warnings:?}");
+        let error = proxy(true).0.unwrap_err();
+        assert!(error.to_string().contains("has a blank in it") && error.hint().is_some(), "{error}");
+    }
+
+    #[test]
+    fn without_logins_nothing_is_written_at_a_node() {
+        let mut image = MemoryRoot::debian();
+        let harness = Harness::new().settings(r#"{ "credentials": true }"#);
+        harness.system(&AptSources::default(), &mut image).unwrap();
+        harness.node(&AptSources::default(), 1, &mut image).unwrap();
+        assert!(image.metadata(AUTH.as_ref()).is_err());
+        assert_eq!(harness.warnings(), Vec::<String>::new());
     }
 }

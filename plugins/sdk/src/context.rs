@@ -41,7 +41,7 @@ pub struct Facts {
     pub suite: String,
     /// Components of the archive, as `main`.
     pub components: Vec<String>,
-    /// URL of the mirror that guests use.
+    /// URL of the mirror that guests use. None of these URLs has a user or password.
     pub mirror: String,
     /// URL of the security archive, where the suite has one.
     pub security_mirror: Option<String>,

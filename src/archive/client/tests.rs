@@ -8,6 +8,7 @@ use fs_err as fs;
 use crate::progress::{Event, Reporter};
 
 use super::super::digest::sha256;
+use super::super::http::ProxyChoice;
 use super::super::testing::keys::{Sign, Spec, TestKey, now, sign_detached};
 use super::*;
 use support::server::{Answer, Server};

@@ -1,5 +1,6 @@
 //! What can go wrong between this host and a mirror, told apart by who has to act.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::shown;
@@ -25,6 +26,14 @@ pub enum HttpError {
         /// The proxy.
         proxy: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A file with certificates of authorities cannot be used.
+    #[error("certificates in {}: {reason}", path.display())]
+    CaCertificate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         reason: String,
     },
     /// A host name has no address.
@@ -126,6 +135,10 @@ fn through(via: &Option<String>) -> String {
 }
 
 impl HttpError {
+    pub(super) fn redirect(url: &str, reason: &str) -> Self {
+        Self::Redirect { url: shown(url), reason: reason.to_owned() }
+    }
+
     pub(super) fn bad_url(url: &str, reason: impl std::fmt::Display) -> Self {
         Self::BadUrl { url: shown(url), reason: reason.to_string() }
     }
@@ -159,7 +172,9 @@ impl HttpError {
             Self::BadUrl { .. } => "a mirror looks like http://HOST/debian".to_owned(),
             Self::BadProxy { .. } => "a proxy looks like http://[USER:PASSWORD@]HOST:PORT".to_owned(),
             Self::Unresolvable { proxy: true, .. } | Self::Unreachable { proxy: true, .. } => proxy.to_owned(),
-            Self::ProxyRefused { .. } => format!("{proxy}; a password goes into the URL: http://USER:PASSWORD@HOST:PORT"),
+            Self::ProxyRefused { .. } => format!(
+                "{proxy}; a login goes into the URL, as http://USER:PASSWORD@HOST:PORT, or into a file of /etc/apt/auth.conf.d"
+            ),
             Self::Unresolvable { .. } => {
                 "check the name of the mirror and the network of this host; behind a proxy, use --proxy".to_owned()
             }
@@ -167,13 +182,25 @@ impl HttpError {
                 "check that the mirror is up, or choose another with --mirror; behind a proxy, use --proxy".to_owned()
             }
             Self::Timeout { via: Some(_), .. } => format!("check that proxy and mirror are up; {proxy}"),
+            Self::CaCertificate { .. } => {
+                "name a file of certificates that you can read, in PEM: it has lines `-----BEGIN CERTIFICATE-----`".to_owned()
+            }
+            Self::Tls { reason, .. } if reason.contains("UnknownIssuer") => {
+                "this host does not know the authority that signed the mirror's certificate: name a file with the authority's \
+                 own by --ca-certificate FILE, or by SSL_CERT_FILE in the environment; an http: mirror needs none, as its files \
+                 are signed"
+                    .to_owned()
+            }
             Self::Tls { .. } => {
                 "check the clock and the CA certificates of this host (package ca-certificates); an http: mirror needs none, as its \
                  files are signed"
                     .to_owned()
             }
             Self::Status { status: 401, .. } => {
-                "the mirror asks for a user and password; put them into its URL: http://USER:PASSWORD@HOST/debian".to_owned()
+                "the mirror asks for a user and password: put them into ~/.netrc, or into a file of /etc/apt/auth.conf.d, as \
+                 `machine HOST login USER password PASSWORD` (there with http://HOST where it is no https), or into the URL, as \
+                 http://USER:PASSWORD@HOST/debian"
+                    .to_owned()
             }
             Self::Status { via: Some(_), .. } => format!("the mirror or the proxy refuses; {proxy}"),
             Self::Status { .. } => "the mirror may be incomplete or busy; try again later, or choose another with --mirror".to_owned(),

@@ -6,6 +6,8 @@ use support::server::{Answer, Server};
 fn options() -> HttpOptions {
     HttpOptions {
         proxy: ProxyChoice::Direct,
+        logins: Logins::default(),
+        ca_certificates: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_secs(5),
         attempts: 3,
@@ -17,9 +19,12 @@ fn direct() -> Http {
     Http::new(options()).unwrap()
 }
 
-fn through(url: String, except: Option<&str>) -> Http {
-    let except = except.map(str::to_owned);
-    Http::new(HttpOptions { proxy: ProxyChoice::Explicit { url, except }, ..options() }).unwrap()
+fn through(url: &str, except: Option<&str>) -> Http {
+    let url: ProxyUrl = url.parse().unwrap();
+    let mut logins = Logins::default();
+    logins.add_proxy(&url);
+    let (http, https, except) = (Some(url.clone()), Some(url), except.map(str::to_owned));
+    Http::new(HttpOptions { proxy: ProxyChoice::PerScheme { http, https, except }, logins, ..options() }).unwrap()
 }
 
 /// A port of the loopback interface at which nobody listens.
@@ -116,7 +121,7 @@ fn says_who_cannot_be_reached() {
         "{error}"
     );
 
-    let error = through(format!("http://user:secret@127.0.0.1:{port}"), None).get("http://mirror.invalid/debian", 100);
+    let error = through(&format!("http://user:secret@127.0.0.1:{port}"), None).get("http://mirror.invalid/debian", 100);
     let error = error.unwrap_err();
     assert_eq!(error.to_string().split(": ").next().unwrap(), format!("connect to the proxy http://127.0.0.1:{port}"));
     assert!(error.hint().unwrap().contains("--proxy"));
@@ -135,11 +140,11 @@ fn a_proxy_gets_whole_urls_and_its_password() {
     });
     let address = proxy.url.strip_prefix("http://").unwrap();
     for url in [format!("http://user:pa%20ss@{address}"), format!("user:pa%20ss@{address}")] {
-        let body = through(url, None).get("http://mirror.invalid/debian/x", 100).unwrap().unwrap();
+        let body = through(&url, None).get("http://mirror.invalid/debian/x", 100).unwrap().unwrap();
         assert_eq!(body, b"http://mirror.invalid/debian/x");
     }
     let error =
-        through(format!("http://user:wrong@{address}"), None).get("http://mirror.invalid/debian/x", 100).unwrap_err();
+        through(&format!("http://user:wrong@{address}"), None).get("http://mirror.invalid/debian/x", 100).unwrap_err();
     assert!(matches!(error, HttpError::ProxyRefused { .. }), "{error}");
     let message = format!("{error} {}", error.hint().unwrap());
     assert!(message.contains("407") && message.contains(address) && !message.contains("wrong"), "{message}");
@@ -148,9 +153,9 @@ fn a_proxy_gets_whole_urls_and_its_password() {
 #[test]
 fn a_proxy_that_refuses_to_connect_is_named() {
     let proxy = Server::new(|request| Answer::status(if request.method == "CONNECT" { 403 } else { 503 }));
-    let error = through(proxy.url.clone(), None).get("https://mirror.invalid/debian/x", 100).unwrap_err();
+    let error = through(&proxy.url, None).get("https://mirror.invalid/debian/x", 100).unwrap_err();
     assert!(matches!(&error, HttpError::ProxyRefused { proxy: named, .. } if *named == proxy.url), "{error}");
-    let error = through(proxy.url.clone(), None).get("http://mirror.invalid/debian/x", 100).unwrap_err();
+    let error = through(&proxy.url, None).get("http://mirror.invalid/debian/x", 100).unwrap_err();
     assert!(error.to_string().contains(&format!("through the proxy {}", proxy.url)), "{error}");
 }
 
@@ -158,7 +163,7 @@ fn a_proxy_that_refuses_to_connect_is_named() {
 fn no_proxy_holds_for_a_named_proxy_too() {
     let proxy = Server::new(|_| Answer::ok("proxy"));
     let server = Server::new(|_| Answer::ok("server"));
-    let get = |except| through(proxy.url.clone(), except).get(&format!("{}/x", server.url), 100).unwrap().unwrap();
+    let get = |except| through(&proxy.url, except).get(&format!("{}/x", server.url), 100).unwrap().unwrap();
     assert_eq!(get(None), b"proxy");
     assert_eq!(get(Some("example.org")), b"proxy");
     for except in ["127.0.0.1", "example.org, 127.0.0.0/8", "*"] {
@@ -168,11 +173,11 @@ fn no_proxy_holds_for_a_named_proxy_too() {
 
 #[test]
 fn bad_proxies_are_refused_without_their_password() {
-    for bad in ["socks5://user:secret@proxy.example", "http://user:secret@", "ftp://user:secret@proxy.example"] {
-        let options = HttpOptions { proxy: ProxyChoice::Explicit { url: bad.to_owned(), except: None }, ..options() };
-        let error = Http::new(options).unwrap_err();
-        assert!(matches!(error, HttpError::BadProxy { .. }) && !error.to_string().contains("secret"), "{error}");
-    }
+    // It has the form of an address, and the bytes of a host.
+    let http = Some("http://user:secret@proxy%20.example".parse().unwrap());
+    let proxy = ProxyChoice::PerScheme { http, https: None, except: None };
+    let error = Http::new(HttpOptions { proxy, ..options() }).unwrap_err();
+    assert!(matches!(error, HttpError::BadProxy { .. }) && !error.to_string().contains("secret"), "{error}");
 }
 
 #[test]
@@ -205,9 +210,9 @@ fn shown_urls_have_no_password() {
 }
 
 /// Runs a test of this program again, in another environment.
-fn again(test: &str, environment: &[(&str, &str)]) {
+pub(super) fn again(test: &str, environment: &[(&str, &str)]) {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("archive::http::tests::{test}"), "--nocapture"])
+        .args(["--exact", &format!("archive::http::{test}"), "--nocapture"])
         .envs(environment.iter().copied())
         .output()
         .unwrap();
@@ -219,21 +224,15 @@ fn again(test: &str, environment: &[(&str, &str)]) {
 fn the_environment_names_proxies_and_exceptions() {
     const PROXIED: &str = "FAM_TEST_PROXIED";
     if let Ok(url) = std::env::var(PROXIED) {
-        let get = |proxy| Http::new(HttpOptions { proxy, ..options() }).unwrap().get(&url, 100).unwrap().unwrap();
-        assert_eq!(get(ProxyChoice::new(None)), b"proxy");
-        assert_eq!(get(ProxyChoice::new(Some(""))), b"proxy");
-        let proxy = std::env::var("http_proxy").unwrap();
-        assert_eq!(get(ProxyChoice::new(Some(&proxy))), b"proxy");
-        let server = std::env::var("FAM_TEST_SERVER").unwrap();
-        let direct = |proxy| Http::new(HttpOptions { proxy, ..options() }).unwrap().get(&server, 100).unwrap().unwrap();
-        for choice in [None, Some(proxy.as_str()), Some("none")] {
-            assert_eq!(direct(ProxyChoice::new(choice)), b"server", "{choice:?}");
-        }
+        let http = Http::new(HttpOptions { proxy: ProxyChoice::Environment, ..options() }).unwrap();
+        let get = |url: &str| http.get(url, 100).unwrap().unwrap();
+        assert_eq!(get(&url), b"proxy");
+        assert_eq!(get(&std::env::var("FAM_TEST_SERVER").unwrap()), b"server");
         return;
     }
     let (proxy, server) = (Server::new(|_| Answer::ok("proxy")), Server::new(|_| Answer::ok("server")));
     again(
-        "the_environment_names_proxies_and_exceptions",
+        "tests::the_environment_names_proxies_and_exceptions",
         &[
             (PROXIED, "http://mirror.invalid/debian/x"),
             ("FAM_TEST_SERVER", &format!("{}/x", server.url)),
@@ -253,7 +252,7 @@ fn http_works_without_any_ca_certificates() {
     let url = format!("{}/x", server.url);
     let nowhere = "/nonexistent";
     again(
-        "http_works_without_any_ca_certificates",
+        "tests::http_works_without_any_ca_certificates",
         &[("FAM_TEST_NO_CERTIFICATES", &url), ("SSL_CERT_FILE", nowhere), ("SSL_CERT_DIR", nowhere)],
     );
 }
@@ -263,7 +262,7 @@ fn each_scheme_goes_through_its_own_proxy() {
     let proxy = || Server::new(|_| Answer::ok("proxied"));
     let (plain, tls) = (proxy(), proxy());
     let client = |http: Option<&Server>, https: Option<&Server>, except: Option<&str>| {
-        let url = |server: Option<&Server>| server.map(|server| server.url.clone());
+        let url = |server: Option<&Server>| server.map(|server| server.url.parse().unwrap());
         let proxy = ProxyChoice::PerScheme { http: url(http), https: url(https), except: except.map(str::to_owned) };
         Http::new(HttpOptions { proxy, ..options() }).unwrap()
     };

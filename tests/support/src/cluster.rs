@@ -90,9 +90,18 @@ impl Nodes {
     }
 
     /// The variables that the launch script is run with.
-    pub fn environment(&self) -> [String; 4] {
-        let memory = self.shared_memory();
-        ["ACCEL=tcg".into(), "NET=user".into(), format!("PORT={}", self.port), format!("SHM={}", memory.display())]
+    pub fn environment(&self) -> Vec<String> {
+        let memory = self.shared_memory().display().to_string();
+        let mut variables = vec!["ACCEL=tcg".to_owned(), format!("PORT={}", self.port), format!("SHM={memory}")];
+        if !self.is_default() {
+            variables.push("NET=user".to_owned());
+        }
+        variables
+    }
+
+    /// Whether these are the nodes of the default system, which run as README has a newcomer run them.
+    fn is_default(&self) -> bool {
+        self.owned.is_none()
     }
 
     /// The launch script with these arguments.
@@ -103,7 +112,12 @@ impl Nodes {
     fn patient_script(&self, stop_timeout: u32, arguments: &[&str]) -> Command {
         let mut command = as_user("/usr/bin/env");
         command.args(self.environment()).args(["BOOT_TIMEOUT=200", &format!("STOP_TIMEOUT={stop_timeout}")]);
-        command.arg(self.directory.join("fabric_emulation.bash")).args(arguments).current_dir("/");
+        if self.is_default() {
+            command.arg("./fabric_emulation.bash").current_dir(&self.directory);
+        } else {
+            command.arg(self.directory.join("fabric_emulation.bash")).current_dir("/");
+        }
+        command.args(arguments);
         command
     }
 

@@ -1,0 +1,35 @@
+//! The logins of a run: gathered before it begins, from all that names some.
+
+use std::path::Path;
+
+use super::packages::{host_security, mirror};
+use crate::archive::lock::Lock;
+use crate::credentials::Logins;
+use crate::recipe::{Security, Settings};
+
+/// Where apt of this host keeps logins.
+const APT: &str = "/etc/apt";
+
+/// All logins that a run with these settings knows: those of URLs that options, environment and the host's apt sources name,
+/// those of netrc and of apt, and those of an old lock.
+#[must_use]
+pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
+    let mut logins = Logins::default();
+    logins.add_mirror(&mirror(settings).0);
+    match &settings.security {
+        Security::Archive(url) => logins.add_mirror(url),
+        Security::Find => host_security(settings).iter().for_each(|url| logins.add_mirror(url)),
+        Security::None => {}
+    }
+    if let Some(lock) = lock {
+        lock.mirrors().for_each(|url| logins.add_locked(url));
+    }
+    for proxy in settings.http_proxy.iter().chain(&settings.https_proxy) {
+        logins.add_proxy(proxy);
+    }
+    if let Some(netrc) = &settings.netrc {
+        logins.add_netrc(netrc);
+    }
+    logins.add_apt(Path::new(APT));
+    logins
+}
