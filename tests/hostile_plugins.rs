@@ -306,3 +306,27 @@ fs.writeSync(1, '{"op":"done"}\n');"#;
         succeed(check.args(["plugin", "check"]).arg(file).args(["--set", "text=x"]));
     }
 }
+
+/// What a plugin says of a wrong setting steers no terminal, as text or as JSON.
+#[test]
+fn a_plugin_does_not_act_on_the_terminal() {
+    let host = Host::new(None);
+    let said = r#"{"op":"fail","message":"\u001b]0;title\u0007\u009b2J\nerror: \u202eenon"}"#;
+    let text = format!(
+        "#!/bin/sh\nread -r call\nif [ \"$FAM_CALL\" = check ]; then printf '%s\\n' '{said}'; exit; fi\necho '{}'\nread -r reply\necho '{}'\n",
+        r#"{"op":"describe","name":"talks","summary":"x","stages":["node"]}"#, r#"{"op":"done"}"#
+    );
+    let file = host.put("project/plugins/talks", 0o755, &text);
+    let check = |json: &[&str]| {
+        let output = host.fam_build().args(["plugin", "check"]).arg(&file).args(["--set", "a=b"]).args(json).output();
+        let output = output.unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!text.contains(|c: char| c != '\n' && (c.is_control() || c == '\u{202e}')), "{text:?}");
+        text
+    };
+    let text = check(&[]);
+    assert!(text.contains("plugin talks: \\u001b]0;title\\u0007\\u009b2J\n  error: \\u202eenon\n"), "{text}");
+    let json: Value = serde_json::from_str(check(&["--json"]).lines().next().unwrap()).unwrap();
+    let what = json["failure"]["what"].as_str().unwrap();
+    assert!(what.ends_with("\u{1b}]0;title\u{7}\u{9b}2J\nerror: \u{202e}enon"), "{what:?}");
+}

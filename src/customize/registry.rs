@@ -248,6 +248,13 @@ fn validate(description: &Description) -> Result<(), CustomizeError> {
         let problem = "has a name of other than small letters, digits and hyphens";
         return Err(CustomizeError::Description { name: name.clone(), problem });
     }
+    let of_itself = [Some(&description.summary), description.version.as_ref()].into_iter().flatten();
+    if of_itself.chain(&description.after).any(|text| text.contains(char::is_control)) {
+        return Err(CustomizeError::Description {
+            name: name.clone(),
+            problem: "describes itself with control characters",
+        });
+    }
     if description.stages.is_empty() {
         return Err(CustomizeError::Description { name: name.clone(), problem: "acts at no stage" });
     }
