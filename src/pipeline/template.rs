@@ -9,9 +9,9 @@ use std::thread;
 
 use fs_err::File;
 
-use super::Error;
 use super::job::Job;
 use super::packages::Selection;
+use super::{Error, images};
 use crate::archive::ClientError;
 use crate::archive::digest::{hex, sha256};
 use crate::archive::fetch::FetchError;
@@ -93,9 +93,12 @@ pub(super) fn obtain(
     let summary = tarball::write_directory(root.as_fd(), &devices, latest, Some(&key), artifact.file())?;
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
     drop(place);
+    // Nothing that no disk can be made of gets the name of a template.
+    let written = File::open(artifact.unfinished_path())?;
+    let tree = tarball::index(&written)?;
+    images::check(&job.settings, &tree, &Arc::new(written), latest)?;
     artifact.finish()?;
-    let tarball = File::open(&path)?;
-    Ok(Template { tree: tarball::index(&tarball)?, tarball: Arc::new(tarball), reused: false })
+    Ok(Template { tree, tarball: Arc::new(File::open(&path)?), reused: false })
 }
 
 /// The tarball at `path`, if it was made of what `key` names.

@@ -187,10 +187,13 @@ impl<R: Read> TarReader<R> {
             return Err(TarError::Sparse(shown()));
         }
         let device = || -> Result<(u32, u32), TarError> {
-            Ok((
-                small("device number", number("device number", 329, 8, None)?)?,
-                small("device number", number("device number", 337, 8, None)?)?,
-            ))
+            let field = "device number";
+            // As many bits as Linux's dev_t has.
+            let most = |at, most: u32| match small(field, number(field, at, 8, None)?)? {
+                value if value <= most => Ok(value),
+                _ => Err(TarError::Number { path: shown(), field }),
+            };
+            Ok((most(329, 0xfff)?, most(337, 0xf_ffff)?))
         };
         let kind = match raw.flag() {
             // Before POSIX there was no type for directories: the slash at the end told.

@@ -89,6 +89,14 @@ pub enum UnpackError {
         /// Which path.
         path: RootPath,
     },
+    /// A name that the root file system's layout does not take.
+    #[error("package {package}: data archive: the name or link target of {path} is not UTF-8")]
+    NotUtf8 {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
     /// A hard link to something that the package did not bring before it.
     #[error("package {package}: hard link {path} leads to {target}, which is no earlier file of the package")]
     HardLink {
@@ -148,6 +156,7 @@ impl UnpackError {
             Self::Identity { .. } | Self::Path { .. } | Self::Newline { .. } | Self::HardLink { .. } => {
                 Some("the package is malformed: leave it out, or take another mirror".into())
             }
+            Self::NotUtf8 { package, .. } => Some(format!("leave {package} out: names in an image must be UTF-8")),
             Self::Read { .. } | Self::Data { .. } | Self::Twice(_) | Self::Stopped => None,
         }
     }

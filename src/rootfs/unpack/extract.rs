@@ -97,6 +97,10 @@ impl<'a> Extraction<'a> {
             if path.as_bytes().contains(&b'\n') {
                 return Err(UnpackError::Newline { package: deb.name.clone(), path });
             }
+            // The image cannot hold it, which would show at the end only, and without the package's name.
+            if [path.as_bytes(), &header.link].into_iter().any(|name| str::from_utf8(name).is_err()) {
+                return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path });
+            }
             if self.entry(header, &path, &mut tar)? != Verdict::Lost {
                 self.out.files.push(path);
             }

@@ -167,6 +167,17 @@ fn no_entry_gets_out() {
             vec![file("./a\n/etc/passwd", b"")],
             "package evil: data archive: newline not allowed in archive object name /a\\n/etc/passwd",
         ),
+        (
+            "no text",
+            vec![member(b"./a\xff", b'0', b"", |_| {})],
+            r"package evil: data archive: the name or link target of /a\xff is not UTF-8",
+        ),
+        ("link to no text", vec![member(b"./a", b'2', b"", |block| block[157] = 0xff)], "of /a is not UTF-8"),
+        (
+            "device that no kernel has",
+            vec![member(b"./a", b'3', b"", |block| block[329..336].copy_from_slice(b"0010000"))],
+            "device number is not a usable number",
+        ),
         ("itself", vec![link("./a", b'1', "./a")], "/a leads to /a, which is no earlier file"),
     ] {
         let mut bench = Bench::new();

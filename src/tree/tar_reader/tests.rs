@@ -146,6 +146,19 @@ fn refuses_what_it_cannot_read_faithfully() {
         let global = archive(&[member(b"g", b'g', &record, |_| {}), member(b"f", b'0', b"", |_| {})]);
         assert!(shows(&global).contains("to all entries"), "{record:?}");
     }
+    let device = |major: &[u8; 8], minor: &[u8; 8]| {
+        let change = |block: &mut [u8; 512]| {
+            block[329..337].copy_from_slice(major);
+            block[337..345].copy_from_slice(minor);
+        };
+        archive(&[member(b"d", b'4', b"", change)])
+    };
+    let most = EntryKind::BlockDevice { major: 0xfff, minor: 0xf_ffff };
+    assert_eq!(read(&device(b"0007777\0", b"3777777\0")).unwrap()[0].0.kind, most);
+    assert!(
+        shows(&device(b"0010000\0", b"0000000\0")).contains("tar entry \"d\": device number is not a usable number")
+    );
+    assert!(shows(&device(b"0000000\0", b"4000000\0")).contains("device number is not a usable number"));
     let long_link = |len| {
         let target = [vec![b'/'; len], b"\0".to_vec()].concat();
         archive(&[member(b"K", b'K', &target, |_| {}), member(b"l", b'2', b"", |_| {})])
