@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use fs_err::File;
+use rustix::fs::{Mode, OFlags};
 
 use super::job::Job;
 use super::packages::Selection;
@@ -19,6 +21,7 @@ use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
 use crate::recipe::{Initramfs, Settings};
+use crate::regular;
 use crate::rootfs::configure::{self, Configuration, configure};
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
@@ -101,9 +104,13 @@ pub(super) fn obtain(
     Ok(Template { tree, tarball: Arc::new(File::open(&path)?), reused: false })
 }
 
-/// The tarball at `path`, if it was made of what `key` names.
+/// The tarball at `path`, if this user made it of what `key` names. The output directory may be /tmp, where others may put
+/// something of that name.
 pub(super) fn current(path: &Path, key: &str) -> Option<File> {
-    let tarball = File::open(path).ok()?;
+    let tarball = regular::open_with(path, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+    if tarball.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
+        return None;
+    }
     (tarball::comment(&tarball).ok()?? == key).then_some(tarball)
 }
 
