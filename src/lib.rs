@@ -11,6 +11,7 @@ mod parallel;
 pub mod pipeline;
 pub mod progress;
 pub mod recipe;
+mod regular;
 pub mod report;
 pub mod rootfs;
 pub mod supervisor;

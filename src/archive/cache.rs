@@ -3,7 +3,7 @@
 //! ```text
 //! sha256/ab/abcd…   whole files, moved here only after their digest was right
 //! part/abcd…        files being fetched; whoever fetches one holds its lock
-//! seen/…            newest Date of a Release file by mirror and suite
+//! seen/…            newest Date of a Release file by mirror and suite; whoever changes one holds the directory's lock
 //! ```
 //!
 //! The digest in the name is proved again whenever a file is taken from the cache, because disks, crashes and users damage
@@ -15,11 +15,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
-use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock};
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
 
 use super::digest::{Hasher, Sha256Digest, hex, sha256};
+use crate::regular;
+
+/// A record has 86 bytes.
+const MAX_RECORD_BYTES: u64 = 4096;
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,22 @@ pub enum CacheError {
     Full {
         /// The cache.
         root: PathBuf,
+    },
+    /// Something else than a file of the cache is in its place.
+    #[error("cache: {} is {found}, not a regular file", path.display())]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The record of the newest date that was seen says nothing.
+    #[error("the record of the newest indexes of suite {suite} that were ever seen is damaged: {}", path.display())]
+    Record {
+        /// The suite.
+        suite: String,
+        /// The record.
+        path: PathBuf,
     },
     /// Something else went wrong with one of its files; the error names it.
     #[error("cache: {0}")]
@@ -58,6 +77,12 @@ impl CacheError {
             Self::Full { root } => format!(
                 "free some space, empty {}, or name a directory on another file system with --cache-dir DIR",
                 root.display()
+            ),
+            Self::Foreign { path, .. } => format!("remove {}", path.display()),
+            Self::Record { path, .. } => format!(
+                "without it, indexes older than those would be taken: if you know that the mirror is up to date, remove {}, or \
+                 give --accept-expired once",
+                path.display()
             ),
             Self::Io(_) => return None,
         })
@@ -125,6 +150,22 @@ impl Cache {
         }
     }
 
+    /// As [`open_file`], with what is wrong with the whole cache.
+    fn open_file(&self, path: &Path, flags: OFlags) -> Result<fs::File, CacheError> {
+        open_file(path, flags).map_err(|error| match error {
+            CacheError::Io(error) => self.error(error),
+            foreign => foreign,
+        })
+    }
+
+    /// As [`Self::open_file`], for reading; `None` where there is none.
+    fn open_if_there(&self, path: &Path) -> Result<Option<fs::File>, CacheError> {
+        match self.open_file(path, OFlags::RDONLY) {
+            Err(CacheError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     /// Where the file with this digest is, once it is there.
     #[must_use]
     pub fn path(&self, digest: &Sha256Digest) -> PathBuf {
@@ -138,13 +179,8 @@ impl Cache {
     /// When it cannot be read.
     pub fn lookup(&self, digest: &Sha256Digest, size: u64) -> Result<Option<PathBuf>, CacheError> {
         let path = self.path(digest);
-        let file = match fs::File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.error(error)),
-        };
-        let metadata = file.metadata().map_err(|error| self.error(error))?;
-        if !metadata.is_file() || metadata.len() != size {
+        let Some(file) = self.open_if_there(&path)? else { return Ok(None) };
+        if file.metadata().map_err(|error| self.error(error))?.len() != size {
             return Ok(None);
         }
         let mut hasher = Hasher::default();
@@ -158,15 +194,7 @@ impl Cache {
         let path = self.root.join("part").join(hex(digest));
         let wrap = |error| self.error(error);
         let file = loop {
-            let file = fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path)
-                .map_err(wrap)?;
+            let file = self.open_file(&path, OFlags::RDWR | OFlags::CREATE)?;
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 waiting();
                 flock(&file, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
@@ -192,41 +220,59 @@ impl Cache {
     /// The newest Date of a Release file of this suite that was ever [remembered](Self::remember).
     ///
     /// # Errors
-    /// When the record cannot be read.
+    /// [`CacheError::Record`] where the record is damaged: to go on as if nothing had been seen would make damage a way to
+    /// have older indexes taken. Else when it cannot be read.
     pub fn newest_seen(&self, mirror: &str, suite: &str) -> Result<Option<Timestamp>, CacheError> {
-        match fs::read_to_string(self.seen_path(mirror, suite)) {
-            Ok(record) => Ok(record.lines().next().and_then(|date| date.parse().ok())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.error(error)),
-        }
+        let path = self.seen_path(mirror, suite);
+        let Some(file) = self.open_if_there(&path)? else { return Ok(None) };
+        let mut record = Vec::new();
+        file.take(MAX_RECORD_BYTES).read_to_end(&mut record).map_err(|error| self.error(error))?;
+        let date = || {
+            let (date, key) = str::from_utf8(&record).ok()?.strip_suffix('\n')?.split_once('\n')?;
+            date.parse().ok().filter(|_| key == seen_key(mirror, suite))
+        };
+        date().map(Some).ok_or_else(|| CacheError::Record { suite: suite.to_owned(), path })
     }
 
-    /// Remembers the Date of a verified Release file, unless a newer one is known.
+    /// Remembers the Date of a verified Release file, unless a newer one is known. A damaged record is replaced.
     ///
     /// # Errors
     /// When the record cannot be written.
     pub fn remember(&self, mirror: &str, suite: &str, date: Timestamp) -> Result<(), CacheError> {
         let wrap = |error| self.error(error);
         let path = self.seen_path(mirror, suite);
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = file.map_err(wrap)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
-        if self.newest_seen(mirror, suite)?.is_some_and(|seen| seen >= date) {
-            return Ok(());
+        let directory = fs::File::open(self.root.join("seen")).map_err(wrap)?;
+        flock(&directory, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
+        match self.newest_seen(mirror, suite) {
+            Ok(Some(seen)) if seen >= date => return Ok(()),
+            Ok(_) | Err(CacheError::Record { .. }) => {}
+            Err(error) => return Err(error),
         }
-        // One write of always the same length: there is never a moment at which the record is cut.
-        let record = format!("{}\n{}\n", date.strftime("%Y-%m-%dT%H:%M:%SZ"), self.seen_key(mirror, suite));
-        file.write_all(record.as_bytes()).map_err(wrap)
-    }
-
-    fn seen_key(&self, mirror: &str, suite: &str) -> String {
-        hex(&sha256(format!("{mirror}\n{suite}").as_bytes()))
+        // Durable before it has its name: a build that is killed, or a host that loses power, leaves no part of one.
+        let unfinished = path.with_extension("new");
+        let mut file = self.open_file(&unfinished, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        let record = format!("{}\n{}\n", date.strftime("%Y-%m-%dT%H:%M:%SZ"), seen_key(mirror, suite));
+        file.write_all(record.as_bytes()).and_then(|()| file.sync_all()).map_err(wrap)?;
+        fs::rename(&unfinished, &path).map_err(wrap)
     }
 
     /// The names are hashed: a mirror's URL holds slashes.
     fn seen_path(&self, mirror: &str, suite: &str) -> PathBuf {
-        self.root.join("seen").join(self.seen_key(mirror, suite))
+        self.root.join("seen").join(seen_key(mirror, suite))
     }
+}
+
+fn seen_key(mirror: &str, suite: &str) -> String {
+    hex(&sha256(format!("{mirror}\n{suite}").as_bytes()))
+}
+
+/// Opens a file of a cache. Nobody has put a link there, or anything else than files.
+fn open_file(path: &Path, flags: OFlags) -> Result<fs::File, CacheError> {
+    let opened = regular::open_with(path, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600));
+    opened.map_err(|error| match error {
+        regular::Error::Other { path, found } => CacheError::Foreign { path, found },
+        regular::Error::Io(error) => CacheError::Io(error),
+    })
 }
 
 /// The beginning of a file, locked. Writing appends and hashes.
@@ -298,7 +344,7 @@ impl Part {
 /// # Errors
 /// When it cannot be read, or was damaged since it was looked up.
 pub(super) fn read_verified(path: &Path, size: u64, digest: &Sha256Digest) -> Result<Vec<u8>, CacheError> {
-    let file = fs::File::open(path).map_err(CacheError::Io)?;
+    let file = open_file(path, OFlags::RDONLY)?;
     let mut bytes = Vec::new();
     file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(CacheError::Io)?;
     if bytes.len() as u64 != size || sha256(&bytes) != *digest {

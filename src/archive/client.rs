@@ -292,7 +292,13 @@ impl Client {
         let release = Release::parse(&verified.text).map_err(wrap)?;
         release.check_suite(&source.suite).map_err(wrap)?;
         release.check_not_future(self.options.now).map_err(wrap)?;
-        let seen = self.cache.newest_seen(source.mirror(), &source.suite)?;
+        let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
+            Err(error @ CacheError::Record { .. }) if self.options.accept_expired => {
+                self.progress.warning(format!("{error}; begun anew, as was asked for"), None);
+                None
+            }
+            seen => seen?,
+        };
         let older =
             seen.filter(|&seen| release.date < seen).map(|seen| ReleaseError::Older { date: release.date, seen });
         for objection in [release.check_not_expired(self.options.now).err(), older].into_iter().flatten() {

@@ -2,7 +2,7 @@
 
 use super::screen::json_line;
 use super::text::Style;
-use super::{Engine, print, text};
+use super::{Engine, print_as_it_is, text};
 use crate::recipe::Settings;
 use crate::report::{DoctorReport, Failure, Purpose};
 
@@ -11,7 +11,7 @@ pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failur
     if settings.json {
         json_line(&serde_json::json!({ "event": "examined", "report": report }));
     } else {
-        print(&text::examined(&report, Style::of_stdout()))?;
+        print_as_it_is(&text::examined(&report, Style::of_stdout()))?;
     }
     verdict(&report)
 }

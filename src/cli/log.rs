@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use fs_err as fs;
 use jiff::{Timestamp, Unit};
 
-use crate::credentials::redact;
+use super::text::visible;
 use crate::progress::{Event, Reporter, Task};
 
 /// The name of the log in the output directory.
@@ -83,7 +83,8 @@ fn line(event: &Event) -> Option<String> {
         // Only the screen's bars want these.
         Event::Advance { .. } => return None,
     };
-    Some(redact(&text).replace('\n', "\n  "))
+    // A log is read in a terminal, too.
+    Some(visible(&text).replace('\n', "\n  "))
 }
 
 pub(super) fn name(task: Task) -> &'static str {
@@ -118,7 +119,7 @@ mod tests {
         progress.output("postinst of vim", "Setting up http://ann:secret@host");
         progress.warning("no security archive", Some("name one".to_owned()));
         progress.task(Task::Configure, 3).advance(3);
-        progress.detail("two\nlines");
+        progress.detail("two\nlines \x1b[31m\u{202e}");
         let text = fs::read_to_string(output.join(NAME)).unwrap();
         let lines: Vec<_> = text.lines().map(|line| line.split_once("Z ").map_or(line, |(_, rest)| rest)).collect();
         assert_eq!(
@@ -130,7 +131,7 @@ mod tests {
                 "begin    configure: 3 packages",
                 "end      configure",
                 "detail   two",
-                "  lines"
+                "  lines \\u001b[31m\\u202e"
             ]
         );
         assert!(text.starts_with("20") && text.as_bytes()[10] == b'T', "{text}");

@@ -125,7 +125,8 @@ fn wrong_arguments(mut error: clap::Error) -> Failure {
     let text = error.render().to_string();
     let text = text.trim_end();
     let what = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
-    let what = what.strip_prefix("error: ").unwrap_or(what).to_owned();
+    // Indented as a whole, so that its columns stay.
+    let what = what.strip_prefix("error: ").unwrap_or(what).replace('\n', "\n  ").replace("\n  \n", "\n\n");
     let hint = Some("`fam-build --help` explains every option".to_owned());
     Failure { what, causes: Vec::new(), hint, is_usage: true }
 }
@@ -148,8 +149,13 @@ fn show_failure(json: bool, result: &Result<(), Failure>) {
     }
 }
 
-/// Writes `text` to standard output. A reader that went away, as `head` does, is no failure.
+/// Writes `text` to standard output, with nothing in it that acts on a terminal.
 fn print(text: &str) -> Result<(), Failure> {
+    print_as_it_is(&text::visible(text))
+}
+
+/// Writes `text` to standard output. A reader that went away, as `head` does, is no failure.
+fn print_as_it_is(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(redact(text).as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(&error, None)),

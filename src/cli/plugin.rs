@@ -53,6 +53,7 @@ fn listed(report: &PluginsReport) -> String {
             let version = plugin.version.clone().unwrap_or_else(|| "-".into());
             let origin = plugin.path.clone().unwrap_or_else(|| "-".into());
             [plugin.name.clone(), plugin.kind.clone(), plugin.stages.join(", "), version, origin]
+                .map(|cell| text::word(&cell))
         })
         .collect();
     let header = ["NAME", "KIND", "STAGES", "VERSION", "FILE"].map(str::to_owned);
@@ -106,9 +107,9 @@ fn check(engine: &dyn Engine, file: &Path, settings: Vec<(String, Value)>, json:
 }
 
 fn checked(report: &PluginReport, settings: bool) -> String {
-    let mut text = format!("{}: {}\n", report.name, report.summary);
+    let mut text = format!("{}: {}\n", report.name, text::word(&report.summary));
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "  {name:8} {value}");
+        let _ = writeln!(text, "  {name:8} {}", text::word(value));
     };
     line("kind", &report.kind);
     line("stages", &report.stages.join(", "));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::RecipeVerb;
 use super::screen::json_line;
-use super::{Engine, print, with_settings};
+use super::{Engine, print, text, with_settings};
 use crate::recipe::{DEFAULT, Environment, Origin, SHIPPED, Settings, schema};
 use crate::report::Failure;
 
@@ -67,8 +67,13 @@ fn show(settings: &Settings) -> Result<(), Failure> {
 
 /// The recipe's name, with those that it extends.
 fn chain(settings: &Settings) -> String {
-    let names: Vec<&str> = settings.recipe_chain.iter().map(|source| source.recipe.as_str()).collect();
+    let names: Vec<String> = settings.recipe_chain.iter().map(|source| text::word(&source.recipe)).collect();
     names.join(", which extends ")
+}
+
+/// Who decided a value, for a comment.
+fn by(origin: &Origin) -> String {
+    text::word(&origin.to_string())
 }
 
 fn path(table: &str, key: &str) -> String {
@@ -120,10 +125,10 @@ pub(super) fn as_toml(settings: &Settings) -> String {
             let _ = writeln!(text, "\n[{table}]");
             in_table = table;
         }
-        let _ = writeln!(text, "{key} = {value} # {}", settings.origin_of_key(&path(table, key)));
+        let _ = writeln!(text, "{key} = {value} # {}", by(&settings.origin_of_key(&path(table, key))));
     }
     for plugin in &settings.recipe.plugins {
-        let from = |source: &crate::recipe::Source| Origin::Recipe(source.recipe.clone());
+        let from = |source: &crate::recipe::Source| by(&Origin::Recipe(source.recipe.clone()));
         let _ = writeln!(text, "\n[[plugin]] # {}\nname = \"{}\"", from(&plugin.source), plugin.name);
         if !plugin.settings.is_empty() {
             text.push_str("[plugin.settings]\n");
@@ -139,7 +144,7 @@ pub(super) fn as_toml(settings: &Settings) -> String {
 fn include(text: &mut String, settings: &Settings) {
     text.push_str("include = [\n");
     for (package, origin) in settings.included() {
-        let _ = writeln!(text, "    \"{package}\", # {origin}");
+        let _ = writeln!(text, "    \"{package}\", # {}", by(origin));
     }
     text.push_str("]\n");
 }

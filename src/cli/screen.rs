@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::log::name;
 use super::text::{self, Style};
-use crate::credentials::redact;
 use crate::progress::{Event, Reporter, Task};
 
 /// Shows events as its surroundings allow. Text goes to standard error, JSON to standard output.
@@ -61,24 +60,23 @@ impl Screen {
 
     /// The line that an event is for people; none for those of tasks, and for details unless they are wanted.
     fn line(&self, event: &Event) -> Option<String> {
-        let line = match event {
-            Event::Step { message } => format!("{} {message}", self.style.paint("1;32", "==>")),
+        Some(match event {
+            Event::Step { message } => format!("{} {}", self.style.paint("1;32", "==>"), text::message(message)),
             Event::Warning { message, hint } => {
-                let warning = format!("{} {message}", self.style.paint("1;33", "warning:"));
+                let warning = format!("{} {}", self.style.paint("1;33", "warning:"), text::message(message));
                 match hint {
-                    Some(hint) => format!("{warning}\n{} {hint}", self.style.paint("1;36", "hint:")),
+                    Some(hint) => format!("{warning}\n{} {}", self.style.paint("1;36", "hint:"), text::message(hint)),
                     None => warning,
                 }
             }
-            Event::Detail { message } if self.is_verbose => self.style.paint("2", &format!("    {message}")),
+            Event::Detail { message } if self.is_verbose => {
+                self.style.paint("2", &format!("    {}", text::message(message)))
+            }
             Event::Output { source, line } if self.is_verbose => {
-                // What a program inside the new system prints must not steer the terminal of its builder.
-                let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-                self.style.paint("2", &format!("    {source}: {line}"))
+                self.style.paint("2", &format!("    {}: {}", text::message(source), text::message(line)))
             }
             _ => return None,
-        };
-        Some(redact(&line).into_owned())
+        })
     }
 
     fn bar(&self, task: Task, total: u64) -> ProgressBar {
@@ -177,11 +175,16 @@ fn amount_of_packages(count: u64) -> String {
 
 /// Prints a value as one line of JSON on standard output.
 pub(super) fn json_line(value: &impl Serialize) {
-    if let Ok(line) = serde_json::to_string(value) {
+    if let Ok(line) = as_json(value) {
         let mut stdout = io::stdout().lock();
         // Whoever reads may have gone; that stops no build.
-        let _ = writeln!(stdout, "{}", redact(&line)).and_then(|()| stdout.flush());
+        let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     }
+}
+
+/// Of the characters that act on a terminal JSON asks to escape but some: here all are, which changes no value.
+fn as_json(value: &impl Serialize) -> serde_json::Result<String> {
+    Ok(format!("{}\n", text::visible(&serde_json::to_string(value)?)))
 }
 
 /// Hands each event to two reporters.
@@ -234,7 +237,9 @@ mod tests {
         drop(task);
         progress.detail("cache hit");
         progress.output("postinst of vim", "\x1b]0;title\x07done http://ann:secret@host");
+        progress.step("writing /a\u{9b}31m");
         progress.warning("no security archive", Some("name one with --security-mirror".to_owned()));
+        progress.warning("plugin: \x1b[2J\nerror: none", Some("\u{202e}x".to_owned()));
         drop(progress.task(Task::Configure, 0));
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -248,7 +253,21 @@ mod tests {
     #[test]
     fn verbose_lines_and_no_control_characters() {
         let text = shown(true);
-        assert!(text.contains("    cache hit\n    postinst of vim: ]0;titledone http://***@host\n"), "{text}");
+        assert!(
+            text.contains("    cache hit\n    postinst of vim: \\u001b]0;title\\u0007done http://***@host\n"),
+            "{text}"
+        );
+        let acts = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(acts), "{text:?}");
+        assert!(!shown(false).contains(acts));
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        let event = Event::Warning { message: "\x1b\x7f\u{9b}\u{202e}\n\"ä\"".to_owned(), hint: None };
+        let line = as_json(&event).unwrap();
+        assert_eq!(line.trim_end(), r#"{"event":"warning","message":"\u001b\u007f\u009b\u202e\n\"ä\"","hint":null}"#);
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Reports and failures as text.
+//! Reports and failures as text, and what of text from elsewhere reaches a terminal or the log.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
@@ -38,13 +39,58 @@ impl Style {
     }
 }
 
+/// Whether a character does something to a terminal, or to the order in which text is read, instead of being seen: the
+/// control characters of ISO 6429, and the marks, embeddings, overrides and isolates of the bidirectional algorithm (UAX 9).
+fn acts(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    directs || c.is_control()
+}
+
+/// Text from anywhere (recipes, plugins, packages, tarballs, file names) without logins in URLs, and without a character
+/// that [`acts`] but newlines and tabs: such a character is shown as JSON and TOML write it. All that is printed or logged
+/// goes through here.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    let text = redact(text);
+    let is_to_be_escaped = |c| acts(c) && c != '\n' && c != '\t';
+    if !text.contains(is_to_be_escaped) {
+        return text;
+    }
+    let mut visible = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_to_be_escaped(c) {
+            let _ = write!(visible, "\\u{:04x}", u32::from(c));
+        } else {
+            visible.push(c);
+        }
+    }
+    Cow::Owned(visible)
+}
+
+/// As [`visible`], for what must not be more than a part of a line.
+pub(super) fn word(text: &str) -> String {
+    visible(text).replace('\n', "\\n")
+}
+
+/// As [`visible`], for what begins in the midst of a line: further lines are indented, lest one looks like an error or a
+/// hint of this program.
+pub(super) fn message(text: &str) -> String {
+    let mut lines = text.split('\n').map(visible);
+    let mut message = lines.next().unwrap_or_default().into_owned();
+    for line in lines {
+        let is_indented = line.is_empty() || line.starts_with([' ', '\t']);
+        message.push_str(if is_indented { "\n" } else { "\n  " });
+        message.push_str(&line);
+    }
+    message
+}
+
 /// What failed, why, and what to do.
 pub(super) fn failure(failure: &Failure, style: Style, out: &mut impl Write) -> io::Result<()> {
-    let mut text = format!("{} {failure}\n", style.paint("1;31", "error:"));
-    if let Some(hint) = &failure.hint {
-        let _ = writeln!(text, "{} {hint}", style.paint("1;36", "hint:"));
+    writeln!(out, "{} {}", style.paint("1;31", "error:"), message(&failure.to_string()))?;
+    match &failure.hint {
+        Some(hint) => writeln!(out, "{} {}", style.paint("1;36", "hint:"), message(hint)),
+        None => Ok(()),
     }
-    out.write_all(redact(&text).as_bytes())
 }
 
 /// Bytes as people compare them: three digits and a unit.
@@ -71,7 +117,8 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
     let mut text = String::from("Settings\n");
     let width = report.settings.iter().map(|line| line.name.len()).max().unwrap_or(0);
     for line in &report.settings {
-        let _ = writeln!(text, "  {:width$}  {}  ({})", line.name, line.value, line.origin);
+        let (value, origin) = (word(&line.value), word(&line.origin.to_string()));
+        let _ = writeln!(text, "  {:width$}  {value}  ({origin})", line.name);
     }
     if report.reuses_template {
         text.push_str("\nNothing is fetched or installed: the template is there, and nothing changed since\n");
@@ -100,13 +147,14 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
 pub(super) fn built(report: &BuildReport) -> String {
     let template = if report.reused_template { ", from the template that was there" } else { "" };
     let nodes = if report.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", report.nodes) };
-    let mut text = format!("Built {nodes} in {:.1} s{template}: {}\n", report.seconds, report.output);
+    let output = word(&report.output);
+    let mut text = format!("Built {nodes} in {:.1} s{template}: {output}\n", report.seconds);
     artifacts(&mut text, &report.artifacts);
-    let _ = writeln!(text, "Start them: {}/fabric_emulation.bash", report.output.trim_end_matches('/'));
+    let _ = writeln!(text, "Start them: {}/fabric_emulation.bash", output.trim_end_matches('/'));
     text
 }
 
-/// What was found about a host: a line for each thing, and beneath it the command that mends it.
+/// What was found about a host: a line for each thing, and beneath it the command that mends it. Fit to be printed as it is.
 pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
     let width = report.findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
@@ -121,9 +169,10 @@ pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
                 Verdict::Warning => style.paint("1;33", "warning"),
                 Verdict::Fault => style.paint("1;31", "fault  "),
             };
-            let _ = writeln!(text, "  {verdict}  {:width$}  {}", finding.what, finding.says);
+            let _ = writeln!(text, "  {verdict}  {:width$}  {}", finding.what, message(&finding.says));
             if let Some(mend) = &finding.mend {
-                let _ = writeln!(text, "           {:width$}  {} {mend}", "", style.paint("1;36", "mend:"));
+                let (mark, mend) = (style.paint("1;36", "mend:"), message(mend));
+                let _ = writeln!(text, "           {:width$}  {mark} {mend}", "");
             }
         }
     }
@@ -135,5 +184,42 @@ fn artifacts(text: &mut String, artifacts: &[Artifact]) {
     for Artifact { name, what, bytes: size } in artifacts {
         let size = size.map(|size| format!("  ({})", bytes(size))).unwrap_or_default();
         let _ = writeln!(text, "  {name:width$}  {what}{size}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_acts_on_a_terminal() {
+        assert!(matches!(visible("ä\tb\n日本 \u{301}"), Cow::Borrowed(_)));
+        for (given, expected) in [
+            ("\x1b]0;title\x07", r"\u001b]0;title\u0007"),
+            ("a\rb\x08\0", r"a\u000db\u0008\u0000"),
+            ("\x7f\u{80}\u{9b}31m", r"\u007f\u0080\u009b31m"),
+            ("\u{202e}cod.exe\u{2066}\u{200f}\u{61c}", r"\u202ecod.exe\u2066\u200f\u061c"),
+        ] {
+            assert_eq!(visible(given), expected);
+            assert_eq!(message(given), expected);
+            assert_eq!(word(&format!("{given}\n")), format!("{expected}\\n"));
+        }
+    }
+
+    #[test]
+    fn no_line_of_others_looks_like_one_of_this_program() {
+        assert_eq!(message("a\nhint: b\n  c\n\nerror: d"), "a\n  hint: b\n  c\n\n  error: d");
+        let mut out = Vec::new();
+        let said = Failure {
+            hint: Some("x\nhint: \x1b[31m".into()),
+            causes: vec!["b\nerror: c".into()],
+            ..Failure::message("plugin: a\x1b[2J\nhint: run this")
+        };
+        failure(&said, Style::Coloured, &mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\x1b[1;31merror:\x1b[0m plugin: a\\u001b[2J\n  hint: run this\n  because: b\n  error: c\n\
+             \x1b[1;36mhint:\x1b[0m x\n  hint: \\u001b[31m\n"
+        );
     }
 }

@@ -16,7 +16,7 @@ mod registry;
 mod staging_root;
 
 pub use error::CustomizeError;
-pub use external::Form;
+pub use external::{Form, HostFiles};
 pub(crate) use external::{guard as plugin_guard, library as plugin_library};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;

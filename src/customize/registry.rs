@@ -14,7 +14,7 @@ use crate::credentials::Logins;
 
 use super::external::External;
 use super::places::plugins_in;
-use super::{Customization, CustomizeError, Form, Places, Request, Step, panic_message};
+use super::{Customization, CustomizeError, Form, HostFiles, Places, Request, Step, panic_message};
 
 /// Where a customization comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl Known {
 pub struct Registry {
     plugins: BTreeMap<String, (Description, Arc<dyn Plugin>)>,
     places: Places,
+    host_files: HostFiles,
 }
 
 impl fmt::Debug for Registry {
@@ -81,7 +82,7 @@ impl Registry {
     /// No customization at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { plugins: BTreeMap::new(), places: Places::default() }
+        Self { plugins: BTreeMap::new(), places: Places::default(), host_files: HostFiles::default() }
     }
 
     /// The built-in customizations.
@@ -106,6 +107,7 @@ impl Registry {
         ];
         Self {
             places: Places::default(),
+            host_files: HostFiles::default(),
             plugins: all
                 .into_iter()
                 .map(|plugin| (plugin.describe(), plugin))
@@ -127,6 +129,12 @@ impl Registry {
     #[must_use]
     pub fn with_places(self, places: Places) -> Self {
         Self { places, ..self }
+    }
+
+    /// Lets plugins that are files see these files of the host beside what they need to run.
+    #[must_use]
+    pub fn with_host_files(self, host_files: HostFiles) -> Self {
+        Self { host_files, ..self }
     }
 
     /// Adds a customization that comes from elsewhere.
@@ -167,7 +175,7 @@ impl Registry {
         let mut all: Vec<_> = self.plugins.values().map(|plugin| Ok(built_in(plugin))).collect();
         for directory in self.places.directories() {
             let files = plugins_in(directory, self.places.named.contains(directory))?;
-            all.extend(files.iter().map(|file| load(file).map(|plugin| Known::of(&plugin))));
+            all.extend(files.iter().map(|file| self.load(file).map(|plugin| Known::of(&plugin))));
         }
         Ok(all)
     }
@@ -176,8 +184,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`CustomizeError`] with what is wrong.
-    pub fn examine(file: &Path, settings: Option<&Value>) -> Result<Known, CustomizeError> {
-        let plugin = load(file)?;
+    pub fn examine(&self, file: &Path, settings: Option<&Value>) -> Result<Known, CustomizeError> {
+        let plugin = self.load(file)?;
         if let Some(settings) = settings {
             check(&plugin.description.name, &plugin, settings)?;
         }
@@ -224,7 +232,7 @@ impl Registry {
             })?,
         };
         if !loaded.contains_key(&file) {
-            loaded.insert(file.clone(), load(&file)?);
+            loaded.insert(file.clone(), self.load(&file)?);
         }
         let mut plugin = loaded[&file].clone();
         if plugin.description.name != *name {
@@ -234,13 +242,13 @@ impl Registry {
         plugin.time_limit = request.time_limit.unwrap_or(plugin.time_limit);
         Ok((Known::of(&plugin), Arc::new(plugin)))
     }
-}
 
-fn load(file: &Path) -> Result<External, CustomizeError> {
-    let plugin = External::load(file)
-        .map_err(|source| CustomizeError::Load { file: file.to_owned(), source: Box::new(source) })?;
-    validate(&plugin.description)?;
-    Ok(plugin)
+    fn load(&self, file: &Path) -> Result<External, CustomizeError> {
+        let plugin = External::load(file, self.host_files.clone())
+            .map_err(|source| CustomizeError::Load { file: file.to_owned(), source: Box::new(source) })?;
+        validate(&plugin.description)?;
+        Ok(plugin)
+    }
 }
 
 /// Whether what a customization says of itself makes sense.
@@ -250,6 +258,13 @@ fn validate(description: &Description) -> Result<(), CustomizeError> {
     if name.is_empty() || !plain {
         let problem = "has a name of other than small letters, digits and hyphens";
         return Err(CustomizeError::Description { name: name.clone(), problem });
+    }
+    let of_itself = [Some(&description.summary), description.version.as_ref()].into_iter().flatten();
+    if of_itself.chain(&description.after).any(|text| text.contains(char::is_control)) {
+        return Err(CustomizeError::Description {
+            name: name.clone(),
+            problem: "describes itself with control characters",
+        });
     }
     if description.stages.is_empty() {
         return Err(CustomizeError::Description { name: name.clone(), problem: "acts at no stage" });

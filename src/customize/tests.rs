@@ -144,9 +144,18 @@ fn refuses_customizations_that_say_nothing() {
             if self.1 { description.at(Stage::Node) } else { description }
         }
     }
+    struct Terminal;
+    impl Customize for Terminal {
+        type Settings = ();
+        fn describe(&self) -> Description {
+            Description::new("terminal", "clears\u{9b}2Jit").at(Stage::Node)
+        }
+    }
     let mut registry = Registry::empty();
     for bad in [Named("", true), Named("A b", true), Named("ok", false)] {
         assert!(registry.add(Arc::new(bad)).is_err());
     }
+    let error = registry.add(Arc::new(Terminal)).unwrap_err().to_string();
+    assert_eq!(error, "plugin \"terminal\" describes itself with control characters");
     registry.add(Arc::new(Named("ok", true))).unwrap();
 }

@@ -12,10 +12,10 @@ use fam_plugin::{Scope, Secrets};
 
 use super::Error;
 use super::job::Job;
-use crate::image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
+use crate::image::{self, BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
 use crate::parallel::parallel;
 use crate::progress::{Progress, Task};
-use crate::recipe::Compression;
+use crate::recipe::{Compression, Settings};
 use crate::supervisor::Artifact;
 use crate::tree::{Overlay, RootPath, Tree};
 
@@ -60,11 +60,34 @@ fn identity(bytes: [[u8; 32]; 3]) -> Identity {
     }
 }
 
+/// Numbers of the template's disk. No secret goes into them: the template is the same whoever builds it.
+fn template_identity(settings: &Settings) -> Identity {
+    let label = &settings.recipe.disk.label;
+    identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))
+}
+
+fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> ImageSettings {
+    let disk = &settings.recipe.disk;
+    ImageSettings { size_bytes: disk.size.get().bytes(), label: disk.label.to_string(), layout_uuid, timestamp }
+}
+
+/// Checks that disks can hold what is in a new template. That this one is too small is found later: the template is good
+/// for a larger one.
+///
+/// # Errors
+/// [`Error::Image`] with the entry that no disk can hold.
+pub(super) fn check(settings: &Settings, tree: &Tree, tarball: &Arc<File>, timestamp: i64) -> Result<(), Error> {
+    let identity = template_identity(settings);
+    let settings = image_settings(settings, identity.fs_uuid, timestamp);
+    match lay_out(tree, Arc::clone(tarball), &BTreeSet::new(), &identity, &settings) {
+        Ok(_) | Err(image::Error::TooSmall { .. } | image::Error::DiskTooSmall { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Disks<'_> {
-    /// Numbers of the template's disk. No secret goes into them: the template is the same whoever builds it.
     fn template_identity(&self) -> Identity {
-        let label = &self.job.settings.recipe.disk.label;
-        identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))
+        template_identity(&self.job.settings)
     }
 
     fn node_identity(&self, number: u32) -> Identity {
@@ -75,13 +98,7 @@ impl Disks<'_> {
     }
 
     fn settings(&self, layout_uuid: Uuid) -> ImageSettings {
-        let disk = &self.job.settings.recipe.disk;
-        ImageSettings {
-            size_bytes: disk.size.get().bytes(),
-            label: disk.label.to_string(),
-            layout_uuid,
-            timestamp: self.timestamp,
-        }
+        image_settings(&self.job.settings, layout_uuid, self.timestamp)
     }
 
     /// Lays out the template, without any customization of a node.

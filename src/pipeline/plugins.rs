@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Error;
 use crate::credentials::Logins;
-use crate::customize::{Customization, Known, Origin, Places, Registry, Request, read_recipe_files};
+use crate::customize::{Customization, HostFiles, Known, Origin, Places, Registry, Request, read_recipe_files};
 use crate::recipe::Settings;
 use crate::report::{Failure, PluginReport, PluginsReport};
 
@@ -34,14 +34,22 @@ pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Cust
 /// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe and those that it extends,
 /// and in the user's own.
 fn registry(settings: &Settings) -> Registry {
-    let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
+    let beside = || settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
     let mut usual: Vec<PathBuf> = Vec::new();
-    for directory in beside.chain(&settings.plugin_home) {
+    for directory in beside().chain(&settings.plugin_home) {
         if !usual.contains(directory) {
             usual.push(directory.clone());
         }
     }
-    Registry::built_in().with_places(Places { named: settings.plugin_dirs.clone(), usual })
+    // What is made there has the nodes' keys in it, or gives them.
+    let secret = settings.seed.iter().chain([&settings.output]);
+    let host_files = HostFiles { readable: absolute(beside()), hidden: absolute(secret) };
+    Registry::built_in().with_places(Places { named: settings.plugin_dirs.clone(), usual }).with_host_files(host_files)
+}
+
+fn absolute<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
+    // The directory of a recipe in the current one is the empty path.
+    paths.filter_map(|path| std::path::absolute(Path::new(".").join(path)).ok()).collect()
 }
 
 /// All plugins that a build with these settings would find.
@@ -64,7 +72,7 @@ pub fn plugins(settings: &Settings) -> Result<PluginsReport, Error> {
 /// # Errors
 /// [`Error`] with what is wrong.
 pub fn check_plugin(file: &Path, settings: Option<&Value>) -> Result<PluginReport, Error> {
-    Ok(report(Registry::examine(file, settings)?))
+    Ok(report(Registry::built_in().examine(file, settings)?))
 }
 
 fn report(Known { description, origin }: Known) -> PluginReport {

@@ -11,6 +11,7 @@ use crate::archive::lock::Lock;
 use crate::credentials::Logins;
 use crate::fabric::Seed;
 use crate::recipe::{Fabric, FabricKind, Settings};
+use crate::regular;
 use crate::supervisor::{Isolation, OutputLock, require_space};
 use crate::tree::tarball;
 
@@ -42,7 +43,8 @@ impl Preflight {
         }
         let isolation = match &settings.from_tarball {
             Some(tarball) => {
-                fs_err::File::open(tarball).map_err(|source| Error::Named { flag: "--from-tarball", source })?;
+                regular::open(tarball)
+                    .map_err(|error| Error::Named { flag: "--from-tarball", source: error.into() })?;
                 Isolation::none()
             }
             None => {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use fs_err::File;
+use rustix::fs::{Mode, OFlags};
 
-use super::Error;
 use super::job::Job;
 use super::packages::Selection;
+use super::{Error, images};
 use crate::archive::ClientError;
 use crate::archive::digest::{hex, sha256};
 use crate::archive::fetch::FetchError;
@@ -19,6 +21,7 @@ use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
 use crate::recipe::{Initramfs, Settings};
+use crate::regular;
 use crate::rootfs::configure::{self, Configuration, configure};
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
@@ -93,14 +96,21 @@ pub(super) fn obtain(
     let summary = tarball::write_directory(root.as_fd(), &devices, latest, Some(&key), artifact.file())?;
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
     drop(place);
+    // Nothing that no disk can be made of gets the name of a template.
+    let written = File::open(artifact.unfinished_path())?;
+    let tree = tarball::index(&written)?;
+    images::check(&job.settings, &tree, &Arc::new(written), latest)?;
     artifact.finish()?;
-    let tarball = File::open(&path)?;
-    Ok(Template { tree: tarball::index(&tarball)?, tarball: Arc::new(tarball), reused: false })
+    Ok(Template { tree, tarball: Arc::new(File::open(&path)?), reused: false })
 }
 
-/// The tarball at `path`, if it was made of what `key` names.
+/// The tarball at `path`, if this user made it of what `key` names. The output directory may be /tmp, where others may put
+/// something of that name.
 pub(super) fn current(path: &Path, key: &str) -> Option<File> {
-    let tarball = File::open(path).ok()?;
+    let tarball = regular::open_with(path, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()).ok()?;
+    if tarball.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
+        return None;
+    }
     (tarball::comment(&tarball).ok()?? == key).then_some(tarball)
 }
 

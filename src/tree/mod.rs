@@ -12,7 +12,8 @@ pub mod tar_reader;
 pub mod tarball;
 
 pub use overlay::{Change, Overlay};
-pub use path::{InvalidPath, RootPath};
+pub(crate) use path::shown;
+pub use path::{InvalidPath, MAX_NAME_BYTES, MAX_PATH_BYTES, RootPath};
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -134,11 +135,12 @@ impl Tree {
 
     /// All entries beneath `path`, however deep, without itself.
     pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
-        // In byte order, names such as `a-b` stand between `a` and `a/b`: they share the bytes, and are passed over.
+        // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind them.
+        let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
+        let beginning = [path.as_bytes(), slash].concat();
         self.entries
-            .range::<RootPath, _>((Bound::Excluded(path), Bound::Unbounded))
-            .take_while(|(other, _)| other.as_bytes().starts_with(path.as_bytes()))
-            .filter(|(other, _)| other.starts_with(path))
+            .range::<[u8], _>((Bound::Excluded(&beginning[..]), Bound::Unbounded))
+            .take_while(|(other, _)| other.starts_with(path))
     }
 
     /// The number of entries.

@@ -5,20 +5,19 @@
 //! off as whole, are refused. Every length is bounded before anything is allocated. Formats: pax(1) of POSIX, and the
 //! GNU tar manual, "Basic Tar Format".
 
+mod error;
 mod pax;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::Timestamp;
+use super::{Timestamp, shown};
+pub use error::TarError;
+use error::{MAX_EXTENSION, MAX_LINK_BYTES, MAX_XATTR_BYTES};
 use pax::Records;
 
 /// The unit in which tar is written.
 pub const BLOCK: u64 = 512;
-
-/// No long name or set of PAX records is larger than this in honest archives: the kernel's limits are 4 KiB for a path
-/// and 64 KiB for all attributes of a file.
-const MAX_EXTENSION: u64 = 1 << 20;
 
 /// What an entry is. A link's target is in [`Header::link`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,73 +73,6 @@ pub struct Header {
     pub offset: u64,
 }
 
-/// Why a tar stream cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum TarError {
-    /// The stream itself failed.
-    #[error("read tar at byte {offset}: {source}")]
-    Read {
-        /// Where.
-        offset: u64,
-        /// How.
-        source: io::Error,
-    },
-    /// The stream ends before the end-of-archive mark.
-    #[error("tar is cut off at byte {0}")]
-    Truncated(u64),
-    /// A header does not add up.
-    #[error("tar header at byte {0} has a wrong checksum: this is no tar archive, or a damaged one")]
-    Checksum(u64),
-    /// A numeric field holds no number, or one out of range.
-    #[error("tar entry {path:?}: {field} is not a usable number")]
-    Number {
-        /// The entry.
-        path: String,
-        /// Which field or record.
-        field: &'static str,
-    },
-    /// A name or link target is empty or holds a NUL byte.
-    #[error("tar header at byte {0} has an empty name, or a NUL byte in a name")]
-    Name(u64),
-    /// PAX records are not in the form `length key=value newline`.
-    #[error("tar header at byte {0} has malformed PAX records")]
-    Pax(u64),
-    /// A long name or a set of PAX records is unreasonably large.
-    #[error("tar extension header at byte {offset} claims {size} bytes, {MAX_EXTENSION} are allowed")]
-    TooLarge {
-        /// Where.
-        offset: u64,
-        /// What it claims.
-        size: u64,
-    },
-    /// The file has holes that are described in the archive.
-    #[error("tar entry {0:?} is a sparse file, which is not supported")]
-    Sparse(String),
-    /// An entry of a type that means nothing in a root file system.
-    #[error("tar entry {path:?} has unsupported type {flag:?}")]
-    Unsupported {
-        /// The entry.
-        path: String,
-        /// The type flag.
-        flag: char,
-    },
-}
-
-impl TarError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Read { .. } => None,
-            Self::Sparse(_) => Some("write the archive again without tar's --sparse".into()),
-            Self::Unsupported { .. } => {
-                Some("write the archive again with `tar --format=pax` or `--format=gnu`".into())
-            }
-            _ => Some("the archive is damaged: get it again".into()),
-        }
-    }
-}
-
 /// Reads entries one after another. After [`TarReader::next_entry`] the reader itself is the [`Read`] over that entry's
 /// data; what is left unread is passed over by the next call.
 #[derive(Debug)]
@@ -152,6 +84,7 @@ pub struct TarReader<R> {
     padding: u64,
     global: Records,
     skip: fn(&mut R, u64) -> io::Result<u64>,
+    takes_pax: bool,
     ended: bool,
 }
 
@@ -162,7 +95,22 @@ impl<R: Read> TarReader<R> {
     }
 
     fn with_skip(input: R, skip: fn(&mut R, u64) -> io::Result<u64>) -> Self {
-        Self { input, position: 0, left: 0, padding: 0, global: Records::default(), skip, ended: false }
+        Self {
+            input,
+            position: 0,
+            left: 0,
+            padding: 0,
+            global: Records::default(),
+            skip,
+            takes_pax: true,
+            ended: false,
+        }
+    }
+
+    /// Refuses PAX headers, as dpkg does in the data archive of a package (up to 1.23, the newest).
+    #[must_use]
+    pub fn without_pax(self) -> Self {
+        Self { takes_pax: false, ..self }
     }
 
     /// The next entry, `None` at the end-of-archive mark.
@@ -177,27 +125,35 @@ impl<R: Read> TarReader<R> {
         let mut records = self.global.clone();
         let mut long_name = None;
         let mut long_link = None;
+        // Where the first header stands that is for the next entry alone.
+        let mut described = None;
         loop {
             let start = self.position;
             let mut block = [0; BLOCK as usize];
             self.fill(&mut block)?;
             if block.iter().all(|&byte| byte == 0) {
                 self.ended = true;
-                return Ok(None);
+                return described.map_or(Ok(None), |start| Err(TarError::Dangling(start)));
             }
             let raw = RawHeader { block: &block, start };
             raw.verify_checksum()?;
             match raw.flag() {
+                b'x' | b'g' if !self.takes_pax => return Err(TarError::PaxInPackage(start)),
                 b'x' => records.parse(&self.extension(&raw)?).ok_or(TarError::Pax(start))?,
                 b'g' => {
                     let extension = self.extension(&raw)?;
                     self.global.parse(&extension).ok_or(TarError::Pax(start))?;
                     records.parse(&extension).ok_or(TarError::Pax(start))?;
+                    if self.global.are_of_one_entry() {
+                        return Err(TarError::Global(start));
+                    }
+                    continue;
                 }
                 b'L' => long_name = Some(until_nul(&self.extension(&raw)?).to_vec()),
                 b'K' => long_link = Some(until_nul(&self.extension(&raw)?).to_vec()),
                 _ => return self.entry(&raw, records, long_name, long_link).map(Some),
             }
+            described = described.or(Some(start));
         }
     }
 
@@ -215,7 +171,7 @@ impl<R: Read> TarReader<R> {
     ) -> Result<Header, TarError> {
         let path = records.path.or(long_name).unwrap_or_else(|| raw.path());
         let link = records.link.or(long_link).unwrap_or_else(|| until_nul(raw.field(157, 100)).to_vec());
-        let shown = || String::from_utf8_lossy(&path).into_owned();
+        let shown = || shown(&path);
         let number = |field, at, len, record: Option<u64>| match record {
             Some(value) => Ok(value),
             None => parse_number(raw.field(at, len))
@@ -231,10 +187,13 @@ impl<R: Read> TarReader<R> {
             return Err(TarError::Sparse(shown()));
         }
         let device = || -> Result<(u32, u32), TarError> {
-            Ok((
-                small("device number", number("device number", 329, 8, None)?)?,
-                small("device number", number("device number", 337, 8, None)?)?,
-            ))
+            let field = "device number";
+            // As many bits as Linux's dev_t has.
+            let most = |at, most: u32| match small(field, number(field, at, 8, None)?)? {
+                value if value <= most => Ok(value),
+                _ => Err(TarError::Number { path: shown(), field }),
+            };
+            Ok((most(329, 0xfff)?, most(337, 0xf_ffff)?))
         };
         let kind = match raw.flag() {
             // Before POSIX there was no type for directories: the slash at the end told.
@@ -251,6 +210,13 @@ impl<R: Read> TarReader<R> {
         let links = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
         if links && link.is_empty() {
             return Err(TarError::Name(raw.start));
+        }
+        if link.len() > MAX_LINK_BYTES {
+            return Err(TarError::LinkTooLong { path: shown(), len: link.len() });
+        }
+        let attributes = records.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if attributes > MAX_XATTR_BYTES {
+            return Err(TarError::Attributes { path: shown(), size: attributes });
         }
         let size = if kind == EntryKind::File { number("size", 124, 12, records.size)? } else { 0 };
         let padding = size.wrapping_neg() % BLOCK;

@@ -9,6 +9,7 @@ mod customize;
 mod doctor;
 mod fabric;
 mod host;
+mod hostile_plugins;
 mod image;
 mod interruption;
 mod network;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         doctor::tests(),
         fabric::tests(),
         host::tests(),
+        hostile_plugins::tests(),
         image::tests(),
         interruption::tests(),
         network::tests(),

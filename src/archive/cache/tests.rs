@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
+use rustix::fs::FileType;
+
 use super::*;
 
 fn cache() -> (tempfile::TempDir, Cache) {
@@ -94,6 +96,65 @@ fn the_newest_date_is_remembered() {
     }
     assert_eq!(cache.newest_seen(mirror, "sid").unwrap(), None);
     assert_eq!(cache.newest_seen("http://other.example/debian", suite).unwrap(), None);
+}
+
+#[test]
+fn a_damaged_record_lets_no_older_index_in() {
+    let (_directory, cache) = cache();
+    let (mirror, suite) = ("http://mirror.example/debian", "trixie");
+    let date: Timestamp = "2026-09-12T07:55:41Z".parse().unwrap();
+    cache.remember(mirror, suite, date).unwrap();
+    let path = cache.seen_path(mirror, suite);
+    let whole = fs::read_to_string(&path).unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    let of_another = fs::read_to_string(&path).unwrap().replace(&seen_key(mirror, suite), &seen_key(mirror, "sid"));
+    for damaged in [b"", &b"\xff\xfe"[..], &whole.as_bytes()[..40], &whole.as_bytes()[1..], of_another.as_bytes()] {
+        fs::write(&path, damaged).unwrap();
+        let error = cache.newest_seen(mirror, suite).unwrap_err();
+        assert!(matches!(error, CacheError::Record { .. }), "{damaged:?}: {error}");
+        assert!(error.to_string().contains("suite trixie"), "{error}");
+        assert!(error.hint().unwrap().contains(path.to_str().unwrap()));
+        cache.remember(mirror, suite, date).unwrap();
+        assert_eq!(cache.newest_seen(mirror, suite).unwrap(), Some(date));
+    }
+}
+
+#[test]
+fn nothing_but_files_is_read_or_waited_for() {
+    let (_directory, cache) = cache();
+    let digest = sha256(b"hello");
+    let mut part = part(&cache, b"hello");
+    part.append(b"hello").unwrap();
+    let path = part.publish().unwrap().unwrap();
+    let record = cache.seen_path("m", "s");
+    let claimed = cache.root.join("part").join(hex(&digest));
+    let put_fifo = |path: &Path| {
+        let _ = fs::remove_file(path);
+        rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    };
+    for path in [&path, &record, &claimed] {
+        put_fifo(path);
+    }
+    let all = || {
+        [
+            (&path, cache.lookup(&digest, 5).unwrap_err()),
+            (&path, read_verified(&path, 5, &digest).unwrap_err()),
+            (&record, cache.newest_seen("m", "s").unwrap_err()),
+            (&record, cache.remember("m", "s", Timestamp::UNIX_EPOCH).unwrap_err()),
+            (&claimed, cache.claim(&digest, 5, || ()).unwrap_err()),
+        ]
+    };
+    for (path, error) in all() {
+        assert_eq!(error.to_string(), format!("cache: {} is a FIFO, not a regular file", path.display()));
+        assert_eq!(error.hint().unwrap(), format!("remove {}", path.display()));
+    }
+    for path in [&path, &record, &claimed] {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }
+    for (path, error) in all() {
+        assert_eq!(error.to_string(), format!("cache: {} is a directory, not a regular file", path.display()));
+    }
 }
 
 #[test]

@@ -258,6 +258,22 @@ fn does_not_go_back_in_time() {
 }
 
 #[test]
+fn a_damaged_record_of_what_was_seen_needs_an_explicit_word() {
+    let archive = Archive::new().signed();
+    let server = archive.serve();
+    archive.open_with(archive.options(), &server).unwrap();
+    let mut records = fs::read_dir(archive.options().cache_dir.join("seen")).unwrap();
+    let record = records.next().unwrap().unwrap().path();
+    fs::write(&record, b"\xff").unwrap();
+    let error = archive.open_with(archive.options(), &server).unwrap_err();
+    assert!(matches!(error, ClientError::Cache(CacheError::Record { .. })), "{error}");
+    assert!(error.hint().unwrap().contains(record.to_str().unwrap()), "{error}");
+    let forced = ClientOptions { accept_expired: true, ..archive.options() };
+    archive.open_with(forced, &server).unwrap();
+    archive.open_with(archive.options(), &server).unwrap();
+}
+
+#[test]
 fn a_release_from_the_future_is_refused() {
     let archive = Archive::new().change(&date(-1), &date(1));
     let error = archive.open().unwrap_err();

@@ -1,31 +1,54 @@
-//! The first process around a plugin. It lives in namespaces of its own: no network, no process but the plugin's, and every
-//! file system of the host read-only. It starts the plugin, without privileges, and tells how it ended; its own end, which
-//! is also that of the caller, is the end of every process that the plugin left.
+//! The first process around a plugin. It lives in namespaces of its own: no network, no process but the plugin's, and of the
+//! host's files only what [`super::view`] decides. It starts the plugin, without privileges, and tells how it ended; its own
+//! end, which is also that of the caller, is the end of every process that the plugin left.
 
-use std::io;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
-use rustix::mount::{MountAttrFlags, MountFlags, mount};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 
-use super::Form;
+use super::mounts::{self, TEMPORARY};
+use super::view::{Environment, HostFiles, View};
+use super::{Form, restrict};
 use crate::rootfs::sandbox::keep_capabilities;
 use crate::supervisor::Ended;
-use crate::supervisor::init::{begin_first_process, make_mounts_private, mount_proc, reap_until};
+use crate::supervisor::init::{begin_first_process, reap_until};
 use crate::supervisor::launch::{Role, Step};
 use crate::supervisor::protocol::Receiver;
 
 /// What to start.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Start {
-    pub(super) file: Vec<u8>,
-    pub(super) form: Form,
-    pub(super) environment: Vec<(String, String)>,
+    file: Vec<u8>,
+    form: Form,
+    environment: Vec<(String, String)>,
+    readable: Vec<Vec<u8>>,
+    hidden: Vec<Vec<u8>>,
+}
+
+impl Start {
+    /// The plugin in `file`, with variables beside those that every plugin gets.
+    pub(super) fn new(file: &Path, form: Form, environment: Vec<(String, String)>, files: &HostFiles) -> Self {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let all = |paths: &[PathBuf]| paths.iter().map(|path| bytes(path)).collect();
+        let (readable, hidden) = (all(&files.readable), all(&files.hidden));
+        Self { file: bytes(file), form, environment, readable, hidden }
+    }
+
+    fn view(&self) -> View {
+        let paths = |all: &[Vec<u8>]| all.iter().cloned().map(path).collect();
+        let files = HostFiles { readable: paths(&self.readable), hidden: paths(&self.hidden) };
+        View::new(&path(self.file.clone()), self.form == Form::Executable, &files, &Environment::of_process())
+    }
+}
+
+fn path(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
 }
 
 /// What the guard says.
@@ -43,9 +66,6 @@ pub(super) enum Guarded {
 /// The step at which the plugin itself is started.
 pub(super) const START: &str = "execute it";
 
-/// The one file system that a plugin may write to, for temporary files; it is gone with the plugin.
-const TEMPORARY: &str = "/dev/shm";
-
 /// The role's main function.
 pub(crate) fn guard() -> ExitCode {
     let (mut receiver, sender) = match begin_first_process() {
@@ -53,7 +73,7 @@ pub(crate) fn guard() -> ExitCode {
         Err(code) => return code,
     };
     let Ok(Some(start)) = receiver.receive::<Start>() else { return ExitCode::FAILURE };
-    let plugin = confine().and_then(|()| spawn(start));
+    let plugin = confine(start.view()).and_then(|()| spawn(start));
     let answer = match plugin {
         Ok(pid) => {
             end_with_the_caller(receiver);
@@ -68,55 +88,21 @@ pub(crate) fn guard() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn confine() -> Result<(), Step> {
-    make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
-    make_read_only().map_err(|error| Step::from_io("make the file systems read-only", &error))?;
-    mount_proc().map_err(|(what, error)| Step::from_io(what, &error))?;
-    if Path::new(TEMPORARY).is_dir() {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("tmpfs", TEMPORARY, "tmpfs", flags, Some(c"mode=1777,size=64m"))
-            .map_err(|error| Step::new("mount a tmpfs", error))?;
-    }
+fn confine(view: View) -> Result<(), Step> {
+    mounts::enter(view)?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|error| Step::new("forbid core dumps", error))?;
     let some = Rlimit { current: Some(1024), maximum: Some(1024) };
     setrlimit(Resource::Nofile, some).map_err(|error| Step::new("limit open files", error))?;
     set_no_new_privs(true).map_err(|error| Step::new("forbid new privileges", error))?;
     // Root may have put the plugin where only root reads it.
-    keep_capabilities(CapabilitySet::DAC_READ_SEARCH).map_err(|error| Step::from_io("drop capabilities", &error))
-}
-
-/// Every mount at once, by `mount_setattr(2)` of Linux 5.12.
-#[allow(unsafe_code)]
-fn make_read_only() -> io::Result<()> {
-    /// Of `linux/fcntl.h`.
-    const AT_RECURSIVE: libc::c_int = 0x8000;
-    /// `struct mount_attr`.
-    #[repr(C)]
-    struct Attributes {
-        set: u64,
-        clear: u64,
-        propagation: u64,
-        user_namespace: u64,
-    }
-    let set = MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into();
-    let attributes = Attributes { set, clear: 0, propagation: 0, user_namespace: 0 };
-    // SAFETY: the path ends with a NUL, and the kernel reads as many bytes of the attributes as it is told there are.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            c"/".as_ptr(),
-            AT_RECURSIVE,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    keep_capabilities(CapabilitySet::DAC_READ_SEARCH).map_err(|error| Step::from_io("drop capabilities", &error))?;
+    restrict::confine_writes().map_err(|error| Step::from_io("forbid writing by Landlock", &error))?;
+    restrict::filter_calls().map_err(|error| Step::from_io("filter system calls", &error))
 }
 
 fn spawn(start: Start) -> Result<u32, Step> {
-    let file = PathBuf::from(std::ffi::OsString::from_vec(start.file));
+    let file = path(start.file);
     let mut command = match start.form {
         Form::Library => {
             let mut command = Role::Library.command();

@@ -8,12 +8,16 @@
 mod guard;
 mod host_table;
 mod library;
+mod mounts;
 mod process;
+mod restrict;
 mod session;
+mod view;
 mod wire;
 
 pub(crate) use guard::guard;
 pub(crate) use library::library;
+pub use view::HostFiles;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -27,6 +31,7 @@ use sha2::{Digest, Sha256};
 
 use super::hex;
 use crate::supervisor::{Ended, LaunchError};
+use guard::Start;
 use process::Process;
 use session::Session;
 use wire::{Call, Entry, PROTOCOL};
@@ -104,7 +109,7 @@ impl From<Trouble> for Error {
             Trouble::Launch(error) => error.hint(),
             Trouble::Start { step, source } if step == guard::START => Some(match source.raw_os_error() {
                 Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
-                Some(libc::ENOENT) => "is the interpreter that its first line names installed?".into(),
+                Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (plugins/README.md)".into(),
                 _ => "can you execute it yourself?".into(),
             }),
             Trouble::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
@@ -130,14 +135,15 @@ pub(super) struct External {
     pub(super) digest: String,
     pub(super) description: Description,
     pub(super) time_limit: Duration,
+    host_files: HostFiles,
 }
 
 impl External {
-    /// Reads the plugin in `file`, and has it describe itself.
+    /// Reads the plugin in `file`, and has it describe itself. It sees `host_files` of the host beside what it needs to run.
     ///
     /// # Errors
     /// [`Error::Crashed`] where the file is no plugin.
-    pub(super) fn load(file: &Path) -> Result<Self> {
+    pub(super) fn load(file: &Path, host_files: HostFiles) -> Result<Self> {
         let no_plugin = |message: String, hint: Option<&str>| Error::Crashed { message, hint: hint.map(Into::into) };
         let unreadable = |error: io::Error| no_plugin(format!("cannot be read: {error}"), None);
         let file = fs_err::canonicalize(file).map_err(unreadable)?;
@@ -157,7 +163,7 @@ impl External {
         io::copy(&mut opened, &mut hash).map_err(unreadable)?;
         let nothing_yet = Description::new("", "");
         let (digest, time_limit) = (hex(&hash.finalize()), DEFAULT_TIME_LIMIT);
-        let mut plugin = Self { file, form, digest, description: nothing_yet, time_limit };
+        let mut plugin = Self { file, form, digest, description: nothing_yet, time_limit, host_files };
         let call = plugin.call(Entry::Describe, &Value::Null);
         match plugin.answer(&call)? {
             Some(description) => plugin.description = description,
@@ -172,7 +178,7 @@ impl External {
     }
 
     fn start(&self, call: &Call, limit: Duration, print: impl Fn(&str) + Send + 'static) -> Result<Process, Trouble> {
-        Process::start(&self.file, self.form, environment(call), limit, print)
+        Process::start(&Start::new(&self.file, self.form, environment(call), &self.host_files), limit, print)
     }
 
     /// A call before there is anything to change.

@@ -2,9 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,9 +11,9 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Trouble;
 use super::guard::{Guarded, Start};
 use super::wire::{MAX_LINE_BYTES, excerpt};
-use super::{Form, Trouble};
 use crate::rootfs::sandbox::{Tail, read_lines};
 use crate::supervisor::Ids;
 use crate::supervisor::launch::{Launched, Role, launch_with};
@@ -41,12 +39,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the plugin in `file`; what it prints to standard error goes to `print`. Everything must be done within
-    /// `limit`.
+    /// Starts a plugin; what it prints to standard error goes to `print`. Everything must be done within `limit`.
     pub(super) fn start(
-        file: &Path,
-        form: Form,
-        environment: Vec<(String, String)>,
+        start: &Start,
         limit: Duration,
         print: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, Trouble> {
@@ -57,8 +52,7 @@ impl Process {
         let (ours, theirs) = UnixStream::pair()?;
         let (stderr, their_stderr) = io::pipe()?;
         let launched = launch_with(Role::Plugin, NAMESPACES, &ids, OwnedFd::from(theirs).into(), their_stderr.into())?;
-        let start = Start { file: file.as_os_str().as_bytes().to_vec(), form, environment };
-        Sender::new(launched.control.try_clone()?).send(&start)?;
+        Sender::new(launched.control.try_clone()?).send(start)?;
         let control = Receiver::new(launched.control.try_clone()?);
         let printed = Arc::new(Mutex::new(Tail::default()));
         let last = Arc::clone(&printed);

@@ -81,6 +81,22 @@ pub enum UnpackError {
         /// Which path.
         source: InvalidPath,
     },
+    /// A path that would be two lines in dpkg's lists of files.
+    #[error("package {package}: data archive: newline not allowed in archive object name {path}")]
+    Newline {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
+    /// A name that the root file system's layout does not take.
+    #[error("package {package}: data archive: the name or link target of {path} is not UTF-8")]
+    NotUtf8 {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
     /// A hard link to something that the package did not bring before it.
     #[error("package {package}: hard link {path} leads to {target}, which is no earlier file of the package")]
     HardLink {
@@ -137,9 +153,10 @@ impl UnpackError {
             Self::Staging { source, .. } | Self::Tree(source) => source.hint(),
             Self::Database(error) => error.hint(),
             Self::Conflict { first, second, .. } => Some(format!("leave {first} or {second} out")),
-            Self::Identity { .. } | Self::Path { .. } | Self::HardLink { .. } => {
+            Self::Identity { .. } | Self::Path { .. } | Self::Newline { .. } | Self::HardLink { .. } => {
                 Some("the package is malformed: leave it out, or take another mirror".into())
             }
+            Self::NotUtf8 { package, .. } => Some(format!("leave {package} out: names in an image must be UTF-8")),
             Self::Read { .. } | Self::Data { .. } | Self::Twice(_) | Self::Stopped => None,
         }
     }

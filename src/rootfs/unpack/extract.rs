@@ -86,13 +86,21 @@ impl<'a> Extraction<'a> {
     ) -> Result<Extracted, UnpackError> {
         let deb = self.deb;
         let data = file.data().map_err(|source| deb.error(source))?;
-        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, data));
+        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, data)).without_pax();
         while let Some(header) = tar.next_entry().map_err(|source| deb.tar_error(source))? {
             if !go_on() {
                 return Err(UnpackError::Stopped);
             }
             let path = RootPath::new(&header.path)
                 .map_err(|source| UnpackError::Path { package: deb.name.clone(), source })?;
+            // dpkg's lists of files, which have a path a line, could say what is not so; dpkg refuses it, too.
+            if path.as_bytes().contains(&b'\n') {
+                return Err(UnpackError::Newline { package: deb.name.clone(), path });
+            }
+            // The image cannot hold it, which would show at the end only, and without the package's name.
+            if [path.as_bytes(), &header.link].into_iter().any(|name| str::from_utf8(name).is_err()) {
+                return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path });
+            }
             if self.entry(header, &path, &mut tar)? != Verdict::Lost {
                 self.out.files.push(path);
             }

@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::archive::deb::Deb;
 use crate::progress::{Progress, Running, Task};
+use crate::regular;
 use crate::rootfs::dpkg::{self, Package, Record};
 use crate::rootfs::staging::{FileType, Staging, StagingError};
 use crate::tree::RootPath;
@@ -221,7 +222,7 @@ impl Extractions<'_> {
     fn extract(&self, index: Index, running: &Running) -> Result<Extracted, UnpackError> {
         let deb = &self.debs[index];
         let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
-        let mut file = fs_err::File::open(&deb.path).map_err(read_error)?;
+        let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
         verify(deb, &mut file)?;
         let mut metered = Metered { inner: file, running, left: deb.size };
         let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;

@@ -28,6 +28,11 @@ impl Records {
         Some(())
     }
 
+    /// Whether they say what can hold for one entry only.
+    pub(super) fn are_of_one_entry(&self) -> bool {
+        self.path.is_some() || self.link.is_some() || self.size.is_some() || self.sparse || !self.xattrs.is_empty()
+    }
+
     fn apply(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         match key {
             b"path" => self.path = Some(value.to_vec()),

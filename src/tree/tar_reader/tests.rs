@@ -136,9 +136,67 @@ fn refuses_what_it_cannot_read_faithfully() {
     let huge = |block: &mut [u8; 512]| block[124..136].copy_from_slice(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
     assert!(shows(&archive(&[member(b"f", b'0', b"", huge)])).contains("size is not a usable number"));
     assert!(shows(&archive(&[member(b"f", b'L', b"", huge)])).contains("claims"));
+    for record in [
+        record("path", b"a"),
+        record("linkpath", b"a"),
+        record("size", b"1"),
+        record("SCHILY.xattr.user.a", b"b"),
+        record("GNU.sparse.major", b"1"),
+    ] {
+        let global = archive(&[member(b"g", b'g', &record, |_| {}), member(b"f", b'0', b"", |_| {})]);
+        assert!(shows(&global).contains("to all entries"), "{record:?}");
+    }
+    let device = |major: &[u8; 8], minor: &[u8; 8]| {
+        let change = |block: &mut [u8; 512]| {
+            block[329..337].copy_from_slice(major);
+            block[337..345].copy_from_slice(minor);
+        };
+        archive(&[member(b"d", b'4', b"", change)])
+    };
+    let most = EntryKind::BlockDevice { major: 0xfff, minor: 0xf_ffff };
+    assert_eq!(read(&device(b"0007777\0", b"3777777\0")).unwrap()[0].0.kind, most);
+    assert!(
+        shows(&device(b"0010000\0", b"0000000\0")).contains("tar entry \"d\": device number is not a usable number")
+    );
+    assert!(shows(&device(b"0000000\0", b"4000000\0")).contains("device number is not a usable number"));
+    let long_link = |len| {
+        let target = [vec![b'/'; len], b"\0".to_vec()].concat();
+        archive(&[member(b"K", b'K', &target, |_| {}), member(b"l", b'2', b"", |_| {})])
+    };
+    assert_eq!(read(&long_link(4095)).unwrap()[0].0.link.len(), 4095);
+    assert!(shows(&long_link(4096)).contains("tar entry \"l\" links to a name of 4096 bytes"));
+    let attributes = record("SCHILY.xattr.user.a", &vec![b'x'; 64 << 10]);
+    assert!(shows(&pax(&attributes)).contains("tar entry \"f\" has 65542 bytes of extended attributes"));
     let mut damaged = archive(&[member(b"f", b'0', b"x", |_| {})]);
     damaged[0] ^= 1;
     assert!(shows(&damaged).contains("checksum"));
+}
+
+#[test]
+fn what_describes_an_entry_must_be_followed_by_one() {
+    let file = member(b"f", b'0', b"", |_| {});
+    for header in [
+        member(b"L", b'L', b"name\0", |_| {}),
+        member(b"K", b'K', b"target\0", |_| {}),
+        member(b"x", b'x', &record("mtime", b"1"), |_| {}),
+    ] {
+        let error = read(&archive(&[file.clone(), header])).unwrap_err().to_string();
+        assert_eq!(error, "tar header at byte 512 describes an entry that does not follow");
+    }
+    let comment = member(b"g", b'g', &record("comment", b"x"), |_| {});
+    assert_eq!(read(&archive(&[file, comment])).unwrap().len(), 1, "this is for all that follow, or none");
+}
+
+#[test]
+fn packages_have_no_pax_headers() {
+    for flag in *b"xg" {
+        let pax = member(b"x", flag, &record("mtime", b"1"), |_| {});
+        let bytes = archive(&[pax, member(b"f", b'0', b"", |_| {})]);
+        let error = TarReader::new(&bytes[..]).without_pax().next_entry().unwrap_err();
+        assert!(matches!(error, TarError::PaxInPackage(0)), "{error}");
+    }
+    let long = archive(&[member(b"L", b'L', b"long\0", |_| {}), member(b"f", b'0', b"", |_| {})]);
+    assert_eq!(TarReader::new(&long[..]).without_pax().next_entry().unwrap().unwrap().path, b"long");
 }
 
 #[test]

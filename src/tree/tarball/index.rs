@@ -7,12 +7,18 @@ use fs_err::File;
 
 use super::TarballError;
 use crate::tree::tar_reader::{EntryKind, Header, TarReader};
-use crate::tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
+use crate::tree::{Content, Entry, InvalidPath, Kind, RootPath, Timestamp, Tree};
 
 /// Headers are read, contents are seeked over: a larger buffer would be thrown away.
 const BUFFER_BYTES: usize = 4096;
 /// Mode of directories that no entry describes.
 const UNDESCRIBED_MODE: u16 = 0o755;
+/// The most entries of a tree. ext4 has as many inodes on a disk of 64 GiB, if nobody asks for more.
+const MAX_ENTRIES: usize = 4 << 20;
+/// The most bytes of names and metadata that are in the tree and not in the tarball. All others the tarball must have; these
+/// grow with the square of a path's depth: a directory for each level of a name, with all levels above it in its own.
+/// Half a million directories of usual length have room.
+const MAX_IMPLIED_BYTES: usize = 64 << 20;
 
 /// Reads the uncompressed tarball `file` from its beginning. Contents stay where they are: the tree points to them.
 ///
@@ -32,9 +38,11 @@ pub fn index(file: &File) -> Result<Tree, TarballError> {
 
 /// An error that does not yet know its tarball.
 enum Refusal {
-    Path(crate::tree::InvalidPath),
+    Path(InvalidPath),
     NotADirectory { path: RootPath, parent: RootPath },
     DanglingHardLink { path: RootPath, target: RootPath },
+    TooManyEntries,
+    TooMuchImplied { path: RootPath },
 }
 
 impl Refusal {
@@ -43,27 +51,44 @@ impl Refusal {
             Self::Path(source) => TarballError::Path { tarball, source },
             Self::NotADirectory { path, parent } => TarballError::NotADirectory { tarball, path, parent },
             Self::DanglingHardLink { path, target } => TarballError::DanglingHardLink { tarball, path, target },
+            Self::TooManyEntries => TarballError::TooManyEntries { tarball, limit: MAX_ENTRIES },
+            Self::TooMuchImplied { path } => TarballError::TooMuchImplied { tarball, path, limit: MAX_IMPLIED_BYTES },
         }
     }
 }
 
-impl From<crate::tree::InvalidPath> for Refusal {
-    fn from(source: crate::tree::InvalidPath) -> Self {
+impl From<InvalidPath> for Refusal {
+    fn from(source: InvalidPath) -> Self {
         Self::Path(source)
     }
 }
 
 #[derive(Default)]
 struct Index {
+    /// Until the end, each name of a file that has several is a file of its own here.
     tree: Tree,
-    /// Names that are hard links, by the first name of their file.
-    links: BTreeMap<RootPath, BTreeSet<RootPath>>,
+    /// How many entries were put into it.
+    entries: usize,
+    /// What [`MAX_IMPLIED_BYTES`] bounds.
+    implied_bytes: usize,
+    /// Names of files that have or had several, and which of `files` is meant.
+    file_of: BTreeMap<RootPath, usize>,
+    files: Vec<Names>,
+}
+
+/// The names of one file.
+struct Names {
+    first: RootPath,
+    others: BTreeSet<RootPath>,
 }
 
 impl Index {
     fn entry(&mut self, header: Header) -> Result<(), Refusal> {
         let path = RootPath::new(&header.path)?;
-        let mut entry = Entry {
+        if header.kind == EntryKind::HardLink {
+            return self.hard_link(path, &header);
+        }
+        let entry = Entry {
             kind: kind(&header),
             mode: header.mode,
             uid: header.uid,
@@ -71,39 +96,60 @@ impl Index {
             mtime: header.mtime,
             xattrs: header.xattrs,
         };
-        if header.kind == EntryKind::HardLink {
-            let target = RootPath::new(&header.link)?;
-            if target == path {
-                return Ok(());
-            }
-            self.parents(&path, entry.mtime)?;
+        self.parents(&path, entry.mtime)?;
+        let still_directory =
+            entry.kind == Kind::Directory && self.tree.get(&path).is_some_and(|before| before.kind == Kind::Directory);
+        if !still_directory {
             self.remove(&path);
-            entry = self.linked(&path, &target)?;
-            if let Kind::HardLink(first) = &entry.kind {
-                self.links.entry(first.clone()).or_default().insert(path.clone());
-            }
-        } else {
-            self.parents(&path, entry.mtime)?;
-            let still_directory = entry.kind == Kind::Directory
-                && self.tree.get(&path).is_some_and(|before| before.kind == Kind::Directory);
-            if !still_directory {
-                self.remove(&path);
-            }
+        }
+        self.insert(path, entry)
+    }
+
+    /// Makes `path` another name of what came before it.
+    fn hard_link(&mut self, path: RootPath, header: &Header) -> Result<(), Refusal> {
+        let target = RootPath::new(&header.link)?;
+        if target != path {
+            self.parents(&path, header.mtime)?;
+            self.remove(&path);
+        }
+        let Some(entry) = self.tree.get(&target).filter(|entry| entry.kind != Kind::Directory).cloned() else {
+            return Err(Refusal::DanglingHardLink { path, target });
+        };
+        // tar writes such a link for a file that it was given twice.
+        if target == path {
+            return Ok(());
+        }
+        // What is no regular file has no contents to share, and is as good as its copy.
+        if matches!(entry.kind, Kind::File(_)) {
+            let number = *self.file_of.entry(target.clone()).or_insert_with(|| {
+                self.files.push(Names { first: target, others: BTreeSet::new() });
+                self.files.len() - 1
+            });
+            self.files[number].others.insert(path.clone());
+            self.file_of.insert(path.clone(), number);
+        }
+        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let target_bytes = if let Kind::Symlink(target) = &entry.kind { target.len() } else { 0 };
+        self.imply(&path, xattrs + target_bytes)?;
+        self.insert(path, entry)
+    }
+
+    fn insert(&mut self, path: RootPath, entry: Entry) -> Result<(), Refusal> {
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(Refusal::TooManyEntries);
         }
         self.tree.insert(path, entry);
         Ok(())
     }
 
-    /// The entry of another name of `target`.
-    fn linked(&self, path: &RootPath, target: &RootPath) -> Result<Entry, Refusal> {
-        let found = self.tree.get(target).filter(|entry| entry.kind != Kind::Directory);
-        let mut entry =
-            found.cloned().ok_or_else(|| Refusal::DanglingHardLink { path: path.clone(), target: target.clone() })?;
-        // What is no regular file has no contents to share, and is as good as its copy.
-        if matches!(entry.kind, Kind::File(_)) {
-            entry.kind = Kind::HardLink(target.clone());
+    /// Counts `bytes` in the tree that the tarball does not have, which `path` is the reason for.
+    fn imply(&mut self, path: &RootPath, bytes: usize) -> Result<(), Refusal> {
+        self.implied_bytes += bytes;
+        if self.implied_bytes > MAX_IMPLIED_BYTES {
+            return Err(Refusal::TooMuchImplied { path: path.clone() });
         }
-        Ok(entry)
+        Ok(())
     }
 
     /// Makes sure that there are directories down to `path`.
@@ -123,7 +169,8 @@ impl Index {
                     }
                 }
                 for directory in missing {
-                    self.tree.insert(directory, undescribed_directory(mtime));
+                    self.imply(path, directory.as_bytes().len() + size_of::<Entry>())?;
+                    self.insert(directory, undescribed_directory(mtime))?;
                 }
                 Ok(())
             }
@@ -132,35 +179,38 @@ impl Index {
 
     /// Takes out what stands at `path`, and all beneath it. A file that has further names lives on under those.
     fn remove(&mut self, path: &RootPath) {
-        let beneath: Vec<RootPath> = self.tree.beneath(path).map(|(path, _)| path.clone()).collect();
-        for path in beneath.iter().chain([path]) {
-            let Some(removed) = self.tree.remove(path) else { continue };
-            match &removed.kind {
-                Kind::HardLink(first) => {
-                    if let Some(names) = self.links.get_mut(first) {
-                        names.remove(path);
-                    }
-                }
-                Kind::File(_) => self.pass_on(path, removed),
-                _ => {}
+        // What is nowhere has nothing beneath it.
+        let Some(removed) = self.tree.remove(path) else { return };
+        self.forget(path);
+        if removed.kind == Kind::Directory {
+            let beneath: Vec<RootPath> = self.tree.beneath(path).map(|(path, _)| path.clone()).collect();
+            for path in &beneath {
+                self.tree.remove(path);
+                self.forget(path);
             }
         }
     }
 
-    /// Makes the next name of a file that lost its first one the first.
-    fn pass_on(&mut self, lost: &RootPath, file: Entry) {
-        let mut names = self.links.remove(lost).unwrap_or_default();
-        let Some(heir) = names.pop_first() else { return };
-        for name in &names {
-            self.tree.insert(name.clone(), Entry { kind: Kind::HardLink(heir.clone()), ..file.clone() });
+    /// Takes a name from the file that it is one of. Where that was the first, the next one is.
+    fn forget(&mut self, name: &RootPath) {
+        let Some(names) = self.file_of.remove(name).map(|number| &mut self.files[number]) else { return };
+        if names.first != *name {
+            names.others.remove(name);
+        } else if let Some(next) = names.others.pop_first() {
+            names.first = next;
         }
-        self.tree.insert(heir.clone(), file);
-        self.links.insert(heir, names);
     }
 
     fn finish(mut self) -> Tree {
         if self.tree.get(&RootPath::root()).is_none() {
             self.tree.insert(RootPath::root(), undescribed_directory(Timestamp::default()));
+        }
+        for Names { first, others } in self.files {
+            for name in others {
+                if let Some(entry) = self.tree.entries.get_mut(&name) {
+                    entry.kind = Kind::HardLink(first.clone());
+                }
+            }
         }
         self.tree
     }
@@ -170,8 +220,7 @@ fn kind(header: &Header) -> Kind {
     match header.kind {
         EntryKind::Directory => Kind::Directory,
         EntryKind::File => Kind::File(Content::InTarball { offset: header.offset, len: header.size }),
-        // Replaced by what the target is.
-        EntryKind::HardLink => Kind::HardLink(RootPath::root()),
+        EntryKind::HardLink => unreachable!("Index::hard_link takes these"),
         EntryKind::Symlink => Kind::Symlink(header.link.clone()),
         EntryKind::CharDevice { major, minor } => Kind::CharDevice { major, minor },
         EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
@@ -186,6 +235,7 @@ fn undescribed_directory(mtime: Timestamp) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::tar_fixture::{archive, file, member, record};
 
     fn header(path: &str, kind: EntryKind, link: &str) -> Header {
         Header {
@@ -248,6 +298,7 @@ mod tests {
             ("b", HardLink, "./z"),
             ("a", HardLink, "b"),
             ("a", HardLink, "a"),
+            ("z", HardLink, "z"),
             ("s", Symlink, "t"),
             ("s2", HardLink, "s"),
         ]);
@@ -275,10 +326,47 @@ mod tests {
             &[("a", Regular, ""), ("a/b", Regular, "")],
             &[("a", Symlink, "b"), ("a/b/c", Regular, "")],
             &[("a", HardLink, "b")],
+            &[("a", HardLink, "a")],
+            &[("a", Directory, ""), ("a", HardLink, "a")],
             &[("b", Directory, ""), ("a", HardLink, "b")],
             &[("a", HardLink, "../b")],
         ] {
             assert!(tree(entries).unwrap_err().starts_with("read t.tar: "), "{entries:?}");
         }
+    }
+
+    /// What is read of a whole tarball.
+    fn read(members: &[Vec<u8>]) -> Result<Tree, TarballError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, &archive(members)).unwrap();
+        index(&File::open(file.path()).unwrap())
+    }
+
+    fn with_long_name(name: &str) -> [Vec<u8>; 2] {
+        [member(b"x", b'x', &record("path", name.as_bytes()), |_| {}), file("short", b"")]
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_the_square_of_a_depth() {
+        let error = read(&with_long_name(&"a/".repeat(400_000))).unwrap_err();
+        assert!(error.to_string().contains("has 799999 bytes, more than the 4096 that Linux takes"), "{error}");
+        let deep = |number| with_long_name(&format!("{number}/{}", "a/".repeat(2000)));
+        let members: Vec<_> = (0..3).flat_map(deep).collect();
+        assert_eq!(read(&members).unwrap().len(), 1 + 3 * 2001);
+        let members: Vec<_> = (0..30).flat_map(deep).collect();
+        let error = read(&members).unwrap_err();
+        assert!(error.to_string().contains("more than 67108864 bytes of directories"), "{error}");
+        assert!(error.hint().unwrap().contains("directories"), "{error}");
+    }
+
+    #[test]
+    fn a_file_may_have_many_names_and_lose_its_first_again_and_again() {
+        let mut entries: Vec<(String, EntryKind, String)> = vec![("z".into(), Regular, String::new())];
+        entries.extend((0..20_000).map(|number| (format!("{number:05}"), HardLink, "z".to_owned())));
+        entries.push(("z".into(), Symlink, "x".into()));
+        entries.extend((0..19_999).map(|number| (format!("{number:05}"), Symlink, "x".to_owned())));
+        let entries: Vec<_> = entries.iter().map(|(path, kind, link)| (path.as_str(), *kind, link.as_str())).collect();
+        let tree = tree(&entries).unwrap();
+        assert_eq!(tree.iter().filter(|line| !line.ends_with("-> x")).collect::<Vec<_>>(), ["/ dir", "/19999 file 0"]);
     }
 }

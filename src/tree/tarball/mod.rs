@@ -61,6 +61,27 @@ pub enum TarballError {
         /// What it names.
         target: RootPath,
     },
+    /// So many entries that the tree would take unreasonable memory.
+    #[error("read {tarball}: more than {limit} entries")]
+    TooManyEntries {
+        /// The tarball.
+        tarball: String,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Entries that are small in the tarball, and would be large in the tree.
+    #[error(
+        "read {tarball}: with {path}, more than {limit} bytes of directories that have no entry, or of metadata that hard \
+         links copy"
+    )]
+    TooMuchImplied {
+        /// The tarball.
+        tarball: String,
+        /// The entry with which it was too much.
+        path: RootPath,
+        /// How much there may be.
+        limit: usize,
+    },
     /// A file of the staging directory became shorter while it was read.
     #[error("write {path} to the tarball: the file changed meanwhile")]
     Changed {
@@ -97,9 +118,15 @@ impl TarballError {
         match self {
             Self::Tar { source, .. } => source.hint(),
             Self::Compression { .. } => Some("the archive is damaged: get it again".to_owned()),
-            Self::Path { .. } | Self::NotADirectory { .. } | Self::DanglingHardLink { .. } => Some(
+            Self::Path { .. }
+            | Self::NotADirectory { .. }
+            | Self::DanglingHardLink { .. }
+            | Self::TooManyEntries { .. } => Some(
                 "the tarball must hold one root file system, as `mmdebstrap` or `docker export` write it".to_owned(),
             ),
+            Self::TooMuchImplied { .. } => {
+                Some("write the tarball again with all directories in it, as tar does".to_owned())
+            }
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or choose another directory with `--output`".to_owned())
             }

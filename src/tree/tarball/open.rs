@@ -6,6 +6,7 @@ use std::path::Path;
 use fs_err::File;
 
 use super::{TarballError, index};
+use crate::regular;
 use crate::tree::Tree;
 
 const LONGEST_MAGIC: usize = 6;
@@ -17,7 +18,7 @@ const COPY_BUFFER_BYTES: usize = 1 << 20;
 /// # Errors
 /// When a file cannot be read or written, or the tarball is damaged.
 pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), TarballError> {
-    let mut file = File::open(path)?;
+    let mut file = regular::open(path).map_err(io::Error::from)?;
     let compression = Compression::of_file(&file)?;
     file.rewind()?;
     let Some(compression) = compression else {
@@ -36,7 +37,7 @@ pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(
 /// # Errors
 /// When it cannot be read.
 pub fn is_compressed(path: &Path) -> io::Result<bool> {
-    Ok(Compression::of_file(&File::open(path)?)?.is_some())
+    Ok(Compression::of_file(&regular::open(path)?)?.is_some())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
