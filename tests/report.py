@@ -3,7 +3,7 @@
     report.py RESULTS JUNIT ONLY
 
 RESULTS is a directory of tests/run's: `steps` has a line "name, seconds, result" for each step, `list` what
-cargo-nextest says of all tests, `not-run` a line "test, reason" for each test whose needs the host does not meet, and
+cargo-nextest lists of all tests, `not-run` a line "test, reason" for each test whose needs the host does not meet, and
 `not-run.expected` the same for what is no fault of the host. JUNIT is cargo-nextest's report. ONLY is `true` where the
 user named the tests.
 
@@ -55,8 +55,9 @@ def main():
             for name, seconds, result in lines(results / "steps")]
     ran, count_of_unit_tests = rows_of_tests(xml.parse(junit)) if junit.exists() else ([], 0)
     rows += sorted(ran)
+    names = {name for name, _, _ in ran}
 
-    skipped = {f"{name}": reason for name, reason in lines(results / "not-run")}
+    skipped = dict(lines(results / "not-run"))
     not_run = []
     listed = json.loads((results / "list").read_text()) if (results / "list").stat().st_size else {"rust-suites": {}}
     for suite in listed["rust-suites"].values():
@@ -64,18 +65,19 @@ def main():
         for name, test in suite["testcases"].items():
             if test["ignored"]:
                 not_run.append((f"{program} {name}", skipped.get(name, "ignored")))
-            elif test["filter-match"]["status"] != "matches" and not only:
-                not_run.append((f"{program} {name}", "only with tests/run --full"))
-    missing = [row for row in not_run if not row[1].startswith("only with")] if not only else []
+            elif program == "full" and (name := f"full {name}") not in names:
+                not_run.append((name, "only with tests/run --full"))
+    missing = [row for row in not_run if not row[1].startswith("only with")]
     not_run += [tuple(row) for row in lines(results / "not-run.expected")]
+    if only:
+        not_run, missing = [], []
 
     width = max((len(row[0]) for row in rows + not_run), default=0)
     print(f"\n{'test':<{width}}  {'seconds':>7}  result")
     for name, seconds, result in rows:
         print(f"{name:<{width}}  {seconds:>7.1f}  {result}")
-    if not only:
-        for name, reason in sorted(not_run):
-            print(f"{name:<{width}}  {'':>7}  not run: {reason}")
+    for name, reason in sorted(not_run):
+        print(f"{name:<{width}}  {'':>7}  not run: {reason}")
     failed = [row for row in rows if row[2].startswith("FAILED")]
     passed = len(rows) - len(failed) + max(count_of_unit_tests - 1, 0)
     for name, _, _ in failed:

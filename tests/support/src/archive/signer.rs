@@ -1,4 +1,4 @@
-//! The key that signs the archives of the tests. GnuPG makes it, so that no code of fam-build's judges
+//! The key that signs the archives of the tests. `GnuPG` makes it, so that no code of fam-build's judges
 //! what fam-build's code made.
 
 use std::io::Write;
