@@ -58,7 +58,7 @@ pub(crate) fn open_with(path: &Path, flags: OFlags, mode: Mode) -> Result<File, 
         }
         Err(Errno::ISDIR) => "a directory",
         Err(Errno::LOOP) if flags.contains(OFlags::NOFOLLOW) => "a symbolic link",
-        // Sockets, FIFOs that nobody reads, devices that are not there.
+        // Sockets, FIFOs without a reader, devices that are not there.
         Err(Errno::NXIO) => match fs_err::metadata(path) {
             Ok(metadata) => describe(metadata.file_type()),
             Err(error) => return Err(Error::Io(error)),

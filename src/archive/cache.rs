@@ -3,7 +3,7 @@
 //! ```text
 //! sha256/ab/abcd…   whole files, moved here only after their digest was right
 //! part/abcd…        files being fetched; whoever fetches one holds its lock
-//! seen/…            newest Date of a Release file by mirror and suite; whoever changes one holds the directory's lock
+//! seen/…            newest Date of a Release file by mirror and suite; changed under the directory's lock
 //! ```
 //!
 //! The digest in the name is proved again whenever a file is taken from the cache, because disks, crashes and users damage
@@ -266,7 +266,7 @@ fn seen_key(mirror: &str, suite: &str) -> String {
     hex(&sha256(format!("{mirror}\n{suite}").as_bytes()))
 }
 
-/// Opens a file of a cache. Nobody has put a link there, or anything else than files.
+/// Opens a file of a cache, where there are only regular files and no links.
 fn open_file(path: &Path, flags: OFlags) -> Result<fs::File, CacheError> {
     let opened = regular::open_with(path, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600));
     opened.map_err(|error| match error {

@@ -182,7 +182,7 @@ pub(super) fn json_line(value: &impl Serialize) {
     }
 }
 
-/// Of the characters that act on a terminal JSON asks to escape but some: here all are, which changes no value.
+/// JSON requires only some of the characters that act on a terminal to be escaped. Here all of them are, which changes no value.
 fn as_json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(format!("{}\n", text::visible(&serde_json::to_string(value)?)))
 }

@@ -131,7 +131,7 @@ impl Registry {
         Self { places, ..self }
     }
 
-    /// Lets plugins that are files see these files of the host beside what they need to run.
+    /// Lets plugins in files see these files of the host in addition to what they need to run.
     #[must_use]
     pub fn with_host_files(self, host_files: HostFiles) -> Self {
         Self { host_files, ..self }

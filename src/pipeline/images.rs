@@ -60,7 +60,7 @@ fn identity(bytes: [[u8; 32]; 3]) -> Identity {
     }
 }
 
-/// Numbers of the template's disk. No secret goes into them: the template is the same whoever builds it.
+/// Numbers of the template's disk. No secret goes into them: the template is the same for every builder.
 fn template_identity(settings: &Settings) -> Identity {
     let label = &settings.recipe.disk.label;
     identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))

@@ -34,16 +34,18 @@ pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Cust
 /// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe and those that it extends,
 /// and in the user's own.
 fn registry(settings: &Settings) -> Registry {
-    let beside = || settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
+    let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
     let mut usual: Vec<PathBuf> = Vec::new();
-    for directory in beside().chain(&settings.plugin_home) {
+    for directory in beside.chain(&settings.plugin_home) {
         if !usual.contains(directory) {
             usual.push(directory.clone());
         }
     }
+    // Of the recipe that the user named: one that it extends is named by the recipe, and may be anywhere.
+    let named = settings.recipe_chain.first().and_then(|recipe| recipe.directory.as_ref());
     // What is made there has the nodes' keys in it, or gives them.
     let secret = settings.seed.iter().chain([&settings.output]);
-    let host_files = HostFiles { readable: absolute(beside()), hidden: absolute(secret) };
+    let host_files = HostFiles { readable: absolute(named.into_iter()), hidden: absolute(secret) };
     Registry::built_in().with_places(Places { named: settings.plugin_dirs.clone(), usual }).with_host_files(host_files)
 }
 

@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-/// A home of the user who builds, with a project in it, and beside both what a plugin must not reach.
+/// A home of the user who builds, with a project in it, and what a plugin must not reach.
 struct Host {
     directory: tempfile::TempDir,
     user: Option<&'static str>,
@@ -68,7 +68,7 @@ impl Host {
         file
     }
 
-    /// Sockets and a FIFO in a directory, which everyone may write to, and somebody reads.
+    /// Sockets and a FIFO in a directory, open to everyone, and read by this test.
     fn open_ways_out(&mut self, directory: &Path) {
         let (stream, datagram, fifo) = (directory.join("stream"), directory.join("datagram"), directory.join("fifo"));
         self._sockets.push((UnixListener::bind(&stream).unwrap(), UnixDatagram::bind(&datagram).unwrap()));
@@ -144,8 +144,8 @@ impl Host {
         for (stream, datagram) in &self._sockets {
             stream.set_nonblocking(true).unwrap();
             datagram.set_nonblocking(true).unwrap();
-            assert!(stream.accept().is_err(), "somebody connected");
-            assert!(datagram.recv(&mut [0]).is_err(), "somebody sent something");
+            assert!(stream.accept().is_err(), "there was a connection");
+            assert!(datagram.recv(&mut [0]).is_err(), "there was a datagram");
         }
     }
 }
@@ -270,7 +270,7 @@ if ($ENV{FAM_CALL} eq "describe") { print "{\"op\":\"describe\",\"name\":\"works
 print "{\"op\":\"done\"}\n";"#;
     for user in users() {
         let host = Host::new(user);
-        // As pyenv has it: a script that is found in the PATH, and the interpreter beside it, both at home.
+        // As pyenv has it: a script that is found in the PATH, and the interpreter that it starts, both at home.
         host.put(".pyenv/versions/3/bin/python3", 0o755, "#!/bin/sh\nexec /usr/bin/python3 \"$@\"\n");
         let shim = format!("#!/usr/bin/env sh\nexec {} \"$@\"\n", host.path(".pyenv/versions/3/bin/python3").display());
         host.put(".pyenv/shims/mypython", 0o755, &shim);
@@ -292,7 +292,7 @@ print "{\"op\":\"done\"}\n";"#;
             let file = host.put(&format!("project/plugins/{name}"), 0o755, &text);
             succeed(host.fam_build().args(["plugin", "check"]).arg(&file).args(["--set", "text=x"]));
         }
-        // One that lies at home itself is all that is seen of home, beside what is in the PATH.
+        // One that lies at home itself is all that is seen of home, but for what is in the PATH.
         let home = host.directory.path().display();
         let nothing_else =
             format!("[ \"$(ls -A {home} | tr '\\n' ' ')\" = 'bin works ' ] || {{ ls -A {home} >&2; exit 9; }}");

@@ -139,7 +139,7 @@ pub(super) struct External {
 }
 
 impl External {
-    /// Reads the plugin in `file`, and has it describe itself. It sees `host_files` of the host beside what it needs to run.
+    /// Reads the plugin in `file`, and has it describe itself. It sees `host_files` in addition to what it needs to run.
     ///
     /// # Errors
     /// [`Error::Crashed`] where the file is no plugin.

@@ -59,7 +59,7 @@ fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) ->
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// A mount of the same files, with all mounts beneath.
+/// A mount of the same files, with all further mounts inside.
 fn clone_of(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use crate::regular;
 
 /// Programs and libraries of any distribution: there is nothing of a user's in them.
 const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
@@ -21,9 +21,9 @@ const TOO_WIDE: [&str; 15] = [
     "/", "/boot", "/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp",
     "/var",
 ];
-/// Directories of programs beside which the rest of an installation lies.
+/// Names of directories of programs that may be part of an installation.
 const PROGRAMS: [&str; 3] = ["bin", "sbin", "shims"];
-/// What tells that it does: Python, conda, Node, Go; pyenv and its kin; asdf and mise.
+/// What is next to them then: of Python, conda, Node and Go; of pyenv and rbenv; of asdf and mise.
 const INSTALLED: [&str; 5] = ["lib", "lib64", "libexec", "versions", "installs"];
 /// The kernel reads no more of a first line, and no more interpreters of interpreters.
 const FIRST_LINE_BYTES: u64 = 256;
@@ -31,7 +31,7 @@ const INTERPRETERS: usize = 5;
 /// As many symbolic links as the kernel follows.
 const LINKS: usize = 40;
 
-/// Files of the host that the caller lets plugins read beside those that they need to run, and that it hides from them.
+/// Files of the host that plugins may read in addition to those that they need to run, and files that are hidden from them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFiles {
     /// Directories that plugins may read, such as the recipe's.
@@ -40,8 +40,8 @@ pub struct HostFiles {
     pub hidden: Vec<PathBuf>,
 }
 
-/// How the host looks to whoever runs the plugin.
-#[derive(Debug, Clone, Default)]
+/// What the environment of the user who runs the plugin says.
+#[derive(Debug, Clone)]
 pub(super) struct Environment {
     pub(super) path: OsString,
     pub(super) home: Option<PathBuf>,
@@ -53,13 +53,19 @@ impl Environment {
         Self { path: std::env::var_os("PATH").unwrap_or_default(), home }
     }
 
+    /// Those of the PATH.
     fn directories(&self) -> impl Iterator<Item = PathBuf> {
         std::env::split_paths(&self.path).filter(|directory| directory.is_absolute())
+    }
+
+    /// The program of that name.
+    fn find(&self, name: &OsStr) -> Option<PathBuf> {
+        self.directories().map(|directory| directory.join(name)).find(|file| is_program(file))
     }
 }
 
 /// What is to be at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// What the host has there.
     Shown,
@@ -138,7 +144,7 @@ impl Looking<'_> {
         }
     }
 
-    /// Shows a directory with all that is in it, unless that may be more than belongs together. Gives back whether it did.
+    /// Shows a directory with all that is in it, unless it [is too wide](Self::is_too_wide). Returns whether it did.
     fn directory(&mut self, directory: &Path) -> bool {
         let fits = resolve(directory).is_some_and(|resolved| !self.is_too_wide(&resolved.path));
         if fits {
@@ -163,8 +169,7 @@ impl Looking<'_> {
     /// Shows a directory of programs, and the installation that it is part of.
     fn programs(&mut self, directory: &Path) {
         let Some(Resolved { path: real, .. }) = resolve(directory) else { return };
-        let is_part = real.file_name().is_some_and(|name| PROGRAMS.iter().any(|known| name == *known));
-        if is_part
+        if is_for_programs(&real)
             && let Some(installation) = real.parent()
             && INSTALLED.iter().any(|name| installation.join(name).is_dir())
         {
@@ -173,30 +178,20 @@ impl Looking<'_> {
         self.directory(directory);
     }
 
-    /// Shows the interpreter that the first line of a script names, whatever installation it is in, and what interprets
-    /// that.
+    /// Shows the interpreter that the first line of a script names, with the installation that it is in, and what interprets
+    /// that in turn. The line is the plugin's: it must not open a directory that is not for programs.
     fn interpreter(&mut self, script: &Path, left: usize) {
-        let named = first_line(script).and_then(|line| Interpreter::of(&line));
-        let program = match named {
-            Some(Interpreter::File(file)) => file,
-            Some(Interpreter::Name(name)) => {
-                match self
-                    .environment
-                    .directories()
-                    .map(|directory| directory.join(&name))
-                    .find(|file| is_program(file))
-                {
-                    Some(file) => file,
-                    None => return,
-                }
-            }
-            None => return,
+        let program = match first_line(script).and_then(|line| Interpreter::of(&line)) {
+            Some(Interpreter::File(file)) => Some(file),
+            Some(Interpreter::Name(name)) => self.environment.find(&name),
+            None => None,
         };
-        let mut file = program;
+        let Some(mut file) = program.filter(|file| is_program(file)) else { return };
         for _ in 0..LINKS {
             let Some(directory) = file.parent().map(Path::to_path_buf) else { return };
-            self.programs(&directory);
-            // Where that is too wide, at least the program.
+            if is_for_programs(&directory) {
+                self.programs(&directory);
+            }
             self.show(&file);
             match fs_err::read_link(&file) {
                 Ok(target) => file = directory.join(target),
@@ -207,6 +202,10 @@ impl Looking<'_> {
     }
 }
 
+fn is_for_programs(directory: &Path) -> bool {
+    directory.file_name().is_some_and(|name| PROGRAMS.iter().any(|known| name == *known))
+}
+
 fn is_program(file: &Path) -> bool {
     fs_err::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
@@ -214,7 +213,7 @@ fn is_program(file: &Path) -> bool {
 /// The first line of a script, without `#!`.
 fn first_line(file: &Path) -> Option<Vec<u8>> {
     let mut beginning = Vec::new();
-    fs_err::File::open(file).ok()?.take(FIRST_LINE_BYTES).read_to_end(&mut beginning).ok()?;
+    regular::open(file).ok()?.take(FIRST_LINE_BYTES).read_to_end(&mut beginning).ok()?;
     let line = beginning.strip_prefix(b"#!")?;
     Some(line.split(|byte| *byte == b'\n').next()?.to_vec())
 }

@@ -13,7 +13,7 @@ use crate::tree::{Content, Entry, InvalidPath, Kind, RootPath, Timestamp, Tree};
 const BUFFER_BYTES: usize = 4096;
 /// Mode of directories that no entry describes.
 const UNDESCRIBED_MODE: u16 = 0o755;
-/// The most entries of a tree. ext4 has as many inodes on a disk of 64 GiB, if nobody asks for more.
+/// The most entries of a tree. ext4 by default has as many inodes on a disk of 64 GiB.
 const MAX_ENTRIES: usize = 4 << 20;
 /// The most bytes of names and metadata that are in the tree and not in the tarball. All others the tarball must have; these
 /// grow with the square of a path's depth: a directory for each level of a name, with all levels above it in its own.
@@ -179,7 +179,7 @@ impl Index {
 
     /// Takes out what stands at `path`, and all beneath it. A file that has further names lives on under those.
     fn remove(&mut self, path: &RootPath) {
-        // What is nowhere has nothing beneath it.
+        // Where there is no entry, none is below it either.
         let Some(removed) = self.tree.remove(path) else { return };
         self.forget(path);
         if removed.kind == Kind::Directory {

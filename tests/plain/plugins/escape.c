@@ -1,4 +1,4 @@
-/* A library that has escape.py, which lies beside it, try to reach the host, when it is asked to check settings. */
+/* A library that runs escape.py of its own directory, which tries to reach the host, when it is asked to check settings. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>

@@ -126,3 +126,24 @@ fn links_on_the_way_are_kept() {
     assert_eq!(resolved.path, home.path.join("disk/project/plugins"));
     assert_eq!(resolved.links[&home.path.join("link")], Path::new("disk/../disk/project"));
 }
+
+#[test]
+fn a_first_line_opens_no_private_directory() {
+    let home = Home::new();
+    home.put("private/tool", 0o755, "");
+    home.put("private/secret", 0o600, "");
+    let private = |name: &str| home.path.join(name).display().to_string();
+    let (key, tool) = (private(".ssh/id_ed25519"), private("private/tool"));
+    for (line, seen) in [
+        (key.clone(), &["plugins"][..]),
+        (format!("/usr/bin/env -S -u {key} sh"), &["plugins"]),
+        (format!("/usr/bin/env -S --chdir {} sh", private(".ssh")), &["plugins"]),
+        (tool, &["plugins", "private/tool"]),
+        (private("plugins/bin/link"), &["plugins"]),
+    ] {
+        let plugin = home.put("plugins/greet", 0o755, &format!("#!{line}\n"));
+        let _ = fs_err::create_dir(home.path.join("plugins/bin"));
+        let _ = symlink(&key, home.path.join("plugins/bin/link"));
+        assert_eq!(home.sees(&plugin), seen, "{line}");
+    }
+}
