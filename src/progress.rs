@@ -65,6 +65,13 @@ pub enum Event {
         /// How much is done in all.
         done: u64,
     },
+    /// A task has come to this.
+    At {
+        /// Which.
+        task: Task,
+        /// What is being worked on: a package and its script.
+        item: String,
+    },
     /// A task is over.
     End {
         /// Which.
@@ -148,6 +155,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Says what is being worked on.
+    pub fn at(&self, item: impl Into<String>) {
+        self.progress.event(Event::At { task: self.task, item: item.into() });
+    }
+
     /// Adds `amount`, in the unit of the task, to what is done.
     pub fn advance(&self, amount: u64) {
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;

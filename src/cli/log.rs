@@ -81,7 +81,7 @@ fn line(event: &Event) -> Option<String> {
         Event::Begin { task, total } => format!("begin    {}: {total} {}", name(*task), unit(*task)),
         Event::End { task } => format!("end      {}", name(*task)),
         // Only the screen's bars want these.
-        Event::Advance { .. } => return None,
+        Event::At { .. } | Event::Advance { .. } => return None,
     };
     // A log is read in a terminal, too.
     Some(visible(&text).replace('\n', "\n  "))

@@ -86,7 +86,7 @@ impl Screen {
             Task::Unpack | Task::Images => "{binary_bytes}/{binary_total_bytes}",
         };
         let bar = if self.style == Style::Coloured { "{bar:30.green/dim}" } else { "{bar:30}" };
-        let template = format!("    {{prefix:9}} {bar} {amount}  {{elapsed}}");
+        let template = format!("    {{prefix:9}} {bar} {amount}  {{elapsed}}  {{wide_msg}}");
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressBar::new(total).with_style(style.progress_chars("━╸─")).with_prefix(name(task))
     }
@@ -112,6 +112,11 @@ impl Reporter for Screen {
                     Event::Advance { task, done } => {
                         if let Some(bar) = running.get(task) {
                             bar.set_position(*done);
+                        }
+                    }
+                    Event::At { task, item } => {
+                        if let Some(bar) = running.get(task) {
+                            bar.set_message(text::word(item));
                         }
                     }
                     Event::End { task } => {
@@ -282,6 +287,7 @@ mod tests {
             screen.report(Event::End { task });
             screen.report(Event::Begin { task, total: 2 });
             screen.report(Event::Advance { task, done: 3 });
+            screen.report(Event::At { task, item: "vim postinst".into() });
             // A template with a fault would fall back to the default bar, which has no prefix.
             let bar = screen.bar(task, 2);
             assert_eq!(bar.prefix(), name(task));

@@ -16,7 +16,7 @@ use fam_plugin::{
 
 use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, literal, permissions};
 use crate::progress::Progress;
-use crate::rootfs::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings};
+use crate::rootfs::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings, TimeLimits};
 use crate::rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
 use crate::supervisor::Ended;
 use crate::tree::{RootPath, Timestamp};
@@ -202,7 +202,7 @@ impl RootFs for StagingRoot<'_> {
             inside = inside.env(name, value);
         }
         if let Some(limit) = command.time_limit {
-            inside = inside.within(limit);
+            inside = inside.within(TimeLimits { whole: limit, silent: limit });
         }
         let stand_ins = self.sandbox.stand_ins.iter().map(|stand_in| Path::new(&stand_in.path));
         let absent: Vec<PathBuf> = stand_ins

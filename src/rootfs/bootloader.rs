@@ -86,9 +86,14 @@ pub fn install(
     let ended = sandbox.run(&command, |line| {
         lines.push(line);
         progress.output("grub", line);
-    })?;
-    if !ended.success() {
-        return Err(Error::Failed { ended: ended.to_string(), lines: lines.into_lines() });
+    });
+    let failed = match ended {
+        Ok(ended) => (!ended.success()).then(|| ended.to_string()),
+        Err(error @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. })) => Some(error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(ended) = failed {
+        return Err(Error::Failed { ended, lines: lines.into_lines() });
     }
     staging.write(&RootPath::new("boot/grub/grubenv")?, empty_environment().as_bytes(), 0o644)?;
     staging.write(&RootPath::new("boot/grub/grub.cfg")?, grub_cfg(settings).as_bytes(), 0o644)?;

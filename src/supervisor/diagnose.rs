@@ -71,7 +71,10 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
     } else if errno == libc::EINVAL || errno == libc::ENOSYS {
         Diagnosis {
             reason: None,
-            hint: Some("Linux 5.6 or later with user, mount, PID, IPC, UTS and network namespaces is needed".into()),
+            hint: Some(
+                "Linux 5.6 or later with user, mount, PID, IPC, UTS and network namespaces and seccomp filters is needed"
+                    .into(),
+            ),
         }
     } else if forbidden {
         Diagnosis {

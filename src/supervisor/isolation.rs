@@ -33,7 +33,7 @@ enum Probed {
 
 impl Isolation {
     /// Namespaces with the ids that the caller may use, tried: a process in them mounted a tmpfs and /proc, gave files to
-    /// the first and the last id, and made a network namespace.
+    /// the first and the last id, made a network namespace and filtered its system calls.
     ///
     /// # Errors
     /// [`Error`] with the step that failed and what mends it.
@@ -122,5 +122,7 @@ fn attempt() -> Result<(), (&'static str, io::Error)> {
         .map_err(at("open a file by openat2 of Linux 5.6"))?;
     // As the sandbox around maintainer scripts does, one level down.
     super::launch::enter(WORKER_NAMESPACES | UnshareFlags::NEWNET)
-        .map_err(|error| ("create mount, PID, IPC, UTS, network namespaces inside", error))
+        .map_err(|error| ("create mount, PID, IPC, UTS, network namespaces inside", error))?;
+    // Last, since it forbids all of the above.
+    crate::rootfs::sandbox::filter::install().map_err(|error| ("install a filter of system calls", error))
 }

@@ -328,6 +328,7 @@ fn start_inside(arguments: &[OsString], control: &UnixStream, sender: &Sender) -
     };
     let stray = |error| Launching::Refused { step: "close stray descriptors".into(), errno: io_errno(&error) };
     close_stray_descriptors().map_err(stray)?;
+    leave_session_keyring().map_err(refused("begin a session keyring"))?;
     // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no terminal to ask.
     let _ = rustix::process::setsid();
     // A thread of the caller that ends would end a sandbox, or a plugin: there the socket alone is the lifeline.
@@ -383,6 +384,25 @@ fn close_stray_descriptors() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Joins a session keyring of this process's own, empty, for all that it starts: no namespace covers the caller's, and what
+/// runs as the caller's user could read the keys in it (session-keyring(7)).
+#[allow(unsafe_code)]
+fn leave_session_keyring() -> io::Result<()> {
+    /// Of `linux/keyctl.h`.
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_ulong = 1;
+    // SAFETY: a null name asks for a keyring without one, and nothing else of this process's memory is read or written.
+    let serial =
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+    if serial != -1 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        // A kernel without keyrings, or a container whose filter forbids them to whatever is started from here as well.
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        error => Err(error),
+    }
 }
 
 /// Enters new namespaces. Only for the single-threaded roles.

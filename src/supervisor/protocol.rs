@@ -45,6 +45,10 @@ impl fmt::Display for Ended {
         match self {
             Self::Exited(code) => write!(f, "exited with status {code}"),
             Self::Signaled(9) => f.write_str("was killed by signal 9 (out of memory?)"),
+            Self::Signaled(libc::SIGXFSZ) => f.write_str("was killed by signal 25 (a file larger than allowed)"),
+            Self::Signaled(libc::SIGSYS) => {
+                f.write_str("was killed by signal 31 (a system call of another architecture)")
+            }
             Self::Signaled(signal) => write!(f, "was killed by signal {signal}"),
         }
     }
@@ -107,24 +111,28 @@ impl Sender {
 
 /// The reading half of a control socket.
 #[derive(Debug)]
-pub(crate) struct Receiver(BufReader<UnixStream>);
+pub(crate) struct Receiver {
+    stream: BufReader<UnixStream>,
+    /// The message that is being read.
+    line: Vec<u8>,
+}
 
 impl Receiver {
     pub(crate) fn new(stream: UnixStream) -> Self {
-        Self(BufReader::new(stream))
+        Self { stream: BufReader::new(stream), line: Vec::new() }
     }
 
-    /// Has [`Receiver::receive`] give up with [`io::ErrorKind::WouldBlock`] after this long without a byte.
+    /// Has [`Receiver::receive`] give up with [`io::ErrorKind::WouldBlock`] after this long without a byte. It may be called
+    /// again then.
     pub(crate) fn set_read_timeout(&self, limit: Option<std::time::Duration>) -> io::Result<()> {
-        self.0.get_ref().set_read_timeout(limit)
+        self.stream.get_ref().set_read_timeout(limit)
     }
 
     /// The next message; `None` at the end of the stream. Lines that hold no such message (cut off by a death) are skipped.
     pub(crate) fn receive<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
-        let mut line = Vec::new();
         loop {
-            line.clear();
-            let read = self.0.by_ref().take(MAX_MESSAGE_BYTES).read_until(b'\n', &mut line);
+            let room = MAX_MESSAGE_BYTES.saturating_sub(self.line.len() as u64);
+            let read = self.stream.by_ref().take(room).read_until(b'\n', &mut self.line);
             match read {
                 Ok(0) => return Ok(None),
                 // Unread data of ours at the death of the peer resets the connection.
@@ -132,6 +140,7 @@ impl Receiver {
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
+            let line = std::mem::take(&mut self.line);
             if let Ok(message) = serde_json::from_slice(&line) {
                 return Ok(Some(message));
             }
@@ -184,6 +193,17 @@ mod tests {
         let message = receiver.receive::<FromWorker<()>>().unwrap();
         assert!(matches!(message, Some(FromWorker::Ended(Ended::Signaled(9)))), "{message:?}");
         assert!(receiver.receive::<FromWorker<()>>().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_may_come_in_parts_with_a_long_wait_between_them() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut receiver = Receiver::new(ours);
+        receiver.set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
+        (&theirs).write_all(b"[1, ").unwrap();
+        assert_eq!(receiver.receive::<Vec<u8>>().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        (&theirs).write_all(b"2]\n").unwrap();
+        assert_eq!(receiver.receive::<Vec<u8>>().unwrap(), Some(vec![1, 2]));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod doctor;
 mod fabric;
 mod host;
 mod hostile_plugins;
+mod hostile_scripts;
 mod image;
 mod interruption;
 mod network;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         fabric::tests(),
         host::tests(),
         hostile_plugins::tests(),
+        hostile_scripts::tests(),
         image::tests(),
         interruption::tests(),
         network::tests(),

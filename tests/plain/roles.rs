@@ -6,11 +6,12 @@ use fam_build::progress::Progress;
 use fam_build::supervisor::Failure;
 use serde::{Deserialize, Serialize};
 
-use crate::{customize, sandbox};
+use crate::{customize, hostile_scripts, sandbox};
 
 /// What to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Job {
+    HostileScripts(hostile_scripts::Job),
     Sandbox(sandbox::Job),
     /// To apply plugins to the tree in this directory.
     Customize(PathBuf),
@@ -19,6 +20,7 @@ pub enum Job {
 /// What came of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Done {
+    HostileScripts(hostile_scripts::Ran),
     Sandbox(sandbox::Ran),
     /// What is then on the disk.
     Customize(Vec<String>),
@@ -28,6 +30,7 @@ pub enum Done {
 #[allow(clippy::needless_pass_by_value, reason = "the supervisor hands it over")]
 pub fn work(job: Job, progress: Progress) -> Result<Done, Failure> {
     match job {
+        Job::HostileScripts(job) => hostile_scripts::work(job, &progress).map(Done::HostileScripts),
         Job::Sandbox(job) => sandbox::work(job, &progress).map(Done::Sandbox),
         Job::Customize(root) => customize::work(&root, &progress).map(Done::Customize),
     }

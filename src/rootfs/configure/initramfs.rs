@@ -5,9 +5,10 @@
 //! it after all, it is made again when everything is configured.
 
 use super::packages::{Package, with_dependencies};
+use super::scripts::run_program;
 use super::{Configuration, Error, Initramfs, in_tree, modules};
 use crate::progress::Progress;
-use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn, Tail};
+use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn};
 use crate::rootfs::staging::Staging;
 
 /// The program of initramfs-tools; dracut has one of that name for whoever calls it.
@@ -146,16 +147,9 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
     let mut sandbox = Sandbox::enter(staging.host_path(), settings)?;
     for kernel in kernels {
         progress.detail(format!("making the initramfs of Linux {kernel}"));
-        let mut tail = Tail::default();
         let arguments = arguments(maker, &kernel);
-        let how = sandbox.run(&Command::new(maker).args(&arguments), |line| {
-            tail.push(line);
-            progress.output(name, line);
-        })?;
-        if !how.success() {
-            let program = format!("{name} {}", arguments.join(" "));
-            return Err(Error::Program { program, how, last_lines: tail.into_lines() });
-        }
+        let program = format!("{name} {}", arguments.join(" "));
+        run_program(&mut sandbox, &Command::new(maker).args(&arguments), &program, name, progress)?;
     }
     sandbox.leave()?;
     Ok(())

@@ -9,6 +9,7 @@ mod essential;
 mod initramfs;
 mod modules;
 mod packages;
+mod scripts;
 mod transcript;
 mod updated;
 
@@ -21,12 +22,10 @@ use serde::{Deserialize, Serialize};
 pub use clean::clean;
 pub use updated::mark_up_to_date;
 
-use self::packages::Package;
-use self::transcript::{Line, Transcript};
-use super::sandbox::{self, Command, Sandbox, Settings, StandIn, Tail};
+use self::scripts::{Scripts, dpkg};
+use super::sandbox::{self, Sandbox, Settings, StandIn, TimeLimits};
 use super::staging::{Staging, StagingError};
 use crate::progress::{Progress, Task};
-use crate::supervisor::Ended;
 use crate::tree::RootPath;
 
 /// What the initramfs can boot from.
@@ -77,13 +76,37 @@ pub enum Error {
         /// The last lines it printed.
         last_lines: Vec<String>,
     },
+    /// A maintainer script, or what stands for one, took too long.
+    #[error("{script} script of package {package} failed: {how}{}", quote(last_lines))]
+    Stuck {
+        /// The package.
+        package: String,
+        /// `pre-installation`, `post-installation`.
+        script: String,
+        /// Which limit it reached.
+        how: sandbox::Error,
+        /// The last lines it printed.
+        last_lines: Vec<String>,
+    },
+    /// What runs the scripts was killed while one of them ran.
+    #[error("{program} was killed while the {script} script of package {package} ran{}", quote(last_lines))]
+    Killed {
+        /// The program that was killed.
+        program: String,
+        /// The package.
+        package: String,
+        /// `pre-installation`, `post-installation`.
+        script: String,
+        /// The last lines that were printed.
+        last_lines: Vec<String>,
+    },
     /// A program other than a maintainer script failed.
     #[error("{program} {how}{}", quote(last_lines))]
     Program {
         /// The program, as typed.
         program: String,
         /// How it ended.
-        how: Ended,
+        how: String,
         /// The last lines it printed.
         last_lines: Vec<String>,
     },
@@ -114,6 +137,14 @@ impl Error {
             Self::Script { package, .. } => Some(format!(
                 "the whole output is in the log; a build without {package} (--include, the recipe) shows whether it is at fault"
             )),
+            Self::Stuck { package, .. } => Some(format!(
+                "it may wait for what a build does not have, as a running service or the network; the whole output is in the log, \
+                 and a build without {package} (--include, the recipe) shows whether it is at fault"
+            )),
+            Self::Killed { package, .. } => Some(format!(
+                "by the script itself, or by the kernel for lack of memory, which `dmesg` shows; a build without {package} \
+                 (--include, the recipe) shows whether it is at fault"
+            )),
             Self::Sandbox(error) => error.hint(),
             Self::Staging(error) => error.hint(),
             Self::Program { .. } | Self::Unconfigured { .. } | Self::Database(_) => None,
@@ -128,11 +159,25 @@ fn quote(lines: &[String]) -> String {
     format!("; its last lines:\n  {}", lines.join("\n  "))
 }
 
-/// Configures every package of the tree and makes the initramfs of every kernel.
+/// Configures every package of the tree and makes the initramfs of every kernel. A maintainer script may take as long as
+/// [`TimeLimits::default`] says.
 ///
 /// # Errors
 /// [`Error`]; the tree is good for nothing then.
 pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
+    configure_within(TimeLimits::default(), staging, configuration, progress)
+}
+
+/// As [`configure`], with other limits for each maintainer script.
+///
+/// # Errors
+/// As [`configure`].
+pub fn configure_within(
+    limits: TimeLimits,
+    staging: &Staging,
+    configuration: &Configuration,
+    progress: &Progress,
+) -> Result<(), Error> {
     essential::make_usable(staging)?;
     let mut stand_ins = StandIn::no_services();
     stand_ins.extend(initramfs::not_yet());
@@ -151,7 +196,7 @@ pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Pr
         let begin = move || {
             let _ = ready.send(());
         };
-        let configured = configure_packages(staging, settings, begin, progress);
+        let configured = configure_packages(staging, settings, limits, begin, progress);
         let made = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let again = configured?;
         made.map(|()| again)
@@ -164,30 +209,33 @@ pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Pr
 fn configure_packages(
     staging: &Staging,
     settings: Settings,
+    limits: TimeLimits,
     initramfs_ready: impl FnOnce(),
     progress: &Progress,
 ) -> Result<bool, Error> {
     let packages = packages::read(staging)?;
-    let mut scripts = Scripts { sandbox: Sandbox::enter(staging.host_path(), settings)?, progress };
+    let sandbox = Sandbox::enter(staging.host_path(), settings)?;
     let task = progress.task(Task::Configure, packages.len() as u64);
+    let mut scripts = Scripts::new(sandbox, limits, &packages, &task, progress);
     for package in packages::in_preinst_order(&packages) {
-        scripts.preinst(staging, package, &packages)?;
+        scripts.preinst(staging, package)?;
     }
     // Everything else counts on the users and the directories that these two make, whatever they depend on.
     let first: Vec<&str> =
         packages.iter().map(|package| package.name.as_str()).filter(|name| packages::FIRST.contains(name)).collect();
     if !first.is_empty() {
-        scripts.dpkg(&dpkg().args(["--force-depends", "--configure"]).args(first), || task.advance(1))?;
+        scripts.dpkg(dpkg().args(["--force-depends", "--configure"]).args(first))?;
     }
     let ingredients = initramfs::ingredients(staging, &packages)?;
     if !ingredients.is_empty() {
         let left = ingredients.iter().filter(|name| !packages::FIRST.contains(name)).copied();
-        scripts.dpkg(&dpkg().arg("--configure").args(left), || task.advance(1))?;
+        scripts.dpkg(dpkg().arg("--configure").args(left))?;
         initramfs_ready();
     }
-    scripts.dpkg(&dpkg().args(["--configure", "-a"]), || task.advance(1))?;
-    let asked = initramfs::asked(&mut scripts.sandbox)?;
-    scripts.sandbox.leave()?;
+    scripts.dpkg(dpkg().args(["--configure", "-a"]))?;
+    let mut sandbox = scripts.into_sandbox();
+    let asked = initramfs::asked(&mut sandbox)?;
+    sandbox.leave()?;
     let left: Vec<String> =
         packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
     if !left.is_empty() {
@@ -199,79 +247,4 @@ fn configure_packages(
 /// A path that is known to be fit.
 fn in_tree(path: &str) -> RootPath {
     RootPath::new(path).unwrap_or_default()
-}
-
-fn dpkg() -> Command {
-    // The tree is thrown away if anything fails, so nothing needs to reach a disk on the way; and the first failure is
-    // the one to tell of, where dpkg would go on to fail for all that depends on it.
-    Command::new("dpkg").args(["--force-unsafe-io", "--abort-after=1"])
-}
-
-/// The run of all scripts.
-struct Scripts<'a> {
-    sandbox: Sandbox,
-    progress: &'a Progress,
-}
-
-impl Scripts<'_> {
-    /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a package that was never
-    /// there (Debian Policy 6.5 and 6.7, and what dpkg sets before it executes a script).
-    fn preinst(&mut self, staging: &Staging, package: &Package, all: &[Package]) -> Result<(), Error> {
-        let info = |member: &str| in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
-        if !staging.exists(&info("preinst"))? {
-            return Ok(());
-        }
-        // Where dpkg has the control files at this point: debconf looks there for whose script asks.
-        let control = in_tree("var/lib/dpkg/tmp.ci");
-        staging.remove(&control)?;
-        staging.create_dir_all(&control)?;
-        let member = |name: &str| in_tree(&format!("var/lib/dpkg/tmp.ci/{name}"));
-        staging.write(&member("control"), package.control().as_bytes(), 0o644)?;
-        for (name, mode) in [("preinst", 0o755), ("config", 0o755), ("templates", 0o644)] {
-            if staging.exists(&info(name))? {
-                staging.write(&member(name), &staging.read(&info(name))?, mode)?;
-            }
-        }
-        let dpkg_version = all.iter().find(|package| package.name == "dpkg").map_or("", |dpkg| dpkg.version.as_str());
-        let command = Command::new(member("preinst").to_string())
-            .arg("install")
-            .env("PERL_DL_NONLAZY", "1")
-            .env("DPKG_MAINTSCRIPT_NAME", "preinst")
-            .env("DPKG_MAINTSCRIPT_PACKAGE", &package.name)
-            .env("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1")
-            .env("DPKG_MAINTSCRIPT_ARCH", &package.architecture)
-            .env("DPKG_MAINTSCRIPT_DEBUG", "0")
-            .env("DPKG_RUNNING_VERSION", dpkg_version)
-            .env("DPKG_ADMINDIR", "/var/lib/dpkg")
-            .env("DPKG_ROOT", "");
-        let source = format!("{} preinst", package.name);
-        let mut tail = Tail::default();
-        let ended = self.sandbox.run(&command, |line| {
-            tail.push(line);
-            self.progress.output(&source, line);
-        })?;
-        staging.remove(&control)?;
-        if ended.success() {
-            return Ok(());
-        }
-        Err(Error::Script {
-            package: package.name.clone(),
-            script: "pre-installation".into(),
-            how: ended.to_string(),
-            last_lines: tail.into_lines(),
-        })
-    }
-
-    /// Runs dpkg, and calls `configuring` at each package that it begins with.
-    fn dpkg(&mut self, command: &Command, configuring: impl Fn()) -> Result<(), Error> {
-        let mut transcript = Transcript::default();
-        let ended = self.sandbox.run(command, |line| {
-            let begins_package = matches!(transcript.read(line), Line::SettingUp);
-            self.progress.output(transcript.source(), line);
-            if begins_package {
-                configuring();
-            }
-        })?;
-        if ended.success() { Ok(()) } else { Err(transcript.into_error(ended)) }
-    }
 }

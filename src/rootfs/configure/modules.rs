@@ -3,9 +3,10 @@
 //! Reading thousands of compressed modules for that list (depmod) is the longest single step of a configuration, and
 //! depends on no package's configuration. So it is done in a sandbox of its own, at the same time.
 
+use super::scripts::run_program;
 use super::{Error, in_tree};
 use crate::progress::Progress;
-use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn, Tail};
+use crate::rootfs::sandbox::{Command, Sandbox, Settings, StandIn};
 use crate::rootfs::staging::{FileType, Staging, StagingError};
 use crate::tree::RootPath;
 
@@ -80,18 +81,8 @@ impl<'a> Listing<'a> {
     pub(super) fn run(self, progress: &Progress) -> Result<(), Error> {
         let mut sandbox = Sandbox::enter(self.staging.host_path(), Settings::default())?;
         for version in &self.kernels {
-            let mut tail = Tail::default();
-            let how = sandbox.run(&Command::new(DEPMOD).arg(version), |line| {
-                tail.push(line);
-                progress.output("depmod", line);
-            })?;
-            if !how.success() {
-                return Err(Error::Program {
-                    program: format!("depmod {version}"),
-                    how,
-                    last_lines: tail.into_lines(),
-                });
-            }
+            let command = Command::new(DEPMOD).arg(version);
+            run_program(&mut sandbox, &command, &format!("depmod {version}"), "depmod", progress)?;
         }
         sandbox.leave()?;
         Ok(())

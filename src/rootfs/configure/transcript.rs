@@ -1,6 +1,7 @@
 //! What dpkg prints while it configures, in the words of its C locale.
 
 use super::Error;
+use super::scripts::Script;
 use crate::rootfs::sandbox::Tail;
 use crate::supervisor::Ended;
 
@@ -9,6 +10,8 @@ use crate::supervisor::Ended;
 pub(super) enum Line {
     /// A package's configuration begins.
     SettingUp,
+    /// The work on a package's triggers begins.
+    Triggers,
     /// Anything else.
     Other,
 }
@@ -37,7 +40,7 @@ impl Transcript {
         }
         if let Some(package) = begins("Processing triggers for ") {
             self.begin(package, true);
-            return Line::Other;
+            return Line::Triggers;
         }
         if let Some(rest) = line.strip_prefix("dpkg: error processing package ") {
             self.failed = rest.split(' ').next().map(str::to_owned);
@@ -68,13 +71,29 @@ impl Transcript {
         }
     }
 
+    /// Whose script runs at the moment, as far as is known. dpkg calls the same one for triggers.
+    pub(super) fn script(&self) -> Option<Script> {
+        self.package.clone().map(|package| Script { package, kind: "post-installation" })
+    }
+
+    /// The last lines of the script.
+    pub(super) fn into_last_lines(self) -> Vec<String> {
+        self.tail.into_lines()
+    }
+
     /// Why dpkg, which has ended in this way, failed.
     pub(super) fn into_error(self, ended: Ended) -> Error {
+        let running = self.script();
         let last_lines = self.tail.into_lines();
         match (self.failed, self.script) {
             (Some(package), Some((script, how))) => Error::Script { package, script, how, last_lines },
             (Some(package), None) => Error::Unconfigured { packages: vec![package], last_lines },
-            (None, _) => Error::Program { program: "dpkg --configure".into(), how: ended, last_lines },
+            (None, _) => match (ended, running) {
+                (Ended::Signaled(_), Some(Script { package, kind })) => {
+                    Error::Killed { program: "dpkg".into(), package, script: kind.into(), last_lines }
+                }
+                _ => Error::Program { program: "dpkg --configure".into(), how: ended.to_string(), last_lines },
+            },
         }
     }
 }
@@ -111,7 +130,7 @@ mod tests {
     #[test]
     fn tells_triggers_and_other_failures() {
         let mut transcript = Transcript::default();
-        assert_eq!(transcript.read("Processing triggers for libc-bin (2.41) ..."), Line::Other);
+        assert_eq!(transcript.read("Processing triggers for libc-bin (2.41) ..."), Line::Triggers);
         assert_eq!(transcript.source(), "libc-bin trigger");
         transcript.read("Setting up nothing");
         transcript.read("dpkg: error: dpkg database is locked");
@@ -120,6 +139,13 @@ mod tests {
             error.starts_with("dpkg --configure exited with status 2; its last lines:\n  Setting up nothing\n"),
             "{error}"
         );
+
+        let mut transcript = Transcript::default();
+        transcript.read("Setting up d (1) ...");
+        transcript.read("bye");
+        let error = transcript.into_error(Ended::Signaled(9)).to_string();
+        let expected = "dpkg was killed while the post-installation script of package d ran; its last lines:\n  bye";
+        assert_eq!(error, expected);
 
         let mut transcript = Transcript::default();
         transcript.read("dpkg: error processing package c (--configure):");

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Inbox, channel};
 use std::thread;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, WaitOptions, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, WaitOptions, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities};
 
+use super::filter;
+use super::limits::{self, Room};
 use super::mounts::{self, Mounts};
 use super::output::read_lines;
 use super::{Answer, Command, Request, Settings};
@@ -93,7 +95,8 @@ impl Step {
 fn set_up(root: &std::path::Path, settings: &Settings) -> Result<Vec<String>, Refusal> {
     make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
     rustix::process::umask(rustix::fs::Mode::empty());
-    Mounts::make(root)?.enter()?;
+    limits::limit_processes();
+    Mounts::make(root, &Room::now())?.enter()?;
     if let Some(flag) = mounts::useless_flag().map_err(|error| Step::from_io("look at the tree's mount", &error))? {
         return Err(Refusal::Mounted(flag));
     }
@@ -102,9 +105,8 @@ fn set_up(root: &std::path::Path, settings: &Settings) -> Result<Vec<String>, Re
     rustix::system::sethostname(b"localhost").map_err(|error| Step::new("set the host name", error))?;
     raise_loopback().map_err(|error| Step::from_io("bring the loopback interface up", &error))?;
     close_outer_files()?;
-    // Programs that close or count every descriptor they might have take minutes where a host allows a billion.
-    let limit = Rlimit { current: Some(1024), maximum: Some(1024 * 1024) };
-    let _ = setrlimit(Resource::Nofile, limit);
+    limits::limit_resources().map_err(|error| Step::new("set the limits of programs", error))?;
+    filter::install().map_err(|error| Step::from_io("install the filter of system calls", &error))?;
     keep_capabilities(CAPABILITIES).map_err(|error| Step::from_io("drop capabilities", &error))?;
     Ok(placed)
 }

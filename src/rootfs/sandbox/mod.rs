@@ -5,7 +5,11 @@
 //! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces in which one program after another is run. Inside
 //! there is a first process, this program again, which sets everything up and obeys the [`Sandbox`] through a socket.
 
+mod calls;
+mod clock;
+pub(crate) mod filter;
 mod first;
+mod limits;
 mod mounts;
 mod output;
 
@@ -18,10 +22,12 @@ use std::time::{Duration, Instant};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
+use self::clock::{Clock, Due};
 use crate::supervisor::launch::{self, Launched, Role, launch};
 use crate::supervisor::protocol::{Receiver, Sender};
 use crate::supervisor::{Ended, Ids};
 
+pub use clock::TimeLimits;
 pub(crate) use first::{first_process, keep_capabilities};
 pub use output::Tail;
 pub(crate) use output::read_lines;
@@ -66,9 +72,15 @@ pub enum Error {
         program: String,
     },
     /// The program was still running when its time was over.
-    #[error("it was still running after {} s, and was ended", limit.as_secs_f64())]
+    #[error("it was still running after {}, and was ended", time(*limit))]
     TooSlow {
         /// How long it had.
+        limit: Duration,
+    },
+    /// The program had printed nothing for too long.
+    #[error("it had printed nothing for {}, and was ended", time(*limit))]
+    Silent {
+        /// How long it might have been silent.
         limit: Duration,
     },
     /// The socket failed.
@@ -85,10 +97,21 @@ impl Error {
             Self::Mounted { flag, .. } => {
                 Some(format!("choose a directory on a file system without {flag}, with --output or TMPDIR"))
             }
-            Self::Prepare { .. } | Self::Start { .. } | Self::Died { .. } | Self::TooSlow { .. } | Self::Control(_) => {
-                None
-            }
+            Self::Prepare { .. }
+            | Self::Start { .. }
+            | Self::Died { .. }
+            | Self::TooSlow { .. }
+            | Self::Silent { .. }
+            | Self::Control(_) => None,
         }
+    }
+}
+
+/// A length of time for people.
+pub(crate) fn time(time: Duration) -> String {
+    match time.as_secs() {
+        0..120 => format!("{} s", time.as_secs_f64()),
+        seconds => format!("{} minutes", seconds / 60),
     }
 }
 
@@ -99,13 +122,18 @@ pub struct Command {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     #[serde(skip)]
-    time_limit: Option<Duration>,
+    limits: TimeLimits,
 }
 
 impl Command {
     /// Runs `program`, looked up in the PATH of the inside unless it has a slash.
     pub fn new(program: impl Into<String>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: BTreeMap::new(), time_limit: None }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
+            limits: TimeLimits::default(),
+        }
     }
 
     /// Adds an argument.
@@ -129,10 +157,10 @@ impl Command {
         self
     }
 
-    /// Gives it no more time than this. When it is over, the sandbox is of no further use.
+    /// Gives it other limits than [`TimeLimits::default`]. When one is reached, the sandbox is of no further use.
     #[must_use]
-    pub fn within(mut self, limit: Duration) -> Self {
-        self.time_limit = Some(limit);
+    pub fn within(mut self, limits: TimeLimits) -> Self {
+        self.limits = limits;
         self
     }
 }
@@ -196,6 +224,24 @@ enum Answer {
     Ended(Ended),
 }
 
+/// What is heard of a program that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A line that it or a child of it printed.
+    Line(&'a str),
+    /// Nothing, for this long. Said once of each silence of some minutes.
+    Silence(Duration),
+}
+
+/// Which part of its work a program is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The same as before.
+    Same,
+    /// Another, just begun.
+    New,
+}
+
 /// Namespaces around a tree. Dropping it ends every process inside.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -235,34 +281,61 @@ impl Sandbox {
     /// most 4 KiB of it, invalid UTF-8 and control characters replaced. What it left running is killed.
     ///
     /// # Errors
-    /// [`Error`] if it did not run; how it ended is the result.
+    /// [`Error`] if it did not run, or not to its end; how it ended is the result.
     pub fn run(&mut self, command: &Command, mut line: impl FnMut(&str)) -> Result<Ended, Error> {
-        let program = || command.program.clone();
-        let died = |_| Error::Died { program: program() };
-        self.requests.send(&Request::Run(command.clone())).map_err(died)?;
-        let begin = Instant::now();
+        self.follow(command, |heard| {
+            if let Heard::Line(text) = heard {
+                line(text);
+            }
+            Part::Same
+        })
+    }
+
+    /// As [`Sandbox::run`], for a program that does one thing after another: where `hear` says that a line begins another
+    /// part, the time limits count from there. It hears of long silences, too.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`].
+    pub fn follow(&mut self, command: &Command, hear: impl FnMut(Heard<'_>) -> Part) -> Result<Ended, Error> {
+        let ended = self.requests.send(&Request::Run(command.clone())).map_err(|_| died(command));
+        let ended = ended.and_then(|()| self.listen(command, hear));
+        self.answers.set_read_timeout(None)?;
+        ended
+    }
+
+    fn listen(&mut self, command: &Command, mut hear: impl FnMut(Heard<'_>) -> Part) -> Result<Ended, Error> {
+        let mut clock = Clock::start(command.limits, Instant::now());
         loop {
-            if let Some(limit) = command.time_limit {
-                let left = limit.saturating_sub(begin.elapsed());
-                // To the socket no time at all means no limit.
-                self.answers.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            }
-            let answer = match self.answers.receive() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.launched.kill();
-                    return Err(Error::TooSlow { limit: command.time_limit.unwrap_or_default() });
+            // To the socket no time at all means no limit.
+            let left = clock.left(Instant::now()).max(Duration::from_millis(1));
+            self.answers.set_read_timeout(Some(left))?;
+            match self.answers.receive() {
+                Ok(Some(Answer::Line(text))) => {
+                    clock.hear(Instant::now());
+                    if hear(Heard::Line(&text)) == Part::New {
+                        clock.start_again(Instant::now());
+                    }
                 }
-                answer => answer?,
+                Ok(Some(Answer::Ended(ended))) => return Ok(ended),
+                Ok(Some(Answer::NotStarted { errno })) => {
+                    let source = io::Error::from_raw_os_error(errno);
+                    return Err(Error::Start { program: command.program.clone(), source });
+                }
+                Ok(_) => return Err(died(command)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            let over = match clock.due(Instant::now()) {
+                Due::Nothing => continue,
+                Due::Notice(silence) => {
+                    hear(Heard::Silence(silence));
+                    continue;
+                }
+                Due::Silent => Error::Silent { limit: command.limits.silent },
+                Due::Whole => Error::TooSlow { limit: command.limits.whole },
             };
-            self.answers.set_read_timeout(None)?;
-            match answer {
-                Some(Answer::Line(text)) => line(&text),
-                Some(Answer::Ended(ended)) => return Ok(ended),
-                Some(Answer::NotStarted { errno }) => {
-                    return Err(Error::Start { program: program(), source: io::Error::from_raw_os_error(errno) });
-                }
-                _ => return Err(died(io::ErrorKind::UnexpectedEof.into())),
-            }
+            self.launched.kill();
+            return Err(over);
         }
     }
 
@@ -285,4 +358,8 @@ impl Sandbox {
         self.launched.wait();
         Ok(())
     }
+}
+
+fn died(command: &Command) -> Error {
+    Error::Died { program: command.program.clone() }
 }

@@ -15,6 +15,7 @@ use rustix::mount::{
 };
 
 use super::StandIn;
+use super::limits::{DEV_BYTES, Room};
 use crate::supervisor::launch::Step;
 
 /// Devices that any program may expect, and what of the host's stands for them. Without a terminal of its own a program
@@ -49,6 +50,12 @@ pub(super) struct Mounts {
     devices: Vec<(&'static str, OwnedFd)>,
 }
 
+/// A page: less than that no file takes that has anything in it.
+const BYTES_A_FILE: u64 = 4096;
+
+/// The host has 4096 in all by default (`kernel.pty.max`).
+const TERMINALS: &str = "64";
+
 const NOTHING_SPECIAL: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Step> {
@@ -63,6 +70,12 @@ fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) ->
     make().map_err(|error| Step::new(format!("make a file system {kind}"), error))
 }
 
+/// A tmpfs for `bytes`. Each file takes some memory of the kernel's as well, even an empty one: so their number is limited, too.
+fn memory(mode: &str, bytes: u64, attributes: MountAttrFlags) -> Result<OwnedFd, Step> {
+    let (size, files) = (bytes.to_string(), (bytes / BYTES_A_FILE).to_string());
+    detached("tmpfs", &[("mode", mode), ("size", &size), ("nr_inodes", &files)], attributes)
+}
+
 fn clone_of(directory: impl std::os::fd::AsFd, path: &str, flags: OpenTreeFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(directory, path, flags)
@@ -70,7 +83,7 @@ fn clone_of(directory: impl std::os::fd::AsFd, path: &str, flags: OpenTreeFlags)
 
 impl Mounts {
     /// Makes them for the tree at `root`, which the caller vouches for.
-    pub(super) fn make(root: &Path) -> Result<Self, Step> {
+    pub(super) fn make(root: &Path, room: &Room) -> Result<Self, Step> {
         let step = |what: &str| {
             let what = format!("{what} {}", root.display());
             move |error| Step::new(what, error)
@@ -98,15 +111,15 @@ impl Mounts {
             )?,
             // Empty: the host's hardware must not shape the image, and scripts that look find what a container has.
             sys: detached("tmpfs", &[("mode", "0555")], NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_RDONLY)?,
-            dev: detached("tmpfs", &[("mode", "0755")], MountAttrFlags::MOUNT_ATTR_NOSUID)?,
+            dev: memory("0755", DEV_BYTES, MountAttrFlags::MOUNT_ATTR_NOSUID)?,
             pts: detached(
                 "devpts",
-                &[("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
+                &[("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"), ("max", TERMINALS)],
                 MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
             )?,
-            shm: detached("tmpfs", &[("mode", "1777")], NOTHING_SPECIAL)?,
-            run: detached("tmpfs", &[("mode", "0755")], NOTHING_SPECIAL)?,
-            tmp: detached("tmpfs", &[("mode", "1777")], NOTHING_SPECIAL)?,
+            shm: memory("1777", room.shm_bytes, NOTHING_SPECIAL)?,
+            run: memory("0755", room.run_bytes, NOTHING_SPECIAL)?,
+            tmp: memory("1777", room.tmp_bytes, NOTHING_SPECIAL)?,
             devices,
         })
     }

@@ -47,7 +47,7 @@ impl Place {
     pub fn run_in(&self, isolation: &Isolation, job: Job) -> Result<Ran, Error> {
         match run(&roles::Job::Sandbox(job), isolation, &Progress::silent(), &self.interrupts)? {
             Done::Sandbox(ran) => Ok(ran),
-            Done::Customize(_) => unreachable!("the answer to another job"),
+            other => unreachable!("the answer to another job: {other:?}"),
         }
     }
 
