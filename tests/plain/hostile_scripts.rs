@@ -93,9 +93,9 @@ pub fn tests() -> Vec<Test> {
         let name_of_test = format!("as_user::{name}");
         let run = move || {
             if is_root() {
-                again_as_user(&format!("hostile_scripts::{name_of_test}"))
+                again_as_user(&format!("hostile_scripts::{name_of_test}"));
             } else {
-                run_case(&name_of_test, *case)
+                run_case(&name_of_test, *case);
             }
         };
         Test::new(&of("as_user"), name, run).needs(&["dpkg", "newuidmap", "perl", "setpriv"])
@@ -341,7 +341,7 @@ fn other_entries_into_the_kernel_kill(place: &Place) {
     }
 }
 
-/// su and sudo work in scripts: the filter came without no_new_privs.
+/// su and sudo work in scripts: the filter came without `no_new_privs`.
 fn privileges_of_files_hold(place: &Place) {
     let lines = place.perl(
         r#"open F, "/proc/self/status"; print grep /^(NoNewPrivs|Seccomp):/, <F>; $| = 1;

@@ -84,7 +84,7 @@ pub enum Error {
         /// `pre-installation`, `post-installation`.
         script: String,
         /// Which limit it reached.
-        how: sandbox::Error,
+        how: Box<sandbox::Error>,
         /// The last lines it printed.
         last_lines: Vec<String>,
     },

@@ -36,7 +36,7 @@ impl Script {
         let script = kind.to_owned();
         match error {
             how @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. }) => {
-                Error::Stuck { package, script, how, last_lines }
+                Error::Stuck { package, script, how: Box::new(how), last_lines }
             }
             sandbox::Error::Start { source, .. } => {
                 Error::Script { package, script, how: format!("could not be started: {source}"), last_lines }

@@ -1,7 +1,7 @@
 //! The lists of system calls for [`super::filter`], each group with the reason why it is there.
 //!
 //! What stands in neither list fails with `ENOSYS`. Left out for that on purpose: `clone3` (its flags lie in memory, where no
-//! filter sees them; libc falls back on `clone`), io_uring (calls made past every filter; libuv, MariaDB and others fall
+//! filter sees them; libc falls back on `clone`), `io_uring` (calls made past every filter; libuv, `MariaDB` and others fall
 //! back), `memfd_secret`, NUMA policies, and whatever is newer than the lists.
 
 use libc::*;
@@ -114,7 +114,7 @@ const SOCKETS: &[c_long] = &[
     SYS_socket, SYS_socketpair,
 ];
 
-/// Message queues, semaphores and shared memory of the IPC namespace: fakeroot, PostgreSQL's initdb, semaphores of Perl.
+/// Message queues, semaphores and shared memory of the IPC namespace: fakeroot, `PostgreSQL`'s initdb, semaphores of Perl.
 #[rustfmt::skip]
 const IPC: &[c_long] = &[
     SYS_mq_getsetattr, SYS_mq_notify, SYS_mq_open, SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink, SYS_msgctl,
