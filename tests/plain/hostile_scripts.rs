@@ -426,7 +426,7 @@ fn what_hangs_is_ended(place: &Place) {
         let job = Job::Inside { root: place.root(), silent: Duration::from_secs(1), scripts };
         let error = place.run(job, &Progress::silent()).unwrap_err().to_string();
         assert_eq!(error, "it had printed nothing for 1 s, and was ended", "{script}");
-        assert!(start.elapsed() < Duration::from_secs(10), "{script}");
+        assert!(start.elapsed() < Duration::from_secs(30), "{script}");
     }
     // A script that prints now and then may take longer.
     let scripts = vec!["for i in 1 2 3; do sleep 0.7; echo $i; done".to_owned()];
@@ -435,62 +435,39 @@ fn what_hangs_is_ended(place: &Place) {
 }
 
 fn errors_name_package_and_script(place: &Place) {
-    let limits = TimeLimits { whole: Duration::from_secs(6), silent: Duration::from_secs(3) };
-    // Script, its text, and the error's beginning; none where dpkg has nothing against it.
+    let limits = TimeLimits { whole: Duration::from_secs(24), silent: Duration::from_secs(12) };
+    // Script, its text, and what the error says of it; nothing where dpkg has nothing against it.
     let cases = [
-        ("preinst", "", None),
-        ("preinst", "echo a script without a first line\n", None),
-        (
-            "preinst",
-            "#!/no/such/shell\n",
-            Some("pre-installation script of package evil failed: it could not be started: No such file or directory"),
-        ),
-        (
-            "preinst",
-            "#!/bin/sh\nperl -e 'kill 9, -1'\nsleep 10",
-            Some("pre-installation script of package evil failed: it was killed by signal 9"),
-        ),
+        ("preinst", "", ""),
+        ("preinst", "echo a script without a first line\n", ""),
+        ("preinst", "#!/no/such/shell\n", "it could not be started: No such file or directory"),
+        ("preinst", "#!/bin/sh\nperl -e 'kill 9, -1'\nsleep 10\n", "it was killed by signal 9"),
         (
             "preinst",
             "#!/bin/sh\necho waiting\nsleep 1000\n",
-            Some(
-                "pre-installation script of package evil failed: it had printed nothing for 3 s, and was ended; its last lines:\n  waiting",
-            ),
+            "it had printed nothing for 12 s, and was ended; its last",
         ),
-        ("postinst", "", None),
-        (
-            "postinst",
-            "#!/bin/sh\nkill -9 -1\n",
-            Some("dpkg was killed while the post-installation script of package evil ran"),
-        ),
-        (
-            "postinst",
-            "#!/bin/sh\nkill -STOP $$\n",
-            Some("post-installation script of package evil failed: it had printed nothing for 3 s, and was ended"),
-        ),
-        // In dpkg's words, which begin another package's time.
-        (
-            "postinst",
-            "#!/bin/sh\nwhile sleep 0.5; do echo 'Setting up evil (1) ...'; echo 'Setting up good (1) ...'; done\n",
-            Some("post-installation script of package"),
-        ),
+        ("postinst", "", ""),
+        ("postinst", "#!/bin/sh\nkill -9 -1\n", "dpkg was killed while"),
+        ("postinst", "#!/bin/sh\nkill -STOP $$\n", "it had printed nothing for 12 s, and was ended"),
+        // In dpkg's words, with which the time of another package begins, once.
+        ("postinst", "#!/bin/sh\nwhile sleep 0.5; do echo 'Setting up evil (1) ...'; done\n", "running after 24 s"),
     ];
     for (member, script, expected) in cases {
         let start = Instant::now();
-        let result = place.configure(member, script, limits, &Log::default());
-        match (result, expected) {
-            (Ok(_), None) => {}
-            (Err(error), Some(expected)) => {
-                assert!(error.to_string().starts_with(expected), "{member} {script}: {error}");
+        match place.configure(member, script, limits, &Log::default()) {
+            Ok(_) => assert_eq!(expected, "", "{member} {script}"),
+            Err(error) => {
+                let name = member.replace("inst", "-installation script of package evil");
+                let text = error.to_string();
                 assert!(
-                    error.hint().is_none_or(|hint| hint.contains("evil") || hint.contains("good")),
-                    "{:?}",
-                    error.hint()
+                    !expected.is_empty() && text.contains(&name) && text.contains(expected),
+                    "{member} {script}: {text}"
                 );
+                assert!(error.hint().unwrap().contains("without evil"), "{:?}", error.hint());
             }
-            (result, _) => panic!("{member} {script}: {result:?}"),
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "{member} {script}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{member} {script}");
     }
 }
 

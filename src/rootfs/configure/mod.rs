@@ -84,7 +84,7 @@ pub enum Error {
         /// `pre-installation`, `post-installation`.
         script: String,
         /// Which limit it reached.
-        how: Box<sandbox::Error>,
+        how: String,
         /// The last lines it printed.
         last_lines: Vec<String>,
     },

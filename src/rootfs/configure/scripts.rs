@@ -35,8 +35,8 @@ impl Script {
         let Self { package, kind } = self;
         let script = kind.to_owned();
         match error {
-            how @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. }) => {
-                Error::Stuck { package, script, how: Box::new(how), last_lines }
+            error @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. }) => {
+                Error::Stuck { package, script, how: error.to_string(), last_lines }
             }
             sandbox::Error::Start { source, .. } => {
                 Error::Script { package, script, how: format!("could not be started: {source}"), last_lines }
@@ -97,34 +97,34 @@ impl<'a> Scripts<'a> {
         let source = format!("{} preinst", package.name);
         self.task.at(&source);
         let path = member("preinst").to_string();
-        let mut ended = self.run_preinst(Command::new(&path), package, &source);
-        if let Err((sandbox::Error::Start { source: error, .. }, _)) = &ended
+        let (mut ended, mut last_lines) = self.run_preinst(Command::new(&path), package, &source);
+        if let Err(sandbox::Error::Start { source: error, .. }) = &ended
             && error.raw_os_error() == Some(libc::ENOEXEC)
         {
             // An empty file, or one without an interpreter: a script of the shell to execvp(3), by which dpkg runs it.
-            ended = self.run_preinst(Command::new("/bin/sh").arg(path), package, &source);
+            (ended, last_lines) = self.run_preinst(Command::new("/bin/sh").arg(path), package, &source);
         }
         staging.remove(&control)?;
         let script = Script { package: package.name.clone(), kind: "pre-installation" };
         match ended {
-            Ok((ended, _)) if ended.success() => Ok(()),
-            Ok((ended, last_lines)) => Err(Error::Script {
+            Ok(ended) if ended.success() => Ok(()),
+            Ok(ended) => Err(Error::Script {
                 package: script.package,
                 script: script.kind.into(),
                 how: ended.to_string(),
                 last_lines,
             }),
-            Err((error, last_lines)) => Err(script.stopped_by(error, last_lines)),
+            Err(error) => Err(script.stopped_by(error, last_lines)),
         }
     }
 
-    /// Runs it by `command`; how that ended, and the last lines.
+    /// Runs a preinst script by `command`. Returns how that ended, and the last lines that it printed.
     fn run_preinst(
         &mut self,
         command: Command,
         package: &Package,
         source: &str,
-    ) -> Result<(Ended, Vec<String>), (sandbox::Error, Vec<String>)> {
+    ) -> (Result<Ended, sandbox::Error>, Vec<String>) {
         let dpkg = self.packages.iter().find(|package| package.name == "dpkg");
         let command = command
             .arg("install")
@@ -150,10 +150,7 @@ impl<'a> Scripts<'a> {
             }
             Part::Same
         });
-        match ended {
-            Ok(ended) => Ok((ended, tail.into_lines())),
-            Err(error) => Err((error, tail.into_lines())),
-        }
+        (ended, tail.into_lines())
     }
 
     /// Runs dpkg, and reports each package that it begins with.
@@ -188,7 +185,7 @@ impl<'a> Scripts<'a> {
             Ok(ended) => Err(transcript.into_error(ended)),
             Err(error) => match transcript.script() {
                 Some(script) => Err(script.stopped_by(error, transcript.into_last_lines())),
-                None => Err(error.into()),
+                None => Err(failed("dpkg --configure", error, transcript.into_last_lines())),
             },
         }
     }
@@ -214,11 +211,20 @@ pub(super) fn run_program(
         tail.push(line);
         progress.output(source, line);
     });
-    let how = match ended {
-        Ok(ended) if ended.success() => return Ok(()),
-        Ok(ended) => ended.to_string(),
-        Err(error @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. })) => format!("failed: {error}"),
-        Err(error) => return Err(error.into()),
-    };
-    Err(Error::Program { program: name.into(), how, last_lines: tail.into_lines() })
+    let last_lines = tail.into_lines();
+    match ended {
+        Ok(ended) if ended.success() => Ok(()),
+        Ok(ended) => Err(Error::Program { program: name.into(), how: ended.to_string(), last_lines }),
+        Err(error) => Err(failed(name, error, last_lines)),
+    }
+}
+
+/// The error for the program `name`, during which the sandbox reports `error`.
+fn failed(name: &str, error: sandbox::Error, last_lines: Vec<String>) -> Error {
+    match error {
+        sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. } => {
+            Error::Program { program: name.into(), how: format!("failed: {error}"), last_lines }
+        }
+        other => other.into(),
+    }
 }

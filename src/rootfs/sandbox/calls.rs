@@ -1,8 +1,8 @@
 //! The lists of system calls for [`super::filter`], each group with the reason why it is there.
 //!
-//! What stands in neither list fails with `ENOSYS`. Left out for that on purpose: `clone3` (its flags lie in memory, where no
-//! filter sees them; libc falls back on `clone`), `io_uring` (calls made past every filter; libuv, `MariaDB` and others fall
-//! back), `memfd_secret`, NUMA policies, and whatever is newer than the lists.
+//! What stands in neither list fails with `ENOSYS`. Left out on purpose are `clone3` (its flags lie in memory, where no
+//! filter sees them; libc falls back on `clone`), those of `io_uring` (it makes other calls, past every filter; programs fall
+//! back on those calls), `memfd_secret`, NUMA policies, and all that is newer than the lists.
 
 use libc::*;
 
@@ -114,7 +114,7 @@ const SOCKETS: &[c_long] = &[
     SYS_socket, SYS_socketpair,
 ];
 
-/// Message queues, semaphores and shared memory of the IPC namespace: fakeroot, `PostgreSQL`'s initdb, semaphores of Perl.
+/// Message queues, semaphores and shared memory of the IPC namespace: fakeroot, initdb, Python's multiprocessing.
 #[rustfmt::skip]
 const IPC: &[c_long] = &[
     SYS_mq_getsetattr, SYS_mq_notify, SYS_mq_open, SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink, SYS_msgctl,
@@ -144,7 +144,7 @@ const OF_THIS_ARCHITECTURE: &[c_long] = &[];
 /// What fails with `EPERM`: that is how each of these fails for want of a capability, so programs know what to make of it.
 #[rustfmt::skip]
 pub(super) const DENIED: &[c_long] = &[
-    // Namespaces: in a user namespace of its own a program has every capability, and much of the kernel before it.
+    // Namespaces: in a user namespace of its own a program has every capability, and more of the kernel takes its calls.
     SYS_setns, SYS_unshare,
     // Mounts, by the old calls and the new: control groups, overlays, /proc.
     SYS_fsconfig, SYS_fsmount, SYS_fsopen, SYS_fspick, SYS_mount, SYS_mount_setattr, SYS_move_mount, SYS_open_tree,
@@ -153,8 +153,7 @@ pub(super) const DENIED: &[c_long] = &[
     SYS_add_key, SYS_keyctl, SYS_request_key,
     // Files by handle lead past any root; fanotify watches whole file systems.
     SYS_fanotify_init, SYS_fanotify_mark, SYS_name_to_handle_at, SYS_open_by_handle_at,
-    // Other processes' memory and descriptors. Debuggers alone need them (fakeroot does without), and sudo and su started
-    // by a debugger are a classic way up.
+    // Other processes' memory and descriptors: for debuggers. fakeroot does without.
     SYS_kcmp, SYS_pidfd_getfd, SYS_process_madvise, SYS_process_mrelease, SYS_process_vm_readv, SYS_process_vm_writev,
     SYS_ptrace,
     // Programs for the kernel itself, and what stops it in the midst of a page fault.

@@ -94,7 +94,7 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
 }
 
 /// Binds this thread, and all that it starts from now on. It must have `CAP_SYS_ADMIN` in its user namespace: the other way,
-/// `no_new_privs`, would take the effect of setuid programs, which scripts run (su, sudo), and of file capabilities.
+/// `no_new_privs`, would leave setuid programs, which scripts run (su, sudo), and file capabilities without effect.
 ///
 /// # Errors
 /// The kernel has no filters, or does not allow them.

@@ -79,7 +79,8 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
 
 /// Runs the test of this name again, in a copy of this program, as [`crate::user`].
 pub fn again_as_user(test: &str) {
-    let program = crate::public_copy(&std::env::current_exe().unwrap(), "test-program");
+    let program = std::env::current_exe().unwrap();
+    let program = crate::public_copy(&program, program.file_name().unwrap().to_str().unwrap());
     let mut command = crate::as_user("/usr/bin/env");
     command.arg(format!("FAM_BUILD_SCRATCH={}", crate::scratch().display())).arg(program);
     println!("{}", crate::succeed(command.args(["--exact", test, "--nocapture"]).current_dir("/")));
