@@ -254,7 +254,7 @@ impl Client {
     }
 
     /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is at its
-    /// [`path`](Self::path), the largest first. `stop` is shared with whoever works on the files meanwhile: a failure here
+    /// [`path`](Self::path): first those that are needed `early`, then the largest. `stop` is shared with whoever works on the files meanwhile: a failure here
     /// sets it, and when it is set this gives up soon.
     ///
     /// # Errors
@@ -262,10 +262,14 @@ impl Client {
     pub fn fetch_each(
         &self,
         downloads: &[Download],
+        early: &[usize],
         stop: &AtomicBool,
         arrived: &(dyn Fn(usize) + Sync),
     ) -> Result<(), FetchError> {
-        let wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
+        let mut wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
+        for (number, wanted) in wanted.iter_mut().enumerate() {
+            wanted.early = early.contains(&number);
+        }
         self.fetcher().fetch(&wanted, stop, arrived)
     }
 
@@ -360,7 +364,7 @@ impl Source {
             urls.insert(0, self.url(&format!("{folder}/by-hash/SHA256/{}", hex(&file.listed.sha256))));
         }
         let name = format!("index {} of {}", file.path, self.suite);
-        Wanted { name, urls, size: file.listed.size, sha256: file.listed.sha256 }
+        Wanted { name, urls, size: file.listed.size, sha256: file.listed.sha256, early: false }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files into the cache: in parallel, the largest first, resumed where they were cut, and whole before they have a name.
+//! Files into the cache: in parallel, those that are needed soon and the largest first, resumed where they were cut, and whole before they have a name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,12 +37,14 @@ pub(super) struct Wanted {
     pub(super) urls: Vec<String>,
     pub(super) size: u64,
     pub(super) sha256: Sha256Digest,
+    /// Whether it is needed before the others.
+    pub(super) early: bool,
 }
 
 impl From<&Download> for Wanted {
     fn from(download: &Download) -> Self {
         let Download { name, url, size, sha256 } = download.clone();
-        Self { name, urls: vec![url], size, sha256 }
+        Self { name, urls: vec![url], size, sha256, early: false }
     }
 }
 
@@ -119,8 +121,9 @@ pub(super) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Brings all files into the cache, the largest first, and calls `arrived` with the number of each as soon as it is there and
-    /// whole. Those that are there already are not fetched. The first failure sets `stop` and ends all, and so does whoever
+    /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is there and whole: first those
+    /// that are needed early, and whatever is so large that it would be the last to come if it began later; then the others;
+    /// of each kind the largest first. Those that are there already are not fetched. The first failure sets `stop` and ends all, and so does whoever
     /// else sets it; what was fetched so far stays.
     pub(super) fn fetch(
         &self,
@@ -133,7 +136,13 @@ impl Fetcher<'_> {
             files.entry(file.sha256).or_default().push(number);
         }
         let mut files: Vec<_> = files.into_values().collect();
-        files.sort_unstable_by_key(|numbers| (std::cmp::Reverse(wanted[numbers[0]].size), numbers[0]));
+        let total: u64 = files.iter().map(|numbers| wanted[numbers[0]].size).fold(0, u64::saturating_add);
+        files.sort_unstable_by_key(|numbers| {
+            let size = wanted[numbers[0]].size;
+            let long = size > total / self.jobs.max(1) as u64;
+            let first = long || numbers.iter().any(|&number| wanted[number].early);
+            (!first, std::cmp::Reverse(size), numbers[0])
+        });
         let there = parallel(self.jobs, stop, &files, |numbers| {
             let file = &wanted[numbers[0]];
             Ok::<_, FetchError>(self.cache.lookup(&file.sha256, file.size)?.is_some())

@@ -15,6 +15,7 @@ use crate::recipe::{FabricKind, SharedMemory};
 use crate::report::Failure;
 use crate::rootfs::bootloader;
 use crate::rootfs::configure;
+use crate::rootfs::install::InstallError;
 use crate::rootfs::sandbox;
 use crate::rootfs::staging::StagingError;
 use crate::rootfs::unpack::UnpackError;
@@ -114,6 +115,15 @@ impl Error {
                 }
                 _ => None,
             },
+        }
+    }
+}
+
+impl From<InstallError> for Error {
+    fn from(error: InstallError) -> Self {
+        match error {
+            InstallError::Unpack(error) => error.into(),
+            InstallError::Configure(error) => error.into(),
         }
     }
 }

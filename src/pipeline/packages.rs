@@ -239,10 +239,17 @@ impl Selection {
         self.lock.packages.iter().map(deb).collect()
     }
 
-    /// Fetches what the cache does not have, and calls `arrived` with the index of each package when its file is there.
+    /// Which of them the first stage is made of.
+    pub(super) fn first_stage(&self) -> Vec<usize> {
+        let packages = self.lock.packages.iter().enumerate();
+        packages.filter(|(_, package)| package.essential).map(|(position, _)| position).collect()
+    }
+
+    /// Fetches what the cache does not have, the first stage early, and calls `arrived` with the index of each package when its
+    /// file is there.
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), FetchError> {
         let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
-        self.archives.client.fetch_each(&downloads, stop, arrived)
+        self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
     }
 
     pub(super) fn lock(&self) -> &Lock {

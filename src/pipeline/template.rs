@@ -22,11 +22,12 @@ use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
 use crate::recipe::{Initramfs, Settings};
 use crate::regular;
-use crate::rootfs::configure::{self, Configuration, configure};
+use crate::rootfs::configure::{self, Configuration};
+use crate::rootfs::install::Installation;
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::tmpfs;
-use crate::rootfs::unpack::{UnpackOptions, Unpacked, unpack_arriving};
+use crate::rootfs::unpack::UnpackOptions;
 use crate::rootfs::{apt, bootloader};
 use crate::supervisor::{available_memory, require_space};
 use crate::tree::{Tree, tarball};
@@ -85,8 +86,8 @@ pub(super) fn obtain(
         return Ok(template);
     }
     let place = StagingPlace::prepare(job, selection, progress)?;
-    let staging = Staging::open(&place.path)?;
-    populate(job, selection, &staging, customization, build, progress)?;
+    let staging = Staging::open(&place.root)?;
+    populate(job, selection, &place, &staging, customization, build, progress)?;
 
     progress.step(format!("Writing {}", path.display()));
     let artifact = job.output.create_private(TEMPLATE)?;
@@ -142,41 +143,57 @@ pub(super) fn key(
     Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
 }
 
-/// Fetches the packages and unpacks each as soon as it is there: the one waits for the network, the other for processors.
-fn fetch_and_unpack(
+/// Fetches the packages and installs them: the one waits for the network, the other for processors.
+fn fetch_and_install(
     job: &Job,
     selection: &Selection,
+    place: &StagingPlace,
     staging: &Staging,
+    source_date_epoch: i64,
     progress: &Progress,
-) -> Result<Vec<Unpacked>, Error> {
-    let architecture = job.settings.recipe.architecture.to_string();
-    let options = UnpackOptions { architecture, merged_usr: true, jobs: job.settings.jobs };
-    let debs = selection.debs();
+) -> Result<(), Error> {
+    let recipe = &job.settings.recipe;
+    let initramfs = match recipe.initramfs {
+        Initramfs::Vm => configure::Initramfs::Vm,
+        Initramfs::Most => configure::Initramfs::Most,
+    };
+    let installation = Installation {
+        debs: &selection.debs(),
+        first: &selection.first_stage(),
+        unpack: &UnpackOptions {
+            architecture: recipe.architecture.to_string(),
+            merged_usr: true,
+            jobs: job.settings.jobs,
+        },
+        configuration: &Configuration { initramfs, source_date_epoch },
+    };
+    let aside = Staging::open(&place.aside)?;
     let stop = AtomicBool::new(false);
     let (sender, arrivals) = mpsc::channel();
-    let (fetched, unpacked) = thread::scope(|scope| {
+    let (fetched, installed) = thread::scope(|scope| {
         let fetching = scope.spawn(|| {
             let sender = sender;
-            // Where unpacking has ended, nobody takes it any more.
+            // Where installing has ended, nobody takes it any more.
             selection.fetch(&stop, &|index| {
                 let _ = sender.send(index);
             })
         });
-        let unpacked = unpack_arriving(&debs, arrivals, &stop, staging, &options, progress);
-        (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), unpacked)
+        let installed = installation.run(arrivals, &stop, staging, &aside, progress);
+        (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), installed)
     });
-    match (fetched, unpacked) {
+    match (fetched, installed) {
         // Whoever only stopped did so because the other failed.
-        (Err(FetchError::Stopped) | Ok(()), unpacked) => Ok(unpacked?),
+        (Err(FetchError::Stopped) | Ok(()), installed) => Ok(installed?),
         (Err(error), _) => Err(ClientError::from(error).into()),
     }
 }
 
-/// Fills an empty staging tree: unpacks, configures, customizes, makes it bootable, and takes away what belongs to the
+/// Fills an empty staging tree: installs, customizes, makes it bootable, and takes away what belongs to the
 /// build alone.
 fn populate(
     job: &Job,
     selection: &Selection,
+    place: &StagingPlace,
     staging: &Staging,
     customization: &Customization,
     build: &Build,
@@ -185,15 +202,8 @@ fn populate(
     let recipe = &job.settings.recipe;
     let lock = selection.lock();
     progress.step(format!("Fetching and unpacking {} packages", lock.packages.len()));
-    let unpacked = fetch_and_unpack(job, selection, staging, progress)?;
-
-    progress.step(format!("Configuring {} packages", unpacked.len()));
-    let initramfs = match recipe.initramfs {
-        Initramfs::Vm => configure::Initramfs::Vm,
-        Initramfs::Most => configure::Initramfs::Most,
-    };
     let source_date_epoch = build.facts().source_date_epoch;
-    configure(staging, &Configuration { initramfs, source_date_epoch }, progress)?;
+    fetch_and_install(job, selection, place, staging, source_date_epoch, progress)?;
     let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
     apt::record(staging, &lock.architecture, automatic)?;
 
@@ -214,10 +224,14 @@ fn populate(
     Ok(())
 }
 
-/// An empty directory for the staging tree.
+/// A directory for the staging tree.
 #[derive(Debug)]
 struct StagingPlace {
     path: PathBuf,
+    /// The root of the tree, empty.
+    root: PathBuf,
+    /// Beside it, on the same file system: for files that do not belong to the tree yet.
+    aside: PathBuf,
 }
 
 impl StagingPlace {
@@ -233,10 +247,16 @@ impl StagingPlace {
             progress.detail("the staging tree is in memory");
         } else {
             require_space(&path, "the staging tree", needed)?;
-            fs_err::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
             progress.detail("the staging tree is on disk: memory is short");
         }
-        Ok(Self { path })
+        let (root, aside) = (path.join("root"), path.join("aside"));
+        let place = Self { path, root, aside };
+        fs_err::create_dir(&place.aside)?;
+        fs_err::create_dir(&place.root)?;
+        for directory in [&place.path, &place.root] {
+            fs_err::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        }
+        Ok(place)
     }
 }
 

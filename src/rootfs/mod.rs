@@ -4,6 +4,7 @@ pub mod apt;
 pub mod bootloader;
 pub mod configure;
 pub mod dpkg;
+pub mod install;
 pub mod sandbox;
 pub mod staging;
 pub mod tmpfs;

@@ -7,6 +7,7 @@ mod apt_oracle;
 mod archive;
 mod configure;
 mod fabrics;
+mod install_order;
 mod libvirt;
 mod nodes;
 mod plugins;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         archive::tests(),
         configure::tests(),
         fabrics::tests(),
+        install_order::tests(),
         libvirt::tests(),
         nodes::tests(),
         plugins::tests(),

@@ -74,7 +74,8 @@ fn body(length: usize) -> Vec<u8> {
 }
 
 fn wanted(url: &str, body: &[u8]) -> Wanted {
-    Wanted { name: "test 1 all".to_owned(), urls: vec![url.to_owned()], size: body.len() as u64, sha256: sha256(body) }
+    let (name, urls) = ("test 1 all".to_owned(), vec![url.to_owned()]);
+    Wanted { name, urls, size: body.len() as u64, sha256: sha256(body), early: false }
 }
 
 /// What comes back when a server answers the requests for one file one after the other in these ways, the last for ever.
@@ -132,6 +133,25 @@ fn fetches_each_file_once_and_in_order() {
     assert_eq!(server.requests().len(), 30, "the second time, all is in the cache");
     assert_eq!(bench.downloads(), []);
     assert_eq!(fs::read_dir(bench.directory.path().join("cache/part")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_needed_early_comes_first_but_for_what_takes_longest() {
+    let sizes = [5000, 9000, 2000, 90_000, 1000, 8000];
+    let bodies: Vec<_> = sizes.iter().map(|&size| body(size)).collect();
+    let files = bodies.iter().enumerate().map(|(i, body)| (format!("/{i}"), body.clone()));
+    let server = Server::files(files.collect::<HashMap<_, _>>());
+    let bench = Bench::new();
+    let wanted = |(i, body): (usize, &Vec<u8>)| Wanted {
+        early: [2, 4].contains(&i),
+        ..wanted(&format!("{}/{i}", server.url), body)
+    };
+    let list: Vec<_> = bodies.iter().enumerate().map(wanted).collect();
+    bench.fetch(&list).unwrap();
+    let arrived = std::sync::Mutex::new(Vec::new());
+    let fetcher = Fetcher { http: &bench.http, cache: &bench.cache, jobs: 4, progress: &bench.progress };
+    fetcher.fetch(&list, &AtomicBool::new(false), &|number| arrived.lock().unwrap().push(number)).unwrap();
+    assert_eq!(*arrived.lock().unwrap(), [3, 2, 4, 1, 5, 0], "those in the cache come in the order of fetching");
 }
 
 #[test]

@@ -5,15 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use super::packages::Package;
-use super::{Error, in_tree, packages};
-use crate::rootfs::dpkg::NEW_CONFFILE;
+use super::{Error, in_tree};
+use crate::rootfs::dpkg::{Conffile, NEW_CONFFILE, Package};
 use crate::rootfs::staging::{FileType, Staging, StagingError};
 use crate::tree::RootPath;
 
-/// Puts conffiles of essential packages in place, and a link at /usr/bin/awk.
-pub(super) fn make_usable(staging: &Staging) -> Result<(), Error> {
-    for package in packages::read(staging)?.iter().filter(|package| package.essential) {
+/// Puts conffiles of these packages in place, and a link at /usr/bin/awk.
+pub(super) fn make_usable(staging: &Staging, packages: &[&Package]) -> Result<(), Error> {
+    for package in packages {
         place_conffiles(staging, package)?;
     }
     Ok(link_awk(staging)?)
@@ -22,21 +21,16 @@ pub(super) fn make_usable(staging: &Staging) -> Result<(), Error> {
 /// Copies each conffile from where it waits for dpkg to where programs read it: without /etc/login.defs, for
 /// instance, pwconv leaves the ages of passwords empty. dpkg finds the copy equal to what it has to install, and leaves it.
 fn place_conffiles(staging: &Staging, package: &Package) -> Result<(), StagingError> {
-    let list = in_tree(&format!("var/lib/dpkg/info/{}.conffiles", package.file_name()));
-    if !staging.exists(&list)? {
-        return Ok(());
-    }
-    for line in staging.read(&list)?.split(|&byte| byte == b'\n') {
-        let Some(Ok(path)) = line.strip_prefix(b"/").map(RootPath::new) else { continue };
+    for Conffile { path, .. } in package.conffiles.iter().filter(|conffile| !conffile.remove_on_upgrade) {
         let Ok(new) = RootPath::new([path.as_bytes(), NEW_CONFFILE].concat()) else { continue };
-        if !staging.exists(&new)? || staging.exists(&path)? {
+        if !staging.exists(&new)? || staging.exists(path)? {
             continue;
         }
         let metadata = staging.metadata(&new)?;
         if metadata.file_type != FileType::File {
             continue;
         }
-        let parent = staging.parent(&path)?;
+        let parent = staging.parent(path)?;
         parent.write_file(path.file_name(), &staging.read(&new)?, metadata.attributes.mode)?;
         parent.set_attributes(path.file_name(), &metadata.attributes, &BTreeMap::new())?;
     }
@@ -58,6 +52,8 @@ fn link_awk(staging: &Staging) -> Result<(), StagingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::deb::{ControlArchive, ControlFile};
+    use crate::tree::Timestamp;
 
     #[test]
     fn conffiles_of_essential_packages_are_there_before_dpkg_installs_them() {
@@ -67,17 +63,14 @@ mod tests {
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             fs_err::write(path, text).unwrap();
         };
-        let stanza = |name: &str, fields: &str| {
-            format!("Package: {name}\nStatus: install ok unpacked\nVersion: 1\nArchitecture: amd64\n{fields}\n")
+        let package = |name: &str, conffiles: &str| {
+            let bytes = conffiles.as_bytes().to_vec();
+            let file = ControlFile { bytes, mode: 0o644, mtime: Timestamp { seconds: 0, nanoseconds: 0 } };
+            let stanza = format!("Package: {name}\nVersion: 1\nArchitecture: amd64\n");
+            Package::new(ControlArchive { stanza, files: [("conffiles".into(), file)].into() }).unwrap()
         };
-        let status =
-            [stanza("login", "Essential: yes\n"), stanza("ssh", ""), stanza("bash", "Essential: yes\n")].concat();
-        file("var/lib/dpkg/status", &status);
-        file(
-            "var/lib/dpkg/info/login.conffiles",
-            "/etc/login.defs\n/etc/kept\nremove-on-upgrade /etc/old\n/etc/none\n",
-        );
-        file("var/lib/dpkg/info/ssh.conffiles", "/etc/ssh.conf\n");
+        let login = package("login", "/etc/login.defs\n/etc/kept\nremove-on-upgrade /etc/old\n/etc/none\n");
+        let bash = package("bash", "");
         for (name, text) in
             [("login.defs.dpkg-new", "defs"), ("kept.dpkg-new", "new"), ("kept", "there"), ("ssh.conf.dpkg-new", "")]
         {
@@ -88,7 +81,7 @@ mod tests {
         defs.file().set_modified(time).unwrap();
         file("usr/bin/gawk", "");
 
-        make_usable(&Staging::open(root.path()).unwrap()).unwrap();
+        make_usable(&Staging::open(root.path()).unwrap(), &[&login, &bash]).unwrap();
 
         let mut names: Vec<_> =
             fs_err::read_dir(root.path().join("etc")).unwrap().map(|entry| entry.unwrap().file_name()).collect();

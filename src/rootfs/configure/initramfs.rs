@@ -1,8 +1,8 @@
 //! The initramfs: kept from being made by maintainer scripts, then made once for each kernel.
 //!
 //! It takes seconds and one processor, and so does the configuration of packages that have no part in it. So what it is made
-//! of is configured first ([`ingredients`]), and it is made while dpkg goes on. Should a script of another package ask for
-//! it after all, it is made again when everything is configured.
+//! of is configured first ([`ingredients`]), and it is made while dpkg goes on. Should a script ask for it after that, it is made
+//! again when everything is configured.
 
 use super::packages::{Package, with_dependencies};
 use super::scripts::run_program;
@@ -53,13 +53,13 @@ fn dracut_configuration(initramfs: Initramfs) -> String {
     format!("# Written by fam-build.\nhostonly=\"no\"\nreproducible=\"yes\"\nfilesystems+=\" ext4 \"\n{drivers}")
 }
 
-/// Where the stand-ins note whose script asked for an initramfs, a name a line.
+/// Where the stand-ins note that a script asked for an initramfs.
 const ASKED: &str = "/run/fam-build/initramfs-asked";
 
 /// Take the place of the programs that make an initramfs while packages are configured: the kernel's postinst, the trigger
 /// of initramfs-tools or dracut, and the postinst of whatever puts something into an initramfs, would each make it anew.
 pub(super) fn not_yet() -> impl Iterator<Item = StandIn> {
-    let content = format!("#!/bin/sh\necho \"$DPKG_MAINTSCRIPT_PACKAGE\" >>{ASKED}\n");
+    let content = format!("#!/bin/sh\necho >{ASKED}\n");
     [UPDATE_INITRAMFS, DRACUT].into_iter().map(move |path| StandIn {
         path: path.into(),
         content: content.clone(),
@@ -85,11 +85,15 @@ fn arguments(maker: &str, kernel: &str) -> [String; 3] {
     }
 }
 
-/// The packages that asked for an initramfs in this sandbox, which has the stand-in.
-pub(super) fn asked(sandbox: &mut Sandbox) -> Result<Vec<String>, Error> {
-    let mut names = Vec::new();
-    let ended = sandbox.run(&Command::new("cat").arg(ASKED), |line| names.push(line.to_owned()))?;
-    Ok(if ended.success() { names } else { Vec::new() })
+/// Forgets who asked for an initramfs in this sandbox, which has the stand-in: it is made of what they have done.
+pub(super) fn forget(sandbox: &mut Sandbox) -> Result<(), Error> {
+    sandbox.run(&Command::new("rm").args(["-f", ASKED]), |_| {})?;
+    Ok(())
+}
+
+/// Whether anybody has asked for an initramfs since.
+pub(super) fn asked(sandbox: &mut Sandbox) -> Result<bool, Error> {
+    Ok(sandbox.run(&Command::new("test").args(["-e", ASKED]), |_| {})?.success())
 }
 
 /// The packages that have a part in the initramfs, and all that these depend on. Empty where none can be made.

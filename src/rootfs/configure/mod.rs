@@ -1,8 +1,9 @@
 //! Configuration: has the maintainer scripts of an unpacked tree run, in a sandbox, by the tree's own dpkg.
 //!
-//! The tree comes with dpkg's database saying "install ok unpacked" of every package, though no script has run yet. What
-//! dpkg would have done while unpacking is made up for first: the preinst scripts. Then dpkg configures everything.
-//! The list of a kernel's modules and the initramfs, which scripts would make twice, are made once, beside dpkg.
+//! Packages come into the tree in several steps (see [`super::install`]), and between these [`Configurator`] runs preinst
+//! scripts, which dpkg would run while unpacking, and has dpkg configure what has to be configured early. At the end dpkg
+//! configures everything that is left. The list of a kernel's modules and the initramfs, which scripts would make twice, are
+//! made once, beside dpkg.
 
 mod clean;
 mod essential;
@@ -10,22 +11,21 @@ mod initramfs;
 mod modules;
 mod packages;
 mod scripts;
+mod stages;
 mod transcript;
 mod updated;
 
 use std::str::FromStr;
-use std::sync::mpsc;
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 
 pub use clean::clean;
+pub use stages::{Configurator, configure, configure_within};
 pub use updated::mark_up_to_date;
 
-use self::scripts::{Scripts, dpkg};
-use super::sandbox::{self, Sandbox, Settings, StandIn, TimeLimits};
-use super::staging::{Staging, StagingError};
-use crate::progress::{Progress, Task};
+use self::scripts::dpkg;
+use super::sandbox::{self, TimeLimits};
+use super::staging::StagingError;
 use crate::tree::RootPath;
 
 /// What the initramfs can boot from.
@@ -157,91 +157,6 @@ fn quote(lines: &[String]) -> String {
         return String::new();
     }
     format!("; its last lines:\n  {}", lines.join("\n  "))
-}
-
-/// Configures every package of the tree and makes the initramfs of every kernel. A maintainer script may take as long as
-/// [`TimeLimits::default`] says.
-///
-/// # Errors
-/// [`Error`]; the tree is good for nothing then.
-pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    configure_within(TimeLimits::default(), staging, configuration, progress)
-}
-
-/// As [`configure`], with other limits for each maintainer script.
-///
-/// # Errors
-/// As [`configure`].
-pub fn configure_within(
-    limits: TimeLimits,
-    staging: &Staging,
-    configuration: &Configuration,
-    progress: &Progress,
-) -> Result<(), Error> {
-    essential::make_usable(staging)?;
-    let mut stand_ins = StandIn::no_services();
-    stand_ins.extend(initramfs::not_yet());
-    let listing = modules::Listing::prepare(staging)?;
-    stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
-    let settings = Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins };
-    let (ready, may_begin) = mpsc::channel();
-    let again = thread::scope(|scope| {
-        let beside = scope.spawn(move || {
-            if let Some(listing) = listing {
-                listing.run(progress)?;
-            }
-            // Where configuration failed, nobody says so.
-            if may_begin.recv().is_ok() { initramfs::make(staging, configuration, progress) } else { Ok(()) }
-        });
-        let begin = move || {
-            let _ = ready.send(());
-        };
-        let configured = configure_packages(staging, settings, limits, begin, progress);
-        let made = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let again = configured?;
-        made.map(|()| again)
-    })?;
-    if again { initramfs::make(staging, configuration, progress) } else { Ok(()) }
-}
-
-/// Configures all packages. Calls `initramfs_ready` when those are configured that an initramfs is made of, and tells whether
-/// it has to be made again.
-fn configure_packages(
-    staging: &Staging,
-    settings: Settings,
-    limits: TimeLimits,
-    initramfs_ready: impl FnOnce(),
-    progress: &Progress,
-) -> Result<bool, Error> {
-    let packages = packages::read(staging)?;
-    let sandbox = Sandbox::enter(staging.host_path(), settings)?;
-    let task = progress.task(Task::Configure, packages.len() as u64);
-    let mut scripts = Scripts::new(sandbox, limits, &packages, &task, progress);
-    for package in packages::in_preinst_order(&packages) {
-        scripts.preinst(staging, package)?;
-    }
-    // Everything else counts on the users and the directories that these two make, whatever they depend on.
-    let first: Vec<&str> =
-        packages.iter().map(|package| package.name.as_str()).filter(|name| packages::FIRST.contains(name)).collect();
-    if !first.is_empty() {
-        scripts.dpkg(dpkg().args(["--force-depends", "--configure"]).args(first))?;
-    }
-    let ingredients = initramfs::ingredients(staging, &packages)?;
-    if !ingredients.is_empty() {
-        let left = ingredients.iter().filter(|name| !packages::FIRST.contains(name)).copied();
-        scripts.dpkg(dpkg().arg("--configure").args(left))?;
-        initramfs_ready();
-    }
-    scripts.dpkg(dpkg().args(["--configure", "-a"]))?;
-    let mut sandbox = scripts.into_sandbox();
-    let asked = initramfs::asked(&mut sandbox)?;
-    sandbox.leave()?;
-    let left: Vec<String> =
-        packages::read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name).collect();
-    if !left.is_empty() {
-        return Err(Error::Unconfigured { packages: left, last_lines: Vec::new() });
-    }
-    Ok(asked.iter().any(|name| !ingredients.contains(&name.as_str())))
 }
 
 /// A path that is known to be fit.

@@ -1,13 +1,13 @@
-//! What configuration needs to know of the packages, from dpkg's database, and the order of their preinst scripts.
+//! What configuration needs to know of the packages, from dpkg's database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Error, in_tree};
+use crate::archive::deb::{ControlArchive, ControlFile};
 use crate::archive::deb822::{Stanza, stanzas};
-use crate::rootfs::staging::Staging;
-
-/// The packages that all others count on, in the order in which they are wanted.
-pub(super) const FIRST: [&str; 2] = ["base-passwd", "base-files"];
+use crate::rootfs::dpkg;
+use crate::rootfs::install::schedule::Node;
+use crate::rootfs::staging::{Attributes, Staging};
 
 /// A package in dpkg's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,6 @@ pub(super) struct Package {
     pub(super) architecture: String,
     /// Whether it may be there for several architectures at once, so that its architecture is part of file names.
     pub(super) multi_arch_same: bool,
-    /// Whether every other package may count on it without saying so.
-    pub(super) essential: bool,
     /// Whether dpkg is done with it.
     pub(super) installed: bool,
     /// The names of each dependency's alternatives, Pre-Depends first.
@@ -31,12 +29,6 @@ impl Package {
     /// How its files in /var/lib/dpkg/info begin.
     pub(super) fn file_name(&self) -> String {
         if self.multi_arch_same { format!("{}:{}", self.name, self.architecture) } else { self.name.clone() }
-    }
-
-    /// A control file with the fields that scripts look for.
-    pub(super) fn control(&self) -> String {
-        let Self { name, version, architecture, .. } = self;
-        format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n")
     }
 
     fn parse(stanza: &Stanza<'_>) -> Result<Self, String> {
@@ -54,7 +46,6 @@ impl Package {
             version: required("Version")?,
             architecture: required("Architecture")?,
             multi_arch_same: stanza.get("Multi-Arch") == Some("same"),
-            essential: stanza.get("Essential") == Some("yes"),
             installed: required("Status")?.ends_with(" installed"),
             depends: depends.collect(),
             provides: provides.collect(),
@@ -82,40 +73,26 @@ pub(super) fn read(staging: &Staging) -> Result<Vec<Package>, Error> {
     stanzas(&status).map(|stanza| Package::parse(&stanza)).collect::<Result<_, _>>().map_err(Error::Database)
 }
 
-/// The packages so that each comes after what it depends on, as far as that is without a circle: a preinst script counts
-/// only on what it pre-depends on, and that too may have had one to run. [`FIRST`] come first; else the order is that of
-/// the names.
-pub(super) fn in_preinst_order(packages: &[Package]) -> Vec<&Package> {
-    let by_name: BTreeMap<&str, &Package> = packages.iter().map(|package| (package.name.as_str(), package)).collect();
-    let mut seen = BTreeSet::new();
-    let mut ordered = Vec::with_capacity(packages.len());
-    for name in FIRST.into_iter().chain(by_name.keys().copied()) {
-        // Depth first without recursion, since chains are as long as an archive makes them: (package, next dependency).
-        let mut path: Vec<(&Package, usize)> = Vec::new();
-        if let Some(package) = by_name.get(name)
-            && seen.insert(name)
-        {
-            path.push((package, 0));
-        }
-        while let Some((package, next)) = path.last_mut() {
-            let first = FIRST.contains(&package.name.as_str());
-            match package.depends.get(*next).filter(|_| !first) {
-                Some(alternatives) => {
-                    *next += 1;
-                    if let Some(package) = by_name.get(alternatives[0].as_str())
-                        && seen.insert(package.name.as_str())
-                    {
-                        path.push((package, 0));
-                    }
-                }
-                None => {
-                    ordered.push(*package);
-                    path.pop();
-                }
+/// The packages of dpkg's database with their scripts, in its order, and what decides on their order.
+pub(super) fn unpacked(staging: &Staging) -> Result<(Vec<dpkg::Package>, Vec<Node>), Error> {
+    let status = staging.read(&in_tree("var/lib/dpkg/status"))?;
+    let status = String::from_utf8(status).map_err(|error| Error::Database(error.to_string()))?;
+    let mut all = (Vec::new(), Vec::new());
+    for (package, stanza) in read(staging)?.iter().zip(stanzas(&status)) {
+        let mut files = BTreeMap::new();
+        for member in ["preinst", "config", "templates"] {
+            let path = in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
+            if staging.exists(&path)? {
+                let Attributes { mode, mtime, .. } = staging.metadata(&path)?.attributes;
+                files.insert(member.to_owned(), ControlFile { bytes: staging.read(&path)?, mode, mtime });
             }
         }
+        let control = ControlArchive { stanza: stanza.text().to_owned(), files };
+        let package = dpkg::Package::new(control).map_err(|error| Error::Database(error.to_string()))?;
+        all.1.push(Node::new(&stanza, package.essential, true).map_err(|error| Error::Database(error.to_string()))?);
+        all.0.push(package);
     }
-    ordered
+    Ok(all)
 }
 
 /// The names of those packages that `begin` names, and of all that these depend on, in the order of the database.
@@ -166,23 +143,6 @@ mod tests {
         ] {
             assert_eq!(Package::parse(&stanzas(broken).next().unwrap()).unwrap_err(), message);
         }
-    }
-
-    #[test]
-    fn dependencies_come_before_what_needs_them() {
-        let status = [
-            stanza("a", "Depends: c"),
-            stanza("b", "Depends: a, missing"),
-            stanza("base-files", "Pre-Depends: z"),
-            stanza("base-passwd", "Depends: b"),
-            stanza("c", "Depends: d\nPre-Depends: z"),
-            stanza("d", "Depends: a"),
-            stanza("z", ""),
-        ]
-        .join("\n");
-        let packages = packages(&status);
-        let order: Vec<_> = in_preinst_order(&packages).iter().map(|package| package.name.as_str()).collect();
-        assert_eq!(order, ["base-passwd", "base-files", "z", "d", "c", "a", "b"]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::packages::Package;
 use super::transcript::{Line, Transcript};
 use super::{Error, in_tree};
-use crate::progress::{Progress, Running};
+use crate::progress::{Progress, Running, Task};
+use crate::rootfs::dpkg::Package;
 use crate::rootfs::sandbox::{self, Command, Heard, Part, Sandbox, Tail, TimeLimits, time};
 use crate::rootfs::staging::Staging;
 use crate::supervisor::Ended;
@@ -25,11 +25,6 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn is_of(&self, package: &Package) -> bool {
-        // dpkg adds the architecture to some names.
-        self.package.split(':').next() == Some(package.name.as_str())
-    }
-
     /// The error for a script during which the sandbox reports `error`.
     fn stopped_by(self, error: sandbox::Error, last_lines: Vec<String>) -> Error {
         let Self { package, kind } = self;
@@ -47,62 +42,69 @@ impl Script {
     }
 }
 
-/// The run of all scripts.
+/// The run of all scripts, in one sandbox after another.
+#[derive(Debug)]
 pub(super) struct Scripts<'a> {
-    sandbox: Sandbox,
     limits: TimeLimits,
-    packages: &'a [Package],
-    task: &'a Running,
+    /// How many packages there will be.
+    count: usize,
     progress: &'a Progress,
+    task: Option<Running>,
+    /// The names of the packages whose scripts may run.
+    known: BTreeSet<String>,
     /// The parts of dpkg's work that have begun, by the names of [`Transcript::source`]. Each counts once, whatever a
     /// script prints in dpkg's words.
     begun: BTreeSet<String>,
+    dpkg_version: String,
 }
 
 impl<'a> Scripts<'a> {
-    /// Of `packages`, in this sandbox.
-    pub(super) fn new(
-        sandbox: Sandbox,
-        limits: TimeLimits,
-        packages: &'a [Package],
-        task: &'a Running,
-        progress: &'a Progress,
-    ) -> Self {
-        Self { sandbox, limits, packages, task, progress, begun: BTreeSet::new() }
+    /// Of `count` packages.
+    pub(super) fn new(limits: TimeLimits, count: usize, progress: &'a Progress) -> Self {
+        Self {
+            limits,
+            count,
+            progress,
+            task: None,
+            known: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            dpkg_version: String::new(),
+        }
     }
 
-    /// The sandbox as the scripts left it.
-    pub(super) fn into_sandbox(self) -> Sandbox {
-        self.sandbox
+    /// Takes note of a package whose scripts may run from now on.
+    pub(super) fn add(&mut self, name: &str, version: &str) {
+        self.known.insert(name.to_owned());
+        if name == "dpkg" {
+            version.clone_into(&mut self.dpkg_version);
+        }
+    }
+
+    fn task(&mut self) -> &Running {
+        self.task.get_or_insert_with(|| self.progress.task(Task::Configure, self.count as u64))
     }
 
     /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a package that was never
     /// there (Debian Policy 6.5 and 6.7, and what dpkg sets before it executes a script).
-    pub(super) fn preinst(&mut self, staging: &Staging, package: &Package) -> Result<(), Error> {
-        let info = |member: &str| in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
-        if !staging.exists(&info("preinst"))? {
-            return Ok(());
-        }
+    pub(super) fn preinst(&mut self, sandbox: &mut Sandbox, staging: &Staging, package: &Package) -> Result<(), Error> {
         // Where dpkg has the control files at this point: debconf looks there for whose script asks.
         let control = in_tree("var/lib/dpkg/tmp.ci");
         staging.remove(&control)?;
-        staging.create_dir_all(&control)?;
-        let member = |name: &str| in_tree(&format!("var/lib/dpkg/tmp.ci/{name}"));
-        staging.write(&member("control"), package.control().as_bytes(), 0o644)?;
-        for (name, mode) in [("preinst", 0o755), ("config", 0o755), ("templates", 0o644)] {
-            if staging.exists(&info(name))? {
-                staging.write(&member(name), &staging.read(&info(name))?, mode)?;
-            }
+        let directory = staging.create_dir_all(&control)?;
+        directory.write_file(b"control", package.control.stanza.as_bytes(), 0o644)?;
+        for (name, file) in &package.control.files {
+            let mode = if matches!(name.as_str(), "preinst" | "config") { 0o755 } else { file.mode };
+            directory.write_file(name.as_bytes(), &file.bytes, mode)?;
         }
         let source = format!("{} preinst", package.name);
-        self.task.at(&source);
-        let path = member("preinst").to_string();
-        let (mut ended, mut last_lines) = self.run_preinst(Command::new(&path), package, &source);
+        self.task().at(&source);
+        let path = "/var/lib/dpkg/tmp.ci/preinst";
+        let (mut ended, mut last_lines) = self.run_preinst(sandbox, Command::new(path), package, &source);
         if let Err(sandbox::Error::Start { source: error, .. }) = &ended
             && error.raw_os_error() == Some(libc::ENOEXEC)
         {
             // An empty file, or one without an interpreter: a script of the shell to execvp(3), by which dpkg runs it.
-            (ended, last_lines) = self.run_preinst(Command::new("/bin/sh").arg(path), package, &source);
+            (ended, last_lines) = self.run_preinst(sandbox, Command::new("/bin/sh").arg(path), package, &source);
         }
         staging.remove(&control)?;
         let script = Script { package: package.name.clone(), kind: "pre-installation" };
@@ -120,12 +122,12 @@ impl<'a> Scripts<'a> {
 
     /// Runs a preinst script by `command`. Returns how that ended, and the last lines that it printed.
     fn run_preinst(
-        &mut self,
+        &self,
+        sandbox: &mut Sandbox,
         command: Command,
         package: &Package,
         source: &str,
     ) -> (Result<Ended, sandbox::Error>, Vec<String>) {
-        let dpkg = self.packages.iter().find(|package| package.name == "dpkg");
         let command = command
             .arg("install")
             .env("PERL_DL_NONLAZY", "1")
@@ -134,12 +136,12 @@ impl<'a> Scripts<'a> {
             .env("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1")
             .env("DPKG_MAINTSCRIPT_ARCH", &package.architecture)
             .env("DPKG_MAINTSCRIPT_DEBUG", "0")
-            .env("DPKG_RUNNING_VERSION", dpkg.map_or("", |dpkg| dpkg.version.as_str()))
+            .env("DPKG_RUNNING_VERSION", &self.dpkg_version)
             .env("DPKG_ADMINDIR", "/var/lib/dpkg")
             .env("DPKG_ROOT", "")
             .within(self.limits);
         let mut tail = Tail::default();
-        let Self { sandbox, limits, progress, .. } = self;
+        let Self { limits, progress, .. } = self;
         let ended = sandbox.follow(&command, |heard| {
             match heard {
                 Heard::Line(line) => {
@@ -154,16 +156,18 @@ impl<'a> Scripts<'a> {
     }
 
     /// Runs dpkg, and reports each package that it begins with.
-    pub(super) fn dpkg(&mut self, command: Command) -> Result<(), Error> {
+    pub(super) fn dpkg(&mut self, sandbox: &mut Sandbox, command: Command) -> Result<(), Error> {
         let mut transcript = Transcript::default();
-        let Self { sandbox, limits, packages, task, progress, begun } = self;
+        self.task();
+        let Self { limits, known, task: Some(task), progress, begun, .. } = self else { return Ok(()) };
         let ended = sandbox.follow(&command.within(*limits), |heard| match heard {
             Heard::Line(text) => {
                 let line = transcript.read(text);
                 let source = transcript.source();
                 progress.output(source.as_str(), text);
-                let known = |script: Script| packages.iter().any(|package| script.is_of(package));
-                let begins = line != Line::Other && transcript.script().is_some_and(known);
+                // dpkg adds the architecture to some names.
+                let is_known = |script: Script| known.contains(script.package.split(':').next().unwrap_or_default());
+                let begins = line != Line::Other && transcript.script().is_some_and(is_known);
                 if begins {
                     task.at(&source);
                 }

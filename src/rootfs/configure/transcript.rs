@@ -29,7 +29,10 @@ pub(super) struct Transcript {
 impl Transcript {
     /// Takes the next line.
     pub(super) fn read(&mut self, line: &str) -> Line {
+        let failed = self.failed.is_some();
         let begins = |prefix: &str| {
+            // After a failure dpkg still processes triggers, which say nothing of it.
+            let line = Some(line).filter(|_| !failed)?;
             let rest = line.strip_prefix(prefix)?.strip_suffix(" ...")?;
             let (package, version) = rest.split_once(" (")?;
             version.ends_with(')').then(|| package.to_owned())
@@ -117,6 +120,8 @@ mod tests {
             "Errors were encountered while processing:",
             " b",
             "dpkg: too many errors, stopping",
+            "Processing triggers for libc-bin (2.41) ...",
+            "ldconfig has something to say",
         ] {
             assert_eq!(transcript.read(line), Line::Other);
         }

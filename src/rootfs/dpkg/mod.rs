@@ -1,19 +1,28 @@
 //! dpkg's database, `/var/lib/dpkg`, written for packages that were unpacked here, so that the new system's own dpkg goes
-//! on from there: every package is `install ok unpacked`, every conffile `newconffile`.
+//! on from there: every package is `install ok unpacked`, every conffile `newconffile`. And read for what scripts left in
+//! it that decides how further packages are unpacked: diversions and overrides.
 
+mod diversions;
+mod overrides;
 mod package;
 mod status;
 mod triggers;
 
+pub use diversions::{Diversions, Move};
+pub use overrides::Overrides;
 pub use package::{Conffile, ControlError, Package};
+pub use triggers::Activations;
 
+use crate::archive::deb822::stanzas;
 use crate::rootfs::staging::{Attributes, Directory, Staging, StagingError};
 use crate::tree::RootPath;
 
 /// The suffix under which dpkg keeps a new conffile until the package is configured.
 pub const NEW_CONFFILE: &[u8] = b".dpkg-new";
 
-/// Why the database cannot be written.
+const STATUS: &str = "var/lib/dpkg/status";
+
+/// Why the database cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     /// A package is malformed.
@@ -23,6 +32,20 @@ pub enum DatabaseError {
         package: String,
         /// How.
         source: ControlError,
+    },
+    /// A script left a file of the database that dpkg could not read.
+    #[error("/{file} of the new system is malformed")]
+    Malformed {
+        /// Which.
+        file: &'static str,
+    },
+    /// A script had the owner of a file overridden by one that there is not.
+    #[error("/{file} of the new system names {name}, which it does not have")]
+    Owner {
+        /// Where.
+        file: &'static str,
+        /// Whom.
+        name: String,
     },
     /// The staging tree does not take it.
     #[error(transparent)]
@@ -35,6 +58,9 @@ impl DatabaseError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Control { source, .. } => source.hint(),
+            Self::Malformed { .. } | Self::Owner { .. } => {
+                Some("a maintainer script made it so: the log shows those that ran before".into())
+            }
             Self::Staging(error) => error.hint(),
         }
     }
@@ -51,44 +77,61 @@ pub struct Record<'a> {
     pub md5sums: Option<&'a str>,
 }
 
-/// Writes the database of an empty system with these packages unpacked, `native` being its own architecture. Order
-/// matters only for the order of lines about triggers.
+/// Adds packages that were unpacked to the database, and begins one, `native` being its own architecture, where there is none.
+/// Order matters only for the order of lines about triggers.
 ///
 /// # Errors
 /// [`DatabaseError`]
-pub fn write_database(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<(), DatabaseError> {
-    let directory = |name: &'static str| staging.create_dir_all(&path(name)).map_err(DatabaseError::from);
-    let dpkg = directory("var/lib/dpkg")?;
-    for name in ["alternatives", "parts", "updates"] {
-        dpkg.create_directory(name.as_bytes(), 0o755)?;
+pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<(), DatabaseError> {
+    if !staging.exists(&path(STATUS))? {
+        begin(staging, native)?;
     }
-    dpkg.write_file(b"arch", format!("{native}\n").as_bytes(), 0o644)?;
-    // dpkg and its front ends expect these to exist.
-    for name in ["diversions", "statoverride"] {
-        dpkg.write_file(name.as_bytes(), b"", 0o644)?;
-    }
-
-    let info = directory("var/lib/dpkg/info")?;
-    info.write_file(b"format", b"1\n", 0o644)?;
     let mut interest = triggers::Interest::default();
-    let mut stanzas = Vec::with_capacity(records.len());
+    let mut added = Vec::with_capacity(records.len());
+    let info = staging.directory(&path("var/lib/dpkg/info"))?;
     for record in records {
         let package = record.package;
         let malformed = |source| DatabaseError::Control { package: package.name.clone(), source };
         interest.add(package).map_err(malformed)?;
-        stanzas.push((&package.name, &package.architecture, status::unpacked_stanza(package).map_err(malformed)?));
+        added.push((&package.name, &package.architecture, status::unpacked_stanza(package).map_err(malformed)?));
         write_info(&info, record)?;
     }
-    stanzas.sort();
-    let status: Vec<String> = stanzas.into_iter().map(|(_, _, stanza)| stanza + "\n").collect();
-    dpkg.write_file(b"status", status.concat().as_bytes(), 0o644)?;
+    let before = staging.read(&path(STATUS))?;
+    let before = str::from_utf8(&before).map_err(|_| DatabaseError::Malformed { file: STATUS })?;
+    let mut all: Vec<(&str, &str, &str)> = stanzas(before)
+        .map(|stanza| {
+            let field = |name| stanza.get(name).ok_or(DatabaseError::Malformed { file: STATUS });
+            Ok((field("Package")?, field("Architecture")?, stanza.text()))
+        })
+        .collect::<Result<_, DatabaseError>>()?;
+    all.extend(added.iter().map(|(name, architecture, text)| (name.as_str(), architecture.as_str(), text.as_str())));
+    all.sort_unstable();
+    let status: String = all.iter().map(|(_, _, text)| format!("{}\n\n", text.trim_end_matches('\n'))).collect();
+    staging.write(&path(STATUS), status.as_bytes(), 0o644)?;
+    interest.write(staging)
+}
 
-    let triggers = directory("var/lib/dpkg/triggers")?;
-    triggers.write_file(b"File", interest.files.as_bytes(), 0o644)?;
-    triggers.write_file(b"Unincorp", b"", 0o644)?;
-    for (name, packages) in &interest.explicit {
-        triggers.write_file(name.as_bytes(), packages.as_bytes(), 0o644)?;
+/// Writes the list of a package's files, which has changed.
+///
+/// # Errors
+/// [`DatabaseError`]
+pub fn write_list(staging: &Staging, package: &Package, files: &[RootPath]) -> Result<(), DatabaseError> {
+    let info = staging.directory(&path("var/lib/dpkg/info"))?;
+    Ok(info.write_file(format!("{}.list", package.qualified_name()).as_bytes(), &list(files), 0o644)?)
+}
+
+/// Writes the database of a system without packages.
+fn begin(staging: &Staging, native: &str) -> Result<(), DatabaseError> {
+    let dpkg = staging.create_dir_all(&path("var/lib/dpkg"))?;
+    for name in ["alternatives", "info", "parts", "triggers", "updates"] {
+        dpkg.create_directory(name.as_bytes(), 0o755)?;
     }
+    dpkg.write_file(b"arch", format!("{native}\n").as_bytes(), 0o644)?;
+    // dpkg and its front ends expect these to exist.
+    for name in ["diversions", "statoverride", "status", "triggers/File", "triggers/Unincorp"] {
+        staging.write(&path("var/lib/dpkg").join(name).unwrap_or_default(), b"", 0o644)?;
+    }
+    staging.write(&path("var/lib/dpkg/info/format"), b"1\n", 0o644)?;
     Ok(())
 }
 
@@ -96,12 +139,6 @@ pub fn write_database(staging: &Staging, native: &str, records: &[Record<'_>]) -
 fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), StagingError> {
     let stem = record.package.qualified_name();
     let name = |extension: &str| format!("{stem}.{extension}").into_bytes();
-    let mut list = Vec::new();
-    for file in record.files {
-        list.push(b'/');
-        list.extend_from_slice(if file.is_root() { b"." } else { file.as_bytes() });
-        list.push(b'\n');
-    }
     for (extension, file) in record.package.control.files.iter().filter(|(extension, _)| *extension != "list") {
         let name = name(extension);
         info.write_file(&name, &file.bytes, file.mode)?;
@@ -111,7 +148,15 @@ fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), StagingError>
     if let Some(sums) = record.md5sums {
         info.write_file(&name("md5sums"), sums.as_bytes(), 0o644)?;
     }
-    info.write_file(&name("list"), &list, 0o644)
+    info.write_file(&name("list"), &list(record.files), 0o644)
+}
+
+fn list(files: &[RootPath]) -> Vec<u8> {
+    let line = |file: &RootPath| {
+        let path = if file.is_root() { b"." } else { file.as_bytes() };
+        [b"/", path, b"\n"].concat()
+    };
+    files.iter().flat_map(line).collect()
 }
 
 fn path(text: &'static str) -> RootPath {

@@ -4,6 +4,7 @@ use crate::archive::deb::ControlArchive;
 use crate::archive::deb822::{Stanza, stanzas};
 use crate::archive::dependency;
 use crate::archive::version::Version;
+use crate::rootfs::install::schedule::Node;
 use crate::tree::{InvalidPath, RootPath};
 
 /// Why a package's control archive cannot be used.
@@ -108,6 +109,15 @@ impl Package {
             relation.name() == other.name
                 && relation.constraint.is_none_or(|constraint| constraint.accepts(&other.version))
         })
+    }
+
+    /// What decides when the package is installed.
+    ///
+    /// # Errors
+    /// [`ControlError::Relation`]
+    pub fn node(&self, first: bool) -> Result<Node, ControlError> {
+        let stanza = stanzas(&self.control.stanza).next().ok_or(ControlError::Stanzas(0))?;
+        Ok(Node::new(&stanza, first, self.has("preinst"))?)
     }
 
     /// Whether the package has this maintainer script or other control file.

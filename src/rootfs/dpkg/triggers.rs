@@ -1,12 +1,19 @@
-//! Interest in triggers, as `/var/lib/dpkg/triggers` holds it.
+//! Triggers in dpkg's database: who is interested in which (`/var/lib/dpkg/triggers`), and which a package activates by being
+//! unpacked.
 //!
-//! Only interest is registered. Nothing is pending after an unpacking onto an empty root: every package that is
-//! interested is itself still to be configured, which does what its trigger would, and packages that activate a trigger by
-//! name do it once more when dpkg configures them.
+//! A package that is interested and not configured yet has nothing pending: to be configured does what its trigger would.
+//! For one that is configured, dpkg notes each path of its interest that another package brings. Packages that activate a
+//! trigger by name need no care here: they do it once more when dpkg configures them.
 
 use std::collections::BTreeMap;
 
 use super::package::{ControlError, Package};
+use super::{DatabaseError, path};
+use crate::rootfs::staging::Staging;
+use crate::tree::RootPath;
+
+const FILE: &str = "var/lib/dpkg/triggers/File";
+const UNINCORP: &str = "var/lib/dpkg/triggers/Unincorp";
 
 /// Files in the directory of triggers that are no explicit triggers.
 const RESERVED: [&str; 3] = ["File", "Unincorp", "Lock"];
@@ -15,9 +22,9 @@ const RESERVED: [&str; 3] = ["File", "Unincorp", "Lock"];
 #[derive(Debug, Default)]
 pub(super) struct Interest {
     /// The text of `triggers/File`: a path and a package a line.
-    pub(super) files: String,
+    files: String,
     /// The text of `triggers/NAME` by name: a package a line.
-    pub(super) explicit: BTreeMap<String, String>,
+    explicit: BTreeMap<String, String>,
 }
 
 impl Interest {
@@ -48,6 +55,67 @@ impl Interest {
             } else {
                 self.explicit.entry(name.to_owned()).or_default().push_str(&interested);
             }
+        }
+        Ok(())
+    }
+
+    /// Adds it to what the database has.
+    pub(super) fn write(&self, staging: &Staging) -> Result<(), DatabaseError> {
+        let explicit =
+            self.explicit.iter().map(|(name, packages)| (path("var/lib/dpkg/triggers").join(name), packages));
+        for (file, lines) in explicit.chain([(Ok(path(FILE)), &self.files)]) {
+            let Ok(file) = file else { continue };
+            let mut bytes = if staging.exists(&file)? { staging.read(&file)? } else { Vec::new() };
+            bytes.extend_from_slice(lines.as_bytes());
+            staging.write(&file, &bytes, 0o644)?;
+        }
+        Ok(())
+    }
+}
+
+/// Paths that some package is interested in, and the packages that brought them since.
+#[derive(Debug, Default)]
+pub struct Activations(BTreeMap<RootPath, Vec<String>>);
+
+impl Activations {
+    /// Nothing activated yet, of the paths of interest that the database has.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]
+    pub fn read(staging: &Staging) -> Result<Self, DatabaseError> {
+        if !staging.exists(&path(FILE))? {
+            return Ok(Self::default());
+        }
+        let bytes = staging.read(&path(FILE))?;
+        let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let interest = |line: &[u8]| {
+            let end = line.iter().position(|&byte| byte == b' ')?;
+            Some((RootPath::new(&line[..end]).ok()?, Vec::new()))
+        };
+        let all =
+            lines.map(|line| interest(line).ok_or(DatabaseError::Malformed { file: FILE })).collect::<Result<_, _>>();
+        Ok(Self(all?))
+    }
+
+    /// Notes that `package` has brought `path`.
+    pub fn note(&mut self, package: &Package, path: &RootPath) {
+        if let Some(packages) = self.0.get_mut(path) {
+            packages.push(package.qualified_name());
+        }
+    }
+
+    /// Leaves the activations for the next run of dpkg, in the form of deb-triggers(5)'s deferred file: a trigger, and the
+    /// packages that await it, a line.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]
+    pub fn write(&self, staging: &Staging) -> Result<(), DatabaseError> {
+        let activated = self.0.iter().filter(|(_, packages)| !packages.is_empty());
+        let lines: String = activated.map(|(path, packages)| format!("{path} {}\n", packages.join(" "))).collect();
+        if !lines.is_empty() {
+            let mut bytes = staging.read(&path(UNINCORP))?;
+            bytes.extend_from_slice(lines.as_bytes());
+            staging.write(&path(UNINCORP), &bytes, 0o644)?;
         }
         Ok(())
     }

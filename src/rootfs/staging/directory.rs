@@ -231,6 +231,24 @@ impl Directory {
         self.at("rename", name, renamed)
     }
 
+    /// Moves the entry `old` of the directory `from`, which is on the same file system, to `name`, over whatever file has it.
+    ///
+    /// # Errors
+    /// [`StagingError`], also where a directory has the name.
+    pub fn take(&self, name: &[u8], from: &Self, old: &[u8]) -> Result<(), StagingError> {
+        let moved =
+            check(name).and_then(|()| check(old)).and_then(|()| rustix::fs::renameat(&from.fd, old, &self.fd, name));
+        self.at("create", name, moved)
+    }
+
+    /// Sets when the directory itself was last modified.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn set_own_time(&self, mtime: Timestamp) -> Result<(), StagingError> {
+        at("set time of", || self.path.clone(), rustix::fs::futimens(&self.fd, &times(mtime)))
+    }
+
     /// Sets attributes of the directory itself.
     ///
     /// # Errors
@@ -336,6 +354,17 @@ impl Directory {
     ) -> Result<T, StagingError> {
         at(action, || self.child(name), result)
     }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The path by which the kernel knows what is open.
+pub(super) fn real_path(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<u8>> {
+    Ok(rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?.into_bytes())
 }
 
 /// A name that is not a single component would leave the directory.

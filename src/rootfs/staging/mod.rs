@@ -12,7 +12,7 @@ pub use directory::Directory;
 pub use metadata::{Attributes, FileType, Metadata};
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -90,6 +90,8 @@ pub(super) fn at<T, E: Into<io::Error>>(
 pub struct Staging {
     root: OwnedFd,
     host_path: PathBuf,
+    /// The same place without links, as the kernel calls it.
+    real_path: Vec<u8>,
     devices: Mutex<Vec<(RootPath, Entry)>>,
 }
 
@@ -102,7 +104,9 @@ impl Staging {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|source| StagingError::Open { path: path.to_owned(), source: source.into() })?;
-        let staging = Self { root, host_path: path.to_owned(), devices: Mutex::default() };
+        let real_path = directory::real_path(root.as_fd())
+            .map_err(|source| StagingError::Open { path: path.to_owned(), source: source.into() })?;
+        let staging = Self { root, host_path: path.to_owned(), real_path, devices: Mutex::default() };
         staging.resolve(b".", OFlags::PATH).map_err(|source| StagingError::Kernel(source.into()))?;
         Ok(staging)
     }
@@ -120,6 +124,45 @@ impl Staging {
     pub fn directory(&self, path: &RootPath) -> Result<Directory, StagingError> {
         let found = self.resolve(path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
         Ok(Directory::new(at("open directory", || path.clone(), found)?, path.clone()))
+    }
+
+    /// Whether a directory is at `path`, or a symbolic link that leads to one.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn is_directory(&self, path: &RootPath) -> Result<bool, StagingError> {
+        match self.resolve(path.as_bytes(), OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(false),
+            failed => at("look at", || path.clone(), failed).map(|_| true),
+        }
+    }
+
+    /// The path of an open directory without any link on the way: the same for all paths that lead to it.
+    ///
+    /// # Errors
+    /// [`StagingError`], also where it was moved out of the tree or removed.
+    pub fn real_path(&self, directory: &Directory) -> Result<RootPath, StagingError> {
+        let beneath = |path: Vec<u8>| {
+            let rest = path.strip_prefix(self.real_path.as_slice()).filter(|rest| matches!(rest, [] | [b'/', ..]));
+            rest.and_then(|rest| RootPath::new(rest).ok()).ok_or(io::Error::from(io::ErrorKind::NotFound))
+        };
+        let found = directory::real_path(directory.as_fd()).map_err(io::Error::from).and_then(beneath);
+        at("find the path of", || directory.path().clone(), found)
+    }
+
+    /// The real path of the directory that a symbolic link at `link` with this target leads to, if it leads to one.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn linked_directory(&self, link: &RootPath, target: &[u8]) -> Result<Option<RootPath>, StagingError> {
+        let above = link.parent().unwrap_or_default();
+        let path = if target.starts_with(b"/") { target.to_vec() } else { [above.as_bytes(), b"/", target].concat() };
+        match self.resolve(&path, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(found) => self.real_path(&Directory::new(found, link.clone())).map(Some),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(None),
+            failed => at("follow", || link.clone(), failed).map(|_| None),
+        }
     }
 
     /// Opens the directory that holds `path`.
@@ -237,6 +280,11 @@ impl Staging {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.retain(|(other, _)| *other != path);
         devices.push((path, entry));
+    }
+
+    /// Forgets a device node that was noted, since something else took its place.
+    pub fn forget_device(&self, path: &RootPath) {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != path);
     }
 
     /// The device nodes noted so far, by path.

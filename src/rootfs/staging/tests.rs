@@ -126,3 +126,25 @@ fn devices_are_noted_and_not_made() {
     assert_eq!(staging.devices(), [(path("dev/null"), entry(3)), (path("dev/zero"), entry(5))]);
     assert!(!staging.exists(&path("dev")).unwrap());
 }
+
+#[test]
+fn a_directory_has_one_real_path() {
+    let (temp, staging) = fixture();
+    symlink("dir", temp.path().join("root/link")).unwrap();
+    symlink(temp.path().join("root"), temp.path().join("another")).unwrap();
+    let by_link = Staging::open(&temp.path().join("another")).unwrap();
+    for (staging, by) in [(&staging, "dir"), (&staging, "link"), (&by_link, "link")] {
+        assert_eq!(staging.real_path(&staging.directory(&path(by)).unwrap()).unwrap(), path("dir"));
+    }
+    assert_eq!(staging.real_path(&staging.directory(&RootPath::root()).unwrap()).unwrap(), RootPath::root());
+    let directory = staging.directory(&path("dir")).unwrap();
+    assert!(staging.is_directory(&path("link")).unwrap() && !staging.is_directory(&path("none")).unwrap());
+    let linked = |link, target: &str| staging.linked_directory(&path(link), target.as_bytes()).unwrap();
+    for (link, target) in [("x", "dir"), ("dir/x", "../link"), ("dir/x", "/link/."), ("dir/x", "../../../dir")] {
+        assert_eq!(linked(link, target), Some(path("dir")), "{link} {target}");
+    }
+    assert_eq!([linked("x", "none"), linked("dir/x", "dir")], [None, None]);
+    fs_err::rename(temp.path().join("root/dir"), temp.path().join("outside/dir")).unwrap();
+    assert_eq!(staging.real_path(&directory).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert!(!staging.is_directory(&path("link")).unwrap());
+}

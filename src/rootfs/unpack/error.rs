@@ -119,6 +119,16 @@ pub enum UnpackError {
         /// More, where they do not even agree on what it is.
         kinds: &'static str,
     },
+    /// A package has a file of a name that a diversion gave to another's.
+    #[error("package {package} holds {path}, to which the diverted {contested} was renamed")]
+    Diverted {
+        /// The package.
+        package: String,
+        /// The name.
+        path: RootPath,
+        /// The name that the diverted file had.
+        contested: RootPath,
+    },
     /// A package is given twice.
     #[error("package {0} is to be unpacked twice")]
     Twice(String),
@@ -153,6 +163,9 @@ impl UnpackError {
             Self::Staging { source, .. } | Self::Tree(source) => source.hint(),
             Self::Database(error) => error.hint(),
             Self::Conflict { first, second, .. } => Some(format!("leave {first} or {second} out")),
+            Self::Diverted { package, .. } => {
+                Some(format!("leave {package} out, or the package that diverts the file"))
+            }
             Self::Identity { .. } | Self::Path { .. } | Self::Newline { .. } | Self::HardLink { .. } => {
                 Some("the package is malformed: leave it out, or take another mirror".into())
             }

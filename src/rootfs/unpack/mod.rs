@@ -1,35 +1,35 @@
-//! Unpacks packages into the staging tree, all cores at work, and writes dpkg's database of them.
+//! Unpacks packages into the staging tree, and writes dpkg's database of them.
 //!
-//! What dpkg would do one package after another is done for all at once, with the same result and whatever the threads'
-//! timing: who owns a name is decided from the packages' metadata ([`claims`]), links come last ([`links`]), attributes of
-//! directories after them. Conffiles are unpacked as `.dpkg-new`, as dpkg does until a package is configured.
-//! Maintainer scripts are the business of the configuration, and so are diversions, which preinst scripts make.
+//! Nearly all the work is to read, verify and decompress, and depends on no other package: it is done for many packages at
+//! once, as they come, into a directory beside the tree ([`prepare`]). Then packages are put into the tree one after another,
+//! in an order that somebody else decides on ([`place`]): so the result is that of dpkg, and whatever the threads' timing.
+//! Conffiles are unpacked as `.dpkg-new`, as dpkg does until a package is configured. Maintainer scripts are the business of
+//! the configuration; what they divert and override is followed here.
 
 mod claims;
 mod error;
-mod extract;
-mod links;
+mod place;
+mod preparations;
+mod prepare;
 
 pub use error::UnpackError;
+pub use place::Placement;
+pub use preparations::{Arrivals, Preparations};
+pub use prepare::Prepared;
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::collections::BTreeSet;
+use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc;
 use std::thread;
 
-use sha2::{Digest, Sha256};
-
-use crate::archive::deb::Deb;
-use crate::progress::{Progress, Running, Task};
-use crate::regular;
-use crate::rootfs::dpkg::{self, Package, Record};
-use crate::rootfs::staging::{FileType, Staging, StagingError};
+use crate::progress::Progress;
+use crate::rootfs::dpkg::Package;
+use crate::rootfs::staging::{Staging, StagingError};
 use crate::tree::RootPath;
-use claims::{Claim, Claimed, Claims, Index, Key};
-use extract::{Extracted, Extraction};
+use claims::Index;
 
 /// A `.deb` in the cache, and what the signed index says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,9 @@ pub struct Unpacked {
     pub files: Vec<RootPath>,
 }
 
-/// Unpacks `debs` into `staging`, which should hold nothing yet that belongs to a package, and writes dpkg's database.
-/// Each file's SHA-256 is verified on the descriptor that is then read. Gives the packages in the order of `debs`; where
-/// several hold the same directory, the first of them sets its attributes.
+/// Unpacks `debs` into `staging`, which should hold nothing yet that belongs to a package, and writes dpkg's database. No
+/// script runs. Each file's SHA-256 is verified on the descriptor that is then read. Gives the packages in the order of
+/// `debs`, in which they are placed, too.
 ///
 /// # Errors
 /// [`UnpackError`]. The staging tree is of no use then.
@@ -80,6 +80,9 @@ pub fn unpack(
     options: &UnpackOptions,
     progress: &Progress,
 ) -> Result<Vec<Unpacked>, UnpackError> {
+    let root = staging.directory(&RootPath::root()).map_err(UnpackError::Tree)?;
+    root.create_directory(ASIDE.as_bytes(), 0o700).map_err(UnpackError::Tree)?;
+    let aside = Staging::open(&staging.host_path().join(ASIDE)).map_err(UnpackError::Tree)?;
     // The largest first, so that none of them is left for the end.
     let mut order: Vec<Index> = (0..debs.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(debs[index].size));
@@ -88,79 +91,46 @@ pub fn unpack(
         sender.send(index).expect("the receiver is on the line above");
     }
     drop(sender);
-    unpack_arriving(debs, arrivals, &AtomicBool::new(false), staging, options, progress)
+    let stop = AtomicBool::new(false);
+    let preparations = Preparations { debs, aside: &aside, stop: &stop, progress };
+    let mut prepared = thread::scope(|scope| {
+        let mut prepared = preparations.begin(scope, arrivals, options.jobs)?;
+        prepared.wait_for_all()?;
+        Ok::<_, UnpackError>(prepared)
+    })?;
+    let mut placement = begin(staging, &aside, options)?;
+    placement.place(prepared.take(0..debs.len()))?;
+    root.remove(ASIDE.as_bytes()).map_err(UnpackError::Tree)?;
+    Ok(placement.into_unpacked())
 }
 
-/// As [`unpack`], where the files are still being fetched: each is unpacked when its index in `debs` comes, until no more
-/// can come. `stop` is shared with whoever fetches: a failure here sets it, and when it is set this gives up soon.
+/// Where files lie before they are placed, if there is no better place.
+const ASIDE: &str = ".fam-build-unpack";
+
+/// Makes of an empty directory the tree that packages are placed into. `aside`, where they are prepared, is on the same
+/// file system.
 ///
 /// # Errors
-/// As there; [`UnpackError::Stopped`] when somebody else set `stop`, or not all files came.
-pub fn unpack_arriving(
-    debs: &[DebFile],
-    arrivals: Receiver<usize>,
-    stop: &AtomicBool,
-    staging: &Staging,
-    options: &UnpackOptions,
-    progress: &Progress,
-) -> Result<Vec<Unpacked>, UnpackError> {
-    let unpacked = unpack_all(debs, arrivals, stop, staging, options, progress);
-    if unpacked.is_err() {
-        stop.store(true, Ordering::Relaxed);
-    }
-    unpacked
-}
-
-fn unpack_all(
-    debs: &[DebFile],
-    arrivals: Receiver<usize>,
-    stop: &AtomicBool,
-    staging: &Staging,
-    options: &UnpackOptions,
-    progress: &Progress,
-) -> Result<Vec<Unpacked>, UnpackError> {
-    let mut names: Vec<&str> = debs.iter().map(|deb| deb.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(UnpackError::Twice(twice[0].to_owned()));
-    }
+/// [`UnpackError`]
+pub fn begin<'a>(
+    staging: &'a Staging,
+    aside: &'a Staging,
+    options: &'a UnpackOptions,
+) -> Result<Placement<'a>, UnpackError> {
+    let mut made = BTreeSet::from([RootPath::root()]);
     if options.merged_usr {
-        merge_usr(staging, &options.architecture).map_err(UnpackError::Tree)?;
+        made.extend(merge_usr(staging, &options.architecture).map_err(UnpackError::Tree)?);
     }
-    let packages: Vec<OnceLock<Package>> = debs.iter().map(|_| OnceLock::new()).collect();
-    let claims = Claims::new(&packages);
-    let extraction = Extractions { debs, packages: &packages, claims: &claims, staging, stop, progress };
-    let extracted = extraction.run(arrivals, options.jobs)?;
-
-    for (index, (deb, package)) in debs.iter().zip(&extracted).enumerate() {
-        for link in &package.links {
-            link.make(staging, &claims, index).map_err(|error| deb.staging_error(error))?;
-        }
-    }
-    let files: Vec<Vec<RootPath>> = extracted
-        .iter()
-        .enumerate()
-        .map(|(index, package)| package.files.iter().filter(|path| !claims.was_taken(index, path)).cloned().collect())
-        .collect();
-    let claimed: Vec<(Key, Claim)> = claims.into_all().collect();
-    let packages: Vec<Package> = packages.into_iter().filter_map(OnceLock::into_inner).collect();
-    let records: Vec<Record<'_>> = packages
-        .iter()
-        .zip(&files)
-        .zip(&extracted)
-        .map(|((package, files), extracted)| Record { package, files, md5sums: extracted.md5sums.as_deref() })
-        .collect();
-    dpkg::write_database(staging, &options.architecture, &records)?;
-    set_directory_attributes(claimed, staging).map_err(UnpackError::Tree)?;
-    Ok(packages.into_iter().zip(files).map(|(package, files)| Unpacked { package, files }).collect())
+    Ok(Placement::new(staging, aside, &options.architecture, made))
 }
 
 /// Makes the links of a merged /usr before anything is unpacked, so that a package's `/bin` leads to `/usr/bin` from the
-/// start. base-files brings the same links since trixie; before, usrmerge or debootstrap made them.
-fn merge_usr(staging: &Staging, architecture: &str) -> Result<(), StagingError> {
+/// start. base-files brings the same links since trixie; before, usrmerge or debootstrap made them. Gives what it made.
+fn merge_usr(staging: &Staging, architecture: &str) -> Result<Vec<RootPath>, StagingError> {
     let root = staging.directory(&RootPath::root())?;
     root.create_directory(b"usr", 0o755)?;
     let usr = root.open_directory(b"usr")?;
+    let mut made = vec![RootPath::new("usr").unwrap_or_default()];
     let lib64 = matches!(architecture, "amd64" | "loong64" | "mips64el" | "ppc64" | "ppc64el" | "sparc64");
     for name in ["bin", "lib", "sbin"].into_iter().chain(lib64.then_some("lib64")) {
         usr.create_directory(name.as_bytes(), 0o755)?;
@@ -168,148 +138,9 @@ fn merge_usr(staging: &Staging, architecture: &str) -> Result<(), StagingError> 
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other?,
         }
+        made.extend([name.to_owned(), format!("usr/{name}")].map(|path| RootPath::new(path).unwrap_or_default()));
     }
-    Ok(())
-}
-
-/// The unpacking of all packages by several threads.
-struct Extractions<'a> {
-    debs: &'a [DebFile],
-    /// Filled as the packages' control archives are read.
-    packages: &'a [OnceLock<Package>],
-    claims: &'a Claims<'a>,
-    staging: &'a Staging,
-    stop: &'a AtomicBool,
-    progress: &'a Progress,
-}
-
-impl Extractions<'_> {
-    /// Unpacks what arrives on as many threads as are asked for.
-    fn run(&self, arrivals: Receiver<Index>, jobs: Option<NonZero<usize>>) -> Result<Vec<Extracted>, UnpackError> {
-        let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
-        let running = self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum());
-        let results: Mutex<Vec<(Index, Result<Extracted, UnpackError>)>> = Mutex::default();
-        // One thread waits for the next package, the others for their turn to wait.
-        let arrivals = Mutex::new(arrivals);
-        let next = || arrivals.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        thread::scope(|scope| {
-            for _ in 0..jobs.min(self.debs.len()) {
-                scope.spawn(|| {
-                    while let Ok(index) = next()
-                        && !self.stopped()
-                    {
-                        let result = self.extract(index, &running);
-                        let deb = &self.debs[index];
-                        match &result {
-                            Ok(_) => self.progress.detail(format!("unpacked {} {}", deb.name, deb.version)),
-                            Err(_) => self.stop.store(true, Ordering::Relaxed),
-                        }
-                        results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-                    }
-                });
-            }
-        });
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.sort_by_key(|(index, result)| (matches!(result, Err(UnpackError::Stopped)), *index));
-        let extracted: Vec<Extracted> = results.into_iter().map(|(_, result)| result).collect::<Result<_, _>>()?;
-        if extracted.len() == self.debs.len() { Ok(extracted) } else { Err(UnpackError::Stopped) }
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn extract(&self, index: Index, running: &Running) -> Result<Extracted, UnpackError> {
-        let deb = &self.debs[index];
-        let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
-        let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
-        verify(deb, &mut file)?;
-        let mut metered = Metered { inner: file, running, left: deb.size };
-        let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
-        let control = archive.control().map_err(|source| deb.error(source))?;
-        let package =
-            Package::new(control).map_err(|source| UnpackError::Control { package: deb.name.clone(), source })?;
-        for (expected, found) in
-            [(&deb.name, &package.name), (&deb.version, &package.version), (&deb.architecture, &package.architecture)]
-        {
-            if expected != found {
-                return Err(UnpackError::Identity {
-                    path: deb.path.clone(),
-                    expected: format!("{} {} {}", deb.name, deb.version, deb.architecture),
-                    found: format!("{} {} {}", package.name, package.version, package.architecture),
-                });
-            }
-        }
-        let package = self.packages[index].get_or_init(|| package);
-        let extraction = Extraction::new(self.staging, self.claims, deb, package, index);
-        let extracted = extraction.run(&mut archive, || !self.stopped())?;
-        metered.finish();
-        Ok(extracted)
-    }
-}
-
-/// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor that was verified.
-fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), UnpackError> {
-    let mut hasher = Sha256::new();
-    let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
-    let size =
-        io::copy(&mut io::Read::take(&mut *file, deb.size.saturating_add(1)), &mut hasher).map_err(read_error)?;
-    let found: [u8; 32] = hasher.finalize().into();
-    if size != deb.size || found != deb.sha256 {
-        return Err(UnpackError::Damaged { package: deb.name.clone(), path: deb.path.clone() });
-    }
-    file.rewind().map_err(read_error)
-}
-
-/// Sets what each directory's owner wants, now that nothing is made in any of them any more.
-fn set_directory_attributes(claimed: Vec<(Key, Claim)>, staging: &Staging) -> Result<(), StagingError> {
-    for ((_, name), claim) in claimed {
-        let Claimed::Directory(attributes, xattrs) = claim.what else { continue };
-        if name.is_empty() {
-            staging.directory(&RootPath::root())?.set_own_attributes(&attributes, &xattrs)?;
-            continue;
-        }
-        // A symbolic link that is meant as a directory keeps what it has.
-        let parent = staging.parent(&claim.path)?;
-        if parent.metadata(&name)?.file_type == FileType::Directory {
-            parent.set_attributes(&name, &attributes, &xattrs)?;
-        }
-    }
-    Ok(())
-}
-
-/// Reports how much of a file has been read. It is read about once after the verification.
-struct Metered<'a, R> {
-    inner: R,
-    running: &'a Running,
-    left: u64,
-}
-
-impl<R> Metered<'_, R> {
-    fn advance(&mut self, amount: u64) {
-        let amount = amount.min(self.left);
-        self.left -= amount;
-        self.running.advance(amount);
-    }
-
-    /// Counts what nobody had to read.
-    fn finish(mut self) {
-        self.advance(self.left);
-    }
-}
-
-impl<R: Read> Read for Metered<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.advance(count as u64);
-        Ok(count)
-    }
-}
-
-impl<R: Seek> Seek for Metered<'_, R> {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.inner.seek(position)
-    }
+    Ok(made)
 }
 
 #[cfg(test)]

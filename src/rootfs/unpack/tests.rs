@@ -1,11 +1,22 @@
 //! Packages made by hand, most of them hostile: nothing outside the root, one clear error each.
 
+mod in_turn;
+
 use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::archive::deb_fixture::{ar, deb, stanza};
+use crate::rootfs::staging::FileType;
 use crate::tree::tar_fixture::{archive, directory, file, link, member, record};
 use crate::tree::{Entry, Kind};
+
+/// Names of `root`, without dpkg's database.
+fn names(bench: &Bench) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs_err::read_dir(bench.temp.path().join("root")).unwrap().map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    names.into_iter().map(|name| name.into_string().unwrap()).filter(|name| name != "var").collect()
+}
 
 /// A directory with a root to unpack into, a place outside it, and packages.
 struct Bench {
@@ -288,6 +299,7 @@ fn replaces_decides_who_keeps_a_file() {
             );
         }
         bench.run().unwrap();
+        assert_eq!(names(&bench), ["bin", "both", "lib", "lib64", "new", "old", "sbin", "usr"], "nothing is left over");
         assert_eq!(bench.read("both"), "new");
         assert_eq!(bench.read("var/lib/dpkg/info/old.list"), "/.\n/old\n");
         assert_eq!(bench.read("var/lib/dpkg/info/new.list"), "/.\n/both\n/new\n");
@@ -309,19 +321,57 @@ fn conflicts_name_both_packages() {
     assert_eq!(bench.error(), "package a is to be unpacked twice");
 }
 
+/// As dpkg has it (the table in its `src/main/unpack.c`): what is a directory stays one, be it by a link.
 #[test]
-fn directories_are_shared_and_win_over_links() {
+fn directories_and_links_to_them_stay() {
     let private = |name: &str| member(name.as_bytes(), b'5', b"", |block| block[100..107].copy_from_slice(b"0000700"));
     let mut bench = Bench::new();
-    bench.add("a", "", &[], &[private("./d/"), link("./e", b'2', "d"), link("./same", b'2', "d")]);
-    bench.add("b", "", &[], &[directory("./d/"), directory("./e/"), file("./e/x", b"in e"), link("./same", b'2', "d")]);
+    let links = [link("./e", b'2', "d"), link("./nowhere", b'2', "none"), link("./same", b'2', "d")];
+    bench.add("a", "", &[], &[vec![private("./d/")], links.to_vec()].concat());
+    let members = [directory("./d/"), directory("./e/"), file("./e/x", b"by e"), link("./same", b'2', "./e")];
+    bench.add("b", "", &[], &members);
+    bench.add("c", "", &[], &[link("./d", b'2', "e")]);
     bench.run().unwrap();
     let at = |path: &str| bench.staging.metadata(&path.parse().unwrap()).unwrap();
     assert_eq!(at("d").attributes.mode, 0o700, "the first package sets the attributes");
     assert_eq!(at("d").attributes.mtime.seconds, 0o14000000000, "and the time, last");
-    assert_eq!(at("e").file_type, FileType::Directory);
-    assert_eq!(at("same").file_type, FileType::Symlink);
-    assert_eq!(bench.read("e/x"), "in e");
+    assert_eq!(
+        [at("d"), at("e"), at("same")].map(|it| it.file_type),
+        [FileType::Directory, FileType::Symlink, FileType::Symlink]
+    );
+    assert_eq!(bench.read("d/x"), "by e");
+    assert_eq!(bench.read("var/lib/dpkg/info/c.list"), "/d\n");
+
+    for (what, members) in
+        [("another", link("./same", b'2', "etc")), ("to no directory", link("./nowhere", b'2', "none"))]
+    {
+        bench.add("z", "", &[], &[members]);
+        let mut again = Bench::new();
+        again.debs.clone_from(&bench.debs);
+        assert!(again.error().starts_with("packages a and z both hold /"), "{what}");
+        bench.debs.pop();
+    }
+}
+
+/// What no entry announces is made, and the first package that names it says how it should be.
+#[test]
+fn missing_directories_are_made() {
+    let private = member(b"./usr/lib/x/", b'5', b"", |block| block[100..107].copy_from_slice(b"0000711"));
+    let mut bench = Bench::new();
+    bench.add("a", "", &[], &[file("./lib/x/y/z", b"")]).add("b", "", &[], &[private]);
+    bench.run().unwrap();
+    let mode = |path: &str| bench.staging.metadata(&path.parse().unwrap()).unwrap().attributes.mode;
+    assert_eq!([mode("usr/lib/x"), mode("usr/lib/x/y")], [0o711, 0o755]);
+}
+
+#[test]
+fn the_last_entry_of_a_name_counts() {
+    let node = member(b"./x", b'3', b"", |_| {});
+    let mut bench = Bench::new();
+    bench.add("a", "", &[], &[node, file("./x", b"file"), file("./y", b"one"), file("./y", b"two")]);
+    bench.run().unwrap();
+    assert_eq!(bench.staging.devices(), []);
+    assert_eq!((bench.read("x"), bench.read("y")), ("file".into(), "two".into()));
 }
 
 /// As dpkg 1.21 to 1.23: with extended attributes a package would give files capabilities that dpkg gives them in no way.

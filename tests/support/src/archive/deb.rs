@@ -11,6 +11,7 @@ use crate::succeed;
 pub struct Deb {
     fields: Vec<(String, String)>,
     files: Vec<(String, Vec<u8>, u32)>,
+    directories: Vec<String>,
     links: Vec<(String, String)>,
     control: Vec<(String, String, u32)>,
 }
@@ -27,7 +28,7 @@ impl Deb {
             ("Description", "for a test"),
         ];
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { fields, files: Vec::new(), links: Vec::new(), control: Vec::new() }
+        Self { fields, files: Vec::new(), directories: Vec::new(), links: Vec::new(), control: Vec::new() }
     }
 
     /// Sets a field of the control file.
@@ -54,6 +55,13 @@ impl Deb {
     #[must_use]
     pub fn file_with_mode(mut self, path: &str, content: impl Into<Vec<u8>>, mode: u32) -> Self {
         self.files.push((path.to_owned(), content.into(), mode));
+        self
+    }
+
+    /// With an empty directory.
+    #[must_use]
+    pub fn directory(mut self, path: &str) -> Self {
+        self.directories.push(path.to_owned());
         self
     }
 
@@ -113,6 +121,9 @@ impl Deb {
             let path = below(&tree, &path);
             fs_err::write(&path, content).unwrap();
             fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        for path in &self.directories {
+            fs_err::create_dir_all(below(&tree, path).as_path()).unwrap();
         }
         for (path, target) in &self.links {
             fs_err::os::unix::fs::symlink(target, below(&tree, path)).unwrap();

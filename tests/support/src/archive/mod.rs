@@ -41,6 +41,8 @@ struct Suite {
     /// The fields of its Release file other than those that list indexes.
     release: Vec<(String, String)>,
     debs: Vec<Deb>,
+    /// Packages that are there already: their control files, and their bytes.
+    made: Vec<(String, Vec<u8>)>,
 }
 
 impl Suite {
@@ -55,7 +57,11 @@ impl Suite {
             ("Components", "main".to_owned()),
             ("Architectures", "amd64".to_owned()),
         ];
-        Self { release: fields.map(|(name, value)| (name.to_owned(), value)).to_vec(), debs: Vec::new() }
+        Self {
+            release: fields.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            debs: Vec::new(),
+            made: Vec::new(),
+        }
     }
 }
 
@@ -103,6 +109,13 @@ impl Archive {
         self
     }
 
+    /// Adds a package that is there already, with the text of its control file.
+    #[must_use]
+    pub fn with_made(mut self, control: String, bytes: Vec<u8>) -> Self {
+        self.last().made.push((control, bytes));
+        self
+    }
+
     fn last(&mut self) -> &mut Suite {
         self.suites.last_mut().unwrap()
     }
@@ -112,11 +125,14 @@ impl Archive {
         let mut files = Files::new();
         for suite in &self.suites {
             let mut index = String::new();
-            for deb in &suite.debs {
-                let (filename, bytes) = (deb.filename(), deb.build());
-                writeln!(index, "{}\nFilename: {filename}", deb.stanza()).unwrap();
+            let mut add = |stanza: &str, filename: String, bytes: Vec<u8>| {
+                writeln!(index, "{}\nFilename: {filename}", stanza.trim_end()).unwrap();
                 writeln!(index, "Size: {}\nSHA256: {}\n", bytes.len(), sha256(&bytes)).unwrap();
                 files.insert(format!("/{filename}"), bytes);
+            };
+            suite.debs.iter().for_each(|deb| add(&deb.stanza(), deb.filename(), deb.build()));
+            for (control, bytes) in &suite.made {
+                add(control, format!("pool/{}.deb", sha256(bytes)), bytes.clone());
             }
             let mut release = String::new();
             for (name, value) in suite.release.iter().filter(|(_, value)| !value.is_empty()) {

@@ -1,0 +1,214 @@
+//! The steps of configuration: the first stage, what some packages wait for, and the rest.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::thread;
+
+use super::packages::{self, unpacked};
+use super::scripts::Scripts;
+use super::{Configuration, Error, TimeLimits, dpkg, essential, initramfs, modules};
+use crate::progress::Progress;
+use crate::rootfs::dpkg::Package;
+use crate::rootfs::install::schedule::{FOREMOST, first_stage};
+use crate::rootfs::sandbox::{Sandbox, Settings, StandIn};
+use crate::rootfs::staging::Staging;
+
+/// Configures a tree whose packages were unpacked all at once, without a script of theirs, and makes the initramfs of every
+/// kernel. So every preinst runs after what it should come before; an installation in steps ([`crate::rootfs::install`])
+/// does not have that fault. A maintainer script may take as long as [`TimeLimits::default`] says.
+///
+/// # Errors
+/// [`Error`]; the tree is good for nothing then.
+pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
+    configure_within(TimeLimits::default(), staging, configuration, progress)
+}
+
+/// As [`configure`], with other limits for each maintainer script.
+///
+/// # Errors
+/// As [`configure`].
+pub fn configure_within(
+    limits: TimeLimits,
+    staging: &Staging,
+    configuration: &Configuration,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let (packages, nodes) = unpacked(staging)?;
+    let first = first_stage(&nodes);
+    let all: BTreeSet<usize> = (0..packages.len()).collect();
+    let scripts = Scripts::new(limits, packages.len(), progress);
+    let mut configurator = Configurator { staging, configuration, progress, scripts, sandbox: None };
+    configurator.first_stage(&first.iter().map(|&position| &packages[position]).collect::<Vec<_>>())?;
+    for position in &all - &first.into_iter().collect() {
+        configurator.preinst(&packages[position])?;
+    }
+    configurator.finish()
+}
+
+/// The configuration of a tree that packages are placed into step by step.
+#[derive(Debug)]
+pub struct Configurator<'a> {
+    staging: &'a Staging,
+    configuration: &'a Configuration,
+    progress: &'a Progress,
+    scripts: Scripts<'a>,
+    /// Between the first script after a change of the tree and the next change.
+    sandbox: Option<Sandbox>,
+}
+
+impl<'a> Configurator<'a> {
+    /// Begins, with `count` packages to come.
+    #[must_use]
+    pub fn new(staging: &'a Staging, configuration: &'a Configuration, count: usize, progress: &'a Progress) -> Self {
+        let scripts = Scripts::new(TimeLimits::default(), count, progress);
+        Self { staging, configuration, progress, scripts, sandbox: None }
+    }
+
+    /// Makes the essential packages, and what these depend on, a system that scripts can count on. They are in the tree; their
+    /// preinst scripts run in this order.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn first_stage(&mut self, packages: &[&Package]) -> Result<(), Error> {
+        essential::make_usable(self.staging, packages)?;
+        for package in packages {
+            self.scripts.add(&package.name, &package.version);
+        }
+        for package in packages {
+            self.preinst(package)?;
+        }
+        // Everything else counts on the users and the directories that these two make, whatever they depend on.
+        let names = || packages.iter().map(|package| package.name.as_str());
+        let (foremost, others): (Vec<_>, Vec<_>) = names().partition(|name| FOREMOST.contains(name));
+        self.run_dpkg(&["--force-depends", "--configure"], foremost)?;
+        self.run_dpkg(&["--configure"], others)
+    }
+
+    /// Runs the preinst of a package that is not in the tree yet, if it has one.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn preinst(&mut self, package: &Package) -> Result<(), Error> {
+        if !package.has("preinst") {
+            return Ok(());
+        }
+        let mut sandbox = self.enter()?;
+        self.scripts.preinst(&mut sandbox, self.staging, package)?;
+        self.sandbox = Some(sandbox);
+        Ok(())
+    }
+
+    /// Has dpkg configure these packages, which are in the tree with all that they depend on.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn configure<'n>(&mut self, packages: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+        self.run_dpkg(&["--configure"], packages.into_iter().collect())
+    }
+
+    /// Lets go of the tree, so that packages can be placed.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn leave(&mut self) -> Result<(), Error> {
+        Ok(self.sandbox.take().map_or(Ok(()), Sandbox::leave)?)
+    }
+
+    /// Configures all that is left, and makes the initramfs of every kernel.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.leave()?;
+        let (staging, configuration, progress) = (self.staging, self.configuration, self.progress);
+        let mut stand_ins = stand_ins();
+        let listing = modules::Listing::prepare(staging)?;
+        stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
+        let (ready, may_begin) = mpsc::channel();
+        let again = thread::scope(|scope| {
+            let beside = scope.spawn(move || {
+                if let Some(listing) = listing {
+                    listing.run(progress)?;
+                }
+                // Where configuration failed, nobody says so.
+                if may_begin.recv().is_ok() { initramfs::make(staging, configuration, progress) } else { Ok(()) }
+            });
+            let begin = move || {
+                let _ = ready.send(());
+            };
+            self.sandbox = Some(self.enter_with(stand_ins)?);
+            let configured = self.configure_rest(begin);
+            let made = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let again = configured?;
+            made.map(|()| again)
+        })?;
+        if again { initramfs::make(staging, configuration, progress) } else { Ok(()) }
+    }
+
+    /// Configures all packages that are not. Calls `initramfs_ready` when those are configured that an initramfs is made of,
+    /// and tells whether it has to be made again.
+    fn configure_rest(&mut self, initramfs_ready: impl FnOnce()) -> Result<bool, Error> {
+        let packages = packages::read(self.staging)?;
+        let ingredients = initramfs::ingredients(self.staging, &packages)?;
+        if !ingredients.is_empty() {
+            let left = packages.iter().filter(|package| !package.installed).map(|package| package.name.as_str());
+            self.configure(left.filter(|name| ingredients.contains(name)))?;
+            self.with_sandbox(initramfs::forget)?;
+            initramfs_ready();
+        }
+        self.run_dpkg(&["--configure"], vec!["-a"])?;
+        // Where none can be made, it does not matter who asks.
+        let again = if ingredients.is_empty() { false } else { self.with_sandbox(initramfs::asked)? };
+        self.leave()?;
+        let left: Vec<String> = packages::read(self.staging)?
+            .into_iter()
+            .filter(|package| !package.installed)
+            .map(|package| package.name)
+            .collect();
+        if !left.is_empty() {
+            return Err(Error::Unconfigured { packages: left, last_lines: Vec::new() });
+        }
+        Ok(again)
+    }
+
+    /// Runs dpkg, if there is anything for it to do.
+    fn run_dpkg(&mut self, options: &[&str], arguments: Vec<&str>) -> Result<(), Error> {
+        if arguments.is_empty() {
+            return Ok(());
+        }
+        // Triggers are processed of packages that were configured before, so all that are there may have their turn.
+        for package in packages::read(self.staging)? {
+            self.scripts.add(&package.name, &package.version);
+        }
+        let mut sandbox = self.enter()?;
+        self.scripts.dpkg(&mut sandbox, dpkg().args(options.iter().copied()).args(arguments))?;
+        self.sandbox = Some(sandbox);
+        Ok(())
+    }
+
+    /// Does something in the sandbox, which stays.
+    fn with_sandbox<T>(&mut self, act: impl FnOnce(&mut Sandbox) -> Result<T, Error>) -> Result<T, Error> {
+        let mut sandbox = self.enter()?;
+        let done = act(&mut sandbox)?;
+        self.sandbox = Some(sandbox);
+        Ok(done)
+    }
+
+    /// The sandbox that was entered before and not left, or a new one.
+    fn enter(&mut self) -> Result<Sandbox, Error> {
+        match self.sandbox.take() {
+            Some(sandbox) => Ok(sandbox),
+            None => self.enter_with(stand_ins()),
+        }
+    }
+
+    fn enter_with(&self, stand_ins: Vec<StandIn>) -> Result<Sandbox, Error> {
+        let settings = Settings { source_date_epoch: Some(self.configuration.source_date_epoch), stand_ins };
+        Ok(Sandbox::enter(self.staging.host_path(), settings)?)
+    }
+}
+
+/// What maintainer scripts find in place of the tree's own.
+fn stand_ins() -> Vec<StandIn> {
+    StandIn::no_services().into_iter().chain(initramfs::not_yet()).collect()
+}

@@ -1,0 +1,197 @@
+//! Makes one package ready to be placed: its data archive, entry by entry, with the bytes of its files in a directory of its
+//! own beside the tree. This is nearly all the work of unpacking, and depends on no other package.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, BufReader, Read, Seek, Write};
+
+use md5::{Digest, Md5};
+
+use super::{DebFile, UnpackError};
+use crate::archive::deb::Deb;
+use crate::rootfs::dpkg::Package;
+use crate::rootfs::staging::{Attributes, Directory, Staging, StagingError};
+use crate::tree::tar_reader::{EntryKind, Header, TarReader};
+use crate::tree::{Kind, RootPath};
+
+const BUFFER: usize = 256 << 10;
+/// What may follow the end of a tar archive: it is padded to a record of 10 KiB, or more by choice.
+const MAX_TRAILER: u64 = 16 << 20;
+
+/// A package that can be placed.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) package: Package,
+    /// In the order of the archive.
+    pub(super) entries: Vec<Entry>,
+    /// The name of its directory beside the tree. The file of the entry at position 7 is called `7` there.
+    pub(super) contents: Vec<u8>,
+}
+
+/// An entry of a data archive.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) path: RootPath,
+    pub(super) what: What,
+    pub(super) attributes: Attributes,
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What an entry is.
+#[derive(Debug)]
+pub(super) enum What {
+    Directory,
+    /// A regular file, with its MD5 sum where the package brings none.
+    File(Option<String>),
+    /// The target, as written.
+    Symlink(Vec<u8>),
+    /// An earlier file of the same archive, and its MD5 sum.
+    HardLink(RootPath, Option<String>),
+    Fifo,
+    Device(Kind),
+}
+
+impl Prepared {
+    /// The package.
+    #[must_use]
+    pub fn package(&self) -> &Package {
+        &self.package
+    }
+}
+
+/// The preparation of one package, in one thread.
+pub(super) struct Preparation<'a> {
+    deb: &'a DebFile,
+    directory: Directory,
+    /// Regular files so far, which hard links may name, with their sums where those are wanted.
+    files: HashMap<RootPath, Option<String>>,
+    wants_sums: bool,
+    entries: Vec<Entry>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Preparation<'a> {
+    /// Begins with a new directory `contents` in `aside`.
+    pub(super) fn new(
+        aside: &Staging,
+        contents: &[u8],
+        deb: &'a DebFile,
+        package: &Package,
+    ) -> Result<Self, UnpackError> {
+        let make = || {
+            let parent = aside.directory(&RootPath::root())?;
+            parent.create_directory(contents, 0o700)?;
+            parent.open_directory(contents)
+        };
+        Ok(Self {
+            deb,
+            directory: make().map_err(|error| deb.staging_error(error))?,
+            files: HashMap::new(),
+            wants_sums: !package.has("md5sums"),
+            entries: Vec::new(),
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    /// Reads the data archive of `file`. `go_on` is asked before each entry.
+    pub(super) fn run<R: Read + Seek>(
+        mut self,
+        file: &mut Deb<R>,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Vec<Entry>, UnpackError> {
+        let deb = self.deb;
+        let data = file.data().map_err(|source| deb.error(source))?;
+        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, data)).without_pax();
+        while let Some(header) = tar.next_entry().map_err(|source| deb.tar_error(source))? {
+            if !go_on() {
+                return Err(UnpackError::Stopped);
+            }
+            let entry = self.entry(header, &mut tar)?;
+            self.entries.push(entry);
+        }
+        // The sums of the compressed form are checked when its end is read.
+        let rest = io::copy(&mut tar.into_inner().take(MAX_TRAILER + 1), &mut io::sink());
+        match rest.map_err(|source| deb.data_error(source))? {
+            0..=MAX_TRAILER => Ok(self.entries),
+            _ => Err(deb.data_error(io::Error::other("too much data after the end of the tar archive"))),
+        }
+    }
+
+    fn entry(&mut self, header: Header, tar: &mut impl Read) -> Result<Entry, UnpackError> {
+        let deb = self.deb;
+        let path = |bytes: &[u8]| {
+            RootPath::new(bytes).map_err(|source| UnpackError::Path { package: deb.name.clone(), source })
+        };
+        let at = path(&header.path)?;
+        // dpkg's lists of files, which have a path a line, could say what is not so; dpkg refuses it, too.
+        if at.as_bytes().contains(&b'\n') {
+            return Err(UnpackError::Newline { package: deb.name.clone(), path: at });
+        }
+        // The image cannot hold it, which would show at the end only, and without the package's name.
+        if [at.as_bytes(), &header.link].into_iter().any(|name| str::from_utf8(name).is_err()) {
+            return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path: at });
+        }
+        if at.is_root() && header.kind != EntryKind::Directory {
+            return Err(deb.data_error(io::Error::other("the root is no directory in it")));
+        }
+        let attributes = Attributes { mode: header.mode, uid: header.uid, gid: header.gid, mtime: header.mtime };
+        let what = match header.kind {
+            EntryKind::Directory => What::Directory,
+            EntryKind::File => {
+                let sum = self.file(tar, &at, &attributes, &header.xattrs)?;
+                self.files.insert(at.clone(), sum.clone());
+                What::File(sum)
+            }
+            EntryKind::Symlink => What::Symlink(header.link),
+            EntryKind::HardLink => {
+                let target = path(&header.link)?;
+                let Some(sum) = self.files.get(&target).cloned() else {
+                    return Err(UnpackError::HardLink { package: deb.name.clone(), path: at, target });
+                };
+                self.files.insert(at.clone(), sum.clone());
+                What::HardLink(target, sum)
+            }
+            EntryKind::Fifo => What::Fifo,
+            EntryKind::CharDevice { major, minor } => What::Device(Kind::CharDevice { major, minor }),
+            EntryKind::BlockDevice { major, minor } => What::Device(Kind::BlockDevice { major, minor }),
+        };
+        Ok(Entry { path: at, what, attributes, xattrs: header.xattrs })
+    }
+
+    /// Writes the data of an entry; gives its MD5 sum if that is wanted.
+    fn file(
+        &mut self,
+        tar: &mut impl Read,
+        path: &RootPath,
+        attributes: &Attributes,
+        xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<Option<String>, UnpackError> {
+        let deb = self.deb;
+        let failed = |error| deb.staging_error(named(path, error));
+        let name = self.entries.len().to_string().into_bytes();
+        let mut file = self.directory.create_file(&name).map_err(failed)?;
+        let mut hasher = self.wants_sums.then(Md5::new);
+        loop {
+            let len = match tar.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(deb.data_error(error)),
+            };
+            file.write_all(&self.buffer[..len])
+                .map_err(|source| failed(StagingError::Entry { action: "write", path: path.clone(), source }))?;
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&self.buffer[..len]);
+            }
+        }
+        self.directory.finish_file(&name, &file, attributes, xattrs).map_err(failed)?;
+        Ok(hasher.map(|hasher| format!("{:x}", hasher.finalize())))
+    }
+}
+
+/// The error with the path that the file will have, not the number that it has.
+fn named(path: &RootPath, error: StagingError) -> StagingError {
+    match error {
+        StagingError::Entry { action, source, .. } => StagingError::Entry { action, path: path.clone(), source },
+        other => other,
+    }
+}
