@@ -31,9 +31,9 @@ use super::protocol::{Ended, FromWorker, Launching, Receiver, Sender, await_go, 
 /// How a hidden role is asked for: the first argument, this and the role's name.
 pub(crate) const ROLE_PREFIX: &str = "--fam-build-role=";
 
-/// The variables that the processes of a build inherit.
-const INHERITED: [&str; 7] =
-    ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+/// The variables that the processes of a build inherit. `HOME` tells which directory is kept from plugins in files.
+const INHERITED: [&str; 8] =
+    ["HOME", "PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 /// What a process of this program is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -256,7 +256,6 @@ fn what_ext4_or_fat_cannot_hold_is_refused_by_name() {
         (refused(b"etc/acl", acl), "malformed access control list"),
         (refused(b"no/such/directory", file(b"", 0o600)), "no directory to hold it"),
         (refused(b"dangling", dangling), "/nowhere"),
-        (refused(&[b'n'; 256], file(b"", 0o600)), "name length 256"),
         (
             refused(
                 b"large",
