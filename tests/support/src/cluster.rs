@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -58,8 +58,7 @@ pub fn running_cluster() -> Nodes {
     let all = [1, 2, 3, 4];
     let run = all.map(|number| nodes.directory.join(format!("fabric_run/fabric{number}.pid")).exists());
     if run.contains(&false) {
-        let said = nodes.start(&[], &all);
-        fs_err::write(nodes.said(), said).unwrap();
+        nodes.start(&[], &all);
     }
     nodes
 }
@@ -84,7 +83,7 @@ impl Nodes {
         self.memory.join("fabric_em")
     }
 
-    /// What the script said when it started the shared cluster is in this file.
+    /// The file with what the script said whenever it started nodes of the shared cluster.
     pub fn said(&self) -> PathBuf {
         self.directory.with_extension("said")
     }
@@ -125,7 +124,12 @@ impl Nodes {
     #[track_caller]
     pub fn start(&self, arguments: &[&str], numbers: &[u32]) -> String {
         let mut said = succeed(&mut self.script(arguments));
-        let outputs = at_once(numbers, |number| self.script(&["ssh", &number.to_string(), "true"]).output().unwrap());
+        if self.is_default() {
+            // A second try starts only those nodes that did not come up.
+            let mut file = fs_err::OpenOptions::new().create(true).append(true).open(self.said()).unwrap();
+            file.write_all(said.as_bytes()).unwrap();
+        }
+        let outputs = at_once(numbers, |number| self.wait_for(number));
         let mut failed = Vec::new();
         for (number, output) in numbers.iter().zip(outputs) {
             let stderr = String::from_utf8_lossy(&output.stderr);
@@ -138,6 +142,14 @@ impl Nodes {
         }
         assert!(failed.is_empty(), "these nodes do not come up: {failed:?}");
         said
+    }
+
+    /// Waits until a node answers, but not for ever for one that hangs and whose kernel goes on to complain of that.
+    fn wait_for(&self, number: u32) -> Output {
+        let script = self.script(&["ssh", &number.to_string(), "true"]);
+        let mut command = Command::new("timeout");
+        command.arg("420").arg(script.get_program()).args(script.get_args());
+        command.current_dir(script.get_current_dir().unwrap()).output().unwrap()
     }
 
     /// The end of what a node wrote to its console, and the state of its processors if QEMU still runs.
