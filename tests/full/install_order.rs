@@ -319,6 +319,10 @@ fn packages_leave_what_they_leave_with_dpkg() {
     assert!(ours["usr/share/order/override/file"].starts_with("100644 0:0 "), "{ours:#?}");
 
     let users = directory_of(user());
+    // The seed is part of what the template's first record names.
+    let seed = users.path().join("fabric.seed");
+    fs_err::copy(output.path().join("fabric.seed"), &seed).unwrap();
+    succeed(Command::new("chown").arg(user()).arg(&seed));
     succeed(&mut install(&mirror, &names, users.path(), "user"));
     let [ours, theirs] = [template, users.path().join("fabric_template.tar")].map(|path| fs_err::read(path).unwrap());
     assert!(ours == theirs, "root and a user make the same bytes");
