@@ -348,5 +348,6 @@ fn connections_are_kept() {
     let list: Vec<_> = (10..90).map(|i| wanted(&format!("{}/{i}", server.url), format!("/{i}").as_bytes())).collect();
     bench.fetch(&list).unwrap();
     assert_eq!(server.requests().len(), 80);
-    assert!(server.connections() <= 4, "{} connections of 4 threads", server.connections());
+    // Not one each of the four threads: a request may find that the last connection is not yet back in the pool.
+    assert!(server.connections() < 20, "{} connections for 80 requests of 4 threads", server.connections());
 }
