@@ -18,6 +18,8 @@ struct Settings {
     max_user_namespaces: Option<u64>,
     apparmor_restrict_unprivileged_userns: Option<u64>,
     seccomp: Option<u64>,
+    /// Whether the root directory of this process is a mount point; where unknown, it is not in a plain chroot.
+    root_is_mounted: Option<bool>,
 }
 
 impl Settings {
@@ -28,8 +30,17 @@ impl Settings {
             max_user_namespaces: sysctl("user/max_user_namespaces"),
             apparmor_restrict_unprivileged_userns: sysctl("kernel/apparmor_restrict_unprivileged_userns"),
             seccomp: fs_err::read_to_string("/proc/self/status").ok().as_deref().and_then(seccomp_mode),
+            root_is_mounted: root_is_mounted(),
         }
     }
+}
+
+/// `None` before Linux 5.8.
+fn root_is_mounted() -> Option<bool> {
+    let flags = rustix::fs::AtFlags::empty();
+    let status = rustix::fs::statx(rustix::fs::CWD, "/", flags, rustix::fs::StatxFlags::empty()).ok()?;
+    let mount_root = rustix::fs::StatxAttributes::MOUNT_ROOT;
+    status.stx_attributes_mask.contains(mount_root).then(|| status.stx_attributes.contains(mount_root))
 }
 
 fn seccomp_mode(status: &str) -> Option<u64> {
@@ -44,7 +55,14 @@ pub(crate) fn diagnose(error: &io::Error) -> Diagnosis {
 fn explain(errno: i32, settings: &Settings) -> Diagnosis {
     let found = |reason: &str, hint: &str| Diagnosis { reason: Some(reason.into()), hint: Some(hint.into()) };
     let forbidden = errno == libc::EPERM || errno == libc::EACCES;
-    if settings.unprivileged_userns_clone == Some(0) && forbidden {
+    if settings.root_is_mounted == Some(false) && (forbidden || errno == libc::EINVAL) {
+        // The kernel makes no user namespace there, and the mounts cannot be cut off from the host's.
+        found(
+            "this is a chroot whose / is no mount point",
+            "outside of it: mount --bind DIRECTORY DIRECTORY, then chroot DIRECTORY as root; \
+             or enter it by `unshare --root`, bwrap or systemd-nspawn",
+        )
+    } else if settings.unprivileged_userns_clone == Some(0) && forbidden {
         found(
             "kernel.unprivileged_userns_clone is 0",
             "as root: sysctl -w kernel.unprivileged_userns_clone=1 (and a line in /etc/sysctl.d to keep it)",
@@ -110,6 +128,7 @@ mod tests {
                 "apparmor_restrict_unprivileged_userns=0",
             ),
             (Settings { seccomp: Some(2), ..open.clone() }, libc::EPERM, "seccomp=unconfined"),
+            (Settings { root_is_mounted: Some(false), ..open.clone() }, libc::EINVAL, "mount --bind"),
             (open.clone(), libc::EPERM, "run fam-build as root"),
             (open.clone(), libc::EINVAL, "Linux 5.6"),
         ];

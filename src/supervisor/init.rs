@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, set_parent_process_death
 
 use super::launch::Role;
 use super::not_for_people;
-use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, await_go, control_of_this_process};
+use super::protocol::{Ended, Failure, FromWorker, Sender, await_go, control_of_this_process};
 
 /// The role's main function.
 pub(crate) fn init() -> ExitCode {
@@ -47,18 +47,16 @@ pub(super) fn begin_role() -> Result<UnixStream, ExitCode> {
     Ok(control)
 }
 
-/// As [`begin_role`], for what must be the first process of its namespaces. Gives back the two ends of the channel.
+/// As [`begin_role`], for what must be the first process of its namespaces.
 ///
 /// # Errors
 /// As [`begin_role`].
-pub(crate) fn begin_first_process() -> Result<(Receiver, Sender), ExitCode> {
+pub(crate) fn begin_first_process() -> Result<UnixStream, ExitCode> {
     // Killing and mounting are only for one's own namespaces.
     if !is_first_of_namespace() {
         return Err(not_for_people());
     }
-    let control = begin_role()?;
-    let copy = control.try_clone().map_err(|_| ExitCode::FAILURE)?;
-    Ok((Receiver::new(copy), Sender::new(control)))
+    begin_role()
 }
 
 /// Whether this process is the first of a PID namespace; not so where a build runs without namespaces.

@@ -16,6 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -27,13 +28,17 @@ use rustix::thread::UnshareFlags;
 use super::diagnose;
 use super::idmap::{self, Ids};
 use super::protocol::{Ended, FromWorker, Launching, Receiver, Sender, await_go, control_of_this_process, send_go};
+use super::sealed;
 
 /// How a hidden role is asked for: the first argument, this and the role's name.
 pub(crate) const ROLE_PREFIX: &str = "--fam-build-role=";
 
 /// The variables that the processes of a build inherit. `HOME` tells which directory is kept from plugins in files.
-const INHERITED: [&str; 8] =
-    ["HOME", "PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+const INHERITED: &[&str] =
+    &["HOME", "PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
+/// Those that the processes of a sandbox inherit, whose environment programs of the new system can read.
+const INHERITED_INSIDE: &[&str] = &["LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
 /// What a process of this program is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub(crate) enum Role {
     Remove,
     /// The first process around programs of the new system.
     Sandbox,
+    /// Runs programs of the new system.
+    Runner,
     /// The first process around a plugin.
     Plugin,
     /// A plugin that is a dynamic library.
@@ -57,13 +64,14 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    const ALL: [(Self, &str); 8] = [
+    const ALL: [(Self, &str); 9] = [
         (Self::Launcher, "launcher"),
         (Self::Init, "init"),
         (Self::Worker, "worker"),
         (Self::Probe, "probe"),
         (Self::Remove, "remove"),
         (Self::Sandbox, "sandbox"),
+        (Self::Runner, "runner"),
         (Self::Plugin, "plugin"),
         (Self::Library, "library"),
     ];
@@ -81,9 +89,18 @@ impl Role {
     /// in the messages, and a variable as MIRROR may hold a password, which a plugin could read of the process around it.
     pub(crate) fn command(self) -> Command {
         // Not current_exe(): the name may be gone (replaced while this runs) or hidden by a mount; the link never is.
-        let mut command = Command::new("/proc/self/exe");
+        self.command_of("/proc/self/exe".as_ref())
+    }
+
+    /// As [`Role::command`], with the program at `path`.
+    fn command_of(self, path: &Path) -> Command {
+        let inherited = match self {
+            Self::Sandbox | Self::Runner => INHERITED_INSIDE,
+            _ => INHERITED,
+        };
+        let mut command = Command::new(path);
         command.arg0("fam-build").arg(format!("{ROLE_PREFIX}{}", self.name()));
-        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|kept| name == kept)));
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| inherited.iter().any(|kept| name == kept)));
         command
     }
 }
@@ -171,8 +188,12 @@ struct Launcher {
 /// Starts the launcher of `role`.
 fn begin(role: Role, namespaces: UnshareFlags, stdout: Stdio, stderr: Stdio) -> io::Result<Launcher> {
     let (control, theirs) = UnixStream::pair()?;
-    let child = Role::Launcher
-        .command()
+    let mut launcher = match role {
+        // What the launcher is, its first process is as well: programs of the new system can open that file.
+        Role::Sandbox => Role::Launcher.command_of(&sealed::this_program()),
+        _ => Role::Launcher.command(),
+    };
+    let child = launcher
         .args([role.name(), &namespaces.bits().to_string()])
         .stdin(OwnedFd::from(theirs))
         .stdout(stdout)

@@ -13,6 +13,7 @@ mod isolation;
 pub(crate) mod launch;
 mod output;
 pub(crate) mod protocol;
+pub(crate) mod sealed;
 mod space;
 mod worker;
 
@@ -52,6 +53,7 @@ where
         launch::Role::Probe => isolation::probe(),
         launch::Role::Remove => output::remove(),
         launch::Role::Sandbox => crate::rootfs::sandbox::first_process(),
+        launch::Role::Runner => crate::rootfs::sandbox::runner(),
         launch::Role::Plugin => crate::customize::plugin_guard(),
         launch::Role::Library => crate::customize::plugin_library(&arguments),
     })

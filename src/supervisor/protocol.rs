@@ -148,6 +148,11 @@ impl Receiver {
     }
 }
 
+/// The two halves of a control socket.
+pub(crate) fn halves(control: UnixStream) -> io::Result<(Receiver, Sender)> {
+    Ok((Receiver::new(control.try_clone()?), Sender::new(control)))
+}
+
 /// The control socket of this process, if its standard input is one.
 pub(crate) fn control_of_this_process() -> io::Result<UnixStream> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;

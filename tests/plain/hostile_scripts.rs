@@ -441,14 +441,14 @@ fn errors_name_package_and_script(place: &Place) {
         ("preinst", "", ""),
         ("preinst", "echo a script without a first line\n", ""),
         ("preinst", "#!/no/such/shell\n", "it could not be started: No such file or directory"),
-        ("preinst", "#!/bin/sh\nperl -e 'kill 9, -1'\nsleep 10\n", "it was killed by signal 9"),
+        ("preinst", "#!/bin/sh\nperl -e 'kill 9, -1'\nsleep 10\n", "the sandbox was killed while"),
         (
             "preinst",
             "#!/bin/sh\necho waiting\nsleep 1000\n",
             "it had printed nothing for 12 s, and was ended; its last",
         ),
         ("postinst", "", ""),
-        ("postinst", "#!/bin/sh\nkill -9 -1\n", "dpkg was killed while"),
+        ("postinst", "#!/bin/sh\nkill -9 -1\n", "the sandbox was killed while"),
         ("postinst", "#!/bin/sh\nkill -STOP $$\n", "it had printed nothing for 12 s, and was ended"),
         // In dpkg's words, with which the time of another package begins, once.
         ("postinst", "#!/bin/sh\nwhile sleep 0.5; do echo 'Setting up evil (1) ...'; done\n", "running after 24 s"),

@@ -27,6 +27,8 @@ type Case = (&'static str, fn(&Place));
 
 const CASES: &[Case] = &[
     ("sees_nothing_of_the_host", sees_nothing_of_the_host),
+    ("shows_no_hardware", shows_no_hardware),
+    ("is_recognized_as_a_chroot", is_recognized_as_a_chroot),
     ("can_do_nothing_to_the_host", can_do_nothing_to_the_host),
     ("leaves_no_daemon", leaves_no_daemon),
     ("leaves_the_mounts_alone", leaves_the_mounts_alone),
@@ -121,9 +123,11 @@ fn is_root() -> bool {
 fn sees_nothing_of_the_host(place: &Place) {
     let processes = place.script("cd /proc; echo [0-9]*");
     let processes: Vec<_> = processes[0].split(' ').collect();
-    assert!(processes.len() == 2 && processes[0] == "1", "the first process and the shell: {processes:?}");
+    assert!(processes.len() == 3 && processes[..2] == ["1", "2"], "the sandbox's two and the shell: {processes:?}");
     let mounts = place.script("cat /proc/self/mounts");
     let points: Vec<&str> = mounts.iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let (covers, points): (Vec<_>, Vec<_>) = points.into_iter().partition(|point| point.starts_with("/proc/"));
+    assert!(covers.contains(&"/proc/swaps") && covers.contains(&"/proc/cmdline"), "{covers:?}");
     let expected = [
         "/",
         "/dev",
@@ -146,10 +150,10 @@ fn sees_nothing_of_the_host(place: &Place) {
     let interfaces = place.script("grep : /proc/net/dev");
     assert_eq!(interfaces.len(), 1, "{interfaces:?}");
     assert!(interfaces[0].trim_start().starts_with("lo:"));
-    assert_eq!(place.script("ls -A /sys /tmp; uname -n"), ["/sys:", "", "/tmp:", "localhost"]);
-    // No terminal, no descriptor of the host's through its own or the first process's.
+    assert_eq!(place.script("ls -A /tmp; uname -n; cat /proc/cmdline"), ["localhost", ""]);
+    // No terminal, no descriptor of the host's through its own or the runner's.
     let ran = place
-        .scripts(Settings::default(), &["echo > /dev/tty", "cat /proc/1/fd/0", "exec ls -l /proc/self/fd/"])
+        .scripts(Settings::default(), &["echo > /dev/tty", "cat /proc/2/fd/0", "exec ls -l /proc/self/fd/"])
         .unwrap();
     assert!(!ran.ended[0].success() && !ran.ended[1].success(), "{ran:?}");
     let descriptors: Vec<_> = ran.lines.iter().filter(|line| line.contains(" -> ")).collect();
@@ -157,6 +161,37 @@ fn sees_nothing_of_the_host(place: &Place) {
     assert!(descriptors[0].ends_with("0 -> /dev/null"), "{descriptors:?}");
     // The kernel answers on the loopback interface.
     assert_eq!(place.script("grep -c 0100007F /proc/net/fib_trie /proc/net/route || true").len(), 2);
+}
+
+/// What every machine has in /sys is there, and no device but the loopback interface.
+fn shows_no_hardware(place: &Place) {
+    let devices = "for d in /sys/block /sys/class/* /sys/bus/*/devices /sys/dev/*; do ls -A $d; done";
+    assert_eq!(place.script(devices), ["lo"]);
+    assert_eq!(place.script("cat /sys/class/net/lo/address"), ["00:00:00:00:00:00"]);
+    assert_eq!(place.script("ls -A /sys/devices"), ["platform", "system", "virtual"]);
+    assert_eq!(place.script("cat /proc/swaps /proc/partitions | wc -l"), ["3"]);
+    let ran = place.scripts(Settings::default(), &["echo x > /proc/swaps", "echo x > /sys/class/net/lo/mtu"]).unwrap();
+    assert!(ran.lines.iter().all(|line| line.contains("Read-only file system")) && ran.lines.len() == 2, "{ran:?}");
+}
+
+/// By the way that systemctl and ischroot ask, and what the process they ask about lets be seen.
+fn is_recognized_as_a_chroot(place: &Place) {
+    let roots = place.script("stat -L -c %d:%i / /proc/1/root; ls -A /proc/1/root/ /proc/1/cwd/");
+    assert_ne!(roots[0], roots[1]);
+    let above = ["/proc/1/cwd/:", "empty", "proc", "tree", "", "/proc/1/root/:", "empty", "proc", "tree"];
+    assert_eq!(roots[2..], above);
+    let descriptors = place.script("ls -l /proc/1/fd | grep -v ^total");
+    let null = |line: &String| line.ends_with(" -> /dev/null") || line.ends_with(" -> /null");
+    assert!(descriptors.len() == 3 && descriptors.iter().all(null), "{descriptors:?}");
+    assert_eq!(place.script("tr '\\0' '\\n' < /proc/1/environ | grep -cv -e ^LD_LIBRARY_PATH= -e ^RUST || :"), ["0"]);
+    assert_eq!(place.script("grep ^CapPrm /proc/1/status"), ["CapPrm:\t0000000000000000"]);
+    // Its program is no file of the host's.
+    let program = fs_err::metadata("/proc/self/exe").unwrap();
+    let attempts =
+        ["chmod 4777 /proc/1/exe", "echo x > /proc/1/exe", "echo x > /proc/1/mem", "echo x > /proc/1/root/x"];
+    let ran = place.scripts(Settings::default(), &attempts).unwrap();
+    assert!(ran.ended[1..].iter().all(|ended| !ended.success()), "{ran:?}");
+    assert_eq!(fs_err::metadata("/proc/self/exe").unwrap().permissions(), program.permissions());
 }
 
 fn can_do_nothing_to_the_host(place: &Place) {
@@ -168,7 +203,7 @@ fn can_do_nothing_to_the_host(place: &Place) {
         "echo h > /proc/sysrq-trigger",
         "echo x > /sys/file",
         "echo -17 > /proc/1/oom_score_adj",
-        "kill -9 1 && cat /proc/1/maps",
+        "kill -9 1; cat /proc/2/maps",
     ];
     let ran = place.scripts(Settings::default(), &denied).unwrap();
     for (script, ended) in denied.iter().zip(&ran.ended) {
@@ -196,7 +231,7 @@ fn leaves_no_daemon(place: &Place) {
     let script = format!("(sleep {marker} & sleep {marker} &) ; sleep {marker} > /dev/null 2>&1 & echo started");
     let ran = place.scripts(Settings::default(), &[&script, "cd /proc; echo [0-9]*; exit 3", "kill -9 $$"]).unwrap();
     assert_eq!(ran.lines[0], "started");
-    assert_eq!(ran.lines[1].split(' ').count(), 2, "the next program already finds them gone: {ran:?}");
+    assert_eq!(ran.lines[1].split(' ').count(), 3, "the next program already finds them gone: {ran:?}");
     assert_eq!(ran.ended, [Ended::Exited(0), Ended::Exited(3), Ended::Signaled(9)]);
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_gone(&marker);
@@ -288,9 +323,9 @@ fn results_failures_and_panics_cross(place: &Place) {
 }
 
 fn any_process_killed_ends_all(place: &Place) {
-    // Counted from the supervisor down: launcher, first process, worker, the sandbox's two, and the program.
-    for (depth, who) in ["supervisor", "launcher", "init", "worker", "launcher", "sandbox", "sleep"].iter().enumerate()
-    {
+    // Counted from the supervisor down: launcher, first process, worker, the sandbox's three, and the program.
+    let processes = ["supervisor", "launcher", "init", "worker", "launcher", "sandbox", "runner", "sleep"];
+    for (depth, who) in processes.iter().enumerate() {
         let marker = marker();
         let output = tempfile::tempdir().unwrap();
         let script = format!("sleep {marker}; true");
@@ -316,7 +351,9 @@ fn any_process_killed_ends_all(place: &Place) {
         let expected = match *who {
             "supervisor" => None,
             "sleep" => Some("done"),
-            "sandbox" | "launcher" if depth > 3 => Some("error: the sandbox ended while /bin/sh ran (out of memory?)"),
+            "sandbox" | "runner" | "launcher" if depth > 3 => {
+                Some("error: the sandbox ended while /bin/sh ran (out of memory?)")
+            }
             _ => Some("error: the worker was killed by signal 9 (out of memory?)"),
         };
         assert_eq!(said.lines().last().filter(|line| *line != "running"), expected, "{who} at depth {depth}: {status}");

@@ -19,7 +19,7 @@ use crate::rootfs::sandbox::keep_capabilities;
 use crate::supervisor::Ended;
 use crate::supervisor::init::{begin_first_process, reap_until};
 use crate::supervisor::launch::{Role, Step};
-use crate::supervisor::protocol::Receiver;
+use crate::supervisor::protocol::{Receiver, halves};
 
 /// What to start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,10 +68,11 @@ pub(super) const START: &str = "execute it";
 
 /// The role's main function.
 pub(crate) fn guard() -> ExitCode {
-    let (mut receiver, sender) = match begin_first_process() {
-        Ok(ends) => ends,
+    let control = match begin_first_process() {
+        Ok(control) => control,
         Err(code) => return code,
     };
+    let Ok((mut receiver, sender)) = halves(control) else { return ExitCode::FAILURE };
     let Ok(Some(start)) = receiver.receive::<Start>() else { return ExitCode::FAILURE };
     let plugin = confine(start.view()).and_then(|()| spawn(start));
     let answer = match plugin {

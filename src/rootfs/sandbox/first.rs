@@ -1,253 +1,70 @@
-//! The first process of a sandbox: sets the inside up, gives up its privileges, then runs what it is told to.
+//! The first process of a sandbox. It starts the [runner](super::runner), and then does nothing but wait for its end, which is
+//! the end of the sandbox.
+//!
+//! Programs recognize a chroot by comparing their root with that of process 1 (ischroot(1), systemctl(1)). So this process
+//! stays above: its root is an empty directory with the tree in it. For that comparison it must let itself be looked at by
+//! /proc, which shows the program that it executes, its environment, its memory and its descriptors. It has nothing there:
+//! the control socket is the runner's.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-use std::process::{Command as StdCommand, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver as Inbox, channel};
-use std::thread;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ExitCode};
 
-use rustix::process::{DumpableBehavior, WaitOptions, set_dumpable_behavior};
-use rustix::thread::{CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::CapabilitySet;
 
-use super::filter;
-use super::limits::{self, Room};
-use super::mounts::{self, Mounts};
-use super::output::read_lines;
-use super::{Answer, Command, Request, Settings};
-use crate::supervisor::Ended;
-use crate::supervisor::init::{begin_first_process, make_mounts_private, reap_until};
-use crate::supervisor::launch::Step;
-use crate::supervisor::protocol::{Receiver, Sender};
-
-/// The environment of every program inside; what Debian's own installers give to maintainer scripts.
-const ENVIRONMENT: [(&str, &str); 6] = [
-    ("HOME", "/root"),
-    ("LC_ALL", "C.UTF-8"),
-    ("SHELL", "/bin/sh"),
-    ("TERM", "dumb"),
-    ("DEBIAN_FRONTEND", "noninteractive"),
-    ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
-];
-
-/// Where programs are looked for, by this process and by those it runs.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What maintainer scripts need of root's power. Not among it: `MKNOD` and `SYS_ADMIN`, with which root of the host
-/// could reach its disks, `DAC_READ_SEARCH`, which opens files by handle past any root, and whatever else is for the
-/// machine and not for files. A user namespace would not give most of it anyway: so builds of root and of users are alike.
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::KILL)
-    .union(CapabilitySet::SETGID)
-    .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::SETPCAP)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SYS_CHROOT)
-    .union(CapabilitySet::NET_BIND_SERVICE)
-    .union(CapabilitySet::AUDIT_WRITE);
+use super::runner::{keep_capabilities, leave_terminal};
+use crate::supervisor::init::{begin_first_process, reap_until};
+use crate::supervisor::launch::{Role, Step};
+use crate::supervisor::protocol::Sender;
+use crate::supervisor::sealed;
 
 /// The role's main function.
 pub(crate) fn first_process() -> ExitCode {
-    let (mut requests, answers) = match begin_first_process() {
-        Ok((requests, answers)) => (requests, Arc::new(answers)),
+    let control = match begin_first_process() {
+        Ok(control) => control,
         Err(code) => return code,
     };
-    let Ok(Some(Request::Enter { root, settings })) = requests.receive() else { return ExitCode::FAILURE };
-    let ready = set_up(&PathBuf::from(OsString::from_vec(root)), &settings);
-    let answer = match &ready {
-        Ok(_) => Answer::Ready,
-        Err(Refusal::Mounted(flag)) => Answer::Mounted { flag: (*flag).to_owned() },
-        Err(Refusal::Step(step)) => step.answer(),
-    };
-    match (ready, answers.send(&answer)) {
-        (Ok(placed), Ok(())) => {
-            serve(&lifeline(requests), &answers, &settings);
-            let _ = answers.send(&take_away(&placed).map_or_else(|step| step.answer(), |()| Answer::Ready));
-            ExitCode::SUCCESS
-        }
-        _ => ExitCode::FAILURE,
-    }
-}
-
-enum Refusal {
-    Step(Step),
-    Mounted(&'static str),
-}
-
-impl From<Step> for Refusal {
-    fn from(step: Step) -> Self {
-        Self::Step(step)
-    }
-}
-
-impl Step {
-    fn answer(&self) -> Answer {
-        Answer::Unprepared { step: self.what.clone(), errno: self.errno }
-    }
-}
-
-/// Makes the inside; gives back the files that it put into the tree.
-fn set_up(root: &std::path::Path, settings: &Settings) -> Result<Vec<String>, Refusal> {
-    make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
-    rustix::process::umask(rustix::fs::Mode::empty());
-    limits::limit_processes();
-    Mounts::make(root, &Room::now())?.enter()?;
-    if let Some(flag) = mounts::useless_flag().map_err(|error| Step::from_io("look at the tree's mount", &error))? {
-        return Err(Refusal::Mounted(flag));
-    }
-    let placed = mounts::place_stand_ins(&settings.stand_ins)?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    rustix::system::sethostname(b"localhost").map_err(|error| Step::new("set the host name", error))?;
-    raise_loopback().map_err(|error| Step::from_io("bring the loopback interface up", &error))?;
-    close_outer_files()?;
-    limits::limit_resources().map_err(|error| Step::new("set the limits of programs", error))?;
-    filter::install().map_err(|error| Step::from_io("install the filter of system calls", &error))?;
-    keep_capabilities(CAPABILITIES).map_err(|error| Step::from_io("drop capabilities", &error))?;
-    Ok(placed)
-}
-
-/// Lets go of the host's terminal, and hides this process's descriptors from the programs it will run.
-fn close_outer_files() -> Result<(), Step> {
-    let close = || {
-        let null = rustix::fs::open(
-            "/dev/null",
-            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )?;
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)?;
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)
-    };
-    close().map_err(|error| Step::new("close the outer files", error))
-}
-
-/// Gives up all capabilities but `kept`, for this thread and all that it will execute.
-pub(crate) fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
-    for number in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        if kept.contains(capability) {
-            continue;
-        }
-        match remove_capability_from_bounding_set(capability) {
-            Ok(()) => {}
-            // Beyond the last that this kernel knows.
-            Err(rustix::io::Errno::INVAL) => break,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let own = rustix::thread::capabilities(None)?.permitted.intersection(kept);
-    set_capabilities(None, CapabilitySets { effective: own, permitted: own, inheritable: CapabilitySet::empty() })?;
-    Ok(())
-}
-
-/// Passes requests on. The end of the socket, which is the end of whoever made the sandbox, ends this process at once
-/// and the namespace with it, even while a program runs.
-fn lifeline(mut requests: Receiver) -> Inbox<Request> {
-    let (pass, inbox) = channel();
-    let watch = move || {
-        while let Ok(Some(request)) = requests.receive() {
-            if pass.send(request).is_err() {
-                return;
+    let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
+    match start_runner(control) {
+        Ok((runner, not_ready)) => match give_up_everything(copy) {
+            Ok(()) => {
+                drop(not_ready);
+                let _ = reap_until(runner.id());
+                ExitCode::SUCCESS
             }
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(step) => {
+            let _ = Sender::new(copy).send(&step.answer());
+            ExitCode::FAILURE
         }
-        std::process::exit(1);
+    }
+}
+
+/// Starts the runner, which waits until the other end of the pipe is closed.
+fn start_runner(control: UnixStream) -> Result<(Child, io::PipeWriter), Step> {
+    // Where the runner changes the root, the kernel takes along only who is at the old one.
+    rustix::process::chdir("/").map_err(|error| Step::new("go to the root directory", error))?;
+    let start = || {
+        let (ready, not_ready) = io::pipe()?;
+        let runner = Role::Runner.command().stdin(OwnedFd::from(control)).stdout(ready).spawn()?;
+        Ok((runner, not_ready))
     };
-    // Without the thread the inbox closes, and the sandbox ends.
-    let _ = thread::Builder::new().name("lifeline".into()).spawn(watch);
-    inbox
+    start().map_err(|error: io::Error| Step::from_io("start the process that runs programs", &error))
 }
 
-fn serve(requests: &Inbox<Request>, answers: &Arc<Sender>, settings: &Settings) {
-    while let Ok(Request::Run(command)) = requests.recv() {
-        let answer = match run(&command, answers, settings) {
-            Ok(ended) => Answer::Ended(ended),
-            Err(error) => Answer::NotStarted { errno: error.raw_os_error().unwrap_or(libc::EIO) },
-        };
-        if answers.send(&answer).is_err() {
-            return;
-        }
-    }
-}
-
-fn run(command: &Command, answers: &Arc<Sender>, settings: &Settings) -> io::Result<Ended> {
-    let (reader, writer) = io::pipe()?;
-    let mut program = StdCommand::new(&command.program);
-    program
-        .args(&command.arguments)
-        .env_clear()
-        .envs(ENVIRONMENT)
-        .env("PATH", path(settings))
-        .envs(settings.source_date_epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch.to_string())))
-        .envs(&command.environment)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    let spawned = program.spawn();
-    // It holds the writing end.
-    drop(program);
-    let child = spawned?;
-    let lines = Arc::clone(answers);
-    let printer = thread::Builder::new().name("output".into()).spawn(move || {
-        let _ = read_lines(reader, |line| {
-            let _ = lines.send(&Answer::Line(line));
-        });
-    });
-    let ended = reap_until(child.id());
-    // Whoever is left may hold the pipe, so this comes before its end is waited for.
-    kill_everything();
-    if let Ok(printer) = printer {
-        let _ = printer.join();
-    }
-    ended
-}
-
-fn path(settings: &Settings) -> String {
-    if settings.stand_ins.is_empty() { PATH.to_owned() } else { format!("{}:{PATH}", mounts::STAND_INS_OF_LINKS) }
-}
-
-/// Kills and reaps every other process of the PID namespace.
-#[allow(unsafe_code)]
-fn kill_everything() {
-    loop {
-        // SAFETY: a plain system call. This process is the first of its PID namespace (checked at its start), so -1
-        // means the others of the namespace.
-        unsafe { libc::kill(-1, libc::SIGKILL) };
-        match rustix::process::wait(WaitOptions::empty()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-fn take_away(placed: &[String]) -> Result<(), Step> {
-    for path in placed {
-        match rustix::fs::unlink(path.as_str()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(Step::new(format!("take away {path}"), error)),
-        }
-    }
-    Ok(())
-}
-
-/// Programs that talk to themselves expect 127.0.0.1 to answer (netdevice(7)).
-#[allow(unsafe_code)]
-fn raise_loopback() -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?;
-    // SAFETY: all zeros is a valid ifreq, a structure of plain numbers.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
-    }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or_default();
-    // SAFETY: SIOCSIFFLAGS reads one ifreq, which outlives the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Gives up all that programs should not find here.
+fn give_up_everything(control: UnixStream) -> io::Result<()> {
+    drop(control);
+    leave_terminal()?;
+    // Looking at a process takes all capabilities that it has.
+    keep_capabilities(CapabilitySet::empty())?;
+    let behavior = match sealed::is_this_process() {
+        true => DumpableBehavior::Dumpable,
+        // Programs will not know that they are in a chroot; at least they do not get at the program itself.
+        false => DumpableBehavior::NotDumpable,
+    };
+    Ok(set_dumpable_behavior(behavior)?)
 }

@@ -6,8 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::supervisor::available_memory;
 
-/// For /dev, which holds links and mount points.
-pub(super) const DEV_BYTES: u64 = 1 << 20;
+/// For file systems that hold directories, links and mount points, as /dev and /sys.
+pub(super) const DIRECTORY_BYTES: u64 = 1 << 20;
 
 /// Processes and threads of a sandbox. A configuration has some ten at a time, and a program in Java some hundred threads.
 const PROCESSES: u64 = 8192;

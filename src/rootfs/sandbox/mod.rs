@@ -3,15 +3,21 @@
 //! nothing of them runs on when they are done.
 //!
 //! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces in which one program after another is run. Inside
-//! there is a first process, this program again, which sets everything up and obeys the [`Sandbox`] through a socket.
+//! there are two processes of this program: the first, which only waits, and the runner, which sets everything up and obeys the
+//! [`Sandbox`] through a socket.
+//!
+//! To programs this is a chroot, as under debootstrap and mmdebstrap: many ask, and then leave services alone. What they see
+//! of hardware is the same on every host.
 
 mod calls;
 mod clock;
 pub(crate) mod filter;
 mod first;
+mod hardware;
 mod limits;
 mod mounts;
 mod output;
+mod runner;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,9 +34,10 @@ use crate::supervisor::protocol::{Receiver, Sender};
 use crate::supervisor::{Ended, Ids};
 
 pub use clock::TimeLimits;
-pub(crate) use first::{first_process, keep_capabilities};
+pub(crate) use first::first_process;
 pub use output::Tail;
 pub(crate) use output::read_lines;
+pub(crate) use runner::{keep_capabilities, runner};
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -205,7 +212,7 @@ pub struct Settings {
     pub stand_ins: Vec<StandIn>,
 }
 
-/// What the first process is asked.
+/// What the runner is asked.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
     Enter { root: Vec<u8>, settings: Settings },

@@ -2,9 +2,12 @@
 //!
 //! The tree is untrusted: any of its directories may be a symbolic link out of it. So every file system is made detached
 //! from any path, the root is changed, and only then are they attached, by names that can lead nowhere but into the tree.
+//!
+//! The root of the namespace, in which the [first process](super::first) stays, is a directory in memory with the tree in it.
+//! A program may break out of its chroot as far as there, and finds nothing else.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags};
@@ -14,8 +17,8 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_remount, move_mount, open_tree, unmount,
 };
 
-use super::StandIn;
-use super::limits::{DEV_BYTES, Room};
+use super::limits::{DIRECTORY_BYTES, Room};
+use super::{StandIn, hardware};
 use crate::supervisor::launch::Step;
 
 /// Devices that any program may expect, and what of the host's stands for them. Without a terminal of its own a program
@@ -36,10 +39,19 @@ const STAND_INS: &str = "/run/fam-build";
 /// Where the stand-ins of links are: see [`StandIn`]. First in the PATH of programs.
 pub(super) const STAND_INS_OF_LINKS: &str = "/run/fam-build/bin";
 
+/// Where the tree is, in the root of the namespace.
+const TREE: &str = "tree";
+
+/// Beside it, what lies over files of /proc, by their names; and over its directories.
+const COVERS: &str = "proc";
+const EMPTY: &str = "empty";
+
 /// Everything that gets mounted, made while the host's mounts are still there.
 pub(super) struct Mounts {
+    /// The tree's directory on the host.
+    directory: OwnedFd,
+    outer: OwnedFd,
     tree: OwnedFd,
-    root: OwnedFd,
     proc: OwnedFd,
     sys: OwnedFd,
     dev: OwnedFd,
@@ -76,7 +88,7 @@ fn memory(mode: &str, bytes: u64, attributes: MountAttrFlags) -> Result<OwnedFd,
     detached("tmpfs", &[("mode", mode), ("size", &size), ("nr_inodes", &files)], attributes)
 }
 
-fn clone_of(directory: impl std::os::fd::AsFd, path: &str, flags: OpenTreeFlags) -> Result<OwnedFd, Errno> {
+fn clone_of(directory: impl AsFd, path: &str, flags: OpenTreeFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     open_tree(directory, path, flags)
 }
@@ -100,18 +112,23 @@ impl Mounts {
                 Err(error) => return Err(Step::new(format!("take over {host}"), error)),
             }
         }
+        let outer = memory("0555", DIRECTORY_BYTES, NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+        populate_outer(&outer).map_err(|error| Step::new("make the directory around the tree", error))?;
+        // The host's hardware must not shape the image.
+        let sys = memory("0555", DIRECTORY_BYTES, NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
+        populate_sys(&sys).map_err(|error| Step::new("make /sys", error))?;
         Ok(Self {
+            directory,
+            outer,
             tree,
-            root: directory,
             // Read-only, since root may write /proc/sys and /proc/sysrq-trigger without any capability.
             proc: detached(
                 "proc",
                 &[],
                 NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_RDONLY,
             )?,
-            // Empty: the host's hardware must not shape the image, and scripts that look find what a container has.
-            sys: detached("tmpfs", &[("mode", "0555")], NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_RDONLY)?,
-            dev: memory("0755", DEV_BYTES, MountAttrFlags::MOUNT_ATTR_NOSUID)?,
+            sys,
+            dev: memory("0755", DIRECTORY_BYTES, MountAttrFlags::MOUNT_ATTR_NOSUID)?,
             pts: detached(
                 "devpts",
                 &[("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"), ("max", TERMINALS)],
@@ -124,21 +141,26 @@ impl Mounts {
         })
     }
 
-    /// Changes this process's root to the tree, lets go of the host's, and mounts everything else.
+    /// Changes the root of the namespace, lets go of the host's, changes this process's root to the tree, and mounts
+    /// everything else.
     pub(super) fn enter(self) -> Result<(), Step> {
-        let to = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(&self.tree, "", &self.root, "", to).map_err(|error| Step::new("mount the tree", error))?;
-        let change_root = || {
-            rustix::process::fchdir(&self.tree)?;
-            // The old root comes to lie over the new one, and is taken off from there (pivot_root(2), NOTES).
-            rustix::process::pivot_root(".", ".")?;
-            unmount(".", UnmountFlags::DETACH)?;
-            rustix::process::chdir("/")
+        self.change_root().map_err(|error| Step::new("change the root", error))?;
+        let covers = covers().map_err(|error| Step::new("prepare what covers files of /proc", error))?;
+        let go_to_tree = || {
+            rustix::process::chdir(TREE)?;
+            rustix::process::chroot(".")
         };
-        change_root().map_err(|error| Step::new("change the root to the tree", error))?;
+        go_to_tree().map_err(|error| Step::new("change the root to the tree", error))?;
         forbid_devices()?;
         attach(&self.proc, "/proc")?;
+        for (path, cover) in &covers {
+            // Which of them there are depends on the kernel.
+            if rustix::fs::lstat(path.as_str()).is_ok() {
+                move_onto(cover, path)?;
+            }
+        }
         attach(&self.sys, "/sys")?;
+        make_read_only("/sys").map_err(|error| Step::new("make /sys read-only", error))?;
         attach(&self.dev, "/dev")?;
         attach(&self.pts, "/dev/pts")?;
         attach(&self.shm, "/dev/shm")?;
@@ -146,7 +168,8 @@ impl Mounts {
         attach(&self.tmp, "/tmp")?;
         for (name, device) in &self.devices {
             let path = format!("/dev/{name}");
-            touch(&path, Mode::from_raw_mode(0o666)).map_err(|error| Step::new(format!("create {path}"), error))?;
+            create_at(CWD, &path, Mode::from_raw_mode(0o666))
+                .map_err(|error| Step::new(format!("create {path}"), error))?;
             move_onto(device, &path)?;
         }
         let links =
@@ -160,6 +183,57 @@ impl Mounts {
             .and_then(|()| rustix::fs::chmod(lock, Mode::from_raw_mode(0o1777)))
             .map_err(|error| Step::new(format!("create {lock}"), error))
     }
+
+    fn change_root(&self) -> Result<(), Errno> {
+        let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&self.outer, "", &self.directory, "", from | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)?;
+        move_mount(&self.tree, "", &self.outer, TREE, from)?;
+        rustix::process::fchdir(&self.outer)?;
+        // The old root comes to lie over the new one, and is taken off from there (pivot_root(2), NOTES).
+        rustix::process::pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/")?;
+        make_read_only("/")
+    }
+}
+
+/// Makes what the root of the namespace has in it.
+fn populate_outer(outer: impl AsFd) -> Result<(), Errno> {
+    for name in [TREE, COVERS, EMPTY] {
+        rustix::fs::mkdirat(&outer, name, Mode::from_raw_mode(0o555))?;
+    }
+    for (name, content) in hardware::PROC_FILES {
+        write_at(&outer, &format!("{COVERS}/{name}"), content, Mode::from_raw_mode(0o444))?;
+    }
+    Ok(())
+}
+
+fn populate_sys(sys: impl AsFd) -> Result<(), Errno> {
+    for path in hardware::SYS_DIRECTORIES {
+        rustix::fs::mkdirat(&sys, *path, Mode::from_raw_mode(0o755))?;
+    }
+    for (path, content) in hardware::SYS_FILES {
+        write_at(&sys, path, content, Mode::from_raw_mode(0o444))?;
+    }
+    for (path, target) in hardware::SYS_LINKS {
+        rustix::fs::symlinkat(*target, &sys, *path)?;
+    }
+    Ok(())
+}
+
+/// What is to be mounted in /proc, and where. The root is that of the namespace.
+fn covers() -> Result<Vec<(String, OwnedFd)>, Errno> {
+    let files = hardware::PROC_FILES.iter().map(|(name, _)| (*name, format!("{COVERS}/{name}")));
+    let directories = hardware::PROC_DIRECTORIES.iter().map(|name| (*name, EMPTY.to_owned()));
+    let clone =
+        |(name, source): (&str, String)| Ok((format!("/proc/{name}"), clone_of(CWD, &source, OpenTreeFlags::empty())?));
+    files.chain(directories).map(clone).collect()
+}
+
+/// Makes one of the mounts of [`NOTHING_SPECIAL`] and no execution read-only.
+fn make_read_only(path: &str) -> Result<(), Errno> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    mount_remount(path, MountFlags::BIND | flags, "")
 }
 
 /// Keeps device nodes of the tree from being opened: a package could bring one of the host's disk.
@@ -203,9 +277,9 @@ fn move_onto(mount: &OwnedFd, path: &str) -> Result<(), Step> {
         .map_err(|error| Step::new(format!("mount {path}"), error))
 }
 
-fn touch(path: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+fn create_at(directory: impl AsFd, path: &str, mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, mode)
+    rustix::fs::openat(directory, path, flags, mode)
 }
 
 /// Puts the stand-ins in place, after [`Mounts::enter`]. Gives back the paths of those that were put into the tree itself.
@@ -249,7 +323,11 @@ pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step
 }
 
 fn write(path: &str, content: &str) -> Result<(), Errno> {
-    let file = touch(path, Mode::from_raw_mode(0o755))?;
+    write_at(CWD, path, content, Mode::from_raw_mode(0o755))
+}
+
+fn write_at(directory: impl AsFd, path: &str, content: &str, mode: Mode) -> Result<(), Errno> {
+    let file = create_at(directory, path, mode)?;
     let mut rest = content.as_bytes();
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest)?;

@@ -68,7 +68,7 @@ fn make_root(root: &Path) {
         symlink(format!("usr/{name}"), root.join(name)).unwrap();
     }
     let programs =
-        "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch umount uname wc";
+        "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch tr umount uname wc";
     for program in programs.split(' ') {
         let path = format!("/bin/{program}");
         copy_with_libraries(&path, root);
