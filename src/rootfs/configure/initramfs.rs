@@ -127,7 +127,10 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
         let bytes = if staging.exists(&path)? { staging.read(&path)? } else { Vec::new() };
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let brings = |path: &str| BEGINNINGS.iter().any(|beginning| path.starts_with(beginning));
+    let brings = |path: &str| {
+        let kernel = path.starts_with("/usr/lib/modules/") && path.ends_with("/vmlinuz");
+        kernel || BEGINNINGS.iter().any(|beginning| path.starts_with(beginning))
+    };
     Ok(info("list")?.lines().any(brings)
         || info("postinst")?.contains("update-initramfs")
         || info("triggers")?.contains("update-initramfs"))

@@ -25,15 +25,17 @@ pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, StagingError> {
     for version in staging.list(&modules)? {
         let Ok(version) = String::from_utf8(version) else { continue };
         let fit = version.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b));
-        if fit && version.starts_with(|c: char| c.is_ascii_digit()) && staging.exists(&kernel(&version))? {
+        if fit && version.starts_with(|c: char| c.is_ascii_digit()) && has_kernel(staging, &version)? {
             kernels.push(version);
         }
     }
     Ok(kernels)
 }
 
-fn kernel(version: &str) -> RootPath {
-    in_tree(&format!("boot/vmlinuz-{version}"))
+/// Since Debian 14 a kernel comes with its modules, and its postinst copies it to /boot.
+fn has_kernel(staging: &Staging, version: &str) -> Result<bool, StagingError> {
+    let places = [format!("boot/vmlinuz-{version}"), format!("usr/lib/modules/{version}/vmlinuz")];
+    places.iter().try_fold(false, |found, place| Ok(found || staging.exists(&in_tree(place))?))
 }
 
 fn unfinished(version: &str) -> RootPath {
