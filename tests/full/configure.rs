@@ -19,7 +19,7 @@ use fam_build::rootfs::unpack::{DebFile, UnpackOptions, unpack};
 use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use support::harness::{ROOT, Test, again_as_user};
+use support::harness::{ROOT, Test, again_as_user, is_root};
 use support::shared::shared;
 
 /// Each suite by root, and by a user, who must make the same.
@@ -41,7 +41,7 @@ fn listing_of_root(suite: &str) -> String {
 
 fn same_by_user(suite: &str) {
     let of_root = listing_of_root(suite);
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         return again_as_user(&format!("configure::{suite}_as_user"));
     }
     let of_user = configures(suite);

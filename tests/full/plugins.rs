@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use support::disk::RootFileSystem;
 use support::qemu::Machine;
-use support::workshop::{Workshop, in_image};
+use support::workshop::Workshop;
 use support::{fail, succeed};
 
 support::tests! {
@@ -76,7 +77,7 @@ fn one_in_each_language() {
     for language in ["rust", "c", "sh", "python"] {
         let (greeting, file) =
             (format!("hello from {language} 'ä'\nThis is fabric1."), format!("/etc/motd-{language}"));
-        assert_eq!(in_image(&disk, &file), format!("{greeting}\n"));
+        assert_eq!(RootFileSystem::of(&disk).cat(&file), format!("{greeting}\n"));
         assert_eq!(guest.check(&format!("cat {file}")), greeting);
     }
     drop(guest);
@@ -88,7 +89,7 @@ fn one_in_each_language() {
     let text = fs_err::read_to_string(&script).unwrap();
     fs_err::write(&script, text.replace("This is", "You are on")).unwrap();
     assert!(!reused(&recipe), "a changed plugin makes a new template");
-    assert!(in_image(&disk, "/etc/motd-sh").ends_with("\nYou are on fabric1.\n"));
+    assert!(RootFileSystem::of(&disk).cat("/etc/motd-sh").ends_with("\nYou are on fabric1.\n"));
 
     // By a normal user, found by name in a directory; a panic in a library is a clear error.
     let library = place.join("greet-rust/src/lib.rs");

@@ -10,6 +10,7 @@ use std::thread;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use support::archive::{Files, Signer};
+use support::disk::RootFileSystem;
 use support::server::{Answer, Request, Server};
 use support::{directory_of, fail, program, succeed};
 
@@ -191,20 +192,6 @@ fn watched(command: &mut Command) -> Output {
     })
 }
 
-/// The text of a file in a node's disk, and what debugfs says of it.
-fn in_disk(disk: &Path, path: &str) -> (String, String) {
-    let raw = disk.with_extension("raw");
-    succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(&raw));
-    let partition = succeed(Command::new("sgdisk").args(["-i", "3"]).arg(&raw));
-    let sector = partition.lines().find_map(|line| line.strip_prefix("First sector: ")).unwrap();
-    let offset = sector.split(' ').next().unwrap().parse::<u64>().unwrap() * 512;
-    let image = format!("{}?offset={offset}", raw.display());
-    let ask = |request: &str| succeed(Command::new("debugfs").args(["-R", &format!("{request} {path}"), &image]));
-    let found = (ask("cat"), ask("stat"));
-    fs_err::remove_file(raw).unwrap();
-    found
-}
-
 fn in_tarball(tarball: &Path, path: &str) -> String {
     succeed(Command::new("tar").arg("-xOf").arg(tarball).arg(path))
 }
@@ -260,7 +247,8 @@ fn nodes_get_the_login_where_the_recipe_says_so() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     assert_no_secret("the screen", &built.stderr);
 
-    let (text, attributes) = in_disk(&output.join("fabric1.qcow2"), "/etc/apt/auth.conf.d/80fam-build.conf");
+    let (root, path) = (RootFileSystem::of(&output.join("fabric1.qcow2")), "/etc/apt/auth.conf.d/80fam-build.conf");
+    let (text, attributes) = (root.cat(path), root.stat(path));
     assert_eq!(text, format!("machine {}/ login ann password {PASSWORD}\n", server.url));
     assert!(attributes.contains("Mode:  0600") && attributes.contains("User:     0   Group:     0"), "{attributes}");
     let mode = fs_err::metadata(output.join("fabric1.qcow2")).unwrap().permissions().mode();

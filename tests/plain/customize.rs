@@ -5,7 +5,6 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command as Host;
 use std::sync::Arc;
 
 use fam_build::customize::{Build, Customization, Registry, Request, StagingRoot};
@@ -16,19 +15,15 @@ use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
 use fam_plugin::testing::Harness;
 use fam_plugin::{Attributes, Command, Context, Customize, Description, FileType, Result, Root, Stage};
 use serde_json::json;
-use support::harness::{ROOT, Test, again_as_user};
+use support::bare::copy_with_libraries;
+use support::harness::{Test, as_root_and_as_user};
 
 use crate::roles::{Done, Job};
 
 /// The one case as root, and as a user.
 pub fn tests() -> Vec<Test> {
-    let is_root = || rustix::process::geteuid().is_root();
-    let name = "system_stage_on_a_real_tree_as_user";
-    let as_user = move || if is_root() { again_as_user(&format!("customize::{name}")) } else { system_stage() };
-    vec![
-        Test::new(module_path!(), "system_stage_on_a_real_tree_as_root", system_stage).needs(&[ROOT]),
-        Test::new(module_path!(), name, as_user).needs(&["newuidmap", "setpriv"]),
-    ]
+    let cases: &[(_, fn())] = &[("system_stage_on_a_real_tree", system_stage)];
+    as_root_and_as_user(module_path!(), cases, &[], |_, case| case())
 }
 
 /// Does everything that a customization can, and checks what it sees.
@@ -137,7 +132,7 @@ fn make_root(root: &Path) {
         symlink(format!("usr/{name}"), root.join(name)).expect("a link");
     }
     for program in ["sh", "cat", "id"] {
-        copy_with_libraries(&format!("/bin/{program}"), root);
+        copy_with_libraries(format!("/bin/{program}").as_ref(), root);
     }
     for (name, text) in [
         ("passwd", "root:x:0:0:root:/root:/bin/bash\n"),
@@ -146,19 +141,5 @@ fn make_root(root: &Path) {
         ("skel/.profile", "# ~/.profile\n"),
     ] {
         fs_err::write(root.join("etc").join(name), text).expect("a file");
-    }
-}
-
-fn copy_with_libraries(program: &str, root: &Path) {
-    let copy = |path: &str| {
-        let target = root.join(path.trim_start_matches('/'));
-        fs_err::create_dir_all(target.parent().expect("a directory above")).expect("a directory");
-        fs_err::copy(path, target).expect("a copy");
-    };
-    copy(program);
-    let output = Host::new("ldd").arg(program).output().expect("ldd is needed");
-    let text = String::from_utf8(output.stdout).expect("text");
-    for library in text.split_whitespace().filter(|word| word.starts_with('/')) {
-        copy(library);
     }
 }

@@ -14,7 +14,8 @@ use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandb
 use fam_build::rootfs::staging::Staging;
 use fam_build::supervisor::{Ended, Error, Failure, Interrupts, Isolation, run};
 use serde::{Deserialize, Serialize};
-use support::harness::{ROOT, Test, again_as_user};
+use support::bare::copy_with_libraries;
+use support::harness::{Test, as_root_and_as_user};
 use support::succeed;
 
 use crate::roles::{self, Done};
@@ -84,36 +85,16 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
 
 /// Each case as root, and as a user.
 pub fn tests() -> Vec<Test> {
-    let of = |who: &str| format!("{}::{who}", module_path!());
-    let as_root = CASES.iter().map(|(name, case)| {
-        Test::new(&of("as_root"), name, move || run_case(&format!("as_root::{name}"), *case))
-            .needs(&[ROOT, "dpkg", "perl"])
-    });
-    let as_user = CASES.iter().map(|(name, case)| {
-        let name_of_test = format!("as_user::{name}");
-        let run = move || {
-            if is_root() {
-                again_as_user(&format!("hostile_scripts::{name_of_test}"));
-            } else {
-                run_case(&name_of_test, *case);
-            }
-        };
-        Test::new(&of("as_user"), name, run).needs(&["dpkg", "newuidmap", "perl", "setpriv"])
-    });
-    as_root.chain(as_user).collect()
+    as_root_and_as_user(module_path!(), CASES, &["dpkg", "perl"], run_case)
 }
 
 /// Runs a case in a process whose session keyring has a key.
 fn run_case(name: &str, case: fn(&Place)) {
     if std::env::var_os(WITH_KEY).is_none() {
-        again_with_key(&format!("hostile_scripts::{name}"));
+        again_with_key(name);
     } else {
         case(&Place::new());
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// For texts as arguments of `syscall`, which must be variables.
@@ -202,28 +183,13 @@ fn make_root(root: &Path) {
     }
     let programs = "cat chmod chown cp dpkg dpkg-deb dpkg-split diff grep id ls mkdir mount perl rm sh sleep stat tar";
     for program in programs.split(' ') {
-        copy_with_libraries(&format!("/usr/bin/{program}"), root);
+        copy_with_libraries(format!("/usr/bin/{program}").as_ref(), root);
     }
     // dpkg wants to see these in its PATH, and does not call them here.
     for program in ["ldconfig", "start-stop-daemon"] {
         let path = root.join("usr/sbin").join(program);
         fs_err::write(&path, "#!/bin/sh\n").unwrap();
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    }
-}
-
-fn copy_with_libraries(program: &str, root: &Path) {
-    let copy = |path: &str| {
-        let target = root.join(path.trim_start_matches('/'));
-        fs_err::create_dir_all(target.parent().unwrap()).unwrap();
-        if !target.exists() {
-            fs_err::copy(path, target).unwrap();
-        }
-    };
-    copy(program);
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
-        copy(word);
     }
 }
 

@@ -13,12 +13,13 @@ use fam_build::image::{self, BootCode, qcow2, raw};
 use fam_build::tree::tarball;
 use fam_build::tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
+use support::disk::{Partition, extract};
 
 mod fixture;
 mod tools;
 
 use fixture::{Fixture, SECRET, SIZE_BYTES, file, identity};
-use tools::{Mounted, extract, partition, run};
+use tools::{Mounted, run};
 
 support::tests! {
     needs [support::harness::ROOT, "dumpe2fs", "e2fsck", "fsck.vfat", "mcopy", "qemu-img", "sgdisk"];
@@ -328,7 +329,7 @@ fn grub_is_installed_from_the_tree() {
     assert_eq!(map.boot_code(), BootCode::Grub);
     raw::write(&map, &fixture.create("disk.img"), &|_| ()).unwrap();
     assert_clean(&fixture, &fixture.path("disk.img"));
-    let (core, _) = partition(&fixture.path("disk.img"), 1);
+    let core = Partition::of(&fixture.path("disk.img"), 1).offset_bytes;
     let disk = fs_err::read(fixture.path("disk.img")).unwrap();
     assert_eq!(disk[0x5c..0x64], (core / 512).to_le_bytes());
     assert_eq!(disk[core as usize..][..4], [0x77; 4]);

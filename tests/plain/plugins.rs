@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::workshop::{Workshop, in_image};
+use support::disk::RootFileSystem;
+use support::workshop::Workshop;
 use support::{fail, succeed};
 
 use crate::small::{Bench, archive, assert_nothing_left, recipe_with};
@@ -135,8 +136,8 @@ fn stays_inside() {
         let left: Vec<_> = fs_err::read_dir(&outside).unwrap().collect();
         assert!(left.is_empty(), "{act}: {left:?}");
         match act {
-            "dots" => assert_eq!(in_image(&output.join("fabric1.qcow2"), "/dots"), "inside"),
-            "link" => assert_eq!(in_image(&output.join("fabric1.qcow2"), "/etc/link"), "inside"),
+            "dots" => assert_eq!(RootFileSystem::of(&output.join("fabric1.qcow2")).cat("/dots"), "inside"),
+            "link" => assert_eq!(RootFileSystem::of(&output.join("fabric1.qcow2")).cat("/etc/link"), "inside"),
             _ => {}
         }
         assert_eq!(processes_with("^sleep 1000$"), 0);

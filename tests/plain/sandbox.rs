@@ -12,7 +12,7 @@ use fam_build::progress::Progress;
 use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
 use fam_build::supervisor::{Ended, Failure, Isolation, LaunchError, OutputLock};
 use serde::{Deserialize, Serialize};
-use support::harness::{ROOT, Test, again_as_user};
+use support::harness::{Test, as_root_and_as_user, is_root};
 
 pub mod builds;
 mod place;
@@ -105,19 +105,7 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
 
 /// Each case as root, and as a user.
 pub fn tests() -> Vec<Test> {
-    let of = |who: &str| format!("{}::{who}", module_path!());
-    let as_root =
-        CASES.iter().map(|(name, case)| Test::new(&of("as_root"), name, || case(&Place::new())).needs(&[ROOT]));
-    let as_user = CASES.iter().map(|(name, case)| {
-        let run =
-            move || if is_root() { again_as_user(&format!("sandbox::as_user::{name}")) } else { case(&Place::new()) };
-        Test::new(&of("as_user"), name, run).needs(&["newuidmap", "setpriv"])
-    });
-    as_root.chain(as_user).collect()
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    as_root_and_as_user(module_path!(), CASES, &[], |_, case| case(&Place::new()))
 }
 
 fn sees_nothing_of_the_host(place: &Place) {

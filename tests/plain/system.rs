@@ -2,9 +2,9 @@
 //! Debian's. Every checker of a format finds them sound, and root makes the same bytes from the lock.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
+use support::disk::extract;
 use support::files::{differences, walk};
 use support::system::default_system;
 use support::{as_user, directory_of, mirror, program, public_program, succeed, user};
@@ -59,7 +59,7 @@ fn every_checker_finds_the_images_sound() {
     }
     let (esp, root) = (work.path().join("esp"), work.path().join("root"));
     for (number, file) in [(2, &esp), (3, &root)] {
-        extract_partition(&raw, number, file);
+        extract(&raw, number, file);
     }
     succeed(Command::new("fsck.vfat").arg("-n").arg(&esp));
     succeed(Command::new("e2fsck").arg("-fn").arg(&root));
@@ -67,26 +67,8 @@ fn every_checker_finds_the_images_sound() {
     let node = work.path().join("node.img");
     succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(system.artifact("fabric2.qcow2")).arg(&node));
     succeed(Command::new("sgdisk").arg("--verify").arg(&node));
-    extract_partition(&node, 3, &root);
+    extract(&node, 3, &root);
     succeed(Command::new("e2fsck").arg("-fn").arg(&root));
-}
-
-/// Copies a partition of a raw image to a file of its own.
-fn extract_partition(image: &Path, number: u32, file: &Path) {
-    let info = succeed(Command::new("sgdisk").arg(format!("--info={number}")).arg(image));
-    let sector = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse::<u64>().unwrap()
-    };
-    let (first, last) = (sector("First sector: "), sector("Last sector: "));
-    succeed(
-        Command::new("dd")
-            .arg(format!("if={}", image.display()))
-            .arg(format!("of={}", file.display()))
-            .args(["bs=1M", "conv=sparse", "iflag=skip_bytes,count_bytes", "status=none"])
-            .arg(format!("skip={}", first * 512))
-            .arg(format!("count={}", (last - first + 1) * 512)),
-    );
 }
 
 fn the_file_system_is_the_tarball() {
@@ -115,7 +97,7 @@ fn the_file_system_is_the_tarball() {
     fs_err::remove_dir_all(tree.join("boot/efi")).unwrap();
     fs_err::create_dir(tree.join("boot/efi")).unwrap();
     let root = work.path().join("root.img");
-    extract_partition(&system.artifact("fabric_template.img"), 3, &root);
+    extract(&system.artifact("fabric_template.img"), 3, &root);
     succeed(Command::new("mount").args(["-o", "ro,loop"]).arg(&root).arg(&disk));
     let found = std::panic::catch_unwind(|| {
         let mut found = walk(&disk);

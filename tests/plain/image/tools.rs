@@ -16,24 +16,6 @@ pub fn run(program: &str, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     printed
 }
 
-/// First byte and length of a partition, as sgdisk sees it.
-pub fn partition(disk: &Path, number: u32) -> (u64, u64) {
-    let printed = run("sgdisk", &[&"-i", &number.to_string(), &disk]);
-    let sector = |label: &str| -> u64 {
-        let line = printed.lines().find(|line| line.starts_with(label)).unwrap();
-        line.split_whitespace().nth(2).unwrap().parse().unwrap()
-    };
-    (sector("First sector") * 512, (sector("Last sector") - sector("First sector") + 1) * 512)
-}
-
-/// Copies a partition into a file of its own, with its holes.
-pub fn extract(disk: &Path, number: u32, to: &Path) {
-    let (offset, len) = partition(disk, number);
-    let (skip, count) = (format!("skip={}", offset >> 20), format!("count={}", len >> 20));
-    let (from, to) = (format!("if={}", disk.display()), format!("of={}", to.display()));
-    run("dd", &[&from, &to, &"bs=1M", &skip, &count, &"conv=sparse", &"status=none"]);
-}
-
 /// A mounted file system; unmounted at the end whatever happens.
 pub struct Mounted(pub TempDir);
 

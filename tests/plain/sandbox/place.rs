@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use fam_build::progress::Progress;
 use fam_build::rootfs::sandbox::Settings;
 use fam_build::supervisor::{Ended, Error, Ids, Interrupts, Isolation, run};
+use support::bare::copy_with_libraries;
+use support::harness::is_root;
 
-use super::{Job, Ran, is_root};
+use super::{Job, Ran};
 use crate::roles::{self, Done};
 
 /// What the tests share: a small root with a shell, and the isolation.
@@ -70,22 +71,6 @@ fn make_root(root: &Path) {
     let programs =
         "sh cat chmod chown env grep id ls ln mkdir mknod mount mv readlink rm sleep stat touch tr umount uname wc";
     for program in programs.split(' ') {
-        let path = format!("/bin/{program}");
-        copy_with_libraries(&path, root);
-    }
-}
-
-fn copy_with_libraries(program: &str, root: &Path) {
-    let copy = |path: &str| {
-        let target = root.join(path.trim_start_matches('/'));
-        fs_err::create_dir_all(target.parent().unwrap()).unwrap();
-        if !target.exists() {
-            fs_err::copy(path, target).unwrap();
-        }
-    };
-    copy(program);
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    for word in String::from_utf8(output.stdout).unwrap().split_whitespace().filter(|word| word.starts_with('/')) {
-        copy(word);
+        copy_with_libraries(format!("/bin/{program}").as_ref(), root);
     }
 }

@@ -19,28 +19,41 @@ pub fn bare_root(path: &Path) {
     fs_err::write(path.join("etc/passwd"), "root:x:0:0::/:/nologin\n").unwrap();
     fs_err::write(path.join("etc/nsswitch.conf"), "passwd: files\nhosts: files dns\n").unwrap();
     fs_err::write(path.join("etc/os-release"), "ID=bare\n").unwrap();
-    let mut libraries = Vec::new();
     for program in ["/usr/bin/newuidmap", "/usr/bin/newgidmap"] {
-        copy(Path::new(program), path);
+        copy_with_libraries(Path::new(program), path);
     }
-    for program in [public_program().as_path(), Path::new("/usr/bin/newuidmap")] {
-        let listed = succeed(Command::new("ldd").arg(program));
-        libraries.extend(listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
+    for library in libraries(&public_program()) {
+        copy(&library, path);
     }
     // Names are looked up by libraries that the C library loads itself.
     for name in ["libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"] {
-        libraries.push(Path::new("/lib/x86_64-linux-gnu").join(name));
-    }
-    for library in libraries {
-        copy(&library, path);
+        copy(&Path::new("/lib/x86_64-linux-gnu").join(name), path);
     }
     copy(Path::new("/etc/ssl/certs/ca-certificates.crt"), path);
     move_in(path);
 }
 
-/// Copies a file of this host to the same place in `root`.
+/// The libraries that a program of this host is linked with; none if it is a script.
+pub fn libraries(program: &Path) -> Vec<PathBuf> {
+    let listed = Command::new("ldd").arg(program).output().unwrap();
+    let words = String::from_utf8(listed.stdout).unwrap();
+    words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}
+
+/// Copies a program of this host and the libraries that it is linked with to the same places in `root`.
+pub fn copy_with_libraries(program: &Path, root: &Path) {
+    copy(program, root);
+    for library in libraries(program) {
+        copy(&library, root);
+    }
+}
+
+/// Copies a file of this host to the same place in `root`, unless it is there.
 fn copy(from: &Path, root: &Path) {
     let to = root.join(from.strip_prefix("/").unwrap());
+    if to.exists() {
+        return;
+    }
     fs_err::create_dir_all(to.parent().unwrap()).unwrap();
     succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
 }

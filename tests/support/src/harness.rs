@@ -14,7 +14,7 @@ pub const ROOT: &str = "root";
 #[allow(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Test {
     name: String,
-    needs: &'static [&'static str],
+    needs: Vec<&'static str>,
     run: Box<dyn FnOnce() + Send>,
 }
 
@@ -22,13 +22,14 @@ impl Test {
     /// A test of the module with this path. The name of the program, which comes first in it, is left out.
     pub fn new(module: &str, name: &str, run: impl FnOnce() + Send + 'static) -> Self {
         let module = module.split_once("::").map_or("", |(_, module)| module);
-        Self { name: format!("{module}::{name}"), needs: &[], run: Box::new(run) }
+        Self { name: format!("{module}::{name}"), needs: Vec::new(), run: Box::new(run) }
     }
 
     /// Names what the host must have: programs, or [`ROOT`]. Where one is missing, the test does not run.
     #[must_use]
-    pub fn needs(self, needs: &'static [&'static str]) -> Self {
-        Self { needs, ..self }
+    pub fn needs(mut self, needs: &[&'static str]) -> Self {
+        self.needs.extend(needs);
+        self
     }
 
     fn missing(&self) -> Vec<&'static str> {
@@ -77,6 +78,30 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
+/// Each case as root, and once more as [`crate::user`]: tests of the module with this path, all with these needs. `run` gets
+/// the name of the test, too.
+pub fn as_root_and_as_user<C: Copy + Send + 'static>(
+    module: &str,
+    cases: &[(&'static str, C)],
+    needs: &[&'static str],
+    run: fn(&str, C),
+) -> Vec<Test> {
+    let test = |who: &str, name: &str, case: C| {
+        let mut test = Test::new(&format!("{module}::{who}"), name, || {}).needs(needs);
+        let (name, user) = (test.name.clone(), who == "as_user");
+        test.run = Box::new(move || if user && is_root() { again_as_user(&name) } else { run(&name, case) });
+        test
+    };
+    let as_root = cases.iter().map(|(name, case)| test("as_root", name, *case).needs(&[ROOT]));
+    let as_user = cases.iter().map(|(name, case)| test("as_user", name, *case).needs(&["newuidmap", "setpriv"]));
+    as_root.chain(as_user).collect()
+}
+
+/// Whether this process is root's.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Runs the test of this name again, in a copy of this program, as [`crate::user`].
 pub fn again_as_user(test: &str) {
     let program = std::env::current_exe().unwrap();
@@ -88,7 +113,7 @@ pub fn again_as_user(test: &str) {
 
 fn is_there(need: &str) -> bool {
     if need == ROOT {
-        return rustix::process::geteuid().is_root();
+        return is_root();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     // What only root uses is often out of a user's PATH.

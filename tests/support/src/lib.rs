@@ -7,6 +7,7 @@ pub mod archive;
 pub mod bare;
 pub mod cluster;
 pub mod dialogue;
+pub mod disk;
 pub mod documents;
 pub mod files;
 pub mod harness;

@@ -69,6 +69,9 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// What a kernel, an initramfs or systemd prints where a system cannot boot, before it waits for ever.
+const CANNOT_BOOT: [&str; 3] = ["Kernel panic - not syncing", "(initramfs) ", "Give root password for maintenance"];
+
 /// The serial console of a running machine. Dropping it ends the machine.
 #[derive(Debug)]
 pub struct Console {
@@ -95,7 +98,9 @@ impl Console {
 
     /// Waits for the login prompt; gives back the host name it shows.
     pub fn wait_for_login(&mut self) -> String {
-        let before = self.wait_for(" login: ", BOOT_TIMEOUT);
+        let patterns: Vec<&str> = [" login: "].into_iter().chain(CANNOT_BOOT).collect();
+        let (found, before) = self.dialogue.wait_for_any(&patterns, BOOT_TIMEOUT);
+        assert_eq!(found, 0, "{}: {}:\n{before}", self.name, patterns[found]);
         before.rsplit(['\n', '\r', ' ']).next().unwrap_or_default().to_owned()
     }
 

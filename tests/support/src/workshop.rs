@@ -67,16 +67,3 @@ impl Default for Workshop {
         Self::new()
     }
 }
-
-/// What debugfs finds in a file of a node's disk.
-pub fn in_image(disk: &Path, path: &str) -> String {
-    let raw = disk.with_extension("raw");
-    succeed(Command::new("qemu-img").args(["convert", "-O", "raw"]).arg(disk).arg(&raw));
-    let partition = succeed(Command::new("sgdisk").args(["-i", "3"]).arg(&raw));
-    let sector = partition.lines().find_map(|line| line.strip_prefix("First sector: ")).unwrap();
-    let offset = sector.split(' ').next().unwrap().parse::<u64>().unwrap() * 512;
-    let mut debugfs = Command::new("debugfs");
-    let text = succeed(debugfs.args(["-R", &format!("cat {path}"), &format!("{}?offset={offset}", raw.display())]));
-    fs_err::remove_file(raw).unwrap();
-    text
-}

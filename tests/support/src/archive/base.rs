@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
 
 use super::Deb;
-use crate::succeed;
+use crate::bare::libraries;
 
 /// What maintainer scripts and dpkg call.
 const PROGRAMS: &str = "sh awk base64 basename cat chmod chown cmp cp cut date diff dirname dpkg dpkg-deb dpkg-divert \
@@ -21,13 +20,7 @@ pub fn base() -> Deb {
         let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|place| format!("{place}/{program}"));
         let path = places.into_iter().find(|path| Path::new(path).exists());
         let path = path.unwrap_or_else(|| panic!("this host has no {program}"));
-        for word in
-            succeed(Command::new("sh").args(["-c", &format!("ldd {path} 2>/dev/null || true")])).split_whitespace()
-        {
-            if word.starts_with('/') {
-                files.insert(merged(word));
-            }
-        }
+        files.extend(libraries(path.as_ref()).iter().map(|library| merged(library.to_str().unwrap())));
         files.insert(merged(&path));
     }
     let mut base = Deb::new("base").essential().field("Installed-Size", "20000");
