@@ -247,8 +247,10 @@ fn nodes_get_the_login_where_the_recipe_says_so() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     assert_no_secret("the screen", &built.stderr);
 
-    let (root, path) = (RootFileSystem::of(&output.join("fabric1.qcow2")), "/etc/apt/auth.conf.d/80fam-build.conf");
+    let path = "/etc/apt/auth.conf.d/80fam-build.conf";
+    let root = RootFileSystem::of(&output.join("fabric1.qcow2"));
     let (text, attributes) = (root.cat(path), root.stat(path));
+    drop(root);
     assert_eq!(text, format!("machine {}/ login ann password {PASSWORD}\n", server.url));
     assert!(attributes.contains("Mode:  0600") && attributes.contains("User:     0   Group:     0"), "{attributes}");
     let mode = fs_err::metadata(output.join("fabric1.qcow2")).unwrap().permissions().mode();

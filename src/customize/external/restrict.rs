@@ -14,46 +14,17 @@ use seccompiler::{
 };
 
 use super::mounts::{DEVICES, TEMPORARY};
+use crate::rootfs::sandbox::filter::{DENIED, NEW_NAMESPACES};
 
-/// Denied with `EPERM`, each with what it would be for.
+/// Denied with `EPERM`, each with what it would be for, beside what programs of a sandbox are denied.
 #[rustfmt::skip]
-const DENIED: &[libc::c_long] = &[
-    // Namespaces, in which a program has every capability, and mounts. `clone` is looked at below.
-    libc::SYS_unshare, libc::SYS_setns, libc::SYS_chroot, libc::SYS_pivot_root, libc::SYS_mount, libc::SYS_umount2,
-    libc::SYS_mount_setattr, libc::SYS_move_mount, libc::SYS_open_tree, libc::SYS_fsopen, libc::SYS_fspick,
-    libc::SYS_fsconfig, libc::SYS_fsmount,
+const ALSO_DENIED: &[libc::c_long] = &[
+    // The root that it lives in. `clone`, which could make namespaces, is looked at below.
+    libc::SYS_chroot,
     // Sockets: there is no network, and a path or a name in memory may lead to one of the host. Pairs are looked at below.
     libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen,
-    // Files by handle, which lead past any root.
-    libc::SYS_open_by_handle_at, libc::SYS_name_to_handle_at,
-    // Keyrings, which no namespace covers.
-    libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl,
-    // Other processes.
-    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_process_madvise,
-    libc::SYS_pidfd_getfd, libc::SYS_kcmp,
-    // Programs for the kernel, calls that pass filters by, memory that the kernel cannot see or must wait for.
-    libc::SYS_bpf, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
-    libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_memfd_secret, libc::SYS_fanotify_init,
-    // The machine.
-    libc::SYS_acct, libc::SYS_adjtimex, libc::SYS_clock_adjtime, libc::SYS_clock_settime, libc::SYS_settimeofday,
-    libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load, libc::SYS_reboot, libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_swapon,
-    libc::SYS_swapoff, libc::SYS_syslog, libc::SYS_quotactl, libc::SYS_quotactl_fd, libc::SYS_vhangup,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-];
-
-/// Flags of `clone` that make namespaces.
-const NAMESPACES: [libc::c_int; 7] = [
-    libc::CLONE_NEWCGROUP,
-    libc::CLONE_NEWIPC,
-    libc::CLONE_NEWNET,
-    libc::CLONE_NEWNS,
-    libc::CLONE_NEWPID,
-    libc::CLONE_NEWUSER,
-    libc::CLONE_NEWUTS,
+    // Calls that pass filters by, memory that the kernel cannot see.
+    libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_memfd_secret,
 ];
 
 /// Lets this process, and all that it will start, write to the temporary files alone. A kernel without Landlock does nothing.
@@ -112,7 +83,7 @@ fn denied() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value.unsigned_abs().into())
     };
     let mut clone = Vec::new();
-    for flag in NAMESPACES {
+    for flag in NEW_NAMESPACES {
         let has = SeccompCmpOp::MaskedEq(flag.unsigned_abs().into());
         clone.push(SeccompRule::new(vec![holds(0, has, flag)?])?);
     }
@@ -123,7 +94,7 @@ fn denied() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         SeccompRule::new(vec![holds(1, of_type(), libc::SOCK_DGRAM)?])?,
         SeccompRule::new(vec![holds(1, of_type(), libc::SOCK_RAW)?])?,
     ];
-    let always = DENIED.iter().map(|call| (*call, Vec::new()));
+    let always = DENIED.iter().chain(ALSO_DENIED).map(|call| (*call, Vec::new()));
     let sometimes = [(libc::SYS_clone, clone), (libc::SYS_socketpair, pair)];
     let mut rules = BTreeMap::new();
     for (call, conditions) in always.chain(sometimes) {

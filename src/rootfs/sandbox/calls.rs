@@ -143,7 +143,7 @@ const OF_THIS_ARCHITECTURE: &[c_long] = &[];
 
 /// What fails with `EPERM`: that is how each of these fails for want of a capability, so programs know what to make of it.
 #[rustfmt::skip]
-pub(super) const DENIED: &[c_long] = &[
+pub(crate) const DENIED: &[c_long] = &[
     // Namespaces: in a user namespace of its own a program has every capability, and more of the kernel takes its calls.
     SYS_setns, SYS_unshare,
     // Mounts, by the old calls and the new: control groups, overlays, /proc.

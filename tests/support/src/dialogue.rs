@@ -11,9 +11,16 @@ pub struct Dialogue {
     name: String,
     child: Child,
     input: ChildStdin,
-    seen: Arc<(Mutex<Vec<u8>>, Condvar)>,
-    /// How much of `seen` was waited for.
+    printed: Arc<(Mutex<Printed>, Condvar)>,
+    /// How much of what was printed was waited for.
     read: usize,
+}
+
+#[derive(Debug, Default)]
+struct Printed {
+    bytes: Vec<u8>,
+    /// Whether there will be no more.
+    ended: bool,
 }
 
 impl Dialogue {
@@ -25,18 +32,20 @@ impl Dialogue {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let seen = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let printed: Arc<(Mutex<Printed>, Condvar)> = Arc::default();
         let mut output = child.stdout.take().unwrap();
-        let sink = Arc::clone(&seen);
+        let sink = Arc::clone(&printed);
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(n @ 1..) = output.read(&mut chunk) {
-                sink.0.lock().unwrap().extend_from_slice(&chunk[..n]);
+                sink.0.lock().unwrap().bytes.extend_from_slice(&chunk[..n]);
                 sink.1.notify_all();
             }
+            sink.0.lock().unwrap().ended = true;
+            sink.1.notify_all();
         });
         let input = child.stdin.take().unwrap();
-        Self { name, child, input, seen, read: 0 }
+        Self { name, child, input, printed, read: 0 }
     }
 
     /// Waits until `pattern` appears after what was read so far; gives back what came before it.
@@ -49,9 +58,9 @@ impl Dialogue {
     #[track_caller]
     pub fn wait_for_any(&mut self, patterns: &[&str], timeout: Duration) -> (usize, String) {
         let deadline = Instant::now() + timeout;
-        let mut seen = self.seen.0.lock().unwrap();
+        let mut printed = self.printed.0.lock().unwrap();
         loop {
-            let new = &seen[self.read..];
+            let new = &printed.bytes[self.read..];
             let find = |pattern: &str| new.windows(pattern.len()).position(|window| window == pattern.as_bytes());
             let found = patterns.iter().enumerate().filter_map(|(which, pattern)| Some((find(pattern)?, which))).min();
             if let Some((at, which)) = found {
@@ -60,11 +69,13 @@ impl Dialogue {
                 return (which, before);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                let tail = String::from_utf8_lossy(&seen[seen.len().saturating_sub(3000)..]).into_owned();
-                panic!("{}: none of {patterns:?} within {timeout:?}; it ended with:\n{tail}", self.name);
+            if left.is_zero() || printed.ended {
+                let tail = &printed.bytes[printed.bytes.len().saturating_sub(3000)..];
+                let until = if printed.ended { "until its end".into() } else { format!("within {timeout:?}") };
+                let tail = String::from_utf8_lossy(tail);
+                panic!("{}: none of {patterns:?} {until}; the last it printed:\n{tail}", self.name);
             }
-            seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
+            printed = self.printed.1.wait_timeout(printed, left).unwrap().0;
         }
     }
 
