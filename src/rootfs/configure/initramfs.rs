@@ -156,7 +156,8 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
         progress.detail(format!("making the initramfs of Linux {kernel}"));
         let arguments = arguments(maker, &kernel);
         let program = format!("{name} {}", arguments.join(" "));
-        run_program(&mut sandbox, &Command::new(maker).args(&arguments), &program, name, progress)?;
+        let made = run_program(&mut sandbox, &Command::new(maker).args(&arguments), &program, name, progress);
+        made.map_err(|error| error.with_owner(staging))?;
     }
     sandbox.leave()?;
     Ok(())

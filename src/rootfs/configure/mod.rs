@@ -5,11 +5,13 @@
 //! configures everything that is left. The list of a kernel's modules and the initramfs, which scripts would make twice, are
 //! made once, beside dpkg.
 
+mod cause;
 mod clean;
 mod essential;
 mod initramfs;
 mod modules;
 mod packages;
+mod printed;
 mod scripts;
 mod stages;
 mod transcript;
@@ -19,13 +21,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use cause::Cause;
 pub use clean::clean;
+pub use printed::Printed;
 pub use stages::{Configurator, configure, configure_within};
 pub use updated::mark_up_to_date;
 
 use self::scripts::dpkg;
 use super::sandbox::{self, TimeLimits};
-use super::staging::StagingError;
+use super::staging::{Staging, StagingError};
 use crate::tree::RootPath;
 
 /// What the initramfs can boot from.
@@ -65,7 +69,7 @@ pub struct Configuration {
 #[non_exhaustive]
 pub enum Error {
     /// A maintainer script, or what stands for one, failed.
-    #[error("{script} script of package {package} failed: it {how}{}", quote(last_lines))]
+    #[error("{script} script of package {package} failed: it {how}{printed}")]
     Script {
         /// The package.
         package: String,
@@ -73,11 +77,11 @@ pub enum Error {
         script: String,
         /// How it ended.
         how: String,
-        /// The last lines it printed.
-        last_lines: Vec<String>,
+        /// What it printed.
+        printed: Box<Printed>,
     },
     /// A maintainer script, or what stands for one, took too long.
-    #[error("{script} script of package {package} failed: {how}{}", quote(last_lines))]
+    #[error("{script} script of package {package} failed: {how}{printed}")]
     Stuck {
         /// The package.
         package: String,
@@ -85,11 +89,11 @@ pub enum Error {
         script: String,
         /// Which limit it reached.
         how: String,
-        /// The last lines it printed.
-        last_lines: Vec<String>,
+        /// What it printed.
+        printed: Box<Printed>,
     },
     /// What runs the scripts was killed while one of them ran.
-    #[error("{program} was killed while the {script} script of package {package} ran{}", quote(last_lines))]
+    #[error("{program} was killed while the {script} script of package {package} ran{printed}")]
     Killed {
         /// The program that was killed.
         program: String,
@@ -97,26 +101,26 @@ pub enum Error {
         package: String,
         /// `pre-installation`, `post-installation`.
         script: String,
-        /// The last lines that were printed.
-        last_lines: Vec<String>,
+        /// What it printed.
+        printed: Box<Printed>,
     },
     /// A program other than a maintainer script failed.
-    #[error("{program} {how}{}", quote(last_lines))]
+    #[error("{program} {how}{printed}")]
     Program {
         /// The program, as typed.
         program: String,
         /// How it ended.
         how: String,
-        /// The last lines it printed.
-        last_lines: Vec<String>,
+        /// What it printed.
+        printed: Box<Printed>,
     },
     /// dpkg ended well but left packages unconfigured.
-    #[error("dpkg did not configure {}{}", packages.join(", "), quote(last_lines))]
+    #[error("dpkg did not configure {}{printed}", packages.join(", "))]
     Unconfigured {
         /// The packages.
         packages: Vec<String>,
-        /// The last lines it printed.
-        last_lines: Vec<String>,
+        /// What it printed.
+        printed: Box<Printed>,
     },
     /// dpkg's database cannot be read.
     #[error("/var/lib/dpkg/status of the new system: {0}")]
@@ -130,33 +134,52 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same, with the package whose hook failed, where it was a hook.
+    fn with_owner(mut self, staging: &Staging) -> Self {
+        if let Self::Script { printed, .. } | Self::Program { printed, .. } = &mut self {
+            printed.find_owner(staging);
+        }
+        self
+    }
+
     /// What the user should do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Script { package, .. } => Some(format!(
-                "the whole output is in the log; a build without {package} (--include, the recipe) shows whether it is at fault"
-            )),
-            Self::Stuck { package, .. } => Some(format!(
-                "it may wait for what a build does not have, as a running service or the network; the whole output is in the log, \
-                 and a build without {package} (--include, the recipe) shows whether it is at fault"
-            )),
+            Self::Script { package, how, printed, .. } => Some(hint(package, how, printed).unwrap_or_else(|| {
+                let package = printed.owner().unwrap_or(package);
+                format!(
+                    "the whole output is in the log; a build without {package} (--include, the recipe) shows whether it is at \
+                     fault"
+                )
+            })),
+            Self::Stuck { package, how, printed, .. } => Some(hint(package, how, printed).unwrap_or_else(|| {
+                format!(
+                    "it may wait for what a build does not have, as a running service or the network; the whole output is in \
+                     the log, and a build without {package} (--include, the recipe) shows whether it is at fault"
+                )
+            })),
             Self::Killed { package, .. } => Some(format!(
                 "by the script itself, or by the kernel for lack of memory, which `dmesg` shows; a build without {package} \
                  (--include, the recipe) shows whether it is at fault"
             )),
+            Self::Program { how, printed, .. } => printed.owner().map(|package| {
+                hint(package, how, printed).unwrap_or_else(|| {
+                    format!("a build without {package} (--include, the recipe) shows whether it is at fault")
+                })
+            }),
             Self::Sandbox(error) => error.hint(),
             Self::Staging(error) => error.hint(),
-            Self::Program { .. } | Self::Unconfigured { .. } | Self::Database(_) => None,
+            Self::Unconfigured { .. } | Self::Database(_) => None,
         }
     }
 }
 
-fn quote(lines: &[String]) -> String {
-    if lines.is_empty() {
-        return String::new();
-    }
-    format!("; its last lines:\n  {}", lines.join("\n  "))
+/// What to do about a script of `package` that ended in this way, if its cause is known. The package of a hook is at fault
+/// rather than the one that runs it.
+fn hint(package: &str, how: &str, printed: &Printed) -> Option<String> {
+    let package = printed.owner().unwrap_or(package);
+    Some(Cause::of(how).as_ref().or(printed.cause())?.hint(package))
 }
 
 /// A path that is known to be fit.

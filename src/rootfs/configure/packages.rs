@@ -8,6 +8,7 @@ use crate::archive::deb822::{Stanza, stanzas};
 use crate::rootfs::dpkg;
 use crate::rootfs::install::schedule::Node;
 use crate::rootfs::staging::{Attributes, Staging};
+use crate::tree::RootPath;
 
 /// A package in dpkg's database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,23 @@ pub(super) fn unpacked(staging: &Staging) -> Result<(Vec<dpkg::Package>, Vec<Nod
         all.0.push(package);
     }
     Ok(all)
+}
+
+/// The package that brings the file at `path`, by dpkg's lists of files. None where no list has it, or can be read.
+pub(super) fn owner(staging: &Staging, path: &RootPath) -> Option<String> {
+    // A package may know its files by the names that they had before / and /usr were merged, or scripts may.
+    let [path, usr] = [path.as_bytes(), b"usr/"];
+    let other = path.strip_prefix(usr).map_or_else(|| [usr, path].concat(), <[u8]>::to_vec);
+    let is_it = |line: &[u8]| line.strip_prefix(b"/").is_some_and(|line| line == path || line == other);
+    let info = in_tree("var/lib/dpkg/info");
+    let mut names = staging.list(&info).ok()?;
+    names.sort();
+    names.iter().find_map(|name| {
+        let package = name.strip_suffix(b".list")?;
+        let list = staging.read(&info.join(name).ok()?).ok()?;
+        let package = package.split(|&byte| byte == b':').next()?;
+        list.split(|&byte| byte == b'\n').any(is_it).then(|| String::from_utf8_lossy(package).into_owned())
+    })
 }
 
 /// The names of those packages that `begin` names, and of all that these depend on, in the order of the database.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::printed::{Printed, Record};
 use super::transcript::{Line, Transcript};
 use super::{Error, in_tree};
 use crate::progress::{Progress, Running, Task};
 use crate::rootfs::dpkg::Package;
-use crate::rootfs::sandbox::{self, Command, Heard, Part, Sandbox, Tail, TimeLimits, time};
+use crate::rootfs::sandbox::{self, Command, Heard, Part, Sandbox, TimeLimits, time};
 use crate::rootfs::staging::Staging;
 use crate::supervisor::Ended;
 
@@ -26,17 +27,17 @@ pub(super) struct Script {
 
 impl Script {
     /// The error for a script during which the sandbox reports `error`.
-    fn stopped_by(self, error: sandbox::Error, last_lines: Vec<String>) -> Error {
+    fn stopped_by(self, error: sandbox::Error, printed: Box<Printed>) -> Error {
         let Self { package, kind } = self;
         let script = kind.to_owned();
         match error {
             error @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. }) => {
-                Error::Stuck { package, script, how: error.to_string(), last_lines }
+                Error::Stuck { package, script, how: error.to_string(), printed }
             }
             sandbox::Error::Start { source, .. } => {
-                Error::Script { package, script, how: format!("could not be started: {source}"), last_lines }
+                Error::Script { package, script, how: format!("could not be started: {source}"), printed }
             }
-            sandbox::Error::Died { .. } => Error::Killed { program: "the sandbox".into(), package, script, last_lines },
+            sandbox::Error::Died { .. } => Error::Killed { program: "the sandbox".into(), package, script, printed },
             other => other.into(),
         }
     }
@@ -99,12 +100,12 @@ impl<'a> Scripts<'a> {
         let source = format!("{} preinst", package.name);
         self.task().at(&source);
         let path = "/var/lib/dpkg/tmp.ci/preinst";
-        let (mut ended, mut last_lines) = self.run_preinst(sandbox, Command::new(path), package, &source);
+        let (mut ended, mut printed) = self.run_preinst(sandbox, Command::new(path), package, &source);
         if let Err(sandbox::Error::Start { source: error, .. }) = &ended
             && error.raw_os_error() == Some(libc::ENOEXEC)
         {
             // An empty file, or one without an interpreter: a script of the shell to execvp(3), by which dpkg runs it.
-            (ended, last_lines) = self.run_preinst(sandbox, Command::new("/bin/sh").arg(path), package, &source);
+            (ended, printed) = self.run_preinst(sandbox, Command::new("/bin/sh").arg(path), package, &source);
         }
         staging.remove(&control)?;
         let script = Script { package: package.name.clone(), kind: "pre-installation" };
@@ -114,20 +115,20 @@ impl<'a> Scripts<'a> {
                 package: script.package,
                 script: script.kind.into(),
                 how: ended.to_string(),
-                last_lines,
+                printed,
             }),
-            Err(error) => Err(script.stopped_by(error, last_lines)),
+            Err(error) => Err(script.stopped_by(error, printed)),
         }
     }
 
-    /// Runs a preinst script by `command`. Returns how that ended, and the last lines that it printed.
+    /// Runs a preinst script by `command`. Returns how that ended, and what it printed.
     fn run_preinst(
         &self,
         sandbox: &mut Sandbox,
         command: Command,
         package: &Package,
         source: &str,
-    ) -> (Result<Ended, sandbox::Error>, Vec<String>) {
+    ) -> (Result<Ended, sandbox::Error>, Box<Printed>) {
         let command = command
             .arg("install")
             .env("PERL_DL_NONLAZY", "1")
@@ -140,19 +141,19 @@ impl<'a> Scripts<'a> {
             .env("DPKG_ADMINDIR", "/var/lib/dpkg")
             .env("DPKG_ROOT", "")
             .within(self.limits);
-        let mut tail = Tail::default();
+        let mut record = Record::default();
         let Self { limits, progress, .. } = self;
         let ended = sandbox.follow(&command, |heard| {
             match heard {
                 Heard::Line(line) => {
-                    tail.push(line);
+                    record.push(line);
                     progress.output(source, line);
                 }
                 Heard::Silence(silence) => warn_of_silence(progress, source, silence, *limits),
             }
             Part::Same
         });
-        (ended, tail.into_lines())
+        (ended, record.finish())
     }
 
     /// Runs dpkg, and reports each package that it begins with.
@@ -188,8 +189,8 @@ impl<'a> Scripts<'a> {
             Ok(ended) if ended.success() => Ok(()),
             Ok(ended) => Err(transcript.into_error(ended)),
             Err(error) => match transcript.script() {
-                Some(script) => Err(script.stopped_by(error, transcript.into_last_lines())),
-                None => Err(failed("dpkg --configure", error, transcript.into_last_lines())),
+                Some(script) => Err(script.stopped_by(error, transcript.into_printed())),
+                None => Err(failed("dpkg --configure", error, transcript.into_printed())),
             },
         }
     }
@@ -210,24 +211,24 @@ pub(super) fn run_program(
     source: &str,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let mut tail = Tail::default();
+    let mut record = Record::default();
     let ended = sandbox.run(command, |line| {
-        tail.push(line);
+        record.push(line);
         progress.output(source, line);
     });
-    let last_lines = tail.into_lines();
+    let printed = record.finish();
     match ended {
         Ok(ended) if ended.success() => Ok(()),
-        Ok(ended) => Err(Error::Program { program: name.into(), how: ended.to_string(), last_lines }),
-        Err(error) => Err(failed(name, error, last_lines)),
+        Ok(ended) => Err(Error::Program { program: name.into(), how: ended.to_string(), printed }),
+        Err(error) => Err(failed(name, error, printed)),
     }
 }
 
 /// The error for the program `name`, during which the sandbox reports `error`.
-fn failed(name: &str, error: sandbox::Error, last_lines: Vec<String>) -> Error {
+fn failed(name: &str, error: sandbox::Error, printed: Box<Printed>) -> Error {
     match error {
         sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. } => {
-            Error::Program { program: name.into(), how: format!("failed: {error}"), last_lines }
+            Error::Program { program: name.into(), how: format!("failed: {error}"), printed }
         }
         other => other.into(),
     }

@@ -93,7 +93,8 @@ impl<'a> Configurator<'a> {
             return Ok(());
         }
         let mut sandbox = self.enter()?;
-        self.scripts.preinst(&mut sandbox, self.staging, package)?;
+        let ran = self.scripts.preinst(&mut sandbox, self.staging, package);
+        ran.map_err(|error| error.with_owner(self.staging))?;
         self.sandbox = Some(sandbox);
         Ok(())
     }
@@ -166,7 +167,7 @@ impl<'a> Configurator<'a> {
             .map(|package| package.name)
             .collect();
         if !left.is_empty() {
-            return Err(Error::Unconfigured { packages: left, last_lines: Vec::new() });
+            return Err(Error::Unconfigured { packages: left, printed: Box::default() });
         }
         Ok(again)
     }
@@ -181,7 +182,8 @@ impl<'a> Configurator<'a> {
             self.scripts.add(&package.name, &package.version);
         }
         let mut sandbox = self.enter()?;
-        self.scripts.dpkg(&mut sandbox, dpkg().args(options.iter().copied()).args(arguments))?;
+        let ran = self.scripts.dpkg(&mut sandbox, dpkg().args(options.iter().copied()).args(arguments));
+        ran.map_err(|error| error.with_owner(self.staging))?;
         self.sandbox = Some(sandbox);
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! What dpkg prints while it configures, in the words of its C locale.
 
 use super::Error;
+use super::printed::{Printed, Record};
 use super::scripts::Script;
-use crate::rootfs::sandbox::Tail;
 use crate::supervisor::Ended;
 
 /// What a line means.
@@ -23,7 +23,7 @@ pub(super) struct Transcript {
     triggered: bool,
     failed: Option<String>,
     script: Option<(String, String)>,
-    tail: Tail,
+    record: Record,
 }
 
 impl Transcript {
@@ -54,7 +54,7 @@ impl Transcript {
                 self.script = Some((script.to_owned(), how.to_owned()));
             }
         } else if self.failed.is_none() {
-            self.tail.push(line);
+            self.record.push(line);
         }
         Line::Other
     }
@@ -62,7 +62,7 @@ impl Transcript {
     fn begin(&mut self, package: String, triggered: bool) {
         self.package = Some(package);
         self.triggered = triggered;
-        self.tail.clear();
+        self.record.clear();
     }
 
     /// Who prints at the moment.
@@ -79,23 +79,23 @@ impl Transcript {
         self.package.clone().map(|package| Script { package, kind: "post-installation" })
     }
 
-    /// The last lines of the script.
-    pub(super) fn into_last_lines(self) -> Vec<String> {
-        self.tail.into_lines()
+    /// What the script printed.
+    pub(super) fn into_printed(self) -> Box<Printed> {
+        self.record.finish()
     }
 
     /// Why dpkg, which has ended in this way, failed.
     pub(super) fn into_error(self, ended: Ended) -> Error {
         let running = self.script();
-        let last_lines = self.tail.into_lines();
+        let printed = self.record.finish();
         match (self.failed, self.script) {
-            (Some(package), Some((script, how))) => Error::Script { package, script, how, last_lines },
-            (Some(package), None) => Error::Unconfigured { packages: vec![package], last_lines },
+            (Some(package), Some((script, how))) => Error::Script { package, script, how, printed },
+            (Some(package), None) => Error::Unconfigured { packages: vec![package], printed },
             (None, _) => match (ended, running) {
                 (Ended::Signaled(_), Some(Script { package, kind })) => {
-                    Error::Killed { program: "dpkg".into(), package, script: kind.into(), last_lines }
+                    Error::Killed { program: "dpkg".into(), package, script: kind.into(), printed }
                 }
-                _ => Error::Program { program: "dpkg --configure".into(), how: ended.to_string(), last_lines },
+                _ => Error::Program { program: "dpkg --configure".into(), how: ended.to_string(), printed },
             },
         }
     }
