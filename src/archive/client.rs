@@ -120,6 +120,14 @@ impl ClientError {
             Self::Keyring(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             Self::Http(error) => error.hint(),
+            Self::NoSuite { suite, .. } if suite.ends_with("-security") => Some(
+                "go on without security updates by --security-mirror none (in a recipe: security = false), or name an archive \
+                 that has them with --security-mirror; a suite that is no longer supported loses its own"
+                    .to_owned(),
+            ),
+            Self::NoSuite { suite, .. } if suite.ends_with("-updates") => {
+                Some("for a suite without updates, write updates = false into the recipe; else check the mirror".to_owned())
+            }
             Self::NoSuite { .. } => Some(
                 "check the suite (trixie, bookworm, …) and the mirror (http://HOST/debian, the directory that has dists in it)"
                     .to_owned(),

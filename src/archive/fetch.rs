@@ -93,11 +93,24 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// The URL that a mirror does not have, though its index lists it.
+    #[must_use]
+    pub fn missing_url(&self) -> Option<&str> {
+        match self {
+            Self::Http { source: HttpError::Status { url, .. }, .. } if self.is_missing() => Some(url),
+            _ => None,
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Http { source, .. } if source.is_missing())
+    }
+
     /// What the user should do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Http { source, .. } if source.is_missing() => Some(
+            Self::Http { .. } if self.is_missing() => Some(
                 "the mirror changed since its index was read, or is incomplete; run it again, or choose another mirror".to_owned(),
             ),
             Self::Http { source, .. } => source.hint(),

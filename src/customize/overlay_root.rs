@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use fam_plugin::{Attributes, FileType, Metadata, Problem, Result, RootFs};
+use fam_plugin::{Attributes, Error, FileType, Metadata, Problem, Result, RootFs};
 use fs_err::os::unix::fs::FileExt;
 
 use crate::tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
@@ -185,6 +185,7 @@ impl RootFs for OverlayRoot<'_> {
             let problem = format!("all plugins together may write {MAX_WRITTEN_BYTES} bytes into a node");
             return Err(Problem::Other(problem).at("write", path));
         }
+        check_names("write", path, None)?;
         let kind = Kind::File(Content::Inline(contents.into()));
         let (literal, mut entry) = match self.entry("write", path) {
             Ok((literal, present)) if matches!(present.kind, Kind::File(_) | Kind::HardLink(_)) => {
@@ -222,6 +223,7 @@ impl RootFs for OverlayRoot<'_> {
     }
 
     fn create_dir(&mut self, path: &Path, mode: u32) -> Result<()> {
+        check_names("create directory", path, None)?;
         let literal = self.vacant("create directory", path)?;
         let entry = self.new_entry(Kind::Directory, mode);
         self.put(literal, entry);
@@ -229,6 +231,7 @@ impl RootFs for OverlayRoot<'_> {
     }
 
     fn symlink(&mut self, target: &Path, path: &Path) -> Result<()> {
+        check_names("link", path, Some(target))?;
         let literal = self.vacant("link", path)?;
         let entry = self.new_entry(Kind::Symlink(target.as_os_str().as_bytes().to_vec()), 0o777);
         self.put(literal, entry);
@@ -261,6 +264,20 @@ impl RootFs for OverlayRoot<'_> {
     fn set_xattr(&mut self, path: &Path, name: &[u8], value: &[u8]) -> Result<()> {
         self.change("set attribute of", path, |entry| drop(entry.xattrs.insert(name.into(), value.into())))
     }
+}
+
+/// Refuses to make what no image can hold: something at `path`, which is a link if it has a target.
+pub(super) fn check_names(operation: &str, path: &Path, target: Option<&Path>) -> Result<()> {
+    if [Some(path), target].into_iter().flatten().all(|name| name.to_str().is_some()) {
+        return Ok(());
+    }
+    Err(unfit(operation, &literal(operation, path)?))
+}
+
+/// The error for something that no image can hold (see [`crate::rootfs::names`]).
+pub(super) fn unfit(operation: &str, path: &RootPath) -> Error {
+    Problem::Malformed("its name or link target is not UTF-8, and no image can hold that".into())
+        .at(operation, path.to_string())
 }
 
 pub(super) fn literal(operation: &str, path: &Path) -> Result<RootPath> {

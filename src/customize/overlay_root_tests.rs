@@ -155,3 +155,21 @@ fn refuses() {
     });
     assert_eq!(image.changed(), Vec::<String>::new());
 }
+
+#[test]
+fn makes_nothing_that_no_image_can_hold() {
+    use std::ffi::OsStr;
+    let mut image = Image::new();
+    let mut root = OverlayRoot::new(&image.tree, &image.tarball, &mut image.overlay, 5);
+    let name = Path::new(OsStr::from_bytes(b"/etc/caf\xe9"));
+    let attributes = Attributes::default();
+    for (made, shown) in [
+        (root.write(name, b"", attributes), r"write /etc/caf\xe9: "),
+        (root.create_dir(name, 0o755), r"create directory /etc/caf\xe9: "),
+        (root.symlink(Path::new("x"), name), r"link /etc/caf\xe9: "),
+        (root.symlink(name, Path::new("/etc/new")), "link /etc/new: "),
+    ] {
+        let error = made.unwrap_err().to_string();
+        assert!(error.starts_with(shown) && error.ends_with("is not UTF-8, and no image can hold that"), "{error}");
+    }
+}

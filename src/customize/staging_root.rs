@@ -14,8 +14,9 @@ use fam_plugin::{
     Attributes, Command, Error, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
 };
 
-use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, literal, permissions};
+use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, permissions, unfit};
 use crate::progress::Progress;
+use crate::rootfs::names;
 use crate::rootfs::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings, TimeLimits};
 use crate::rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
 use crate::supervisor::Ended;
@@ -117,6 +118,7 @@ impl RootFs for StagingRoot<'_> {
         if contents.len() as u64 > MAX_FILE_BYTES {
             return Err(Problem::TooLarge(MAX_FILE_BYTES).at("write", path));
         }
+        check_names("write", path, None)?;
         let (parent, literal) = self.parent("write", path)?;
         let name = literal.file_name();
         let (present, mut xattrs) = match parent.metadata(name) {
@@ -157,6 +159,7 @@ impl RootFs for StagingRoot<'_> {
     }
 
     fn create_dir(&mut self, path: &Path, mode: u32) -> Result<()> {
+        check_names("create directory", path, None)?;
         let (parent, literal) = self.parent("create directory", path)?;
         match parent.create_directory(literal.file_name(), permissions(mode)) {
             Ok(true) => Ok(()),
@@ -166,6 +169,7 @@ impl RootFs for StagingRoot<'_> {
     }
 
     fn symlink(&mut self, target: &Path, path: &Path) -> Result<()> {
+        check_names("link", path, Some(target))?;
         let (parent, literal) = self.parent("link", path)?;
         let made = parent.symlink(literal.file_name(), target.as_os_str().as_bytes());
         made.map_err(|error| at("link", path, &error))
@@ -225,6 +229,12 @@ impl RootFs for StagingRoot<'_> {
         }
         let ended = ended.map_err(failed)?;
         left.map_err(failed)?;
+        let unfit_name = names::find_unfit(self.staging);
+        let unfit_name =
+            unfit_name.map_err(|error| Error::Run { program: command.line(), message: error.to_string() })?;
+        if let Some(path) = unfit_name {
+            return Err(unfit("keep", &path));
+        }
         let status = match ended {
             Ended::Exited(status) => status,
             Ended::Signaled(signal) => 128 + signal,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::archive::ClientError;
+use crate::archive::fetch::FetchError;
 use crate::archive::http::HttpError;
 use crate::archive::keyring::KeyringError;
 use crate::archive::lock::LockError;
@@ -29,6 +30,9 @@ use crate::tree::tarball::TarballError;
 pub enum Error {
     #[error(transparent)]
     Archive(#[from] ClientError),
+    /// A security archive lists a package, and does not have it.
+    #[error("fetch {0}")]
+    SecurityPool(FetchError),
     #[error("look for the security archive: {0}")]
     Probe(#[from] HttpError),
     #[error(transparent)]
@@ -86,6 +90,12 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Archive(error) => error.hint(),
+            Self::SecurityPool(_) => Some(
+                "the security archive of a suite that is no longer supported loses packages that its index lists: go on without \
+                 it by --security-mirror none (in a recipe: security = false), or name one that has them; that of a supported \
+                 suite changed just now: run it again"
+                    .into(),
+            ),
             Self::Probe(error) => error.hint(),
             Self::Keyring(error) => error.hint(),
             Self::Index(error) => error.hint(),

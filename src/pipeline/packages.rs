@@ -15,7 +15,7 @@ use crate::archive::lock::{Lock, LockError, LockedPackage, LockedSource};
 use crate::archive::packages::PackageIndex;
 use crate::archive::resolve::{Request, Variant, resolve};
 use crate::archive::sources::host_mirrors;
-use crate::archive::{Client, ClientOptions, Download, OpenedSource, Source};
+use crate::archive::{Client, ClientError, ClientOptions, Download, OpenedSource, Source};
 use crate::credentials::{Logins, MirrorUrl};
 use crate::customize::Build;
 use crate::progress::Progress;
@@ -250,6 +250,20 @@ impl Selection {
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), FetchError> {
         let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
         self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
+    }
+
+    /// The error for a package that could not be had: whether it is the security archive that does not have it decides what to
+    /// do.
+    pub(super) fn not_fetched(&self, error: FetchError) -> Error {
+        let is_missing_from = |mirror: &MirrorUrl| {
+            error
+                .missing_url()
+                .is_some_and(|url| url.strip_prefix(&mirror.to_string()).is_some_and(|rest| rest.starts_with('/')))
+        };
+        match &self.archives.security_mirror {
+            Some(mirror) if *mirror != self.archives.mirror && is_missing_from(mirror) => Error::SecurityPool(error),
+            _ => ClientError::from(error).into(),
+        }
     }
 
     pub(super) fn lock(&self) -> &Lock {

@@ -14,7 +14,6 @@ use rustix::fs::{Mode, OFlags};
 use super::job::Job;
 use super::packages::Selection;
 use super::{Error, images};
-use crate::archive::ClientError;
 use crate::archive::digest::{hex, sha256};
 use crate::archive::fetch::FetchError;
 use crate::customize::{Build, Customization, StagingRoot};
@@ -184,7 +183,7 @@ fn fetch_and_install(
     match (fetched, installed) {
         // Whoever only stopped did so because the other failed.
         (Err(FetchError::Stopped) | Ok(()), installed) => Ok(installed?),
-        (Err(error), _) => Err(ClientError::from(error).into()),
+        (Err(error), _) => Err(selection.not_fetched(error)),
     }
 }
 

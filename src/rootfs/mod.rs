@@ -5,6 +5,7 @@ pub mod bootloader;
 pub mod configure;
 pub mod dpkg;
 pub mod install;
+pub mod names;
 pub mod sandbox;
 pub mod staging;
 pub mod tmpfs;

@@ -12,6 +12,7 @@ mod libvirt;
 mod nodes;
 mod plugins;
 mod recipes;
+mod suites;
 mod thin_cluster;
 mod tree;
 mod tutorial;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         plugins::tests(),
         recipes::tests(),
         recipes::shipped(),
+        suites::tests(),
         thin_cluster::tests(),
         tree::tests(),
         tutorial::tests(),

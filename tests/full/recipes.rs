@@ -140,7 +140,7 @@ fn boots(name: &str) {
 }
 
 /// Boots the node of a recipe with a network to the outside, and has a look at it.
-fn boot(recipe: &str, output: &Path) {
+pub fn boot(recipe: &str, output: &Path) {
     let shown = succeed(Command::new(program()).args(["recipe", "show", recipe]));
     let shown: toml::Table = shown.parse().unwrap();
     let suite = shown["suite"].as_str().unwrap();
@@ -166,6 +166,7 @@ fn boot(recipe: &str, output: &Path) {
         if recipe == "cloud" { "named-by-cloud".into() } else { format!("{prefix}1") }
     );
     console.log_in("root", password);
+    // A suite that is tested may not have its number yet, and then no other name.
     let codename = console.check(". /etc/os-release; echo $VERSION_CODENAME");
     assert_eq!(if suite == "sid" { suite } else { &codename }, suite);
     assert_eq!(console.check("dpkg --audit; apt-get check >/dev/null && echo sound"), "sound");

@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod causes;
 mod cluster;
 mod credentials;
 mod customize;
 mod doctor;
 mod fabric;
+mod file_names;
 mod host;
 mod hostile_plugins;
 mod hostile_scripts;
@@ -42,11 +44,13 @@ fn main() -> ExitCode {
         return sandbox::builds::supervise(serde_json::from_str(job).unwrap(), output.as_ref());
     }
     let tests = [
+        causes::tests(),
         cluster::tests(),
         credentials::tests(),
         customize::tests(),
         doctor::tests(),
         fabric::tests(),
+        file_names::tests(),
         host::tests(),
         hostile_plugins::tests(),
         hostile_scripts::tests(),

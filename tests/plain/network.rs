@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use support::archive::{Archive, Deb, Fault, Mirror, Signer, days_from_now};
-use support::fail;
 use support::server::{Answer, Server};
+use support::{fail, succeed};
 
-use crate::small::{Bench, SUITE, Who, archive, assert_fails, assert_nothing_left, packages_in};
+use crate::small::{Bench, SUITE, Who, archive, assert_fails, assert_nothing_left, packages_in, recipe_with};
 
 support::tests! {
     needs ["gpg", "dpkg-deb"];
@@ -20,6 +20,7 @@ support::tests! {
     a_page_in_place_of_a_file,
     a_file_that_comes_damaged_or_in_part_once_is_fetched_again,
     a_mirror_that_sends_the_client_elsewhere,
+    archives_of_suites_that_are_no_longer_supported,
 }
 
 /// A build from `bench` with an empty cache must fail, and leave nothing.
@@ -158,4 +159,27 @@ fn a_mirror_that_sends_the_client_elsewhere() {
     assert_eq!((bench.mirror.requests_of(DEB), elsewhere.requests_of(DEB)), (1, 1));
     bench.mirror.fault(DEB, Fault::Redirect("ftp://127.0.0.1/base.deb".into()));
     fails(&bench, &[DEB], "");
+}
+
+/// A security archive outlives its packages, and a suite its updates.
+fn archives_of_suites_that_are_no_longer_supported() {
+    let bench = Bench::new(archive().with(Deb::new("p")));
+    let recipe = recipe_with("").replace("security = false\n", "");
+    bench.write("tiny.toml", &recipe);
+    let old = Archive::new(&format!("{SUITE}-security")).with(Deb::new("p").field("Version", "2")).serve();
+    old.fault("/pool/p_2_all.deb", Fault::Status(404));
+    let with = |security: &str| bench.build(&["--include", "p", "--security-mirror", security]);
+    let without = "by --security-mirror none (in a recipe: security = false)";
+    assert_fails(&mut with(old.url()), 1, &["fetch p 2 all: fetch ", "/pool/p_2_all.deb: 404 Not Found"], without);
+    assert_nothing_left(&bench.output());
+    let gone = Archive::new("other").serve();
+    assert_fails(&mut with(gone.url()), 1, &["has no suite tiny-security"], without);
+    // What another archive lacks has nothing to do with it.
+    bench.mirror.fault("/pool/p_1_all.deb", Fault::Status(404));
+    assert_fails(&mut with("none"), 1, &["/pool/p_1_all.deb: 404 Not Found"], "the mirror changed");
+    bench.mirror.repair();
+    succeed(&mut with("none"));
+
+    bench.write("tiny.toml", &recipe.replace("updates = false\n", ""));
+    assert_fails(&mut with("none"), 1, &["has no suite tiny-updates"], "write updates = false into the recipe");
 }

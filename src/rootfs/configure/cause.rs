@@ -109,9 +109,11 @@ impl Cause {
                  plugin `files`, or install it in a running node"
             ),
             Self::Hardware => format!("scripts see no hardware in a build, neither the host's nor a node's: {later}"),
-            Self::Space => "the new system is full, or what its scripts have as /tmp: make room, or set TMPDIR or --output to a \
+            Self::Space => {
+                "the new system is full, or what its scripts have as /tmp: make room, or set TMPDIR or --output to a \
                  larger file system; where the system is made in memory, more of that helps"
-                .into(),
+                    .into()
+            }
             Self::Memory => format!(
                 "memory ran out, which `dmesg` shows, or it was killed on purpose; a build without {package} (--include, the \
                  recipe) shows whether it is at fault"
@@ -151,7 +153,12 @@ fn is_about_hardware(line: &str) -> bool {
 /// The name of what is missing.
 fn missing(line: &str) -> Option<&str> {
     let between = |(before, after): &(_, _)| Some(line.split_once(before)?.1.split_once(after)?.0);
-    MISSING.iter().find_map(between).or_else(|| of_shell(line)).or_else(|| of_dpkg(line)).filter(|name| !name.is_empty())
+    MISSING
+        .iter()
+        .find_map(between)
+        .or_else(|| of_shell(line))
+        .or_else(|| of_dpkg(line))
+        .filter(|name| !name.is_empty())
 }
 
 /// What a shell did not find: `NAME: command not found` of bash, `SCRIPT: LINE: NAME: not found` of dash, and
@@ -190,7 +197,10 @@ mod tests {
             ("System has not been booted with systemd as init system (PID 1). Can't operate.", Cause::ServiceManager),
             ("Failed to connect to bus: Host is down", Cause::ServiceManager),
             ("Failed to connect to bus: No such file or directory", Cause::ServiceManager),
-            ("Failed to connect to system scope bus via local transport: No such file or directory", Cause::ServiceManager),
+            (
+                "Failed to connect to system scope bus via local transport: No such file or directory",
+                Cause::ServiceManager,
+            ),
             ("Failed to talk to init daemon: Host is down", Cause::ServiceManager),
             (
                 "Failed to open connection to \"system\" message bus: Failed to connect to socket /run/dbus/system_bus_socket: \
@@ -205,15 +215,15 @@ mod tests {
             ("wget: unable to resolve host address ‘example.org’", Cause::Network),
             ("Resolving example.org (example.org)... failed: Temporary failure in name resolution.", Cause::Network),
             ("urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>", Cause::Network),
-            (
-                "fatal: unable to access 'https://example.org/x/': Could not resolve host: example.org",
-                Cause::Network,
-            ),
+            ("fatal: unable to access 'https://example.org/x/': Could not resolve host: example.org", Cause::Network),
             ("gpg: keyserver receive failed: Network is unreachable", Cause::Network),
             ("  Temporary failure resolving 'deb.example.org'", Cause::Network),
             ("mkinitramfs: MODULES dep requires mounted sysfs on /sys", Cause::Hardware),
             ("/usr/sbin/grub-probe: error: cannot find a device for / (is /dev mounted?).", Cause::Hardware),
-            ("libkmod: ERROR kmod_module_new_from_loaded: could not open /proc/modules: No such file or directory", Cause::Hardware),
+            (
+                "libkmod: ERROR kmod_module_new_from_loaded: could not open /proc/modules: No such file or directory",
+                Cause::Hardware,
+            ),
             ("ls: cannot access '/sys/class/net': No such file or directory", Cause::Hardware),
             ("cat: /sys/devices/system/cpu/online: No such file or directory", Cause::Hardware),
             ("cp: error writing '/var/x': No space left on device", Cause::Space),

@@ -96,6 +96,19 @@ pub(super) fn asked(sandbox: &mut Sandbox) -> Result<bool, Error> {
     Ok(sandbox.run(&Command::new("test").args(["-e", ASKED]), |_| {})?.success())
 }
 
+/// Whether a kernel has no initramfs, though there is a program to make it.
+pub(super) fn is_lacking(staging: &Staging) -> Result<bool, Error> {
+    if maker(staging)?.is_none() {
+        return Ok(false);
+    }
+    for kernel in modules::kernels(staging)? {
+        if !staging.exists(&in_tree(&format!("boot/initrd.img-{kernel}")))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The packages that have a part in the initramfs, and all that these depend on. Empty where none can be made.
 pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Result<Vec<&'a str>, Error> {
     if modules::kernels(staging)?.is_empty() || maker(staging)?.is_none() {
@@ -112,7 +125,7 @@ pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Res
 
 /// Whether a package is a kernel, brings hooks or settings for the initramfs, or asks for one: by a call or by the trigger.
 fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
-    const BEGINNINGS: [&str; 8] = [
+    const BEGINNINGS: [&str; 9] = [
         "/boot/vmlinuz-",
         "/etc/dracut.conf.d/",
         "/etc/initramfs-tools/",
@@ -120,6 +133,7 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
         "/etc/modules-load.d/",
         "/etc/udev/",
         "/usr/lib/dracut/",
+        "/usr/lib/modules/",
         "/usr/share/initramfs-tools/",
     ];
     let info = |member: &str| -> Result<String, Error> {
@@ -127,12 +141,11 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
         let bytes = if staging.exists(&path)? { staging.read(&path)? } else { Vec::new() };
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let brings = |path: &str| {
-        let kernel = path.starts_with("/usr/lib/modules/") && path.ends_with("/vmlinuz");
-        kernel || BEGINNINGS.iter().any(|beginning| path.starts_with(beginning))
-    };
+    let brings = |path: &str| BEGINNINGS.iter().any(|beginning| path.starts_with(beginning));
+    let postinst = info("postinst")?;
+    // From Linux 7.2 on the files of a kernel are in other packages than the one that calls the hooks.
     Ok(info("list")?.lines().any(brings)
-        || info("postinst")?.contains("update-initramfs")
+        || ["update-initramfs", "linux-run-hooks"].iter().any(|program| postinst.contains(program))
         || info("triggers")?.contains("update-initramfs"))
 }
 

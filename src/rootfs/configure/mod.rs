@@ -122,6 +122,12 @@ pub enum Error {
         /// What it printed.
         printed: Box<Printed>,
     },
+    /// A maintainer script made a file that no image can hold.
+    #[error("a maintainer script made {path}, whose name or link target is not UTF-8")]
+    NotUtf8 {
+        /// The file.
+        path: RootPath,
+    },
     /// dpkg's database cannot be read.
     #[error("/var/lib/dpkg/status of the new system: {0}")]
     Database(String),
@@ -170,6 +176,11 @@ impl Error {
             }),
             Self::Sandbox(error) => error.hint(),
             Self::Staging(error) => error.hint(),
+            Self::NotUtf8 { .. } => Some(
+                "leave out the package whose script makes it: names in an image must be UTF-8; its scripts are in \
+                 /var/lib/dpkg/info of a system that has it"
+                    .into(),
+            ),
             Self::Unconfigured { .. } | Self::Database(_) => None,
         }
     }

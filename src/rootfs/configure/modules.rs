@@ -32,10 +32,11 @@ pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, StagingError> {
     Ok(kernels)
 }
 
-/// Since Debian 14 a kernel comes with its modules, and its postinst copies it to /boot.
+/// Whether a package has brought the kernel: into /boot, or (from Linux 7.2 on) beside its modules, from where a
+/// postinst brings it to /boot.
 fn has_kernel(staging: &Staging, version: &str) -> Result<bool, StagingError> {
-    let places = [format!("boot/vmlinuz-{version}"), format!("usr/lib/modules/{version}/vmlinuz")];
-    places.iter().try_fold(false, |found, place| Ok(found || staging.exists(&in_tree(place))?))
+    Ok(staging.exists(&in_tree(&format!("boot/vmlinuz-{version}")))?
+        || staging.exists(&in_tree(&format!("usr/lib/modules/{version}/vmlinuz")))?)
 }
 
 fn unfinished(version: &str) -> RootPath {
@@ -97,5 +98,27 @@ impl Drop for Listing<'_> {
         for version in &self.kernels {
             let _ = self.staging.remove(&unfinished(version));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_in_boot_or_beside_its_modules() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::open(root.path()).unwrap();
+        for path in ["boot/vmlinuz-6.12.1-amd64", "boot/vmlinuz-6.9", "boot/vmlinuz-$(id)"] {
+            staging.create_dir_all(&in_tree("boot")).unwrap();
+            staging.write(&in_tree(path), b"", 0o644).unwrap();
+        }
+        for version in ["6.12.1-amd64", "7.2.13+deb14-amd64", "5.10.0", "$(id)"] {
+            staging.create_dir_all(&in_tree(&format!("usr/lib/modules/{version}"))).unwrap();
+        }
+        staging.write(&in_tree("usr/lib/modules/7.2.13+deb14-amd64/vmlinuz"), b"", 0o644).unwrap();
+        let mut kernels = kernels(&staging).unwrap();
+        kernels.sort();
+        assert_eq!(kernels, ["6.12.1-amd64", "7.2.13+deb14-amd64"]);
     }
 }

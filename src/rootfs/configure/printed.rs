@@ -127,14 +127,22 @@ mod tests {
     fn knows_hooks_by_the_words_of_those_who_run_them() {
         for (line, expected) in [
             ("run-parts: /etc/kernel/postinst.d/zz-foo exited with return code 1", "/etc/kernel/postinst.d/zz-foo"),
-            ("run-parts: /etc/initramfs/post-update.d//flash exited with return code 1", "/etc/initramfs/post-update.d/flash"),
+            (
+                "run-parts: /etc/initramfs/post-update.d//flash exited with return code 1",
+                "/etc/initramfs/post-update.d/flash",
+            ),
             ("run-parts: /etc/x.d/a exited because of uncaught signal 9", "/etc/x.d/a"),
             ("E: /usr/share/initramfs-tools/hooks/udev failed with return 1.", "/usr/share/initramfs-tools/hooks/udev"),
-            ("/usr/lib/kernel/install.d/50-x.install failed with exit status 1.", "/usr/lib/kernel/install.d/50-x.install"),
+            (
+                "/usr/lib/kernel/install.d/50-x.install failed with exit status 1.",
+                "/usr/lib/kernel/install.d/50-x.install",
+            ),
         ] {
             assert_eq!(printed(&[line]).hook.unwrap().path.to_string(), expected);
         }
-        for line in ["run-parts: executing /etc/x.d/a", "E: x failed with return 1.", "a test failed with exit status 1"] {
+        for line in
+            ["run-parts: executing /etc/x.d/a", "E: x failed with return 1.", "a test failed with exit status 1"]
+        {
             assert_eq!(printed(&[line]).hook, None, "{line}");
         }
     }

@@ -10,6 +10,7 @@ use super::{Configuration, Error, TimeLimits, dpkg, essential, initramfs, module
 use crate::progress::Progress;
 use crate::rootfs::dpkg::Package;
 use crate::rootfs::install::schedule::{FOREMOST, first_stage};
+use crate::rootfs::names;
 use crate::rootfs::sandbox::{Sandbox, Settings, StandIn};
 use crate::rootfs::staging::Staging;
 
@@ -143,7 +144,13 @@ impl<'a> Configurator<'a> {
             let again = configured?;
             made.map(|()| again)
         })?;
-        if again { initramfs::make(staging, configuration, progress) } else { Ok(()) }
+        if again || initramfs::is_lacking(staging)? {
+            initramfs::make(staging, configuration, progress)?;
+        }
+        match names::find_unfit(staging)? {
+            Some(path) => Err(Error::NotUtf8 { path }),
+            None => Ok(()),
+        }
     }
 
     /// Configures all packages that are not. Calls `initramfs_ready` when those are configured that an initramfs is made of,

@@ -9,7 +9,7 @@ use crate::bare::libraries;
 /// What maintainer scripts and dpkg call.
 const PROGRAMS: &str = "sh awk base64 basename cat chmod chown cmp cp cut date diff dirname dpkg dpkg-deb dpkg-divert \
     dpkg-query dpkg-split dpkg-statoverride dpkg-trigger echo env expr find getent grep head hostname id install \
-    ldconfig ln ls mkdir mknod mktemp mount mv perl readlink rm rmdir sed sleep sort start-stop-daemon stat su tail \
+    ldconfig ln ls mkdir mknod mktemp mount mv perl readlink rm rmdir run-parts sed sleep sort start-stop-daemon stat su tail \
     tar touch tr true false umount uname unshare update-alternatives wc xargs";
 
 /// An essential package with a shell, dpkg and what they need, copied from this host, which must be a Debian

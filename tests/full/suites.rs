@@ -1,0 +1,45 @@
+//! Suites other than those of the shipped recipes, and the other maker of initramfs: each is built as a normal user, and booted.
+//! The guest's own e2fsck checks the root file system on the way, with the guest's own kernel.
+
+use support::harness::ROOT;
+use support::{as_user, directory_of, mirror, public_program, succeed, user};
+
+use crate::recipes::boot;
+
+support::tests! {
+    needs [ROOT, "newuidmap", "qemu-system-x86_64"];
+    bullseye_boots,
+    forky_boots,
+    trixie_with_dracut_boots,
+}
+
+/// `fsck.mode=force` has the root checked though it was never mounted.
+const CHECKED: &str = "\n[kernel]\ncmdline = \"console=tty0 console=ttyS0,115200 net.ifnames=0 fsck.mode=force\"\n";
+
+/// Builds the recipe `minimal` with these changes, and boots it.
+fn build_and_boot(changes: &str, flags: &[&str]) {
+    let directory = directory_of(user());
+    let recipe = directory.path().join("changed.toml");
+    fs_err::write(&recipe, format!("extends = \"minimal\"\n{changes}{CHECKED}")).unwrap();
+    let mut build = as_user(public_program());
+    build.args(["1", "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory.path());
+    succeed(build.args(flags));
+    boot(recipe.to_str().unwrap(), directory.path());
+}
+
+/// Linux 5.10, e2fsprogs 1.46 and GRUB 2.06, and / and /usr that no package merges. Its security archive loses its packages.
+fn bullseye_boots() {
+    let dhcp = "include.drop = [\"dhcpcd-base\"]\ninclude.add = [\"isc-dhcp-client\"]";
+    build_and_boot(&format!("suite = \"bullseye\"\nsecurity = false\n{dhcp}"), &[]);
+}
+
+/// The initramfs is by dracut, and the kernel lies beside its modules until it is configured.
+fn forky_boots() {
+    // A mirror that is held back has a forky that is past its date.
+    build_and_boot("suite = \"forky\"\nsecurity = false", &["--accept-expired"]);
+}
+
+/// Where `initramfs-tools | linux-initramfs-tool` is asked for, dracut is taken if the recipe names it.
+fn trixie_with_dracut_boots() {
+    build_and_boot("include.add = [\"dracut\"]", &[]);
+}
