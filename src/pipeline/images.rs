@@ -38,6 +38,8 @@ pub(super) struct Disks<'a> {
     pub(super) overlays: Vec<Overlay>,
     /// Whether each node has numbers of its own on its disk, or those of the template.
     pub(super) own_identities: bool,
+    /// Whether file systems of nodes have the template's metadata, and their own UUID as a mere label on it.
+    pub(super) one_layout: bool,
     pub(super) secrets: Secrets,
 }
 
@@ -112,9 +114,9 @@ impl Disks<'_> {
     /// lies at the same place on all.
     fn node_map(&self, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
         let tree = self.overlays[index].apply(self.tree);
-        let number = self.job.nodes[index].number;
-        let settings = self.settings(self.template_identity().fs_uuid);
-        Ok(lay_out(&tree, Arc::clone(&self.tarball), laid_last, &self.node_identity(number), &settings)?)
+        let identity = self.node_identity(self.job.nodes[index].number);
+        let layout = if self.one_layout { self.template_identity() } else { identity };
+        Ok(lay_out(&tree, Arc::clone(&self.tarball), laid_last, &identity, &self.settings(layout.fs_uuid))?)
     }
 
     fn qcow2_options(&self) -> qcow2::Options {

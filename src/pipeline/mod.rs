@@ -7,6 +7,7 @@
 //! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output directory. [`build`] runs in
 //! the supervisor and starts a worker, which does [`work`]. [`plan`] and [`lock`] need no worker, and change nothing on the host but the cache.
 
+mod boot_loader;
 mod error;
 mod images;
 mod job;
@@ -139,6 +140,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         timestamp: build.facts().source_date_epoch,
         overlays: overlays(job, &template, &customization, &build)?,
         own_identities: job.has_identities(),
+        one_layout: boot_loader::knows_checksum_seeds(&template.tree, &template.tarball),
         secrets: Secrets::new(job.seed),
     };
     disks.write(progress)?;
