@@ -209,6 +209,9 @@ pub struct BuildOptions {
     /// More packages, beside the recipe's (repeatable)
     #[arg(long, value_name = "PKG,…", value_delimiter = ',', help_heading = "What to build")]
     pub include: Vec<PackageName>,
+    /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "What to build")]
+    pub debconf: Vec<PathBuf>,
     /// Drivers in the initramfs: vm or most [default: the recipe's; fabric: vm]
     #[arg(
         long,
@@ -332,6 +335,7 @@ impl From<BuildOptions> for Flags {
             proxy: options.proxy,
             suite: options.suite,
             include: options.include,
+            debconf: options.debconf,
             variant: options.variant,
             initramfs: options.initramfs,
             keyrings: options.keyring,

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use super::arguments::RecipeVerb;
 use super::screen::json_line;
 use super::{Engine, print, text, with_settings};
-use crate::recipe::{DEFAULT, Environment, Origin, SHIPPED, Settings, schema};
+use crate::recipe::{
+    DEFAULT, Environment, Listed, Origin, PathRule, Preseed, Recipe, SHIPPED, Settings, Source, schema,
+};
 use crate::report::Failure;
 
 pub(super) fn run(engine: &dyn Engine, verb: RecipeVerb, environment: &Environment) -> Result<(), Failure> {
@@ -121,6 +123,7 @@ pub(super) fn as_toml(settings: &Settings) -> String {
         if table != in_table {
             if in_table.is_empty() {
                 include(&mut text, settings);
+                listed(&mut text, settings);
             }
             let _ = writeln!(text, "\n[{table}]");
             in_table = table;
@@ -128,7 +131,7 @@ pub(super) fn as_toml(settings: &Settings) -> String {
         let _ = writeln!(text, "{key} = {value} # {}", by(&settings.origin_of_key(&path(table, key))));
     }
     for plugin in &settings.recipe.plugins {
-        let from = |source: &crate::recipe::Source| by(&Origin::Recipe(source.recipe.clone()));
+        let from = |source: &Source| by(&Origin::Recipe(source.recipe.clone()));
         let _ = writeln!(text, "\n[[plugin]] # {}\nname = \"{}\"", from(&plugin.source), plugin.name);
         if !plugin.settings.is_empty() {
             text.push_str("[plugin.settings]\n");
@@ -147,6 +150,34 @@ fn include(text: &mut String, settings: &Settings) {
         let _ = writeln!(text, "    \"{package}\", # {}", by(origin));
     }
     text.push_str("]\n");
+}
+
+/// The lists whose values have a comment each.
+fn listed(text: &mut String, settings: &Settings) {
+    let Recipe { debconf, paths, .. } = &settings.recipe;
+    let answers = debconf.iter().map(|Listed { what, source }| match what {
+        // Without its value, which may be a password.
+        Preseed::Answer(answer) => (string(&answer.to_string()), source),
+        Preseed::File(path) => (format!("{{ file = {} }}", string(path)), source),
+    });
+    write_list(text, "debconf", if debconf.is_empty() { "" } else { " # values are not shown" }, answers);
+    let rules = paths.iter().map(|Listed { what, source }| match what {
+        PathRule::Exclude(pattern) => (format!("{{ exclude = {} }}", string(pattern.as_str())), source),
+        PathRule::Include(pattern) => (format!("{{ include = {} }}", string(pattern.as_str())), source),
+    });
+    write_list(text, "paths", "", rules);
+}
+
+fn write_list<'a>(text: &mut String, key: &str, comment: &str, items: impl Iterator<Item = (String, &'a Source)>) {
+    let items: String =
+        items.map(|(item, source)| format!("    {item}, # {}\n", by(&Origin::Recipe(source.recipe.clone())))).collect();
+    let _ =
+        if items.is_empty() { writeln!(text, "{key} = []") } else { writeln!(text, "{key} = [{comment}\n{items}]") };
+}
+
+/// A string as TOML writes it on one line.
+fn string(value: &str) -> String {
+    inline(&Value::String(value.to_owned()))
 }
 
 /// A key as TOML writes it: bare where it can be.

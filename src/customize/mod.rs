@@ -21,7 +21,7 @@ pub(crate) use external::{guard as plugin_guard, library as plugin_library};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
 pub use places::Places;
-pub use recipe_files::read_recipe_files;
+pub use recipe_files::{Unreadable, read_recipe_file, read_recipe_files};
 pub use registry::{Known, Origin, Registry};
 pub use staging_root::StagingRoot;
 

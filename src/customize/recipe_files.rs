@@ -66,8 +66,18 @@ fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>
     }
 }
 
-/// Why a path of a recipe gives no files.
-struct Unreadable(String, Option<&'static str>);
+/// The bytes of a file that a recipe in `directory` names, which lies there or beneath.
+///
+/// # Errors
+/// [`Unreadable`]
+pub fn read_recipe_file(path: &str, directory: Option<&Path>) -> std::result::Result<Vec<u8>, Unreadable> {
+    let files = read(path, directory)?;
+    files.file().map(<[u8]>::to_vec).ok_or_else(|| Unreadable(format!("{path:?} is no file"), None))
+}
+
+/// Why a path of a recipe gives no files, and what to do.
+#[derive(Debug)]
+pub struct Unreadable(pub String, pub Option<&'static str>);
 
 impl Unreadable {
     fn at(self, key: String) -> Error {

@@ -78,6 +78,9 @@ pub enum Error {
     /// A file that the request names is not there.
     #[error("read the file of {flag}: {source}")]
     Named { flag: &'static str, source: io::Error },
+    /// Answers that the recipe or a flag names are not there, or none.
+    #[error("answers for debconf: {place}: {reason}")]
+    Answers { place: String, reason: String, hint: &'static str },
     #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
     FabricTooSmall { kind: FabricKind, size: SharedMemory },
     #[error(transparent)]
@@ -117,6 +120,7 @@ impl Error {
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
+            Self::Answers { hint, .. } => Some((*hint).into()),
             Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
@@ -156,6 +160,7 @@ impl From<Error> for Failure {
             | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
+            | Error::Answers { .. }
             | Error::FabricTooSmall { .. } => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }

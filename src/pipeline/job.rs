@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::answers;
 use crate::credentials::{Logins, MirrorUrl, to_worker};
 use crate::fabric::{Cluster, HOST_ADDRESS, PREFIX_LENGTH};
 use crate::recipe::Settings;
+use crate::rootfs::configure::Answers;
 use crate::supervisor::OutputDir;
 
 /// The PCI address of the shared memory in every guest, as the launch script and the libvirt domains set it.
@@ -26,12 +28,15 @@ pub struct Job {
     /// The logins of mirrors and proxies, which the URLs of the settings lose on the way.
     #[serde(with = "to_worker")]
     pub(super) logins: Logins,
+    /// Answers to questions of packages, which the settings lose on the way, too.
+    #[serde(with = "answers::to_worker")]
+    pub(super) answers: Answers,
 }
 
 impl Job {
-    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32], logins: Logins) -> Self {
+    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32], logins: Logins, answers: Answers) -> Self {
         let nodes = nodes(&Cluster::new(&settings.recipe));
-        Self { settings, output, seed, nodes, logins }
+        Self { settings, output, seed, nodes, logins, answers }
     }
 
     /// Whether the nodes get keys and numbers of their own.

@@ -7,6 +7,7 @@
 //! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output directory. [`build`] runs in
 //! the supervisor and starts a worker, which does [`work`]. [`plan`] and [`lock`] need no worker, and change nothing on the host but the cache.
 
+mod answers;
 mod boot_loader;
 mod error;
 mod images;
@@ -66,12 +67,13 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
 pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Error> {
     let logins = preflight::logins(settings)?;
     let customization = plugins::customization(settings, &logins)?;
+    let answers = answers::answers(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh => {
             let build = selection.build(settings, *seed.bytes(), progress);
-            let key = template::key(settings, &selection, &customization, &build)?;
+            let key = template::key(settings, &answers, &selection, &customization, &build)?;
             template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
         }
         _ => false,
@@ -85,6 +87,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
 /// [`Error`].
 pub fn check(settings: &Settings) -> Result<(), Error> {
     preflight::check_client(settings, &Logins::default())?;
+    answers::answers(settings)?;
     plugins::customization(settings, &Logins::default()).map(drop)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Error;
+use super::answers::answers;
 use super::job::Job;
 use super::packages::Selection;
 use crate::archive::ClientError;
@@ -37,6 +38,7 @@ impl Preflight {
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
         super::plugins::customization(settings, &logins)?;
+        let answers = answers(settings)?;
         check_fabric(&settings.recipe.fabric)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
@@ -62,7 +64,7 @@ impl Preflight {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
-        let job = Job::new(settings.clone(), output, *seed.bytes(), logins);
+        let job = Job::new(settings.clone(), output, *seed.bytes(), logins, answers);
         Ok(Self { job, isolation, lock })
     }
 }

@@ -16,17 +16,18 @@ use super::packages::Selection;
 use super::{Error, images};
 use crate::archive::digest::{hex, sha256};
 use crate::archive::fetch::FetchError;
+use crate::archive::lock::Lock;
 use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
-use crate::recipe::{Initramfs, Settings};
+use crate::recipe::{Initramfs, PathRule, Recipe, Settings};
 use crate::regular;
-use crate::rootfs::configure::{self, Configuration};
+use crate::rootfs::configure::{self, Answers, Configuration};
 use crate::rootfs::install::Installation;
 use crate::rootfs::sandbox::{self, Sandbox, StandIn};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::tmpfs;
-use crate::rootfs::unpack::UnpackOptions;
+use crate::rootfs::unpack::{Filter, Filters, UnpackOptions};
 use crate::rootfs::{apt, bootloader};
 use crate::supervisor::{available_memory, require_space};
 use crate::tree::{Tree, tarball};
@@ -76,7 +77,7 @@ pub(super) fn obtain(
     build: &Build,
     progress: &Progress,
 ) -> Result<Template, Error> {
-    let key = key(&job.settings, selection, customization, build)?;
+    let key = key(&job.settings, &job.answers, selection, customization, build)?;
     let path = job.artifact(TEMPLATE);
     if !job.settings.fresh
         && let Some(template) = reuse(&path, &key)
@@ -124,6 +125,7 @@ fn reuse(path: &Path, key: &str) -> Option<Template> {
 /// told of the build, and this very program.
 pub(super) fn key(
     settings: &Settings,
+    answers: &Answers,
     selection: &Selection,
     customization: &Customization,
     build: &Build,
@@ -133,6 +135,8 @@ pub(super) fn key(
     let parts = serde_json::json!({
         "program": hex(&program),
         "packages": selection.lock().to_toml(),
+        "debconf": answers.reveal(),
+        "paths": recipe.paths.iter().map(|listed| &listed.what).collect::<Vec<_>>(),
         "initramfs": recipe.initramfs,
         "kernel": recipe.kernel.cmdline,
         "label": recipe.disk.label,
@@ -140,6 +144,24 @@ pub(super) fn key(
         "time": build.facts().source_date_epoch,
     });
     Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
+}
+
+/// The rules of the recipe for paths of packages.
+fn filters(recipe: &Recipe) -> Filters {
+    let filter = |rule: &PathRule| match rule {
+        PathRule::Exclude(pattern) => Filter::Exclude(pattern.to_string()),
+        PathRule::Include(pattern) => Filter::Include(pattern.to_string()),
+    };
+    recipe.paths.iter().map(|listed| filter(&listed.what)).collect::<Vec<_>>().into()
+}
+
+/// Says which answers nothing will ask for, since a name is wrong or a package is not installed.
+fn warn_of_idle_answers(answers: &Answers, lock: &Lock, progress: &Progress) {
+    let is_installed = |name: &str| lock.packages.iter().any(|package| package.name == name);
+    for package in answers.packages().into_iter().filter(|name| !is_installed(name)) {
+        let hint = "the first word of an answer is the name of the package that asks".to_owned();
+        progress.warning(format!("there are answers for the package {package}, which is not installed"), Some(hint));
+    }
 }
 
 /// Fetches the packages and installs them: the one waits for the network, the other for processors.
@@ -162,9 +184,10 @@ fn fetch_and_install(
         unpack: &UnpackOptions {
             architecture: recipe.architecture.to_string(),
             merged_usr: true,
+            filters: filters(recipe),
             jobs: job.settings.jobs,
         },
-        configuration: &Configuration { initramfs, source_date_epoch },
+        configuration: &Configuration { initramfs, source_date_epoch, answers: job.answers.clone() },
     };
     let aside = Staging::open(&place.aside)?;
     let stop = AtomicBool::new(false);
@@ -200,9 +223,11 @@ fn populate(
 ) -> Result<(), Error> {
     let recipe = &job.settings.recipe;
     let lock = selection.lock();
+    warn_of_idle_answers(&job.answers, lock, progress);
     progress.step(format!("Fetching and unpacking {} packages", lock.packages.len()));
     let source_date_epoch = build.facts().source_date_epoch;
     fetch_and_install(job, selection, place, staging, source_date_epoch, progress)?;
+    filters(recipe).configure_dpkg(staging)?;
     let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
     apt::record(staging, &lock.architecture, automatic)?;
 

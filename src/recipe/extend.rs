@@ -5,10 +5,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::model::{Plugin, Recipe, Source};
+use super::model::{Listed, Plugin, Preseed, Recipe, Source};
 use super::names::{PackageName, PluginName};
 use super::parse::nearest;
-use super::written::{IncludeChange, List, PluginChange, Written, WrittenPlugin};
+use super::written::{
+    DebconfChange, IncludeChange, LineOrFile, List, PathsChange, PluginChange, Written, WrittenPlugin, WrittenPreseed,
+};
 
 /// A recipe and where each of its values comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +73,8 @@ impl Loaded {
             ca_certificates,
             variant,
             include,
+            debconf,
+            paths,
             initramfs,
             disk,
             kernel,
@@ -78,12 +82,25 @@ impl Loaded {
             nodes,
             plugin,
         } = written;
-        let Recipe { plugins, .. } = &mut self.recipe;
+        let Recipe { plugins, debconf: answers, paths: rules, .. } = &mut self.recipe;
         match plugin {
             Some(List::Whole(list)) => *plugins = list.into_iter().map(|plugin| listed(plugin, &source)).collect(),
             Some(List::Change(change)) => change_plugins(plugins, change, &source)?,
             None => {}
         }
+        let (replaces, preseeds) = match debconf {
+            Some(List::Whole(list)) => (true, list),
+            Some(List::Change(DebconfChange { add })) => (false, add),
+            None => (false, Vec::new()),
+        };
+        let preseeds = preseeds.into_iter().map(preseed).collect::<Result<_, _>>()?;
+        lay_list(answers, replaces, preseeds, &source);
+        let (replaces, added) = match paths {
+            Some(List::Whole(list)) => (true, list),
+            Some(List::Change(PathsChange { add })) => (false, add),
+            None => (false, Vec::new()),
+        };
+        lay_list(rules, replaces, added, &source);
         match include {
             Some(List::Whole(list)) => {
                 self.included_by = Vec::new();
@@ -140,6 +157,25 @@ fn over<T>(key: &'static str, place: &mut T, value: Option<T>, wrote: &mut impl 
     if let Some(value) = value {
         *place = value;
         wrote(key);
+    }
+}
+
+/// Replaces a list, or adds to it.
+fn lay_list<T>(list: &mut Vec<Listed<T>>, replaces: bool, items: Vec<T>, source: &Source) {
+    if replaces {
+        list.clear();
+    }
+    list.extend(items.into_iter().map(|what| Listed { what, source: source.clone() }));
+}
+
+fn preseed(written: WrittenPreseed) -> Result<Preseed, Misfit> {
+    let offset = written.0.span().start;
+    match written.0.into_inner() {
+        LineOrFile::Line(line) => match line.parse() {
+            Ok(answer) => Ok(Preseed::Answer(answer)),
+            Err(error) => Err(Misfit::new(offset, format!("this is no answer for debconf: {error}"))),
+        },
+        LineOrFile::File(path) => Ok(Preseed::File(path)),
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Flags {
     pub proxy: Option<ProxyUrl>,
     pub suite: Option<Suite>,
     pub include: Vec<PackageName>,
+    pub debconf: Vec<PathBuf>,
     pub variant: Option<Variant>,
     pub initramfs: Option<Initramfs>,
     pub keyrings: Vec<PathBuf>,

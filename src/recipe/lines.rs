@@ -1,6 +1,6 @@
 //! The settings as people read them: one line each, with who decided it.
 
-use super::model::Plugin;
+use super::model::{Listed, Plugin, Recipe, Source};
 use super::names::PackageName;
 use super::settings::{Origin, Security, SettingLine, Settings, setting_of};
 use crate::credentials::MirrorUrl;
@@ -82,6 +82,7 @@ impl Settings {
             lines.extend(path.as_ref().map(|path| (name, path.display().to_string())));
         }
         for (name, paths) in [
+            ("debconf", &self.answer_files),
             ("keyring", &self.keyrings),
             ("ca-certificates", &self.recipe.ca_certificates),
             ("ca-certificate", &self.ca_certificates),
@@ -96,7 +97,20 @@ impl Settings {
         lines.extend(self.source_date_epoch.map(|epoch| ("source-date-epoch", epoch.to_string())));
         let line =
             |(name, value): (&str, String)| SettingLine { name: name.to_owned(), value, origin: self.origin(name) };
-        lines.into_iter().map(line).collect()
+        let lines = lines.into_iter().map(line);
+        lines.chain(self.listed_lines()).collect()
+    }
+
+    /// What recipes list that has a line and an origin for each.
+    fn listed_lines(&self) -> impl Iterator<Item = SettingLine> {
+        let line = |name: &str, value: String, source: &Source| SettingLine {
+            name: name.to_owned(),
+            value,
+            origin: Origin::Recipe(source.recipe.clone()),
+        };
+        let Recipe { debconf, paths, .. } = &self.recipe;
+        let answers = debconf.iter().map(move |Listed { what, source }| line("debconf", what.to_string(), source));
+        answers.chain(paths.iter().map(move |Listed { what, source }| line("paths", what.to_string(), source)))
     }
 }
 
@@ -183,6 +197,24 @@ mod tests {
         let count = |name| settings.recipe.include.iter().filter(|package| package.as_str() == name).count();
         assert_eq!((count("vim"), count("gdb")), (1, 1));
         assert_eq!(settings.origin("include"), Origin::Flag("--include".to_owned()));
+    }
+
+    #[test]
+    fn answers_are_listed_without_their_values() {
+        let directory = tempfile::tempdir().unwrap();
+        let (base, top) = (directory.path().join("base.toml"), directory.path().join("top.toml"));
+        let text = "suite = 'sid'\ndebconf = ['ldap ldap/password password s3cret']\npaths = [{ exclude = '/a*' }]";
+        fs_err::write(&base, text).unwrap();
+        let text = "extends = './base.toml'\ndebconf.add = [{ file = 'more' }]\npaths.add = [{ include = '/ab' }]";
+        fs_err::write(&top, text).unwrap();
+        let recipe = Some(top.display().to_string());
+        let text = lines(Flags { recipe, debconf: vec!["mine".into()], ..Flags::default() }, &[]);
+        has(&text, "debconf: mine (flag --debconf)");
+        has(&text, &format!("debconf: ldap ldap/password password (recipe {})", base.display()));
+        has(&text, &format!("debconf: file more (recipe {})", top.display()));
+        has(&text, &format!("paths: exclude /a* (recipe {})", base.display()));
+        has(&text, &format!("paths: include /ab (recipe {})", top.display()));
+        assert!(!text.contains("s3cret"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! remembers where each value came from. Settings of plugins are carried along; the plugin host checks them.
 
 mod bounds;
+mod debconf;
 mod extend;
 mod layers;
 mod lines;
@@ -19,13 +20,17 @@ mod size;
 mod written;
 
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
+pub use debconf::{Answer, InvalidAnswer, InvalidLine};
 pub use extend::Loaded;
 pub use layers::{Environment, Flags};
 pub use load::{DEFAULT, LoadError, SHIPPED, Shipped};
 pub use model::{
-    Architecture, Compression, Disk, Fabric, FabricKind, Initramfs, Kernel, Nodes, Plugin, Recipe, Source, Variant,
+    Architecture, Compression, Disk, Fabric, FabricKind, Initramfs, Kernel, Listed, Nodes, PathRule, Plugin, Preseed,
+    Recipe, Source, Variant,
 };
-pub use names::{Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PluginName, Suite};
+pub use names::{
+    Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite,
+};
 pub use parse::ParseError;
 pub use settings::{Origin, Security, SettingLine, Settings, SettingsError};
 pub use size::{InvalidSize, Size};

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
-use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, PluginName, Suite};
+use super::debconf::Answer;
+use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite};
 
 /// Everything about the machines to build that is worth writing down and keeping. Where the packages come from and where
 /// the images go is a matter of the run, and belongs to [`Settings`](super::Settings).
@@ -37,6 +38,10 @@ pub struct Recipe {
     pub variant: Variant,
     /// Packages to install beside the variant's.
     pub include: Vec<PackageName>,
+    /// Answers to questions of packages, in the order in which debconf takes them.
+    pub debconf: Vec<Listed<Preseed>>,
+    /// Which paths of packages are left out. Of the rules that fit a path, the last decides.
+    pub paths: Vec<Listed<PathRule>>,
     /// How much of the machine the initramfs can boot from.
     pub initramfs: Initramfs,
     /// The disk of each node.
@@ -71,6 +76,53 @@ impl Source {
         // The worker may have another current directory.
         let directory = std::path::absolute(path)?.parent().map(Path::to_owned);
         Ok(Self { recipe: path.display().to_string(), directory })
+    }
+}
+
+/// What a recipe lists, and the recipe that does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed<T> {
+    /// What it lists.
+    pub what: T,
+    /// The recipe.
+    pub source: Source,
+}
+
+/// Answers to questions of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preseed {
+    /// One.
+    Answer(Answer),
+    /// All those of a file, seen from the directory of the recipe.
+    File(String),
+}
+
+impl fmt::Display for Preseed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer) => answer.fmt(f),
+            Self::File(path) => write!(f, "file {path}"),
+        }
+    }
+}
+
+/// A rule for paths of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathRule {
+    /// What fits the pattern is left out.
+    Exclude(PathPattern),
+    /// What fits the pattern is not left out, though an earlier rule says so.
+    Include(PathPattern),
+}
+
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exclude(pattern) => write!(f, "exclude {pattern}"),
+            Self::Include(pattern) => write!(f, "include {pattern}"),
+        }
     }
 }
 
@@ -275,6 +327,8 @@ impl Recipe {
             ca_certificates: Vec::new(),
             variant: Variant::default(),
             include: Vec::new(),
+            debconf: Vec::new(),
+            paths: Vec::new(),
             initramfs: Initramfs::default(),
             disk: Disk::default(),
             kernel: Kernel::default(),

@@ -143,6 +143,15 @@ checked_name! {
 }
 
 checked_name! {
+    /// Which paths a rule is for, as dpkg(1) takes it for path-exclude, and fnmatch(3): an asterisk fits slashes, too.
+    PathPattern, "pattern of paths", r"^[/*]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
+    "what begins with / or *, as in /usr/share/doc/*, and does not end with a space",
+    |text| {
+        text.starts_with(['/', '*']) && !text.ends_with(char::is_whitespace) && !text.contains(char::is_control)
+    }
+}
+
+checked_name! {
     /// The name of a plugin.
     PluginName, "plugin name", r"^[a-z0-9][a-z0-9_-]*$",
     "lower-case letters, digits and - were expected, as in resolv-conf",
@@ -175,6 +184,12 @@ mod tests {
         }
         for bad in ["a\"b", "a\nb", "$(id)", "a`b", "a'b", "a\\b"] {
             assert!(bad.parse::<KernelCommandLine>().is_err(), "{bad}");
+        }
+        for good in ["/usr/share/doc/*", "*", "*.la", "/a b/ä", "/usr/share/man/man[1-9]/?\\*"] {
+            assert!(good.parse::<PathPattern>().is_ok(), "{good}");
+        }
+        for bad in ["", "usr/*", "[ab]", "/a ", "/a\nb", "/a\t", "# /x"] {
+            assert!(bad.parse::<PathPattern>().is_err(), "{bad}");
         }
         assert!("console=ttyS0,115200 net.ifnames=0".parse::<KernelCommandLine>().is_ok());
         assert!("seventeen-letters".parse::<DiskLabel>().is_err());

@@ -97,6 +97,8 @@ pub struct Settings {
     pub no_proxy: Option<String>,
     /// The user's file of logins, which need not be there.
     pub netrc: Option<PathBuf>,
+    /// Files of answers for debconf, beside those of the recipe.
+    pub answer_files: Vec<PathBuf>,
     /// Keyrings beside the ones built in.
     pub keyrings: Vec<PathBuf>,
     /// Files with certificates of authorities to trust in addition to those of the recipe and of the host.
@@ -327,6 +329,7 @@ impl Settings {
             }
         }
         for (name, given) in [
+            ("debconf", !flags.debconf.is_empty()),
             ("keyring", !flags.keyrings.is_empty()),
             ("ca-certificate", !flags.ca_certificates.is_empty()),
             ("plugin-dir", !flags.plugin_dirs.is_empty()),
@@ -350,6 +353,7 @@ impl Settings {
             https_proxy,
             no_proxy,
             netrc,
+            answer_files: flags.debconf,
             keyrings: flags.keyrings,
             ca_certificates: flags.ca_certificates,
             accept_expired: flags.accept_expired,

@@ -18,7 +18,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use toml::Spanned;
 
-use super::model::{Architecture, Initramfs, Variant, WrittenDisk, WrittenFabric, WrittenKernel, WrittenNodes};
+use super::debconf;
+use super::model::{
+    Architecture, Initramfs, PathRule, Variant, WrittenDisk, WrittenFabric, WrittenKernel, WrittenNodes,
+};
 use super::names::{Component, PackageName, PluginName, Suite};
 
 /// What to build: the machines, their packages and their customization.
@@ -59,6 +62,10 @@ pub(super) struct Written {
     pub variant: Option<Variant>,
     /// Packages to install beside the variant's. Recommends are not followed.
     pub include: Option<List<PackageName, IncludeChange>>,
+    /// Answers to the questions that packages ask by debconf, set before any of them is configured that asks.
+    pub debconf: Option<List<WrittenPreseed, DebconfChange>>,
+    /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last decides.
+    pub paths: Option<List<PathRule, PathsChange>>,
     /// What the initramfs holds drivers for.
     #[schemars(extend("default" = Initramfs::default()))]
     pub initramfs: Option<Initramfs>,
@@ -94,6 +101,85 @@ pub(super) struct IncludeChange {
     /// Packages of the recipe that is extended to leave out; they must be there.
     #[schemars(with = "Vec<PackageName>")]
     pub drop: Vec<Spanned<PackageName>>,
+}
+
+/// A change of the list of answers: `debconf.add = [...]`. Of two answers to one question the later counts.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DebconfChange {
+    /// Answers to set after those of the recipe that is extended.
+    pub add: Vec<WrittenPreseed>,
+}
+
+/// A change of the list of rules for paths: `paths.add = [...]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PathsChange {
+    /// Rules that come after those of the recipe that is extended.
+    pub add: Vec<PathRule>,
+}
+
+/// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WrittenPreseed(pub Spanned<LineOrFile>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum LineOrFile {
+    /// A line that is not read yet.
+    Line(String),
+    File(String),
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AnswersFile")]
+struct PreseedFile {
+    /// A file of answers, beside this recipe or beneath its directory.
+    #[schemars(length(min = 1))]
+    file: String,
+}
+
+impl<'de> Deserialize<'de> for WrittenPreseed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LineOrFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = LineOrFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an answer, as \"PACKAGE QUESTION TYPE VALUE\", or { file = \"NAME\" }")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<LineOrFile, E> {
+                Ok(LineOrFile::Line(line.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<LineOrFile, A::Error> {
+                PreseedFile::deserialize(MapAccessDeserializer::new(table)).map(|it| LineOrFile::File(it.file))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for WrittenPreseed {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Answer".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An answer as debconf-set-selections(1) reads it: package, question, type and value; or a file of them.",
+            "anyOf": [{ "type": "string", "pattern": debconf::PATTERN }, generator.subschema_for::<PreseedFile>()],
+        })
+    }
 }
 
 /// A change of the list of plugins, applied in this order: `plugin.drop = ["demo"]`, `[plugin.set.users]`,

@@ -11,11 +11,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use fam_build::progress::{Event, Progress, Reporter, Task};
-use fam_build::rootfs::configure::{Configuration, Initramfs, clean, configure};
+use fam_build::rootfs::configure::{Answers, Configuration, Initramfs, clean, configure};
 use fam_build::rootfs::sandbox::{Command as Inside, Sandbox, Settings};
 use fam_build::rootfs::staging::Staging;
 use fam_build::rootfs::tmpfs;
-use fam_build::rootfs::unpack::{DebFile, UnpackOptions, unpack};
+use fam_build::rootfs::unpack::{DebFile, Filters, UnpackOptions, unpack};
 use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -93,10 +93,12 @@ pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     fs_err::create_dir(&root).unwrap();
     tmpfs::mount(&root, 4 << 30).unwrap();
     let staging = Staging::open(&root).unwrap();
-    let options = UnpackOptions { architecture: "amd64".into(), merged_usr: true, jobs: None };
+    let options =
+        UnpackOptions { architecture: "amd64".into(), merged_usr: true, filters: Filters::default(), jobs: None };
     unpack(&describe_all(&job.debs), &staging, &options, &progress)
         .map_err(|error| Failure::new(&error, error.hint()))?;
-    let configuration = Configuration { initramfs: job.initramfs, source_date_epoch: EPOCH };
+    let configuration =
+        Configuration { initramfs: job.initramfs, source_date_epoch: EPOCH, answers: Answers::default() };
     configure(&staging, &configuration, &progress).map_err(|error| Failure::new(&error, error.hint()))?;
     clean(&staging).map_err(|error| Failure::new(&error, error.hint()))?;
     let mut listing = String::new();

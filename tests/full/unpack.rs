@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use fam_build::progress::Progress;
 use fam_build::rootfs::staging::Staging;
-use fam_build::rootfs::unpack::{DebFile, UnpackOptions, Unpacked, unpack};
+use fam_build::rootfs::unpack::{DebFile, Filters, UnpackOptions, Unpacked, unpack};
 use sha2::{Digest, Sha256};
 
 support::tests! {
@@ -119,7 +119,8 @@ fn describe(path: &Path) -> DebFile {
 }
 
 fn unpack_all(debs: &[DebFile], root: &Path) -> Vec<Unpacked> {
-    let options = UnpackOptions { architecture: "amd64".into(), merged_usr: true, jobs: None };
+    let options =
+        UnpackOptions { architecture: "amd64".into(), merged_usr: true, filters: Filters::default(), jobs: None };
     unpack(debs, &Staging::open(root).unwrap(), &options, &Progress::silent()).unwrap_or_else(|error| panic!("{error}"))
 }
 

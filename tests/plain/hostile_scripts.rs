@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fam_build::progress::{Event, Progress, Reporter};
-use fam_build::rootfs::configure::{Configuration, Initramfs, configure_within};
+use fam_build::rootfs::configure::{Answers, Configuration, Initramfs, configure_within};
 use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, TimeLimits};
 use fam_build::rootfs::staging::Staging;
 use fam_build::supervisor::{Ended, Error, Failure, Interrupts, Isolation, run};
@@ -75,7 +75,11 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
         }
         Job::Configure { root, silent, whole } => {
             let staging = Staging::open(&root).unwrap();
-            let configuration = Configuration { initramfs: Initramfs::Vm, source_date_epoch: 1_700_000_000 };
+            let configuration = Configuration {
+                initramfs: Initramfs::Vm,
+                source_date_epoch: 1_700_000_000,
+                answers: Answers::default(),
+            };
             configure_within(TimeLimits { whole, silent }, &staging, &configuration, progress)
                 .map_err(|error| Failure::new(&error, error.hint()))?;
         }

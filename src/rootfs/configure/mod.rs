@@ -7,6 +7,7 @@
 
 mod cause;
 mod clean;
+mod debconf;
 mod essential;
 mod initramfs;
 mod modules;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cause::Cause;
 pub use clean::clean;
+pub use debconf::Answers;
 pub use printed::Printed;
 pub use stages::{Configurator, configure, configure_within};
 pub use updated::mark_up_to_date;
@@ -62,6 +64,8 @@ pub struct Configuration {
     pub initramfs: Initramfs,
     /// The time that programs should put into what they make, so that they make the same again.
     pub source_date_epoch: i64,
+    /// Answers to the questions of packages.
+    pub answers: Answers,
 }
 
 /// Why configuration stopped.

@@ -6,10 +6,10 @@ use std::thread;
 
 use super::packages::{self, unpacked};
 use super::scripts::Scripts;
-use super::{Configuration, Error, TimeLimits, dpkg, essential, initramfs, modules};
+use super::{Configuration, Error, TimeLimits, debconf, dpkg, essential, initramfs, modules};
 use crate::progress::Progress;
 use crate::rootfs::dpkg::Package;
-use crate::rootfs::install::schedule::{FOREMOST, first_stage};
+use crate::rootfs::install::schedule::{DEBCONF, FOREMOST, first_stage};
 use crate::rootfs::names;
 use crate::rootfs::sandbox::{Sandbox, Settings, StandIn};
 use crate::rootfs::staging::Staging;
@@ -38,7 +38,8 @@ pub fn configure_within(
     let first = first_stage(&nodes);
     let all: BTreeSet<usize> = (0..packages.len()).collect();
     let scripts = Scripts::new(limits, packages.len(), progress);
-    let mut configurator = Configurator { staging, configuration, progress, scripts, sandbox: None };
+    let mut configurator =
+        Configurator { staging, configuration, progress, scripts, sandbox: None, is_preseeded: false };
     configurator.first_stage(&first.iter().map(|&position| &packages[position]).collect::<Vec<_>>())?;
     for position in &all - &first.into_iter().collect() {
         configurator.preinst(&packages[position])?;
@@ -55,6 +56,8 @@ pub struct Configurator<'a> {
     scripts: Scripts<'a>,
     /// Between the first script after a change of the tree and the next change.
     sandbox: Option<Sandbox>,
+    /// Whether debconf has taken the answers.
+    is_preseeded: bool,
 }
 
 impl<'a> Configurator<'a> {
@@ -62,11 +65,11 @@ impl<'a> Configurator<'a> {
     #[must_use]
     pub fn new(staging: &'a Staging, configuration: &'a Configuration, count: usize, progress: &'a Progress) -> Self {
         let scripts = Scripts::new(TimeLimits::default(), count, progress);
-        Self { staging, configuration, progress, scripts, sandbox: None }
+        Self { staging, configuration, progress, scripts, sandbox: None, is_preseeded: false }
     }
 
     /// Makes the essential packages, and what these depend on, a system that scripts can count on. They are in the tree; their
-    /// preinst scripts run in this order.
+    /// preinst scripts run in this order. If debconf is one of them, it takes the answers before any of these scripts runs.
     ///
     /// # Errors
     /// [`Error`]
@@ -74,6 +77,9 @@ impl<'a> Configurator<'a> {
         essential::make_usable(self.staging, packages)?;
         for package in packages {
             self.scripts.add(&package.name, &package.version);
+        }
+        if self.wants_preseeding() && packages.iter().any(|package| package.name == DEBCONF) {
+            self.preseed()?;
         }
         for package in packages {
             self.preinst(package)?;
@@ -83,6 +89,23 @@ impl<'a> Configurator<'a> {
         let (foremost, others): (Vec<_>, Vec<_>) = names().partition(|name| FOREMOST.contains(name));
         self.run_dpkg(&["--force-depends", "--configure"], foremost)?;
         self.run_dpkg(&["--configure"], others)
+    }
+
+    /// Whether there are answers that debconf does not know yet.
+    #[must_use]
+    pub fn wants_preseeding(&self) -> bool {
+        !self.is_preseeded && !self.configuration.answers.is_empty()
+    }
+
+    /// Has debconf take the answers. It is configured, or in the tree with its conffiles in their places.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn preseed(&mut self) -> Result<(), Error> {
+        let (answers, staging, progress) = (&self.configuration.answers, self.staging, self.progress);
+        self.with_sandbox(|sandbox| debconf::preseed(answers, sandbox, staging, progress))?;
+        self.is_preseeded = true;
+        Ok(())
     }
 
     /// Runs the preinst of a package that is not in the tree yet, if it has one.
@@ -122,6 +145,10 @@ impl<'a> Configurator<'a> {
     /// [`Error`]
     pub fn finish(mut self) -> Result<(), Error> {
         self.leave()?;
+        if self.wants_preseeding() {
+            let hint = Some("include the package debconf, or leave the answers out".to_owned());
+            self.progress.warning("no package asks by debconf: the answers have no effect", hint);
+        }
         let (staging, configuration, progress) = (self.staging, self.configuration, self.progress);
         let mut stand_ins = stand_ins();
         let listing = modules::Listing::prepare(staging)?;

@@ -59,7 +59,8 @@ impl Installation<'_> {
         aside: &Staging,
         progress: &Progress,
     ) -> Result<(), InstallError> {
-        let preparations = Preparations { debs: self.debs, aside, stop, progress };
+        let filters = &self.unpack.filters;
+        let preparations = Preparations { debs: self.debs, filters, aside, stop, progress };
         thread::scope(|scope| {
             let installed = (|| {
                 let arrivals = preparations.begin(scope, arrivals, self.unpack.jobs)?;
@@ -96,7 +97,7 @@ impl Installer<'_> {
             Some(first) => first,
             None => self.first_stage(&schedule::first_stage(&nodes))?,
         };
-        let schedule = schedule::second_stage(&nodes, &first);
+        let schedule = schedule::second_stage(&nodes, &first, self.configurator.wants_preseeding());
         for &package in &schedule.cuts {
             let name = &nodes[package].name;
             self.progress
@@ -155,6 +156,7 @@ impl Installer<'_> {
                 self.progress.detail(format!("configuring early {}", names.clone().collect::<Vec<_>>().join(", ")));
                 self.configurator.configure(names)?;
             }
+            Step::Preseed => self.configurator.preseed()?,
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Claims {
 
     /// Whether `claim` gets a name that is not a directory for both: [`Verdict::Make`] or [`Verdict::Lost`].
     pub(super) fn decide<'p>(
-        &mut self,
+        &self,
         name: &RootPath,
         claim: &Claim,
         package: impl Fn(Index) -> Option<&'p Package>,
@@ -73,15 +73,24 @@ impl Claims {
             _ => false,
         };
         if replaces(claim.owner, held.owner) {
-            self.taken.entry(held.owner).or_default().insert(held.path.clone());
             return Ok(Verdict::Make);
         }
         if replaces(held.owner, claim.owner) { Ok(Verdict::Lost) } else { contradiction() }
     }
 
-    /// Notes that the name is `claim`'s from now on.
+    /// Notes that the name is `claim`'s from now on, whoever had it.
     pub(super) fn hold(&mut self, name: RootPath, claim: Claim) {
-        self.names.insert(name, claim);
+        let owner = claim.owner;
+        if let Some(held) = self.names.insert(name, claim)
+            && held.owner != owner
+        {
+            self.taken.entry(held.owner).or_default().insert(held.path);
+        }
+    }
+
+    /// Notes that the name is `claim`'s unless another has it.
+    pub(super) fn hold_if_free(&mut self, name: RootPath, claim: Claim) {
+        self.names.entry(name).or_insert(claim);
     }
 
     /// Notes that what had the name `from` is called `to`, if `moves` says so of its claim.

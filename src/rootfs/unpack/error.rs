@@ -107,6 +107,26 @@ pub enum UnpackError {
         /// Where it leads.
         target: RootPath,
     },
+    /// A hard link to what the rules for paths leave out.
+    #[error("package {package}: the rules for paths exclude {target}, but not its hard link {path}")]
+    LinkToExcluded {
+        /// Which package.
+        package: String,
+        /// The link.
+        path: RootPath,
+        /// Where it leads.
+        target: RootPath,
+    },
+    /// Something in a directory that the rules for paths leave out.
+    #[error("package {package}: the rules for paths exclude the directory {directory}, but not {path} in it")]
+    InExcluded {
+        /// Which package.
+        package: String,
+        /// The directory.
+        directory: RootPath,
+        /// What is in it.
+        path: RootPath,
+    },
     /// Two packages hold the same path, and neither Replaces the other.
     #[error("packages {first} and {second} both hold {path}{kinds}")]
     Conflict {
@@ -166,6 +186,12 @@ impl UnpackError {
             Self::Diverted { package, .. } => {
                 Some(format!("leave {package} out, or the package that diverts the file"))
             }
+            Self::LinkToExcluded { target, .. } => {
+                Some(format!("in the recipe, exclude both, or add {{ include = \"{target}\" }} to `paths`"))
+            }
+            Self::InExcluded { directory, .. } => Some(format!(
+                "in the recipe, exclude all that is in it (\"{directory}/*\"), or add {{ include = \"{directory}\" }} to `paths`"
+            )),
             Self::Identity { .. } | Self::Path { .. } | Self::Newline { .. } | Self::HardLink { .. } => {
                 Some("the package is malformed: leave it out, or take another mirror".into())
             }

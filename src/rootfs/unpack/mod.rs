@@ -8,11 +8,14 @@
 
 mod claims;
 mod error;
+mod filters;
+mod pattern;
 mod place;
 mod preparations;
 mod prepare;
 
 pub use error::UnpackError;
+pub use filters::{Filter, Filters};
 pub use place::Placement;
 pub use preparations::{Arrivals, Preparations};
 pub use prepare::Prepared;
@@ -55,6 +58,8 @@ pub struct UnpackOptions {
     pub architecture: String,
     /// Whether `/bin`, `/lib`, `/sbin` lead into `/usr`, as in every release since bookworm.
     pub merged_usr: bool,
+    /// Which paths of packages are left out.
+    pub filters: Filters,
     /// How many packages are unpacked at a time; `None` for as many as there are processors.
     pub jobs: Option<NonZero<usize>>,
 }
@@ -92,7 +97,7 @@ pub fn unpack(
     }
     drop(sender);
     let stop = AtomicBool::new(false);
-    let preparations = Preparations { debs, aside: &aside, stop: &stop, progress };
+    let preparations = Preparations { debs, filters: &options.filters, aside: &aside, stop: &stop, progress };
     let mut prepared = thread::scope(|scope| {
         let mut prepared = preparations.begin(scope, arrivals, options.jobs)?;
         prepared.wait_for_all()?;

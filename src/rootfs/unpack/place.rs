@@ -33,6 +33,8 @@ pub struct Placement<'a> {
     overrides: Option<Overrides>,
     activations: Activations,
     directories: Directories,
+    /// Directories that packages have, and that are not there since they are excluded.
+    excluded: HashSet<RootPath>,
 }
 
 /// The directories that change while packages are placed.
@@ -72,6 +74,7 @@ impl<'a> Placement<'a> {
             overrides: None,
             activations: Activations::default(),
             directories: Directories::default(),
+            excluded: HashSet::new(),
         }
     }
 
@@ -210,7 +213,7 @@ impl Placing<'_, '_> {
     fn run(&mut self, entries: Vec<Entry>) -> Result<String, UnpackError> {
         let mut sums = String::new();
         for (number, entry) in entries.into_iter().enumerate() {
-            let verdict = self.entry(number, &entry)?;
+            let verdict = if entry.excluded { self.leave_out(&entry)? } else { self.entry(number, &entry)? };
             if verdict == Verdict::Lost {
                 continue;
             }
@@ -253,11 +256,35 @@ impl Placing<'_, '_> {
             }
             _ => {}
         }
-        let verdict = self.decide(&place, &claim)?;
+        let verdict = self.decide(&place.real_path, &claim)?;
         if verdict == Verdict::Make {
             self.placement.staging.forget_device(&place.path);
             self.make(number, &place, entry, &attributes, overridden).map_err(|error| self.error(error))?;
             self.placement.claims.hold(place.real_path, claim);
+        }
+        Ok(verdict)
+    }
+
+    /// Makes nothing of an excluded entry. As with dpkg, its path is the package's all the same: on its list, heard by triggers,
+    /// and in conflict with that of another.
+    fn leave_out(&mut self, entry: &Entry) -> Result<Verdict, UnpackError> {
+        let path = self.used_path(&entry.path)?;
+        let Placement { activations, placed, staging, .. } = &mut *self.placement;
+        if let Some(unpacked) = placed.get(&self.index) {
+            activations.note(&unpacked.package, &path);
+        }
+        let directory = matches!(entry.what, What::Directory);
+        let may_be_there = directory || matches!(entry.what, What::Symlink(_));
+        let staging: &Staging = staging;
+        if may_be_there && staging.is_directory(&path).map_err(|error| self.error(error))? {
+            return Ok(Verdict::Shared);
+        }
+        let name = self.placement.real_path(&path)?.unwrap_or_else(|| path.clone());
+        let claim = Claim { owner: self.index, path: entry.path.clone(), directory };
+        let verdict = self.decide(&name, &claim)?;
+        if verdict == Verdict::Make {
+            self.placement.claims.hold_if_free(name, claim);
+            self.placement.excluded.extend(directory.then_some(path));
         }
         Ok(verdict)
     }
@@ -309,7 +336,7 @@ impl Placing<'_, '_> {
         let there = self.placement.staging.is_directory(&place.path).map_err(|error| self.error(error))?;
         if !there {
             let other = self.placement.claims.holder(&place.real_path).is_some_and(|held| !held.directory);
-            if other && self.decide(place, &claim)? == Verdict::Lost {
+            if other && self.decide(&place.real_path, &claim)? == Verdict::Lost {
                 return Ok(Verdict::Lost);
             }
             // A file that no package has, or a link that leads nowhere, makes room.
@@ -321,9 +348,7 @@ impl Placing<'_, '_> {
         if !there || ownerless.remove(&place.real_path) {
             directories.new.insert(place.real_path.clone(), (attributes, entry.xattrs.clone()));
         }
-        if claims.holder(&place.real_path).is_none() {
-            claims.hold(place.real_path.clone(), claim);
-        }
+        claims.hold_if_free(place.real_path.clone(), claim);
         Ok(if there { Verdict::Shared } else { Verdict::Make })
     }
 
@@ -342,11 +367,27 @@ impl Placing<'_, '_> {
 
     fn place(&mut self, listed: &RootPath) -> Result<Place, UnpackError> {
         let path = self.used_path(listed)?;
+        self.require_included_parents(&path)?;
         let parent = self.parent(&path).map_err(|error| self.error(error))?;
         let real_path = parent.real_path.join(path.file_name());
         let real_path = real_path.map_err(|source| UnpackError::Path { package: self.package.clone(), source })?;
         let name = self.name_on_disk(listed, &path);
         Ok(Place { parent, name, real_path, path })
+    }
+
+    /// Finds that no directory above `path` is missing because it is excluded: dpkg cannot unpack that either.
+    fn require_included_parents(&self, path: &RootPath) -> Result<(), UnpackError> {
+        let Placement { excluded, staging, .. } = &*self.placement;
+        if excluded.is_empty() {
+            return Ok(());
+        }
+        let mut parents = std::iter::successors(path.parent(), RootPath::parent);
+        let Some(directory) = parents.find(|parent| excluded.contains(parent)) else { return Ok(()) };
+        // A later package may have brought it, or a script.
+        if staging.is_directory(&directory).map_err(|error| self.error(error))? {
+            return Ok(());
+        }
+        Err(UnpackError::InExcluded { package: self.package.clone(), directory, path: path.clone() })
     }
 
     /// The directory that holds `path` (the root holds itself). What no entry of any archive announced is made, as tar does.
@@ -392,10 +433,10 @@ impl Placing<'_, '_> {
         same().map_err(|error| self.error(error))
     }
 
-    fn decide(&mut self, place: &Place, claim: &Claim) -> Result<Verdict, UnpackError> {
-        let Placement { claims, placed, .. } = &mut *self.placement;
+    fn decide(&self, name: &RootPath, claim: &Claim) -> Result<Verdict, UnpackError> {
+        let Placement { claims, placed, .. } = &*self.placement;
         let package = |index: Index| placed.get(&index).map(|unpacked| &unpacked.package);
-        let verdict = claims.decide(&place.real_path, claim, package);
+        let verdict = claims.decide(name, claim, package);
         verdict.map_err(|contradiction| self.contradiction(&contradiction))
     }
 

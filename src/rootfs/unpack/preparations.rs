@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::claims::Index;
 use super::prepare::{Preparation, Prepared};
-use super::{DebFile, UnpackError};
+use super::{DebFile, Filters, UnpackError};
 use crate::archive::deb::Deb;
 use crate::progress::{Progress, Running, Task};
 use crate::regular;
@@ -23,6 +23,8 @@ use crate::rootfs::staging::Staging;
 pub struct Preparations<'a> {
     /// The packages.
     pub debs: &'a [DebFile],
+    /// Which of their paths are left out.
+    pub filters: &'a Filters,
     /// Where their files are put.
     pub aside: &'a Staging,
     /// Shared with whoever brings the packages: a failure here sets it, and when it is set this gives up soon.
@@ -95,7 +97,7 @@ impl<'a> Preparations<'a> {
         let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
         let package = deb.package(&mut archive)?;
         let contents = index.to_string().into_bytes();
-        let preparation = Preparation::new(self.aside, &contents, deb, &package)?;
+        let preparation = Preparation::new(self.aside, &contents, deb, self.filters, &package)?;
         let entries = preparation.run(&mut archive, || !self.stopped())?;
         metered.finish();
         self.progress.detail(format!("unpacked {} {}", deb.name, deb.version));

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Seek, Write};
 
 use md5::{Digest, Md5};
 
-use super::{DebFile, UnpackError};
+use super::{DebFile, Filters, UnpackError};
 use crate::archive::deb::Deb;
 use crate::rootfs::dpkg::Package;
 use crate::rootfs::staging::{Attributes, Directory, Staging, StagingError};
@@ -34,13 +34,15 @@ pub(super) struct Entry {
     pub(super) what: What,
     pub(super) attributes: Attributes,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Whether the package has it, but the tree does not get it.
+    pub(super) excluded: bool,
 }
 
 /// What an entry is.
 #[derive(Debug)]
 pub(super) enum What {
     Directory,
-    /// A regular file, with its MD5 sum where the package brings none.
+    /// A regular file, with its MD5 sum where the package brings none. Of an excluded one nothing is read.
     File(Option<String>),
     /// The target, as written.
     Symlink(Vec<u8>),
@@ -61,8 +63,9 @@ impl Prepared {
 /// The preparation of one package, in one thread.
 pub(super) struct Preparation<'a> {
     deb: &'a DebFile,
+    filters: &'a Filters,
     directory: Directory,
-    /// Regular files so far, which hard links may name, with their sums where those are wanted.
+    /// Regular files so far that are not excluded, which hard links may name, with their sums where those are wanted.
     files: HashMap<RootPath, Option<String>>,
     wants_sums: bool,
     entries: Vec<Entry>,
@@ -75,6 +78,7 @@ impl<'a> Preparation<'a> {
         aside: &Staging,
         contents: &[u8],
         deb: &'a DebFile,
+        filters: &'a Filters,
         package: &Package,
     ) -> Result<Self, UnpackError> {
         let make = || {
@@ -84,6 +88,7 @@ impl<'a> Preparation<'a> {
         };
         Ok(Self {
             deb,
+            filters,
             directory: make().map_err(|error| deb.staging_error(error))?,
             files: HashMap::new(),
             wants_sums: !package.has("md5sums"),
@@ -134,8 +139,10 @@ impl<'a> Preparation<'a> {
             return Err(deb.data_error(io::Error::other("the root is no directory in it")));
         }
         let attributes = Attributes { mode: header.mode, uid: header.uid, gid: header.gid, mtime: header.mtime };
+        let excluded = self.filters.exclude(&at, matches!(header.kind, EntryKind::Directory | EntryKind::Symlink));
         let what = match header.kind {
             EntryKind::Directory => What::Directory,
+            EntryKind::File if excluded => What::File(None),
             EntryKind::File => {
                 let sum = self.file(tar, &at, &attributes, &header.xattrs)?;
                 self.files.insert(at.clone(), sum.clone());
@@ -144,17 +151,28 @@ impl<'a> Preparation<'a> {
             EntryKind::Symlink => What::Symlink(header.link),
             EntryKind::HardLink => {
                 let target = path(&header.link)?;
-                let Some(sum) = self.files.get(&target).cloned() else {
-                    return Err(UnpackError::HardLink { package: deb.name.clone(), path: at, target });
-                };
-                self.files.insert(at.clone(), sum.clone());
+                let sum = if excluded { None } else { self.linked(&at, &target)? };
                 What::HardLink(target, sum)
             }
             EntryKind::Fifo => What::Fifo,
             EntryKind::CharDevice { major, minor } => What::Device(Kind::CharDevice { major, minor }),
             EntryKind::BlockDevice { major, minor } => What::Device(Kind::BlockDevice { major, minor }),
         };
-        Ok(Entry { path: at, what, attributes, xattrs: header.xattrs })
+        Ok(Entry { path: at, what, attributes, xattrs: header.xattrs, excluded })
+    }
+
+    /// Takes note of a hard link to an earlier file; gives the sum of that.
+    fn linked(&mut self, path: &RootPath, target: &RootPath) -> Result<Option<String>, UnpackError> {
+        if let Some(sum) = self.files.get(target).cloned() {
+            self.files.insert(path.clone(), sum.clone());
+            return Ok(sum);
+        }
+        let (package, path, is_target) = (self.deb.name.clone(), path.clone(), |entry: &&Entry| entry.path == *target);
+        let target = target.clone();
+        Err(match self.entries.iter().find(is_target) {
+            Some(Entry { excluded: true, .. }) => UnpackError::LinkToExcluded { package, path, target },
+            _ => UnpackError::HardLink { package, path, target },
+        })
     }
 
     /// Writes the data of an entry; gives its MD5 sum if that is wanted.

@@ -23,6 +23,7 @@ struct Bench {
     temp: tempfile::TempDir,
     staging: Staging,
     debs: Vec<DebFile>,
+    filters: Filters,
 }
 
 impl Bench {
@@ -32,7 +33,7 @@ impl Bench {
         fs_err::create_dir(temp.path().join("outside")).unwrap();
         fs_err::write(temp.path().join("outside/secret"), "untouched").unwrap();
         let staging = Staging::open(&temp.path().join("root")).unwrap();
-        Self { temp, staging, debs: Vec::new() }
+        Self { temp, staging, debs: Vec::new(), filters: Filters::default() }
     }
 
     fn add_bytes(&mut self, name: &str, version: &str, bytes: &[u8]) -> &mut Self {
@@ -55,7 +56,12 @@ impl Bench {
     }
 
     fn run(&self) -> Result<Vec<Unpacked>, UnpackError> {
-        let options = UnpackOptions { architecture: "amd64".into(), merged_usr: true, jobs: NonZero::new(4) };
+        let options = UnpackOptions {
+            architecture: "amd64".into(),
+            merged_usr: true,
+            filters: self.filters.clone(),
+            jobs: NonZero::new(4),
+        };
         unpack(&self.debs, &self.staging, &options, &Progress::silent())
     }
 

@@ -10,6 +10,9 @@
 //! - What pre-dependencies name is configured with all that it depends on, in one run of dpkg.
 //! - What is left is configured last.
 //!
+//! Where there are answers to questions, debconf is installed before all else that follows the first stage (if it is not in
+//! that), and takes them before another package of the second stage is configured.
+//!
 //! Within a run dpkg decides on the order, and where a circle of dependencies is broken. A circle through Pre-Depends,
 //! which Policy forbids and apt refuses, is broken here: one preinst of it runs before all that it waits for is configured.
 //!
@@ -24,6 +27,9 @@ pub use node::{Clause, Node};
 /// The packages that all others of the first stage count on, whatever they depend on, in the order in which they are wanted.
 pub const FOREMOST: [&str; 2] = ["base-passwd", "base-files"];
 
+/// The package that takes answers to the questions of others.
+pub const DEBCONF: &str = "debconf";
+
 /// Something to do, with positions in the list of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -33,6 +39,8 @@ pub enum Step {
     Preinst(usize),
     /// Have dpkg configure these, in an order of its own.
     Configure(Vec<usize>),
+    /// Have debconf, which is configured, take the answers to questions.
+    Preseed,
 }
 
 /// What follows the first stage.
@@ -60,19 +68,20 @@ pub fn is_closed(nodes: &[Node]) -> bool {
     nodes.iter().flat_map(Node::needs).all(|clause| names.satisfying(clause).next().is_some())
 }
 
-/// All that comes after the first stage, which consists of the packages `first`.
+/// All that comes after the first stage, which consists of the packages `first`. `preseed` says that there are answers that
+/// debconf does not know yet.
 #[must_use]
-pub fn second_stage(nodes: &[Node], first: &BTreeSet<usize>) -> Schedule {
+pub fn second_stage(nodes: &[Node], first: &BTreeSet<usize>, preseed: bool) -> Schedule {
     let names = Names::new(nodes);
     let (waiting, at_once) =
         (0..nodes.len()).filter(|position| !first.contains(position)).partition(|&it| nodes[it].preinst);
     let mut planner =
         Planner { names, placed: first.clone(), configured: first.clone(), waiting, schedule: Schedule::default() };
     planner.place(&at_once);
-    while planner.take_those_that_wait_for_nothing()
-        || planner.take_those_that_wait_for_placed_packages()
-        || planner.take_one_of_a_circle()
-    {}
+    if preseed && let Some(debconf) = planner.names.by_name.get(DEBCONF).copied() {
+        planner.preseed(debconf);
+    }
+    planner.take_all();
     planner.schedule
 }
 
@@ -87,6 +96,26 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Installs debconf and what it needs, and has it take the answers. What has a preinst and is not needed waits until then.
+    fn preseed(&mut self, debconf: usize) {
+        let needed = &self.names.closure([debconf], &self.configured) - &self.configured;
+        let (early, later) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|package| needed.contains(package));
+        self.waiting = early;
+        self.take_all();
+        self.configure(&needed - &self.configured);
+        self.schedule.steps.push(Step::Preseed);
+        self.waiting = later;
+    }
+
+    /// Takes all packages that are waiting.
+    fn take_all(&mut self) {
+        while self.take_those_that_wait_for_nothing()
+            || self.take_those_that_wait_for_placed_packages()
+            || self.take_one_of_a_circle()
+        {}
+    }
+
     fn take_those_that_wait_for_nothing(&mut self) -> bool {
         let free = self.waiting.iter().copied().filter(|&package| self.awaited(package).is_empty()).collect();
         self.take(&free)

@@ -23,6 +23,7 @@ impl Schedule {
             Step::Place(packages) => format!("place {}", names(packages)),
             Step::Preinst(package) => format!("preinst {}", names(&[*package])),
             Step::Configure(packages) => format!("configure {}", names(packages)),
+            Step::Preseed => "preseed".to_owned(),
         });
         steps.chain(self.cuts.iter().map(|&package| format!("cut {}", nodes[package].name))).collect()
     }
@@ -30,9 +31,13 @@ impl Schedule {
 
 /// What a list of packages comes to, a word a step.
 fn plan(lines: &[&str]) -> String {
+    plan_with(false, lines)
+}
+
+fn plan_with(preseed: bool, lines: &[&str]) -> String {
     let nodes: Vec<Node> = lines.iter().map(|line| node(line)).collect();
     let first = first_stage(&nodes);
-    let schedule = second_stage(&nodes, &first.iter().copied().collect());
+    let schedule = second_stage(&nodes, &first.iter().copied().collect(), preseed);
     let first: Vec<&str> = first.iter().map(|&position| nodes[position].name.as_str()).collect();
     [format!("first {}", first.join("+"))].into_iter().chain(schedule.named(&nodes)).collect::<Vec<_>>().join(", ")
 }
@@ -61,6 +66,27 @@ fn first_stages_are_closed_or_not() {
 fn base_passwd_comes_before_what_it_depends_on() {
     let lines = ["libc*", "base-passwd* Depends: libc", "base-files* Pre-Depends: awk", "mawk* Provides: awk"];
     assert_eq!(plan(&lines), "first base-passwd+base-files+libc+mawk");
+}
+
+#[test]
+fn answers_are_there_before_others_are_configured() {
+    // The preinst of b calls what a is; that may ask, when it is configured.
+    let lines = [
+        "a Depends: debconf",
+        "b! Pre-Depends: a",
+        "c!",
+        "debconf! Pre-Depends: perl",
+        "perl! Depends: x",
+        "x",
+        "libc*",
+    ];
+    assert_eq!(
+        plan_with(true, &lines),
+        "first libc, place a+x, preinst perl, place perl, configure perl+x, preinst debconf, place debconf, \
+         configure debconf, preseed, preinst c, place c, configure a, preinst b, place b"
+    );
+    assert!(!plan(&lines).contains("preseed"));
+    assert_eq!(plan_with(true, &["libc*", "a!"]), "first libc, preinst a, place a");
 }
 
 #[test]
@@ -259,7 +285,7 @@ proptest! {
         assert_eq!(stage.len(), first.len());
         assert!((0..graph.len()).all(|package| stage.contains(&package) || !graph[package].first));
         assert!(stage.iter().all(|&package| Rules(&graph).all_hold(package, &stage)));
-        follow(&graph, &first, &second_stage(&nodes, &stage));
+        follow(&graph, &first, &second_stage(&nodes, &stage, false));
     }
 
     #[test]
@@ -268,7 +294,7 @@ proptest! {
         let shuffled: Vec<Node> = order.iter().map(|&position| nodes[position].clone()).collect();
         let named = |nodes: &[Node]| {
             let first = first_stage(nodes);
-            let schedule = second_stage(nodes, &first.iter().copied().collect());
+            let schedule = second_stage(nodes, &first.iter().copied().collect(), false);
             format!("{:?} {:?}", first.iter().map(|&it| &nodes[it].name).collect::<Vec<_>>(), schedule.named(nodes))
         };
         prop_assert_eq!(named(&nodes), named(&shuffled));

@@ -9,12 +9,23 @@ impl Bench {
         let aside = self.temp.path().join("aside");
         fs_err::create_dir(&aside).unwrap();
         let aside = Staging::open(&aside).unwrap();
-        let options = UnpackOptions { architecture: "amd64".into(), merged_usr: true, jobs: NonZero::new(3) };
+        let options = UnpackOptions {
+            architecture: "amd64".into(),
+            merged_usr: true,
+            filters: Filters::default(),
+            jobs: NonZero::new(3),
+        };
         let (sender, positions) = mpsc::channel();
         (0..self.debs.len()).for_each(|position| sender.send(position).unwrap());
         drop(sender);
         let (stop, progress) = (AtomicBool::new(false), Progress::silent());
-        let preparations = Preparations { debs: &self.debs, aside: &aside, stop: &stop, progress: &progress };
+        let preparations = Preparations {
+            debs: &self.debs,
+            filters: &options.filters,
+            aside: &aside,
+            stop: &stop,
+            progress: &progress,
+        };
         thread::scope(|scope| {
             let mut arrivals = preparations.begin(scope, positions, options.jobs)?;
             let mut placement = begin(&self.staging, &aside, &options)?;
