@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use clap::CommandFactory;
 
 use super::*;
-use crate::recipe::{Origin, SettingLine};
+use crate::recipe::{Origin, Recipe, SettingLine};
 use crate::report::{Artifact, Finding, PlannedPackage, Purpose, Verdict};
 
 /// Does what each test tells it to.
@@ -244,7 +244,8 @@ fn help_and_completions_end_with_0() {
 fn a_recipe_is_shown_as_one_that_reads_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("mine.toml");
-    let mine = "extends = 'fabric'\nnodes.count = 2\ninclude.add = ['gdb']\n[plugin.set.users]\nroot-password = 'a\"b'\n\
+    let mine = "extends = 'fabric'\nnodes.count = 2\ninclude.add = ['gdb']\ndebconf = ['a a/b note', { file = 'c' }]\n\
+                paths = [{ exclude = '/usr/share/doc/*' }, { include = '*\\\"\"' }]\n[plugin.set.users]\nroot-password = 'a\"b'\n\
                 [[plugin.add]]\nname = 'x'\nsettings = { 'a b' = [1, 2.5, { c = true }], t = \"l\\n\\u007f'\" }";
     fs_err::write(&file, mine).unwrap();
     let flags = Flags {
@@ -255,12 +256,15 @@ fn a_recipe_is_shown_as_one_that_reads_the_same() {
     };
     let settings = Settings::new(flags, &Environment::default()).unwrap();
     let shown = recipe::as_toml(&settings);
-    let again = crate::recipe::Recipe::parse("shown", &shown).unwrap();
-    let essence = |mut recipe: crate::recipe::Recipe| {
+    let again = Recipe::parse("shown", &shown).unwrap();
+    let essence = |mut recipe: Recipe| {
         for plugin in &mut recipe.plugins {
             plugin.set_by.clear();
             plugin.source = settings.recipe_chain[0].clone();
         }
+        let Recipe { debconf, paths, .. } = &mut recipe;
+        let sources = debconf.iter_mut().map(|it| &mut it.source).chain(paths.iter_mut().map(|it| &mut it.source));
+        sources.for_each(|source| *source = settings.recipe_chain[0].clone());
         recipe
     };
     assert_eq!(essence(again), essence(settings.recipe.clone()));

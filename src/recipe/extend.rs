@@ -325,6 +325,28 @@ mod tests {
     }
 
     #[test]
+    fn answers_and_rules_are_replaced_or_added_to() {
+        let base = "suite = 'sid'\ndebconf = ['a a/b string x']\npaths = [{ exclude = '/a*' }]";
+        let add =
+            "debconf.add = ['a a/b string y', { file = 'f' }]\npaths.add = [{ include = '/ab' }, { exclude = '/b' }]";
+        let replace = "debconf = ['c c/d note ']\npaths = []";
+        for (text, answers, rules) in [
+            ("", &["a a/b string x"][..], &["exclude /a*"][..]),
+            (add, &["a a/b string x", "a a/b string y", "file f"], &["exclude /a*", "include /ab", "exclude /b"]),
+            (replace, &["c c/d note "], &[]),
+        ] {
+            let text = format!("extends = './b.toml'\n{text}");
+            let loaded = load(&[("a.toml", &text), ("b.toml", base)]).unwrap();
+            let shown = |listed: &Listed<Preseed>| match &listed.what {
+                Preseed::Answer(answer) => answer.reveal(),
+                Preseed::File(path) => format!("file {path}"),
+            };
+            assert_eq!(loaded.recipe.debconf.iter().map(shown).collect::<Vec<_>>(), answers);
+            assert_eq!(loaded.recipe.paths.iter().map(|it| it.what.to_string()).collect::<Vec<_>>(), rules);
+        }
+    }
+
+    #[test]
     fn a_shipped_recipe_is_extended_by_its_name() {
         let loaded = load(&[("fabric.toml", "extends = 'fabric'\nplugin.drop = ['demo']")]).unwrap();
         assert_eq!(loaded.chain[1].recipe, "fabric");
@@ -370,6 +392,31 @@ mod tests {
                 "extends = 'b.toml'\ninclude = 'vi'",
                 BASE,
                 "a.toml:2:11: invalid type: string \"vi\", expected a list, or",
+            ),
+            (
+                "extends = 'b.toml'\ndebconf = [\n  'a a/b string x',\n  'a/b password s3cret',\n]",
+                BASE,
+                "a.toml:4:3: this is no answer for debconf: the third word is no type of a question, which are select,",
+            ),
+            (
+                "extends = 'b.toml'\ndebconf = [1]",
+                BASE,
+                "a.toml:2:12: invalid type: integer `1`, expected an answer, as",
+            ),
+            (
+                "extends = 'b.toml'\ndebconf = [{ fil = 'x' }]",
+                BASE,
+                "a.toml:2:14: unknown key `fil` (did you mean `file`?)",
+            ),
+            (
+                "extends = 'b.toml'\npaths = [{ exclud = '/x' }]",
+                BASE,
+                "a.toml:2:12: unknown value `exclud` (did you mean `exclude`?)",
+            ),
+            (
+                "extends = 'b.toml'\npaths.add = [{ exclude = 'x' }]",
+                BASE,
+                "a.toml:2:26: `x` is no pattern of paths: what begins with / or *",
             ),
             ("extends = 1", BASE, "a.toml:1:11: invalid type: integer `1`, expected a string"),
             ("include.drop = ['vim']\nsuite = 'sid'", "", "a.toml:1:17: there is no `vim` to drop from `include`"),

@@ -192,17 +192,18 @@ fn fast() -> PathBuf {
     if memory.is_dir() { memory.into() } else { scratch() }
 }
 
-/// The essential packages of trixie and what these need, with their control files.
-fn essential() -> Vec<(String, Vec<u8>)> {
-    let place = shared("essential-packages", |place| {
-        let recipe = place.join("essential.toml");
-        fs_err::write(&recipe, recipe_text("trixie", &[])).unwrap();
-        let output = place.join("output");
-        // Building brings the packages into the cache.
-        let mut build = Command::new(program());
-        build.args(["--mirror", &mirror(), "--recipe"]).arg(recipe).arg("--output").arg(&output);
-        succeed(build.arg("--cache-dir").arg(place.join("cache")));
-    });
+/// The essential packages of trixie, the packages `include` and what these need, with their control files.
+pub fn real_packages(include: &[&str]) -> Vec<(String, Vec<u8>)> {
+    let place =
+        shared(&["essential", "packages"].iter().chain(include).copied().collect::<Vec<_>>().join("-"), |place| {
+            let recipe = place.join("essential.toml");
+            fs_err::write(&recipe, recipe_text("trixie", include, "")).unwrap();
+            let output = place.join("output");
+            // Building brings the packages into the cache.
+            let mut build = Command::new(program());
+            build.args(["--mirror", &mirror(), "--recipe"]).arg(recipe).arg("--output").arg(&output);
+            succeed(build.arg("--cache-dir").arg(place.join("cache")));
+        });
     let lock = Lock::parse(&fs_err::read_to_string(place.join("output/fabric.lock")).unwrap()).unwrap();
     let debs = lock.packages.iter().map(|package| {
         let sum = package.sha256.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
@@ -212,25 +213,33 @@ fn essential() -> Vec<(String, Vec<u8>)> {
     debs.collect()
 }
 
-fn recipe_text(suite: &str, include: &[&str]) -> String {
+pub fn recipe_text(suite: &str, include: &[&str], more: &str) -> String {
     format!(
-        "suite = \"{suite}\"\nvariant = \"essential\"\nupdates = false\nsecurity = false\ninclude = {include:?}\n\
+        "suite = \"{suite}\"\nvariant = \"essential\"\nupdates = false\nsecurity = false\ninclude = {include:?}\n{more}\n\
          [kernel]\npackage = \"hostname\"\n[disk]\nsize = \"1G\"\n[nodes]\ncount = 1\n"
     )
 }
 
 /// The suite `tiny` with the essential packages and these.
 fn serve(smalls: &[Small]) -> Mirror {
-    let archive = essential()
-        .into_iter()
-        .fold(Archive::new("tiny"), |archive, (control, bytes)| archive.with_made(control, bytes));
-    smalls.iter().fold(archive, |archive, small| archive.with(deb(small))).serve()
+    serve_with(real_packages(&[]), smalls.iter().map(deb))
+}
+
+/// The suite `tiny` with these packages.
+pub fn serve_with(real: Vec<(String, Vec<u8>)>, own: impl IntoIterator<Item = Deb>) -> Mirror {
+    let add = |archive: Archive, (control, bytes)| archive.with_made(control, bytes);
+    own.into_iter().fold(real.into_iter().fold(Archive::new("tiny"), add), Archive::with).serve()
 }
 
 /// The build of a template with these packages.
 fn install(mirror: &Mirror, include: &[&str], output: &Path, who: &str) -> Command {
+    build(mirror, &recipe_text("tiny", include, ""), output, who)
+}
+
+/// The build of this recipe.
+pub fn build(mirror: &Mirror, text: &str, output: &Path, who: &str) -> Command {
     let recipe = output.join("tiny.toml");
-    fs_err::write(&recipe, recipe_text("tiny", include)).unwrap();
+    fs_err::write(&recipe, text).unwrap();
     let mut command = if who == "root" { Command::new(program()) } else { as_user(public_program()) };
     command.env("no_proxy", "127.0.0.1").arg("--recipe").arg(recipe).arg("--output").arg(output);
     command.arg("--cache-dir").arg(output.join("cache")).args(["--mirror", mirror.url()]);
@@ -239,7 +248,7 @@ fn install(mirror: &Mirror, include: &[&str], output: &Path, who: &str) -> Comma
 }
 
 /// The same by mmdebstrap, as a tarball.
-fn mmdebstrap(mirror: &Mirror, include: &[&str], tarball: &Path) -> Command {
+pub fn mmdebstrap(mirror: &Mirror, include: &[&str], tarball: &Path) -> Command {
     let mut command = Command::new("mmdebstrap");
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TMPDIR", fast());
     command.args(["--quiet", "--variant=essential", "--skip=output/dev"]);
@@ -280,7 +289,7 @@ fn answers(tarball: &Path) -> BTreeMap<String, String> {
     answers
 }
 
-fn assert_same(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) {
+pub fn assert_same(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) {
     let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let different = paths.into_iter().filter(|path| ours.get(*path) != theirs.get(*path));
     let shown: Vec<String> = different

@@ -8,6 +8,7 @@ mod archive;
 mod configure;
 mod fabrics;
 mod install_order;
+mod installer_options;
 mod libvirt;
 mod nodes;
 mod plugins;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         configure::tests(),
         fabrics::tests(),
         install_order::tests(),
+        installer_options::tests(),
         libvirt::tests(),
         nodes::tests(),
         plugins::tests(),

@@ -17,7 +17,9 @@ mod image;
 mod interruption;
 mod network;
 mod output;
+mod paths;
 mod plugins;
+mod preseed;
 mod readme;
 mod rebuild;
 mod recipes;
@@ -58,7 +60,9 @@ fn main() -> ExitCode {
         interruption::tests(),
         network::tests(),
         output::tests(),
+        paths::tests(),
         plugins::tests(),
+        preseed::tests(),
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),

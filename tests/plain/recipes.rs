@@ -29,6 +29,9 @@ fn the_schema_says_what_the_parser_says() {
         "extends = 'fabric'\n[plugin.set.users]\nusers = []\n[[plugin.add]]\nname = 'files'\nsettings.files = []",
         "variant = 'standard'\ninitramfs = 'most'\nupdates = false\ncomponents = ['main', 'non-free-firmware']",
         "kernel = { package = 'linux-image-amd64', cmdline = 'a=b,c [x] ^_' }\nfabric = { kind = 'ivshmem', size = '64M' }",
+        "debconf = ['tzdata tzdata/Areas select Europe', { file = 'a.cfg' }, 'a a/b password ', 'a a/b seen']",
+        "extends = 'fabric'\ndebconf.add = ['a a/b string x']\npaths.add = [{ include = '*.la' }]",
+        "paths = [{ exclude = '/usr/share/doc/*' }, { include = '/usr/share/doc/*/copyright' }]",
         "nodes = { count = 253, memory = '512M', cpus = 64, name = 'a-' }\narchitecture = 'amd64'\nplugin = []",
     ];
     let wrong = [
@@ -56,6 +59,15 @@ fn the_schema_says_what_the_parser_says() {
         "plugin = [{ name = 'A' }]",
         "plugin = [{ name = 'a', setting = {} }]",
         "plugin.set = ['users']",
+        "debconf = 'a a/b string x'",
+        "debconf = ['a a/b']",
+        "debconf = ['a a/b strng x']",
+        "debconf = [{ fil = 'a' }]",
+        "debconf.drop = []",
+        "paths = [{ exclude = 'usr' }]",
+        "paths = [{ exclude = '/a', include = '/b' }]",
+        "paths = [{ omit = '/a' }]",
+        "paths = ['/a']",
         "extends = 1",
     ];
     let mut texts: Vec<(String, bool)> = SHIPPED.iter().map(|shipped| (shipped.text.to_owned(), true)).collect();

@@ -103,6 +103,7 @@ impl<'a> Configurator<'a> {
     /// [`Error`]
     pub fn preseed(&mut self) -> Result<(), Error> {
         let (answers, staging, progress) = (&self.configuration.answers, self.staging, self.progress);
+        progress.detail("debconf takes the answers to questions of packages");
         self.with_sandbox(|sandbox| debconf::preseed(answers, sandbox, staging, progress))?;
         self.is_preseeded = true;
         Ok(())

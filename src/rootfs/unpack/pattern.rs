@@ -40,11 +40,11 @@ fn behind_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     let (fits, rest) = match pattern {
         [b'?', rest @ ..] => (true, rest),
         [b'\\', escaped, rest @ ..] => (*escaped == byte, rest),
-        [b'\\'] => return None,
         // A bracket that is not closed stands for itself.
         [b'[', rest @ ..] => bracket(rest, byte).unwrap_or((byte == b'[', rest)),
+        // A backslash at the end fits nothing.
+        [b'\\'] | [] => return None,
         [plain, rest @ ..] => (*plain == byte, rest),
-        [] => return None,
     };
     fits.then_some(rest)
 }

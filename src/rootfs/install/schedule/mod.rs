@@ -98,7 +98,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// Installs debconf and what it needs, and has it take the answers. What has a preinst and is not needed waits until then.
     fn preseed(&mut self, debconf: usize) {
-        let needed = &self.names.closure([debconf], &self.configured) - &self.configured;
+        let needed = self.needed_for(debconf);
         let (early, later) =
             std::mem::take(&mut self.waiting).into_iter().partition(|package| needed.contains(package));
         self.waiting = early;
@@ -106,6 +106,19 @@ impl Planner<'_> {
         self.configure(&needed - &self.configured);
         self.schedule.steps.push(Step::Preseed);
         self.waiting = later;
+    }
+
+    /// What has to be configured for `package` to be, itself included: also what preinst scripts wait for.
+    fn needed_for(&self, package: usize) -> BTreeSet<usize> {
+        let mut needed = &self.names.closure([package], &self.configured) - &self.configured;
+        loop {
+            let waiting = needed.iter().filter(|it| self.waiting.contains(it));
+            let all: BTreeSet<usize> = waiting.flat_map(|&it| self.awaited(it)).chain(needed.iter().copied()).collect();
+            if all.len() == needed.len() {
+                return needed;
+            }
+            needed = all;
+        }
     }
 
     /// Takes all packages that are waiting.

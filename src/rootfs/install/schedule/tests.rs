@@ -177,8 +177,9 @@ fn shuffled() -> impl Strategy<Value = (Vec<Random>, Vec<usize>)> {
     })
 }
 
+/// The first package of a graph is the one that takes answers.
 fn name(number: usize) -> String {
-    format!("p{number}")
+    if number == 0 { DEBCONF.to_owned() } else { format!("p{number}") }
 }
 
 fn nodes_of(graph: &[Random]) -> Vec<Node> {
@@ -226,13 +227,18 @@ impl Rules<'_> {
 
     /// Whether a package may need itself, over any of the alternatives.
     fn in_circle(&self, package: usize) -> bool {
+        self.needed_by(package).contains(&package)
+    }
+
+    /// What a package may need, over any of the alternatives.
+    fn needed_by(&self, package: usize) -> BTreeSet<usize> {
         let edges: BTreeMap<usize, BTreeSet<usize>> = (0..self.0.len())
             .map(|it| {
                 let clauses = self.0[it].pre_depends.iter().chain(&self.0[it].depends);
                 (it, clauses.flat_map(|clause| self.satisfying(clause)).collect())
             })
             .collect();
-        reachable(&edges, package).contains(&package)
+        reachable(&edges, package)
     }
 }
 
@@ -268,6 +274,14 @@ fn follow(graph: &[Random], first: &[usize], schedule: &Schedule) {
                     assert!(rules.all_hold(package, &configured), "dpkg finds all that it needs");
                 }
             }
+            Step::Preseed => {
+                assert!(configured.contains(&0), "debconf is configured");
+                let needed = rules.needed_by(0);
+                assert!(
+                    configured.iter().all(|it| *it == 0 || first.contains(it) || needed.contains(it)),
+                    "no other is"
+                );
+            }
         }
     }
     assert_eq!(placed.len(), graph.len(), "every package is placed");
@@ -278,14 +292,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn no_rule_is_broken(graph in random()) {
+    fn no_rule_is_broken(graph in random(), preseed in any::<bool>()) {
         let nodes = nodes_of(&graph);
         let first = first_stage(&nodes);
         let stage: BTreeSet<usize> = first.iter().copied().collect();
         assert_eq!(stage.len(), first.len());
         assert!((0..graph.len()).all(|package| stage.contains(&package) || !graph[package].first));
         assert!(stage.iter().all(|&package| Rules(&graph).all_hold(package, &stage)));
-        follow(&graph, &first, &second_stage(&nodes, &stage, false));
+        let preseed = preseed && !stage.contains(&0);
+        let schedule = second_stage(&nodes, &stage, preseed);
+        follow(&graph, &first, &schedule);
+        assert_eq!(schedule.steps.iter().filter(|step| **step == Step::Preseed).count(), usize::from(preseed));
     }
 
     #[test]
@@ -294,7 +311,9 @@ proptest! {
         let shuffled: Vec<Node> = order.iter().map(|&position| nodes[position].clone()).collect();
         let named = |nodes: &[Node]| {
             let first = first_stage(nodes);
-            let schedule = second_stage(nodes, &first.iter().copied().collect(), false);
+            let stage: BTreeSet<usize> = first.iter().copied().collect();
+            let is_first = first.iter().any(|&it| nodes[it].name == DEBCONF);
+            let schedule = second_stage(nodes, &stage, !is_first);
             format!("{:?} {:?}", first.iter().map(|&it| &nodes[it].name).collect::<Vec<_>>(), schedule.named(nodes))
         };
         prop_assert_eq!(named(&nodes), named(&shuffled));

@@ -1,10 +1,13 @@
-//! A package that makes a root file system usable, of this host's programs.
+//! Packages that make a root file system usable, of this host's programs.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use super::Deb;
 use crate::bare::libraries;
+use crate::succeed;
 
 /// What maintainer scripts and dpkg call.
 const PROGRAMS: &str = "sh awk base64 basename cat chmod chown cmp cp cut date diff dirname dpkg dpkg-deb dpkg-divert \
@@ -34,6 +37,22 @@ pub fn base() -> Deb {
         .file("/etc/group", "root:x:0:\n")
         .file("/etc/shadow", "root:*:20000:0:99999:7:::\n")
         .file("/etc/os-release", "ID=debian\n")
+}
+
+/// The host's own debconf, with the modules of Perl that it needs.
+pub fn debconf() -> Deb {
+    let listed = succeed(Command::new("dpkg").args(["--listfiles", "debconf", "perl-base"]));
+    let is_needed = |path: &&str| path.starts_with("/usr/") && !path.starts_with("/usr/share/doc");
+    let debconf = Deb::new("debconf").file("/etc/debconf.conf", fs_err::read("/etc/debconf.conf").unwrap());
+    let debconf = debconf.control_file("conffiles", "/etc/debconf.conf\n").directory("/var/cache/debconf");
+    // The base has Perl itself.
+    listed.lines().filter(is_needed).filter(|path| !path.starts_with("/usr/bin/perl")).fold(debconf, |debconf, path| {
+        let metadata = fs_err::symlink_metadata(path).unwrap();
+        match metadata.is_file() {
+            true => debconf.file_with_mode(path, fs_err::read(path).unwrap(), metadata.permissions().mode() & 0o777),
+            false => debconf,
+        }
+    })
 }
 
 /// Where a file lies once / and /usr are merged.
