@@ -227,7 +227,7 @@ pub struct BuildOptions {
     #[arg(long, value_name = "DIR", help_heading = "What to build")]
     pub plugin_dir: Vec<PathBuf>,
     /// Make images of this root tarball, whoever made it, and install nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["locked", "include", "variant", "suite", "fresh"],
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["locked", "include", "debconf", "variant", "suite", "fresh"],
           help_heading = "What to build")]
     pub from_tarball: Option<PathBuf>,
     /// Install exactly the packages of this lock

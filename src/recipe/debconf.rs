@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 const TYPES: [&str; 9] = ["select", "boolean", "string", "multiselect", "note", "password", "text", "title", "seen"];
 
 /// What every answer has the form of, for the JSON Schema.
-pub(super) const PATTERN: &str =
-    r"^[ \t]*\S+[ \t]+\S+[ \t]+(select|boolean|string|multiselect|note|password|text|title|seen)([ \t](.*[^\\])?)?$";
+pub(super) const PATTERN: &str = r"^[ \t]*[^\s#]\S*[ \t]+\S+[ \t]+(select|boolean|string|multiselect|note|password|text|title|seen)([ \t](.*[^\\])?)?$";
 
 /// An answer to a question of a package.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,16 +98,18 @@ impl FromStr for Answer {
         }
         let mut rest = line;
         let mut word = || {
-            let (word, behind) = rest
-                .trim_start_matches(is_blank)
-                .split_once(is_blank)
-                .unwrap_or((rest.trim_start_matches(is_blank), ""));
+            let begin = rest.trim_start_matches(is_blank);
+            let (word, behind) = begin.split_once(is_blank).unwrap_or((begin, ""));
             rest = behind;
             Some(word.to_owned()).filter(|word| !word.is_empty())
         };
         let (Some(package), Some(question), Some(kind)) = (word(), word(), word()) else {
             return Err(InvalidAnswer::Incomplete);
         };
+        // debconf would take it for a comment.
+        if package.starts_with('#') {
+            return Err(InvalidAnswer::Incomplete);
+        }
         if !TYPES.contains(&kind.as_str()) {
             return Err(InvalidAnswer::Type);
         }
@@ -183,6 +184,7 @@ mod tests {
         for (line, error) in [
             ("", InvalidAnswer::Incomplete),
             ("tzdata", InvalidAnswer::Incomplete),
+            ("# tzdata tzdata/Areas select Europe", InvalidAnswer::Incomplete),
             ("tzdata tzdata/Areas", InvalidAnswer::Incomplete),
             ("tzdata tzdata/Areas selct Europe", InvalidAnswer::Type),
             ("a b/c string x\\", InvalidAnswer::Backslash),

@@ -8,9 +8,7 @@ use serde_json::{Map, Value};
 use super::model::{Listed, Plugin, Preseed, Recipe, Source};
 use super::names::{PackageName, PluginName};
 use super::parse::nearest;
-use super::written::{
-    DebconfChange, IncludeChange, LineOrFile, List, PathsChange, PluginChange, Written, WrittenPlugin, WrittenPreseed,
-};
+use super::written::{Addition, IncludeChange, LineOrFile, List, PluginChange, Written, WrittenPlugin, WrittenPreseed};
 
 /// A recipe and where each of its values comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,19 +86,8 @@ impl Loaded {
             Some(List::Change(change)) => change_plugins(plugins, change, &source)?,
             None => {}
         }
-        let (replaces, preseeds) = match debconf {
-            Some(List::Whole(list)) => (true, list),
-            Some(List::Change(DebconfChange { add })) => (false, add),
-            None => (false, Vec::new()),
-        };
-        let preseeds = preseeds.into_iter().map(preseed).collect::<Result<_, _>>()?;
-        lay_list(answers, replaces, preseeds, &source);
-        let (replaces, added) = match paths {
-            Some(List::Whole(list)) => (true, list),
-            Some(List::Change(PathsChange { add })) => (false, add),
-            None => (false, Vec::new()),
-        };
-        lay_list(rules, replaces, added, &source);
+        lay_list(answers, debconf, &source, preseed)?;
+        lay_list(rules, paths, &source, Ok)?;
         match include {
             Some(List::Whole(list)) => {
                 self.included_by = Vec::new();
@@ -161,11 +148,24 @@ fn over<T>(key: &'static str, place: &mut T, value: Option<T>, wrote: &mut impl 
 }
 
 /// Replaces a list, or adds to it.
-fn lay_list<T>(list: &mut Vec<Listed<T>>, replaces: bool, items: Vec<T>, source: &Source) {
-    if replaces {
-        list.clear();
+fn lay_list<W, T>(
+    list: &mut Vec<Listed<T>>,
+    written: Option<List<W, Addition<W>>>,
+    source: &Source,
+    read: impl Fn(W) -> Result<T, Misfit>,
+) -> Result<(), Misfit> {
+    let items = match written {
+        Some(List::Whole(items)) => {
+            list.clear();
+            items
+        }
+        Some(List::Change(Addition { add })) => add,
+        None => return Ok(()),
+    };
+    for item in items {
+        list.push(Listed { what: read(item)?, source: source.clone() });
     }
-    list.extend(items.into_iter().map(|what| Listed { what, source: source.clone() }));
+    Ok(())
 }
 
 fn preseed(written: WrittenPreseed) -> Result<Preseed, Misfit> {

@@ -63,9 +63,9 @@ pub(super) struct Written {
     /// Packages to install beside the variant's. Recommends are not followed.
     pub include: Option<List<PackageName, IncludeChange>>,
     /// Answers to the questions that packages ask by debconf, set before any of them is configured that asks.
-    pub debconf: Option<List<WrittenPreseed, DebconfChange>>,
+    pub debconf: Option<List<WrittenPreseed, Addition<WrittenPreseed>>>,
     /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last decides.
-    pub paths: Option<List<PathRule, PathsChange>>,
+    pub paths: Option<List<PathRule, Addition<PathRule>>>,
     /// What the initramfs holds drivers for.
     #[schemars(extend("default" = Initramfs::default()))]
     pub initramfs: Option<Initramfs>,
@@ -103,20 +103,12 @@ pub(super) struct IncludeChange {
     pub drop: Vec<Spanned<PackageName>>,
 }
 
-/// A change of the list of answers: `debconf.add = [...]`. Of two answers to one question the later counts.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct DebconfChange {
-    /// Answers to set after those of the recipe that is extended.
-    pub add: Vec<WrittenPreseed>,
-}
-
-/// A change of the list of rules for paths: `paths.add = [...]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct PathsChange {
-    /// Rules that come after those of the recipe that is extended.
-    pub add: Vec<PathRule>,
+/// A change of a list in which later items count more: `debconf.add = [...]`, `paths.add = [...]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Addition<T> {
+    /// What comes after the items of the recipe that is extended.
+    pub add: Vec<T>,
 }
 
 /// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the text.

@@ -269,24 +269,24 @@ impl Placing<'_, '_> {
     /// and in conflict with that of another.
     fn leave_out(&mut self, entry: &Entry) -> Result<Verdict, UnpackError> {
         let path = self.used_path(&entry.path)?;
-        let Placement { activations, placed, staging, .. } = &mut *self.placement;
+        let Placement { activations, placed, .. } = &mut *self.placement;
         if let Some(unpacked) = placed.get(&self.index) {
             activations.note(&unpacked.package, &path);
         }
         let directory = matches!(entry.what, What::Directory);
         let may_be_there = directory || matches!(entry.what, What::Symlink(_));
-        let staging: &Staging = staging;
-        if may_be_there && staging.is_directory(&path).map_err(|error| self.error(error))? {
+        if may_be_there && self.placement.staging.is_directory(&path).map_err(|error| self.error(error))? {
             return Ok(Verdict::Shared);
         }
         let name = self.placement.real_path(&path)?.unwrap_or_else(|| path.clone());
         let claim = Claim { owner: self.index, path: entry.path.clone(), directory };
-        let verdict = self.decide(&name, &claim)?;
-        if verdict == Verdict::Make {
-            self.placement.claims.hold_if_free(name, claim);
-            self.placement.excluded.extend(directory.then_some(path));
+        // Of a directory dpkg assumes that all may have it.
+        if !directory && self.decide(&name, &claim)? == Verdict::Lost {
+            return Ok(Verdict::Lost);
         }
-        Ok(verdict)
+        self.placement.claims.hold_if_free(name, claim);
+        self.placement.excluded.extend(directory.then_some(path));
+        Ok(Verdict::Shared)
     }
 
     fn make(
