@@ -24,7 +24,7 @@ use crate::recipe::{Initramfs, PathRule, Recipe, Settings};
 use crate::regular;
 use crate::rootfs::configure::{self, Answers, Configuration};
 use crate::rootfs::install::Installation;
-use crate::rootfs::sandbox::{self, Sandbox, StandIn};
+use crate::rootfs::sandbox::{self, Sandbox, StandIn, TimeLimits};
 use crate::rootfs::staging::Staging;
 use crate::rootfs::tmpfs;
 use crate::rootfs::unpack::{Filter, Filters, UnpackOptions};
@@ -187,7 +187,12 @@ fn fetch_and_install(
             filters: filters(recipe),
             jobs: job.settings.jobs,
         },
-        configuration: &Configuration { initramfs, source_date_epoch, answers: job.answers.clone() },
+        configuration: &Configuration {
+            initramfs,
+            source_date_epoch,
+            answers: job.answers.clone(),
+            limits: TimeLimits::default(),
+        },
     };
     let aside = Staging::open(&place.aside)?;
     let stop = AtomicBool::new(false);

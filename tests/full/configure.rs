@@ -7,20 +7,23 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, mpsc};
 
 use fam_build::progress::{Event, Progress, Reporter, Task};
-use fam_build::rootfs::configure::{Answers, Configuration, Initramfs, clean, configure};
+use fam_build::rootfs::configure::{Configuration, Initramfs, clean};
+use fam_build::rootfs::install::Installation;
 use fam_build::rootfs::sandbox::{Command as Inside, Sandbox, Settings};
 use fam_build::rootfs::staging::Staging;
 use fam_build::rootfs::tmpfs;
-use fam_build::rootfs::unpack::{DebFile, Filters, UnpackOptions, unpack};
+use fam_build::rootfs::unpack::{Filters, UnpackOptions};
 use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use support::harness::{ROOT, Test, again_as_user, is_root};
 use support::shared::shared;
+
+use crate::downloads::{Apt, debs_in};
 
 /// Each suite by root, and by a user, who must make the same.
 pub fn tests() -> Vec<Test> {
@@ -89,17 +92,36 @@ pub struct Built {
 /// Does a job in the worker.
 #[allow(clippy::needless_pass_by_value, reason = "the supervisor hands it over")]
 pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
-    let root = job.directory.join("staging");
-    fs_err::create_dir(&root).unwrap();
-    tmpfs::mount(&root, 4 << 30).unwrap();
+    let place = job.directory.join("staging");
+    fs_err::create_dir(&place).unwrap();
+    tmpfs::mount(&place, 4 << 30).unwrap();
+    let [root, aside] = ["root", "aside"].map(|name| place.join(name));
+    for directory in [&root, &aside] {
+        fs_err::create_dir(directory).unwrap();
+    }
     let staging = Staging::open(&root).unwrap();
-    let options =
-        UnpackOptions { architecture: "amd64".into(), merged_usr: true, filters: Filters::default(), jobs: None };
-    unpack(&describe_all(&job.debs), &staging, &options, &progress)
-        .map_err(|error| Failure::new(&error, error.hint()))?;
-    let configuration =
-        Configuration { initramfs: job.initramfs, source_date_epoch: EPOCH, answers: Answers::default() };
-    configure(&staging, &configuration, &progress).map_err(|error| Failure::new(&error, error.hint()))?;
+    let debs = debs_in(&job.debs);
+    let installation = Installation {
+        debs: &debs,
+        first: &[],
+        unpack: &UnpackOptions {
+            architecture: "amd64".into(),
+            merged_usr: true,
+            filters: Filters::default(),
+            jobs: None,
+        },
+        configuration: &Configuration {
+            initramfs: job.initramfs,
+            source_date_epoch: EPOCH,
+            ..Configuration::default()
+        },
+    };
+    let (sender, arrivals) = mpsc::channel();
+    (0..debs.len()).for_each(|position| sender.send(position).unwrap());
+    drop(sender);
+    let installed =
+        installation.run(arrivals, &AtomicBool::new(false), &staging, &Staging::open(&aside).unwrap(), &progress);
+    installed.map_err(|error| Failure::new(&error, None))?;
     clean(&staging).map_err(|error| Failure::new(&error, error.hint()))?;
     let mut listing = String::new();
     list(&root, &root, &mut listing);
@@ -197,61 +219,10 @@ fn configures(suite: &str) -> String {
 
 /// The packages with all that they depend on, fetched once by apt.
 fn packages(suite: &str) -> PathBuf {
-    shared(&format!("packages-{suite}"), |place| download(place, suite))
-}
-
-fn download(base: &Path, suite: &str) {
-    for directory in ["lists/partial", "cache/archives/partial"] {
-        fs_err::create_dir_all(base.join(directory)).unwrap();
-    }
-    let mirror = support::mirror();
-    fs_err::write(base.join("sources.list"), format!("deb [trusted=yes] {mirror} {suite} main\n")).unwrap();
-    fs_err::write(base.join("status"), "").unwrap();
-    for arguments in [
-        vec!["update"],
-        [["install", "--download-only", "--no-install-recommends", "-y"].as_slice(), &PACKAGES].concat(),
-    ] {
-        let mut command = Command::new("apt-get");
-        for (option, value) in [
-            ("Dir::Etc::SourceList", base.join("sources.list")),
-            ("Dir::Etc::SourceParts", "/dev/null".into()),
-            ("Dir::State::Lists", base.join("lists")),
-            ("Dir::State::Status", base.join("status")),
-            ("Dir::Cache", base.join("cache")),
-            ("APT::Sandbox::User", "root".into()),
-            ("APT::Architecture", "amd64".into()),
-        ] {
-            command.arg("-o").arg(format!("{option}={}", value.display()));
-        }
-        let output = command.arg("-q").args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-fn describe_all(debs: &Path) -> Vec<DebFile> {
-    let mut paths: Vec<PathBuf> = fs_err::read_dir(debs)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .collect();
-    paths.sort();
-    paths.into_iter().map(describe).collect()
-}
-
-fn describe(path: PathBuf) -> DebFile {
-    let format = "--showformat=${Package} ${Version} ${Architecture}";
-    let fields = Command::new("dpkg-deb").args(["-W", format]).arg(&path).output().unwrap().stdout;
-    let fields = String::from_utf8(fields).unwrap();
-    let [name, version, architecture] = fields.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let bytes = fs_err::read(&path).unwrap();
-    DebFile {
-        name: name.into(),
-        version: version.into(),
-        architecture: architecture.into(),
-        size: bytes.len() as u64,
-        sha256: Sha256::digest(&bytes).into(),
-        path,
-    }
+    shared(&format!("packages-{suite}"), |place| {
+        let install = ["install", "--download-only", "--no-install-recommends", "-y"];
+        Apt::new(place, suite).run(place, &[&install[..], &PACKAGES].concat());
+    })
 }
 
 /// Path, NUL, mode, owner, time (as it will be in a tarball), then what is in it.

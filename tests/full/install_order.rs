@@ -47,6 +47,13 @@ fn questions() -> Vec<Small> {
     vec![
         // A postinst that counts on essential packages without naming one.
         small("order-su", "", &[("postinst", "say $(su -s /bin/sh -c 'id -un' nobody)")], &[]),
+        // A script that asks where it is, as invoke-rc.d and systemctl do, and what an initramfs with MODULES=dep wants.
+        small(
+            "order-chroot",
+            "",
+            &[("postinst", "ischroot && say chroot\nsay $(ls -d /sys/devices /sys/class/net/lo)")],
+            &[],
+        ),
         // A preinst that needs what it pre-depends on configured, and comes before its own files.
         small(
             "order-tool",
@@ -313,6 +320,7 @@ fn packages_leave_what_they_leave_with_dpkg() {
     // A few of them by name, so that both cannot be wrong together.
     let text = |path: &str| ours[path].split_once(' ').unwrap().1.split_once(' ').unwrap().1.to_owned();
     assert_eq!(text("var/lib/order/order-su"), "nobody\n");
+    assert_eq!(text("var/lib/order/order-chroot"), "chroot\n/sys/class/net/lo /sys/devices\n");
     assert_eq!(
         text("var/lib/order/order-predep"),
         "setting configured ls: cannot access '/usr/share/order/predep': No such file or directory\n"
@@ -343,6 +351,8 @@ fn what_dpkg_refuses_is_refused() {
     let smalls = [
         small("order-clash-a", "", &[("usr/share/order/clash", "")]),
         small("order-clash-b", "", &[("usr/share/order/clash", "")]),
+        small("order-conflicts", "Conflicts: order-clash-a\n", &[]),
+        small("order-breaks", "Breaks: order-clash-a (<< 2)\n", &[]),
         Small { control: vec![("preinst", divert)], ..small("order-diverts", "", &[]) },
         Small {
             control: vec![("preinst", ":")],
@@ -356,6 +366,8 @@ fn what_dpkg_refuses_is_refused() {
             &["order-clash-a", "order-clash-b"][..],
             "packages order-clash-a and order-clash-b both hold /usr/share/order/clash",
         ),
+        (&["order-clash-a", "order-conflicts"], "order-conflicts conflicts"),
+        (&["order-clash-a", "order-breaks"], "order-breaks breaks"),
         (
             &["order-diverts", "order-steals"],
             "package order-steals holds /usr/share/order/b, to which the diverted /usr/share/order/a was renamed",

@@ -6,6 +6,7 @@
 mod apt_oracle;
 mod archive;
 mod configure;
+mod downloads;
 mod fabrics;
 mod install_order;
 mod installer_options;

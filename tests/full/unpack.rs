@@ -13,6 +13,10 @@ use fam_build::progress::Progress;
 use fam_build::rootfs::staging::Staging;
 use fam_build::rootfs::unpack::{DebFile, Filters, UnpackOptions, Unpacked, unpack};
 use sha2::{Digest, Sha256};
+use support::shared::shared;
+use support::succeed;
+
+use crate::downloads::{Apt, debs_in, describe};
 
 support::tests! {
     needs [support::harness::ROOT, "apt-get", "dpkg-deb"];
@@ -47,75 +51,20 @@ const INTERESTING: &[&str] = &[
     "zlib1g",
 ];
 
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// The packages to try, downloaded once, in the order of their file names.
 fn debs() -> &'static [DebFile] {
     static DEBS: OnceLock<Vec<DebFile>> = OnceLock::new();
     DEBS.get_or_init(|| {
-        let directory = std::env::var_os("FAM_TEST_DEBS").map_or_else(download, PathBuf::from);
-        let mut files: Vec<PathBuf> = fs_err::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .collect();
-        files.sort();
-        assert!(!files.is_empty());
-        files.iter().map(|path| describe(path)).collect()
+        let download = || {
+            shared("interesting-packages", |place| {
+                let apt = Apt::new(&place.join("apt"), "trixie");
+                apt.run(place, &[&["download"], INTERESTING].concat());
+            })
+        };
+        let debs = debs_in(&std::env::var_os("FAM_TEST_DEBS").map_or_else(download, PathBuf::from));
+        assert!(!debs.is_empty());
+        debs
     })
-}
-
-fn download() -> PathBuf {
-    let base = support::scratch().join("unpack");
-    let debs = base.join("debs");
-    for directory in [&debs, &base.join("lists/partial"), &base.join("cache/archives/partial")] {
-        fs_err::create_dir_all(directory).unwrap();
-    }
-    let mirror = support::mirror();
-    fs_err::write(base.join("sources.list"), format!("deb [trusted=yes] {mirror} trixie main\n")).unwrap();
-    fs_err::write(base.join("status"), "").unwrap();
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        for (option, value) in [
-            ("Dir::Etc::SourceList", base.join("sources.list")),
-            ("Dir::Etc::SourceParts", "/dev/null".into()),
-            ("Dir::State::Lists", base.join("lists")),
-            ("Dir::State::Status", base.join("status")),
-            ("Dir::Cache", base.join("cache")),
-            ("APT::Sandbox::User", "root".into()),
-            ("APT::Architecture", "amd64".into()),
-        ] {
-            command.arg("-o").arg(format!("{option}={}", value.display()));
-        }
-        command.arg("-q").current_dir(&debs);
-        command
-    };
-    if fs_err::read_dir(&debs).unwrap().count() != INTERESTING.len() {
-        fs_err::remove_dir_all(&debs).unwrap();
-        fs_err::create_dir(&debs).unwrap();
-        run(apt().arg("update"));
-        run(apt().arg("download").args(INTERESTING));
-    }
-    debs
-}
-
-fn describe(path: &Path) -> DebFile {
-    let fields =
-        run(Command::new("dpkg-deb").args(["-W", "--showformat=${Package} ${Version} ${Architecture}"]).arg(path));
-    let [name, version, architecture] = fields.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let bytes = fs_err::read(path).unwrap();
-    DebFile {
-        name: name.into(),
-        version: version.into(),
-        architecture: architecture.into(),
-        path: path.into(),
-        size: bytes.len() as u64,
-        sha256: Sha256::digest(&bytes).into(),
-    }
 }
 
 fn unpack_all(debs: &[DebFile], root: &Path) -> Vec<Unpacked> {
@@ -197,7 +146,7 @@ fn files_equal_those_of_dpkg_deb() {
     let mut taken = 0;
     for (deb, unpacked) in debs().iter().zip(&unpacked) {
         let alone = tempdir();
-        run(Command::new("dpkg-deb").arg("-x").arg(&deb.path).arg(alone.path()));
+        succeed(Command::new("dpkg-deb").arg("-x").arg(&deb.path).arg(alone.path()));
         for (path, line) in listing(alone.path()) {
             if !unpacked.files.iter().any(|file| file.as_bytes() == path.as_bytes()) {
                 taken += 1;
@@ -257,9 +206,11 @@ fn tree_and_database_equal_dpkgs() {
         std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).unwrap();
     }
     fs_err::write(root.join("var/lib/dpkg/status"), "").unwrap();
-    run(dpkg(root)
-        .args(["--force-depends", "--force-unsafe-io", "--force-script-chrootless", "--unpack"])
-        .args(debs.iter().map(|deb| &deb.path)));
+    succeed(
+        dpkg(root)
+            .args(["--force-depends", "--force-unsafe-io", "--force-script-chrootless", "--unpack"])
+            .args(debs.iter().map(|deb| &deb.path)),
+    );
 
     let clean = |root: &Path| -> BTreeMap<String, String> {
         let mut listing = listing(root);
@@ -311,14 +262,14 @@ fn dpkg(root: &Path) -> Command {
 /// The package, or if it has a preinst script a copy without it.
 fn without_preinst(deb: &DebFile, work: &Path) -> PathBuf {
     let tree = work.join(&deb.name);
-    run(Command::new("dpkg-deb").arg("-R").arg(&deb.path).arg(&tree));
+    succeed(Command::new("dpkg-deb").arg("-R").arg(&deb.path).arg(&tree));
     let preinst = tree.join("DEBIAN/preinst");
     if !preinst.exists() {
         return deb.path.clone();
     }
     fs_err::remove_file(preinst).unwrap();
     let copy = work.join(deb.path.file_name().unwrap());
-    run(Command::new("dpkg-deb").args(["-Znone", "-b"]).arg(tree).arg(&copy));
+    succeed(Command::new("dpkg-deb").args(["-Znone", "-b"]).arg(tree).arg(&copy));
     copy
 }
 
@@ -326,11 +277,11 @@ fn without_preinst(deb: &DebFile, work: &Path) -> PathBuf {
 fn dpkg_finds_nothing_to_say_but_that_packages_are_unpacked() {
     let root = tempdir();
     let unpacked = unpack_all(debs(), root.path());
-    let states = run(dpkg(root.path()).args(["-l"]));
+    let states = succeed(dpkg(root.path()).args(["-l"]));
     let listed: Vec<&str> = states.lines().filter(|line| line.starts_with("iU ")).collect();
     assert_eq!(listed.len(), unpacked.len(), "{states}");
 
-    let verified = run(dpkg(root.path()).arg("--verify"));
+    let verified = succeed(dpkg(root.path()).arg("--verify"));
     let conffiles: Vec<String> = unpacked
         .iter()
         .flat_map(|unpacked| &unpacked.package.conffiles)
@@ -342,7 +293,7 @@ fn dpkg_finds_nothing_to_say_but_that_packages_are_unpacked() {
         assert!(conffiles.iter().any(|conffile| conffile == path), "{line}");
     }
 
-    let audit = run(dpkg(root.path()).arg("--audit"));
+    let audit = succeed(dpkg(root.path()).arg("--audit"));
     let mut names: Vec<&str> = Vec::new();
     for line in audit.lines().filter(|line| !line.is_empty()) {
         match line.strip_prefix(' ') {

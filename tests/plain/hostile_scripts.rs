@@ -8,11 +8,14 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fam_build::archive::deb::{ControlArchive, ControlFile};
 use fam_build::progress::{Event, Progress, Reporter};
-use fam_build::rootfs::configure::{Answers, Configuration, Initramfs, configure_within};
+use fam_build::rootfs::configure::{Configuration, Configurator};
+use fam_build::rootfs::dpkg::Package;
 use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, TimeLimits};
 use fam_build::rootfs::staging::Staging;
 use fam_build::supervisor::{Ended, Error, Failure, Interrupts, Isolation, run};
+use fam_build::tree::Timestamp;
 use serde::{Deserialize, Serialize};
 use support::bare::copy_with_libraries;
 use support::harness::{Test, as_root_and_as_user};
@@ -75,13 +78,12 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
         }
         Job::Configure { root, silent, whole } => {
             let staging = Staging::open(&root).unwrap();
-            let configuration = Configuration {
-                initramfs: Initramfs::Vm,
-                source_date_epoch: 1_700_000_000,
-                answers: Answers::default(),
-            };
-            configure_within(TimeLimits { whole, silent }, &staging, &configuration, progress)
-                .map_err(|error| Failure::new(&error, error.hint()))?;
+            let limits = TimeLimits { whole, silent };
+            let configuration = Configuration { limits, ..Configuration::default() };
+            let mut configurator = Configurator::new(&staging, &configuration, 1, progress);
+            let evil = evil(fs_err::read(root.join("var/lib/dpkg/info/evil.preinst")).ok());
+            let configured = configurator.preinst(&evil).and_then(|()| configurator.finish());
+            configured.map_err(|error| Failure::new(&error, error.hint()))?;
         }
     }
     Ok(ran)
@@ -165,9 +167,7 @@ impl Place {
         for directory in ["info", "updates", "triggers"] {
             fs_err::create_dir_all(database.join(directory)).unwrap();
         }
-        let status = "Package: evil\nStatus: install ok unpacked\nMaintainer: Nobody <nobody@example.org>\n\
-            Architecture: all\nVersion: 1\nDescription: means harm\n";
-        fs_err::write(database.join("status"), status).unwrap();
+        fs_err::write(database.join("status"), format!("{EVIL}Status: install ok unpacked\n")).unwrap();
         fs_err::write(database.join("info/evil.list"), "/.\n").unwrap();
         let path = database.join(format!("info/evil.{member}"));
         fs_err::write(&path, script).unwrap();
@@ -175,6 +175,17 @@ impl Place {
         let job = Job::Configure { root: self.root(), silent: limits.silent, whole: limits.whole };
         self.run(job, &Progress::new(log.clone()))
     }
+}
+
+/// The package whose scripts mean harm.
+const EVIL: &str = "Package: evil\nMaintainer: Nobody <nobody@example.org>\nArchitecture: all\nVersion: 1\n\
+    Description: means harm\n";
+
+/// It as it is before it is unpacked.
+fn evil(preinst: Option<Vec<u8>>) -> Package {
+    let mtime = Timestamp { seconds: 0, nanoseconds: 0 };
+    let preinst = preinst.map(|bytes| ("preinst".to_owned(), ControlFile { bytes, mode: 0o755, mtime }));
+    Package::new(ControlArchive { stanza: EVIL.into(), files: preinst.into_iter().collect() }).unwrap()
 }
 
 fn make_root(root: &Path) {

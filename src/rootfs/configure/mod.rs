@@ -26,7 +26,7 @@ pub use cause::Cause;
 pub use clean::clean;
 pub use debconf::Answers;
 pub use printed::Printed;
-pub use stages::{Configurator, configure, configure_within};
+pub use stages::Configurator;
 pub use updated::mark_up_to_date;
 
 use self::scripts::dpkg;
@@ -58,7 +58,7 @@ impl FromStr for Initramfs {
 }
 
 /// How to configure.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// The kind of initramfs.
     pub initramfs: Initramfs,
@@ -66,6 +66,8 @@ pub struct Configuration {
     pub source_date_epoch: i64,
     /// Answers to the questions of packages.
     pub answers: Answers,
+    /// How long a maintainer script may take.
+    pub limits: TimeLimits,
 }
 
 /// Why configuration stopped.

@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Error, in_tree};
-use crate::archive::deb::{ControlArchive, ControlFile};
 use crate::archive::deb822::{Stanza, stanzas};
-use crate::rootfs::dpkg;
-use crate::rootfs::install::schedule::Node;
-use crate::rootfs::staging::{Attributes, Staging};
+use crate::rootfs::staging::Staging;
 use crate::tree::RootPath;
 
 /// A package in dpkg's database.
@@ -72,28 +69,6 @@ pub(super) fn read(staging: &Staging) -> Result<Vec<Package>, Error> {
     let status = staging.read(&in_tree("var/lib/dpkg/status"))?;
     let status = String::from_utf8(status).map_err(|error| Error::Database(error.to_string()))?;
     stanzas(&status).map(|stanza| Package::parse(&stanza)).collect::<Result<_, _>>().map_err(Error::Database)
-}
-
-/// The packages of dpkg's database with their scripts, in its order, and what decides on their order.
-pub(super) fn unpacked(staging: &Staging) -> Result<(Vec<dpkg::Package>, Vec<Node>), Error> {
-    let status = staging.read(&in_tree("var/lib/dpkg/status"))?;
-    let status = String::from_utf8(status).map_err(|error| Error::Database(error.to_string()))?;
-    let mut all = (Vec::new(), Vec::new());
-    for (package, stanza) in read(staging)?.iter().zip(stanzas(&status)) {
-        let mut files = BTreeMap::new();
-        for member in ["preinst", "config", "templates"] {
-            let path = in_tree(&format!("var/lib/dpkg/info/{}.{member}", package.file_name()));
-            if staging.exists(&path)? {
-                let Attributes { mode, mtime, .. } = staging.metadata(&path)?.attributes;
-                files.insert(member.to_owned(), ControlFile { bytes: staging.read(&path)?, mode, mtime });
-            }
-        }
-        let control = ControlArchive { stanza: stanza.text().to_owned(), files };
-        let package = dpkg::Package::new(control).map_err(|error| Error::Database(error.to_string()))?;
-        all.1.push(Node::new(&stanza, package.essential, true).map_err(|error| Error::Database(error.to_string()))?);
-        all.0.push(package);
-    }
-    Ok(all)
 }
 
 /// The package that brings the file at `path`, by dpkg's lists of files. None where no list has it, or can be read.

@@ -1,51 +1,17 @@
 //! The steps of configuration: the first stage, what some packages wait for, and the rest.
 
-use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 
-use super::packages::{self, unpacked};
+use super::packages;
 use super::scripts::Scripts;
-use super::{Configuration, Error, TimeLimits, debconf, dpkg, essential, initramfs, modules};
+use super::{Configuration, Error, debconf, dpkg, essential, initramfs, modules};
 use crate::progress::Progress;
 use crate::rootfs::dpkg::Package;
-use crate::rootfs::install::schedule::{DEBCONF, FOREMOST, first_stage};
+use crate::rootfs::install::schedule::{DEBCONF, FOREMOST};
 use crate::rootfs::names;
 use crate::rootfs::sandbox::{Sandbox, Settings, StandIn};
 use crate::rootfs::staging::Staging;
-
-/// Configures a tree whose packages were unpacked all at once, without a script of theirs, and makes the initramfs of every
-/// kernel. So every preinst runs after what it should come before; an installation in steps ([`crate::rootfs::install`])
-/// does not have that fault. A maintainer script may take as long as [`TimeLimits::default`] says.
-///
-/// # Errors
-/// [`Error`]; the tree is good for nothing then.
-pub fn configure(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
-    configure_within(TimeLimits::default(), staging, configuration, progress)
-}
-
-/// As [`configure`], with other limits for each maintainer script.
-///
-/// # Errors
-/// As [`configure`].
-pub fn configure_within(
-    limits: TimeLimits,
-    staging: &Staging,
-    configuration: &Configuration,
-    progress: &Progress,
-) -> Result<(), Error> {
-    let (packages, nodes) = unpacked(staging)?;
-    let first = first_stage(&nodes);
-    let all: BTreeSet<usize> = (0..packages.len()).collect();
-    let scripts = Scripts::new(limits, packages.len(), progress);
-    let mut configurator =
-        Configurator { staging, configuration, progress, scripts, sandbox: None, is_preseeded: false };
-    configurator.first_stage(&first.iter().map(|&position| &packages[position]).collect::<Vec<_>>())?;
-    for position in &all - &first.into_iter().collect() {
-        configurator.preinst(&packages[position])?;
-    }
-    configurator.finish()
-}
 
 /// The configuration of a tree that packages are placed into step by step.
 #[derive(Debug)]
@@ -64,7 +30,7 @@ impl<'a> Configurator<'a> {
     /// Begins, with `count` packages to come.
     #[must_use]
     pub fn new(staging: &'a Staging, configuration: &'a Configuration, count: usize, progress: &'a Progress) -> Self {
-        let scripts = Scripts::new(TimeLimits::default(), count, progress);
+        let scripts = Scripts::new(configuration.limits, count, progress);
         Self { staging, configuration, progress, scripts, sandbox: None, is_preseeded: false }
     }
 

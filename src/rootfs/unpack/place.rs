@@ -41,12 +41,10 @@ pub struct Placement<'a> {
 #[derive(Debug, Default)]
 struct Directories {
     /// Those that are new, with what their packages want.
-    new: BTreeMap<RootPath, (Attributes, Xattrs)>,
+    new: BTreeMap<RootPath, Attributes>,
     /// Those that were there, with the time they had.
     old: BTreeMap<RootPath, Timestamp>,
 }
-
-type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A directory held open. Archives go through directories one after another, so one is kept.
 #[derive(Debug)]
@@ -176,8 +174,8 @@ impl<'a> Placement<'a> {
     /// Sets what each new directory's package wants, now that nothing is made in any of them any more.
     fn settle_directories(&mut self) -> Result<(), StagingError> {
         let Directories { new, old } = std::mem::take(&mut self.directories);
-        for (path, (attributes, xattrs)) in &new {
-            self.staging.directory(path)?.set_own_attributes(attributes, xattrs)?;
+        for (path, attributes) in &new {
+            self.staging.directory(path)?.set_own_attributes(attributes, &BTreeMap::new())?;
         }
         for (path, time) in old.iter().filter(|(path, _)| !new.contains_key(*path)) {
             self.staging.directory(path)?.set_own_time(*time)?;
@@ -303,7 +301,7 @@ impl Placing<'_, '_> {
             What::Directory => Ok(()),
             What::File(_) => {
                 directory.take(name, &self.files, number.to_string().as_bytes())?;
-                if overridden { directory.set_attributes(name, attributes, &entry.xattrs) } else { Ok(()) }
+                if overridden { directory.set_attributes(name, attributes, &BTreeMap::new()) } else { Ok(()) }
             }
             What::HardLink(target, _) => {
                 let used = self.placement.diversions.name(target, &self.package);
@@ -313,17 +311,17 @@ impl Placing<'_, '_> {
             What::Symlink(target) => {
                 directory.remove(name)?;
                 directory.symlink(name, target)?;
-                directory.set_attributes(name, attributes, &entry.xattrs)
+                directory.set_attributes(name, attributes, &BTreeMap::new())
             }
             What::Fifo => {
                 directory.remove(name)?;
                 directory.fifo(name)?;
-                directory.set_attributes(name, attributes, &entry.xattrs)
+                directory.set_attributes(name, attributes, &BTreeMap::new())
             }
             What::Device(kind) => {
                 let Attributes { mode, uid, gid, mtime } = *attributes;
                 directory.remove(name)?;
-                let device = TreeEntry { kind: kind.clone(), mode, uid, gid, mtime, xattrs: entry.xattrs.clone() };
+                let device = TreeEntry { kind: kind.clone(), mode, uid, gid, mtime, xattrs: BTreeMap::new() };
                 staging.device(place.path.clone(), device);
                 Ok(())
             }
@@ -346,7 +344,7 @@ impl Placing<'_, '_> {
         }
         let Placement { claims, ownerless, directories, .. } = &mut *self.placement;
         if !there || ownerless.remove(&place.real_path) {
-            directories.new.insert(place.real_path.clone(), (attributes, entry.xattrs.clone()));
+            directories.new.insert(place.real_path.clone(), attributes);
         }
         claims.hold_if_free(place.real_path.clone(), claim);
         Ok(if there { Verdict::Shared } else { Verdict::Make })

@@ -33,7 +33,6 @@ pub(super) struct Entry {
     pub(super) path: RootPath,
     pub(super) what: What,
     pub(super) attributes: Attributes,
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Whether the package has it, but the tree does not get it.
     pub(super) excluded: bool,
 }
@@ -144,7 +143,7 @@ impl<'a> Preparation<'a> {
             EntryKind::Directory => What::Directory,
             EntryKind::File if excluded => What::File(None),
             EntryKind::File => {
-                let sum = self.file(tar, &at, &attributes, &header.xattrs)?;
+                let sum = self.file(tar, &at, &attributes)?;
                 self.files.insert(at.clone(), sum.clone());
                 What::File(sum)
             }
@@ -158,7 +157,7 @@ impl<'a> Preparation<'a> {
             EntryKind::CharDevice { major, minor } => What::Device(Kind::CharDevice { major, minor }),
             EntryKind::BlockDevice { major, minor } => What::Device(Kind::BlockDevice { major, minor }),
         };
-        Ok(Entry { path: at, what, attributes, xattrs: header.xattrs, excluded })
+        Ok(Entry { path: at, what, attributes, excluded })
     }
 
     /// Takes note of a hard link to an earlier file; gives the sum of that.
@@ -181,7 +180,6 @@ impl<'a> Preparation<'a> {
         tar: &mut impl Read,
         path: &RootPath,
         attributes: &Attributes,
-        xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> Result<Option<String>, UnpackError> {
         let deb = self.deb;
         let failed = |error| deb.staging_error(named(path, error));
@@ -201,7 +199,7 @@ impl<'a> Preparation<'a> {
                 hasher.update(&self.buffer[..len]);
             }
         }
-        self.directory.finish_file(&name, &file, attributes, xattrs).map_err(failed)?;
+        self.directory.finish_file(&name, &file, attributes, &BTreeMap::new()).map_err(failed)?;
         Ok(hasher.map(|hasher| format!("{:x}", hasher.finalize())))
     }
 }
