@@ -299,6 +299,11 @@ impl Launched {
         let _ = pidfd_send_signal(&self.first, Signal::KILL);
     }
 
+    /// The user namespace that everything is in.
+    pub(crate) fn user_namespace(&self) -> io::Result<OwnedFd> {
+        Ok(fs_err::File::open(format!("/proc/{}/ns/user", self.launcher.id()))?.into_file().into())
+    }
+
     /// Waits until the first process and all others of its PID namespace are gone, and says how the launcher ended.
     pub(crate) fn wait(&mut self) -> Option<Ended> {
         let ended = ended(&mut self.launcher);
@@ -363,6 +368,10 @@ fn start_inside(arguments: &[OsString], control: &UnixStream, sender: &Sender) -
     die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
     sender.send(&Launching::Unshared).map_err(refused("report to the parent"))?;
     await_go(control).map_err(refused("wait for id maps"))?;
+    if namespaces.contains(UnshareFlags::NEWUSER) {
+        // Whoever this was outside, from here on it is root of what is inside.
+        become_root().map_err(refused("become root of the user namespace"))?;
+    }
     if !namespaces.is_empty() && may_set_groups() {
         // The caller's supplementary groups mean nothing inside.
         rustix::thread::set_thread_groups(&[]).map_err(|error| refused("drop supplementary groups")(error.into()))?;
@@ -380,6 +389,12 @@ fn start_inside(arguments: &[OsString], control: &UnixStream, sender: &Sender) -
             return Ok(ended);
         }
     }
+}
+
+fn become_root() -> io::Result<()> {
+    let (user, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
 }
 
 /// Whether this user namespace lets its root set groups; one whose maps were written without privilege does not.

@@ -20,7 +20,7 @@ mod processes;
 
 use builds::{interrupt, read_to_end, start_supervisor, wait_for_line};
 use place::Place;
-use processes::{assert_gone, marker, only_child_of, running, wait_for};
+use processes::{assert_gone, marker, only_child_of, running, uid_of, wait_for};
 
 /// The name of a test, and what it does.
 type Case = (&'static str, fn(&Place));
@@ -30,6 +30,7 @@ const CASES: &[Case] = &[
     ("shows_no_hardware", shows_no_hardware),
     ("is_recognized_as_a_chroot", is_recognized_as_a_chroot),
     ("can_do_nothing_to_the_host", can_do_nothing_to_the_host),
+    ("has_ids_that_nobody_has", has_ids_that_nobody_has),
     ("leaves_no_daemon", leaves_no_daemon),
     ("leaves_the_mounts_alone", leaves_the_mounts_alone),
     ("gives_a_clean_environment", gives_a_clean_environment),
@@ -211,6 +212,22 @@ fn can_do_nothing_to_the_host(place: &Place) {
     let owners =
         place.script("touch /etc/f; chown 33:65534 /etc/f; chmod 6755 /etc/f; stat -c '%u:%g %a' /etc/f; rm /etc/f");
     assert_eq!(owners, ["33:65534 6755"]);
+}
+
+/// As the host sees it: root inside is not root outside.
+fn has_ids_that_nobody_has(place: &Place) {
+    let marker = marker();
+    let script = format!("touch /etc/owned; chown 33 /etc/owned; sleep {marker}");
+    let job = Job::Scripts { root: place.root(), settings: Settings::default(), scripts: vec![script] };
+    let output = tempfile::tempdir().unwrap();
+    let mut child = start_supervisor(&job, output.path());
+    wait_for(&marker);
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(uid_of(&marker), if is_root() { 0x7fff_0000 } else { own });
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs_err::metadata(place.root().join("etc/owned")).unwrap());
+    assert_eq!(owner == 33, is_root(), "the tree's files keep their owners");
+    interrupt(&child);
+    child.wait().unwrap();
 }
 
 fn leaves_no_daemon(place: &Place) {

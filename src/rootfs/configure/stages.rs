@@ -50,6 +50,9 @@ impl<'a> Configurator<'a> {
         for package in packages {
             self.preinst(package)?;
         }
+        if let Some(sandbox) = &self.sandbox {
+            self.progress.detail(sandbox.describe_ids());
+        }
         // Everything else counts on the users and the directories that these two make, whatever they depend on.
         let names = || packages.iter().map(|package| package.name.as_str());
         let (foremost, others): (Vec<_>, Vec<_>) = names().partition(|name| FOREMOST.contains(name));

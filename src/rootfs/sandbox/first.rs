@@ -49,7 +49,7 @@ fn start_runner(control: UnixStream) -> Result<(Child, io::PipeWriter), Step> {
     rustix::process::chdir("/").map_err(|error| Step::new("go to the root directory", error))?;
     let start = || {
         let (ready, not_ready) = io::pipe()?;
-        let runner = Role::Runner.command().stdin(OwnedFd::from(control)).stdout(ready).spawn()?;
+        let runner = Role::Runner.command().stdin(OwnedFd::from(control)).stderr(ready).spawn()?;
         Ok((runner, not_ready))
     };
     start().map_err(|error: io::Error| Step::from_io("start the process that runs programs", &error))

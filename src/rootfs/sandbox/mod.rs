@@ -14,6 +14,7 @@ mod clock;
 pub(crate) mod filter;
 mod first;
 mod hardware;
+mod ids;
 mod limits;
 mod mounts;
 mod output;
@@ -21,15 +22,15 @@ mod runner;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 use self::clock::{Clock, Due};
-use crate::supervisor::launch::{self, Launched, Role, launch};
+use crate::supervisor::launch::{self, Launched, Role, launch_with};
 use crate::supervisor::protocol::{Receiver, Sender};
 use crate::supervisor::{Ended, Ids};
 
@@ -215,7 +216,7 @@ pub struct Settings {
 /// What the runner is asked.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
-    Enter { root: Vec<u8>, settings: Settings },
+    Enter { settings: Settings },
     Run(Command),
     Leave,
 }
@@ -255,6 +256,7 @@ pub struct Sandbox {
     launched: Launched,
     requests: Sender,
     answers: Receiver,
+    has_own_ids: bool,
 }
 
 const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
@@ -269,18 +271,44 @@ impl Sandbox {
     /// # Errors
     /// [`Error`].
     pub fn enter(root: &Path, settings: Settings) -> Result<Self, Error> {
-        let launched = launch(Role::Sandbox, NAMESPACES, &Ids::Own)?;
+        if let Some(ids) = ids::of_programs() {
+            match Self::enter_with(&ids, root, &settings) {
+                // Should something else be wrong, it is so without a user namespace as well.
+                Err(Error::Launch(_) | Error::Prepare { .. }) => ids::give_up(),
+                entered => return entered,
+            }
+        }
+        Self::enter_with(&Ids::Own, root, &settings)
+    }
+
+    /// Who programs are on the host, for the log.
+    #[must_use]
+    pub fn describe_ids(&self) -> &'static str {
+        ids::describe(self.has_own_ids)
+    }
+
+    fn enter_with(ids: &Ids, root: &Path, settings: &Settings) -> Result<Self, Error> {
+        let prepare = |step: &str, source| Error::Prepare { root: root.to_owned(), step: step.to_owned(), source };
+        let tree = mounts::clone_tree(root).map_err(|error| prepare("open it", error.into()))?;
+        let output = mounts::open_tree_directory(&tree).map_err(|error| prepare("open it", error.into()))?;
+        let launched = launch_with(Role::Sandbox, NAMESPACES, ids, output.into(), Stdio::inherit())?;
+        let has_own_ids = *ids != Ids::Own;
+        if has_own_ids {
+            let translated = launched.user_namespace().and_then(|namespace| ids::translate(&tree, namespace));
+            translated.map_err(|error| prepare("translate its owners", error))?;
+        }
         let requests = Sender::new(launched.control.try_clone()?);
         let answers = Receiver::new(launched.control.try_clone()?);
-        let mut sandbox = Self { launched, requests, answers };
-        let path = root.as_os_str().as_bytes().to_vec();
-        sandbox.requests.send(&Request::Enter { root: path, settings })?;
-        let prepare = |step: String, source| Error::Prepare { root: root.to_owned(), step, source };
-        match sandbox.answers.receive()? {
+        let mut sandbox = Self { launched, requests, answers, has_own_ids };
+        sandbox.requests.send(&Request::Enter { settings: settings.clone() })?;
+        let answer = sandbox.answers.receive()?;
+        // Only now is the mount attached anywhere else.
+        drop(tree);
+        match answer {
             Some(Answer::Ready) => Ok(sandbox),
-            Some(Answer::Unprepared { step, errno }) => Err(prepare(step, io::Error::from_raw_os_error(errno))),
+            Some(Answer::Unprepared { step, errno }) => Err(prepare(&step, io::Error::from_raw_os_error(errno))),
             Some(Answer::Mounted { flag }) => Err(Error::Mounted { root: root.to_owned(), flag }),
-            _ => Err(prepare("start".into(), io::ErrorKind::UnexpectedEof.into())),
+            _ => Err(prepare("start", io::ErrorKind::UnexpectedEof.into())),
         }
     }
 

@@ -48,8 +48,6 @@ const EMPTY: &str = "empty";
 
 /// Everything that gets mounted, made while the host's mounts are still there.
 pub(super) struct Mounts {
-    /// The tree's directory on the host.
-    directory: OwnedFd,
     outer: OwnedFd,
     tree: OwnedFd,
     proc: OwnedFd,
@@ -93,16 +91,20 @@ fn clone_of(directory: impl AsFd, path: &str, flags: OpenTreeFlags) -> Result<Ow
     open_tree(directory, path, flags)
 }
 
+/// The tree at `root`, for which the caller vouches, as a mount of its own that is attached nowhere.
+pub(super) fn clone_tree(root: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    clone_of(rustix::fs::open(root, flags, Mode::empty())?, "", OpenTreeFlags::AT_EMPTY_PATH)
+}
+
+/// The directory of such a mount as what a process can have as its output: [`clone_tree`] opens it for its path alone.
+pub(super) fn open_tree_directory(tree: impl AsFd) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
 impl Mounts {
-    /// Makes them for the tree at `root`, which the caller vouches for.
-    pub(super) fn make(root: &Path, room: &Room) -> Result<Self, Step> {
-        let step = |what: &str| {
-            let what = format!("{what} {}", root.display());
-            move |error| Step::new(what, error)
-        };
-        let directory = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(step("open"))?;
-        let tree = clone_of(&directory, "", OpenTreeFlags::AT_EMPTY_PATH).map_err(step("clone the mount of"))?;
+    /// Makes them around the `tree` of [`clone_tree`].
+    pub(super) fn make(tree: OwnedFd, room: &Room) -> Result<Self, Step> {
         let mut devices = Vec::new();
         for (name, host) in DEVICES {
             match clone_of(CWD, host, OpenTreeFlags::empty()) {
@@ -118,7 +120,6 @@ impl Mounts {
         let sys = memory("0555", DIRECTORY_BYTES, NOTHING_SPECIAL | MountAttrFlags::MOUNT_ATTR_NOEXEC)?;
         populate_sys(&sys).map_err(|error| Step::new("make /sys", error))?;
         Ok(Self {
-            directory,
             outer,
             tree,
             // Read-only, since root may write /proc/sys and /proc/sysrq-trigger without any capability.
@@ -186,7 +187,8 @@ impl Mounts {
 
     fn change_root(&self) -> Result<(), Errno> {
         let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(&self.outer, "", &self.directory, "", from | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)?;
+        // Over the old root, which stays where it is for whoever is in it.
+        move_mount(&self.outer, "", CWD, "/", from)?;
         move_mount(&self.tree, "", &self.outer, TREE, from)?;
         rustix::process::fchdir(&self.outer)?;
         // The old root comes to lie over the new one, and is taken off from there (pivot_root(2), NOTES).

@@ -4,10 +4,8 @@
 //! It holds the socket to the outside, so programs can open nothing of it by /proc: see [`super::first`] for the process that
 //! they look at to find out where they are.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
 use std::process::{Command as StdCommand, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as Inbox, channel};
@@ -71,8 +69,8 @@ pub(crate) fn runner() -> ExitCode {
     }
     let Ok((mut requests, answers)) = halves(control) else { return ExitCode::FAILURE };
     let answers = Arc::new(answers);
-    let Ok(Some(Request::Enter { root, settings })) = requests.receive() else { return ExitCode::FAILURE };
-    let ready = set_up(&PathBuf::from(OsString::from_vec(root)), &settings);
+    let Ok(Some(Request::Enter { settings })) = requests.receive() else { return ExitCode::FAILURE };
+    let ready = set_up(&settings);
     let answer = match &ready {
         Ok(_) => Answer::Ready,
         Err(Refusal::Mounted(flag)) => Answer::Mounted { flag: (*flag).to_owned() },
@@ -89,10 +87,15 @@ pub(crate) fn runner() -> ExitCode {
 }
 
 /// Waits until the first process has nothing left that programs should not reach, which is the end of the pipe that it has
-/// given this process as its standard output.
+/// given this process as its standard error.
 fn wait_for_first_process() -> io::Result<()> {
-    while rustix::io::read(rustix::stdio::stdout(), &mut [0; 1])? != 0 {}
+    while rustix::io::read(rustix::stdio::stderr(), &mut [0; 1])? != 0 {}
     Ok(())
+}
+
+/// The mount of the tree, which the sandbox has given this process as its standard output.
+fn take_tree() -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?)
 }
 
 enum Refusal {
@@ -113,11 +116,12 @@ impl Step {
 }
 
 /// Makes the inside; gives back the files that it put into the tree.
-fn set_up(root: &std::path::Path, settings: &Settings) -> Result<Vec<String>, Refusal> {
+fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
     rustix::process::umask(rustix::fs::Mode::empty());
     limits::limit_processes();
-    Mounts::make(root, &Room::now())?.enter()?;
+    let tree = take_tree().map_err(|error| Step::from_io("take the tree over", &error))?;
+    Mounts::make(tree, &Room::now())?.enter()?;
     if let Some(flag) = mounts::useless_flag().map_err(|error| Step::from_io("look at the tree's mount", &error))? {
         return Err(Refusal::Mounted(flag));
     }

@@ -1,5 +1,6 @@
 //! Programs that run in a sandbox, found among the host's processes.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A number of seconds that no other process on this machine sleeps.
@@ -10,10 +11,21 @@ pub fn marker() -> String {
 
 /// Whether a `sleep` with this marker is there, wherever its namespaces.
 pub fn running(marker: &str) -> bool {
-    fs_err::read_dir("/proc").unwrap().flatten().any(|entry| {
-        fs_err::read(entry.path().join("cmdline"))
+    find(marker).is_some()
+}
+
+/// The user of the `sleep` with this marker, as this process sees it.
+pub fn uid_of(marker: &str) -> u32 {
+    std::os::unix::fs::MetadataExt::uid(&fs_err::metadata(find(marker).unwrap()).unwrap())
+}
+
+/// Its directory in /proc.
+fn find(marker: &str) -> Option<PathBuf> {
+    let is_it = |directory: &PathBuf| {
+        fs_err::read(directory.join("cmdline"))
             .is_ok_and(|line| line.split(|&byte| byte == 0).eq([b"sleep".as_slice(), marker.as_bytes(), b""]))
-    })
+    };
+    fs_err::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(is_it)
 }
 
 pub fn wait_for(marker: &str) {
