@@ -17,7 +17,7 @@ const CAUSES: [(&str, &str, &str, &str); 9] = [
     (
         "service",
         // The words of systemctl, which brings systemd's libraries with it.
-        "echo \"System has not been booted with systemd as init system (PID 1). Can't operate.\" >&2; exit 1",
+        "echo \"System has not been booted with systemd as init system (PID 1). Can't operate.\" >&2; false",
         "System has not been booted with systemd",
         "calls a service manager without asking whether one runs, and in a build none does: leave service out",
     ),
@@ -48,7 +48,7 @@ const CAUSES: [(&str, &str, &str, &str); 9] = [
     ("interpreter", "env frobnicate", "env: ‘frobnicate’: No such file", "interpreter needs frobnicate and"),
     ("space", "head -c 2000000 /dev/zero >/dev/large", "No space left on device", "make room, or set TMPDIR"),
     ("memory", "sh -c 'kill -9 $$'", "Killed", "memory ran out, which `dmesg` shows, or it was killed on purpose"),
-    ("privilege", "mknod /root/disk b 8 0", "Operation not permitted", "in a build no script may mount, make devices"),
+    ("privilege", "mknod /disk b 8 0", "Operation not permitted", "in a build no script may mount, make devices"),
 ];
 
 fn the_hint_fits_what_the_script_lacked() {
