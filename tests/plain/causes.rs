@@ -45,7 +45,7 @@ const CAUSES: [(&str, &str, &str, &str); 9] = [
         "Can't locate Frob/Nicate.pm",
         "--include the package that has Frob/Nicate.pm",
     ),
-    ("interpreter", "env frobnicate", "env: ‘frobnicate’: No such file", "interpreter needs frobnicate and"),
+    ("interpreter", "env frobnicate", "env: 'frobnicate': No such file", "interpreter needs frobnicate and"),
     ("space", "head -c 2000000 /dev/zero >/dev/large", "No space left on device", "make room, or set TMPDIR"),
     ("memory", "sh -c 'kill -9 $$'", "Killed", "memory ran out, which `dmesg` shows, or it was killed on purpose"),
     ("privilege", "mknod /disk b 8 0", "Operation not permitted", "in a build no script may mount, make devices"),

@@ -87,6 +87,8 @@ fn of_a_tarball() {
     let bench = Bench::new(archive());
     let (tree, tarball) = (bench.directory.path().join("tree"), bench.directory.path().join("named.tar"));
     make(&tree);
+    // For the plugin hostname.
+    fs_err::create_dir(tree.join("etc")).unwrap();
     succeed(Command::new("tar").arg("-C").arg(&tree).arg("-cf").arg(&tarball).arg("."));
     let mut command = bench.build(&["--from-tarball", tarball.to_str().unwrap()]);
     assert_fails(&mut command, 1, &[SHOWN, "not UTF-8"], "rename it in the tarball");

@@ -163,20 +163,20 @@ fn a_mirror_that_sends_the_client_elsewhere() {
 
 /// A security archive outlives its packages, and a suite its updates.
 fn archives_of_suites_that_are_no_longer_supported() {
-    let bench = Bench::new(archive().with(Deb::new("p")));
+    let bench = Bench::new(archive().with(Deb::new("pkg")));
     let recipe = recipe_with("").replace("security = false\n", "");
     bench.write("tiny.toml", &recipe);
-    let old = Archive::new(&format!("{SUITE}-security")).with(Deb::new("p").field("Version", "2")).serve();
-    old.fault("/pool/p_2_all.deb", Fault::Status(404));
-    let with = |security: &str| bench.build(&["--include", "p", "--security-mirror", security]);
+    let old = Archive::new(&format!("{SUITE}-security")).with(Deb::new("pkg").field("Version", "2")).serve();
+    old.fault("/pool/pkg_2_all.deb", Fault::Status(404));
+    let with = |security: &str| bench.build(&["--include", "pkg", "--security-mirror", security]);
     let without = "by --security-mirror none (in a recipe: security = false)";
-    assert_fails(&mut with(old.url()), 1, &["fetch p 2 all: fetch ", "/pool/p_2_all.deb: 404 Not Found"], without);
+    assert_fails(&mut with(old.url()), 1, &["fetch pkg 2 all: fetch ", "/pool/pkg_2_all.deb: 404 Not Found"], without);
     assert_nothing_left(&bench.output());
     let gone = Archive::new("other").serve();
     assert_fails(&mut with(gone.url()), 1, &["has no suite tiny-security"], without);
     // What another archive lacks has nothing to do with it.
-    bench.mirror.fault("/pool/p_1_all.deb", Fault::Status(404));
-    assert_fails(&mut with("none"), 1, &["/pool/p_1_all.deb: 404 Not Found"], "the mirror changed");
+    bench.mirror.fault("/pool/pkg_1_all.deb", Fault::Status(404));
+    assert_fails(&mut with("none"), 1, &["/pool/pkg_1_all.deb: 404 Not Found"], "the mirror changed");
     bench.mirror.repair();
     succeed(&mut with("none"));
 

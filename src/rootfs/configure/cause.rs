@@ -41,7 +41,7 @@ const PHRASES: &[(&str, Cause)] = &[
     ("curl: (6)", Cause::Network),
     ("curl: (7)", Cause::Network),
     ("getaddrinfo EAI_AGAIN", Cause::Network),
-    ("dial tcp", Cause::Network),
+    ("dial tcp: lookup ", Cause::Network),
     // mkinitramfs with MODULES=dep, grub-probe.
     ("requires mounted sysfs on /sys", Cause::Hardware),
     ("(is /dev mounted?)", Cause::Hardware),
@@ -74,6 +74,7 @@ const MISSING: &[(&str, &str)] = &[
     ("Error: Cannot find module '", "'"),
     // The dynamic loader, env, xargs and run-parts.
     ("error while loading shared libraries: ", ": cannot open shared object file"),
+    ("env: '", "': No such file or directory"),
     ("env: ‘", "’: No such file or directory"),
     ("xargs: ", ": No such file or directory"),
     ("run-parts: failed to exec ", ": No such file or directory"),
@@ -164,16 +165,13 @@ fn missing(line: &str) -> Option<&str> {
 /// What a shell did not find: `NAME: command not found` of bash, `SCRIPT: LINE: NAME: not found` of dash, and
 /// `SCRIPT: NAME: bad interpreter: No such file or directory`.
 fn of_shell(line: &str) -> Option<&str> {
-    let last = |text: &'_ str| text.rsplit(": ").next().map(|name| &line[text.len() - name.len()..text.len()]);
-    if let Some(found) = line.strip_suffix(": command not found") {
-        return last(found);
+    const ENDS: [&str; 2] = [": command not found", ": bad interpreter: No such file or directory"];
+    if let Some(found) = ENDS.iter().find_map(|end| line.strip_suffix(end)) {
+        return found.rsplit(": ").next();
     }
-    if let Some(found) = line.strip_suffix(": bad interpreter: No such file or directory") {
-        return last(found);
-    }
-    let found = line.strip_suffix(": not found")?;
-    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-    found.split(": ").skip(1).any(is_number).then(|| last(found))?
+    let mut words = line.strip_suffix(": not found")?.split(": ").skip(1);
+    let has_number = words.next()?.parse::<u32>().is_ok();
+    words.last().filter(|_| has_number)
 }
 
 /// What dpkg says of a script whose interpreter is not there, which it does not name.
@@ -212,6 +210,7 @@ mod tests {
                 "curl: (7) Failed to connect to 192.0.2.1 port 80 after 35 ms: Couldn't connect to server",
                 Cause::Network,
             ),
+            ("dial tcp: lookup example.org on [::1]:53: read: connection refused", Cause::Network),
             ("wget: unable to resolve host address ‘example.org’", Cause::Network),
             ("Resolving example.org (example.org)... failed: Temporary failure in name resolution.", Cause::Network),
             ("urllib.error.URLError: <urlopen error [Errno -3] Temporary failure in name resolution>", Cause::Network),
@@ -254,6 +253,7 @@ mod tests {
             ("/var/lib/dpkg/info/x.postinst: 12: frobnicate: not found", "frobnicate"),
             ("/var/lib/dpkg/info/x.postinst: line 12: frobnicate: command not found", "frobnicate"),
             ("/usr/sbin/x: /usr/bin/ruby: bad interpreter: No such file or directory", "/usr/bin/ruby"),
+            ("env: 'python3': No such file or directory", "python3"),
             ("env: ‘python3’: No such file or directory", "python3"),
             ("/usr/bin/env: ‘python3’: No such file or directory", "python3"),
             ("xargs: frobnicate: No such file or directory", "frobnicate"),
