@@ -64,6 +64,11 @@ fn questions() -> Vec<Deb> {
             .link("/usr/share/rules/out-link", "in")
             .link("/usr/share/rules/tree/kept-link", "kept")
             .link("/usr/share/rules/linked", "out"),
+        // A hard link that is left out, though its file is not.
+        deb("rules-hard-links")
+            .file("/usr/share/rules/hard", "in")
+            .hard_link("/usr/share/rules/hard-in", "/usr/share/rules/hard")
+            .hard_link("/usr/share/rules/hard-out.la", "/usr/share/rules/hard"),
         // Whoever listens hears of a path that is left out.
         deb("rules-listener")
             .control_file("triggers", "interest-noawait /usr/share/rules/out-heard\n")
@@ -219,6 +224,9 @@ fn rules_leave_out_what_dpkg_leaves_out() {
 fn what_rules_make_dpkg_refuse_is_refused() {
     let debs = [
         Deb::new("rules-inside").file("/usr/share/rules/inside/file", "").script("preinst", ":"),
+        Deb::new("rules-links")
+            .file("/usr/share/rules/file", "")
+            .hard_link("/usr/share/rules/link", "/usr/share/rules/file"),
         Deb::new("rules-a").file("/usr/share/rules/out", ""),
         Deb::new("rules-b").file("/usr/share/rules/out", ""),
     ];
@@ -229,6 +237,12 @@ fn what_rules_make_dpkg_refuse_is_refused() {
             &["-/usr/share/rules/inside"][..],
             "package rules-inside: the rules for paths exclude the directory /usr/share/rules/inside, but not \
              /usr/share/rules/inside/file in it",
+        ),
+        (
+            &["rules-links"],
+            &["-*/file"],
+            "package rules-links: the rules for paths exclude /usr/share/rules/file, but not its hard link \
+             /usr/share/rules/link",
         ),
         (&["rules-a", "rules-b"], &["-*/out"], "packages rules-a and rules-b both hold /usr/share/rules/out"),
     ] {

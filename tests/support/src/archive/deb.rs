@@ -13,6 +13,7 @@ pub struct Deb {
     files: Vec<(String, Vec<u8>, u32)>,
     directories: Vec<String>,
     links: Vec<(String, String)>,
+    hard_links: Vec<(String, String)>,
     control: Vec<(String, String, u32)>,
 }
 
@@ -28,7 +29,14 @@ impl Deb {
             ("Description", "for a test"),
         ];
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { fields, files: Vec::new(), directories: Vec::new(), links: Vec::new(), control: Vec::new() }
+        Self {
+            fields,
+            files: Vec::new(),
+            directories: Vec::new(),
+            links: Vec::new(),
+            hard_links: Vec::new(),
+            control: Vec::new(),
+        }
     }
 
     /// Sets a field of the control file.
@@ -69,6 +77,13 @@ impl Deb {
     #[must_use]
     pub fn link(mut self, path: &str, target: &str) -> Self {
         self.links.push((path.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// With another name of a file. Of several names, the first in the order of names is the file, and the others are links.
+    #[must_use]
+    pub fn hard_link(mut self, path: &str, file: &str) -> Self {
+        self.hard_links.push((path.to_owned(), file.to_owned()));
         self
     }
 
@@ -127,6 +142,9 @@ impl Deb {
         }
         for (path, target) in &self.links {
             fs_err::os::unix::fs::symlink(target, below(&tree, path)).unwrap();
+        }
+        for (path, file) in &self.hard_links {
+            fs_err::hard_link(below(&tree, file), below(&tree, path)).unwrap();
         }
         let mut build = Command::new("dpkg-deb");
         succeed(build.args(["-Znone", "--root-owner-group", "--build"]).arg(&tree).arg(&deb));
