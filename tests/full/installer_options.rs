@@ -77,10 +77,12 @@ fn questions() -> Vec<Deb> {
             .field("Pre-Depends", "rules-listener")
             .file("/usr/share/rules/out-heard", "")
             .script("preinst", ":"),
-        deb("rules-old").file("/usr/share/rules/out-both", "old"),
+        // What one has taken over from another, though nothing is there. Each has more, else dpkg finds that one has vanished.
+        deb("rules-old").file("/usr/share/rules/old", "").file("/usr/share/rules/out-both", "old"),
         deb("rules-new")
             .field("Depends", "rules-old")
             .field("Replaces", "rules-old")
+            .file("/usr/share/rules/new", "")
             .file("/usr/share/rules/out-both", "new")
             .script("preinst", ":"),
         // A diversion of what is left out, and one to such a name.
@@ -179,7 +181,7 @@ fn rules_leave_out_what_dpkg_leaves_out() {
     let differs = |path: &str| {
         let tops =
             ["etc/.updated", "etc/apt/", "etc/default/grub", "etc/dpkg/dpkg.cfg.d/", "etc/fstab", "etc/hostname"];
-        let others = ["etc/machine-id", "etc/resolv.conf", "var/lib/apt"];
+        let others = ["etc/machine-id", "etc/resolv.conf", "var/lib/apt", "var/lib/dpkg/statoverride"];
         tops.iter().chain(&others).any(|top| path.starts_with(top)) || path.ends_with("-old")
     };
     let [mut of_us, mut of_them] = [&ours, &theirs].map(|tree| {
@@ -213,12 +215,14 @@ fn rules_leave_out_what_dpkg_leaves_out() {
     assert!(ours.read("var/lib/dpkg/info/rules-tree.list").contains("/usr/share/rules/out\n"));
 
     // The guest's dpkg obeys the rules.
-    let newer =
-        Deb::new("rules-tree").field("Version", "2").file("/usr/share/rules/out", "").file("/usr/share/rules/new", "");
+    let newer = Deb::new("rules-tree")
+        .field("Version", "2")
+        .file("/usr/share/rules/out", "")
+        .file("/usr/share/rules/newer", "");
     fs_err::write(ours.0.path().join("newer.deb"), newer.build()).unwrap();
     let said = ours.run(&["dpkg", "--install", "/newer.deb"]);
     assert!(said.contains("Setting up rules-tree (2)"), "{said}");
-    assert!(ours.has("usr/share/rules/new") && !ours.has("usr/share/rules/out"), "{said}");
+    assert!(ours.has("usr/share/rules/newer") && !ours.has("usr/share/rules/out"), "{said}");
 }
 
 fn what_rules_make_dpkg_refuse_is_refused() {
