@@ -52,13 +52,13 @@ impl Written {
     }
 }
 
-/// Where the error begins. The parser blames a whole list for one word of it; the message begins with that word.
+/// Where the error begins. The parser blames a whole list or table for one word of it; the message begins with that word.
 fn offset_of(error: &toml::de::Error, text: &str) -> usize {
     let Some(span) = error.span() else { return 0 };
     let word = error.message().strip_prefix('`').and_then(|rest| rest.split('`').next());
-    let list = text.get(span.clone()).filter(|blamed| blamed.starts_with('['));
-    let inside = list.zip(word).and_then(|(list, word)| {
-        [format!("'{word}'"), format!("\"{word}\"")].iter().find_map(|quoted| list.find(quoted))
+    let whole = text.get(span.clone()).filter(|blamed| blamed.starts_with(['[', '{']));
+    let inside = whole.zip(word).and_then(|(whole, word)| {
+        [format!("'{word}'"), format!("\"{word}\"")].iter().find_map(|quoted| whole.find(quoted))
     });
     span.start + inside.unwrap_or(0)
 }
