@@ -262,7 +262,7 @@ impl Client {
     }
 
     /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is at its
-    /// [`path`](Self::path): first those that are needed `early`, then the largest. `stop` is shared with whoever works on the files meanwhile: a failure here
+    /// [`path`](Self::path): first those that are needed `early`, then the largest. `stop` is shared with the work on files that are there: a failure here
     /// sets it, and when it is set this gives up soon.
     ///
     /// # Errors

@@ -136,8 +136,8 @@ pub(super) struct Fetcher<'a> {
 impl Fetcher<'_> {
     /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is there and whole: first those
     /// that are needed early, and whatever is so large that it would be the last to come if it began later; then the others;
-    /// of each kind the largest first. Those that are there already are not fetched. The first failure sets `stop` and ends all, and so does whoever
-    /// else sets it; what was fetched so far stays.
+    /// of each kind the largest first. Those that are there already are not fetched. The first failure sets `stop`, and
+    /// when that is set, here or elsewhere, all ends; what was fetched so far stays.
     pub(super) fn fetch(
         &self,
         wanted: &[Wanted],

@@ -21,7 +21,7 @@ pub enum IndexError {
     /// It does not decompress.
     #[error("decompress {path}: {reason}")]
     Compression {
-        /// The file, beneath the suite.
+        /// The file, under the suite.
         path: String,
         /// What the decompressor said.
         reason: String,
@@ -29,13 +29,13 @@ pub enum IndexError {
     /// The plain text has another size or SHA-256 than the Release file lists.
     #[error("{path} is not the file that the Release file lists, once decompressed")]
     Differs {
-        /// The file, beneath the suite.
+        /// The file, under the suite.
         path: String,
     },
     /// It is not UTF-8.
     #[error("{path} is not UTF-8")]
     Encoding {
-        /// The file, beneath the suite.
+        /// The file, under the suite.
         path: String,
     },
 }

@@ -80,7 +80,7 @@ pub struct LockedPackage {
     /// The SHA-256 of the `.deb` file, in hexadecimal.
     #[serde(serialize_with = "serialize_sha256", deserialize_with = "sha256")]
     pub sha256: Sha256Digest,
-    /// The path of the `.deb` file beneath the mirror's root.
+    /// The path of the `.deb` file under the mirror's root.
     #[serde(deserialize_with = "filename")]
     pub filename: String,
     /// The root of the archive that has it.
@@ -233,7 +233,7 @@ fn check_sha256(text: &str) -> Result<Sha256Digest, String> {
     parse_sha256(text).ok_or_else(|| format!("`{text}` is not a SHA-256 of 64 hexadecimal digits"))
 }
 
-/// A path that stays beneath the mirror's root and means the same in a URL.
+/// A path that stays under the mirror's root and means the same in a URL.
 fn check_filename(text: &str) -> Result<String, String> {
     let good = |part: &str| {
         !matches!(part, "" | "." | "..")

@@ -73,7 +73,7 @@ pub enum ReleaseError {
     /// It lists no package index for a component.
     #[error("lists no {path}.xz, .gz or plain with a SHA-256")]
     NoIndex {
-        /// Path of the plain index beneath the suite.
+        /// Path of the plain index under the suite.
         path: String,
     },
 }
@@ -123,7 +123,7 @@ impl Compression {
 /// Where the bytes of an index are, and what they must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexFile {
-    /// Path beneath the suite, compression ending included.
+    /// Path under the suite, compression ending included.
     pub path: String,
     /// How it is compressed.
     pub compression: Compression,

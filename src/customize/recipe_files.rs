@@ -1,6 +1,6 @@
 //! The files beside a recipe that settings of customizations name, read into the settings.
 //!
-//! Only what lies in the recipe's own directory, or beneath it, can be named: a recipe that somebody else wrote cannot take
+//! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody else wrote cannot take
 //! other files of the host into an image.
 
 use std::ffi::OsStr;
@@ -66,7 +66,7 @@ fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>
     }
 }
 
-/// The bytes of a file that a recipe in `directory` names, which lies there or beneath.
+/// The bytes of a file that a recipe in `directory` names, which lies there or under.
 ///
 /// # Errors
 /// [`Unreadable`]
@@ -120,7 +120,7 @@ fn read(path: &str, directory: Option<&Path>) -> std::result::Result<RecipeFiles
     Ok(files)
 }
 
-/// Adds what is at `place`, and all beneath it, under the name `path`.
+/// Adds what is at `place`, and all under it, under the name `path`.
 fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> std::result::Result<(), Unreadable> {
     let metadata = fs_err::symlink_metadata(place)?;
     let nameless = || Unreadable(format!("{} has a name or target that is not UTF-8", place.display()), None);

@@ -1,6 +1,6 @@
 //! The files of the new system while it is being made: the staging tree, with a sandbox to run its programs in.
 //!
-//! The staging tree itself confines every operation beneath its root; here they are put into the terms of customizations.
+//! The staging tree itself confines every operation under its root; here they are put into the terms of customizations.
 //! A program gets a sandbox of its own, so that between two programs the tree is as it will be written out.
 
 use std::collections::BTreeMap;

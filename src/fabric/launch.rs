@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 
-/// Everything beneath the first lines.
+/// Everything under the first lines.
 const BODY: &str = include_str!("fabric_emulation.bash");
 
 /// `kvm_probe.S`, assembled.

@@ -96,7 +96,7 @@ checked_name! {
 }
 
 checked_name! {
-    /// A suite or codename beneath `dists/`, as `trixie` or `stable`.
+    /// A suite or codename under `dists/`, as `trixie` or `stable`.
     Suite, "suite", r"^(?!.*(\.\.|//))[A-Za-z0-9]([A-Za-z0-9+._/-]*[A-Za-z0-9+._-])?$",
     "letters, digits, +, -, . and / were expected, as in trixie",
     |text| {

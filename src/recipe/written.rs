@@ -1,4 +1,4 @@
-//! What one recipe file says, before anything is laid over it or beneath it: every key may be left out, and lists may be
+//! What one recipe file says, before anything is laid over it or under it: every key may be left out, and lists may be
 //! changes of another recipe's.
 //!
 //! These types are both the parser and, through [`schema`], the published schema, so that the two cannot differ.
@@ -126,7 +126,7 @@ pub(super) enum LineOrFile {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AnswersFile")]
 struct PreseedFile {
-    /// A file of answers, beside this recipe or beneath its directory.
+    /// A file of answers, beside this recipe or under its directory.
     #[schemars(length(min = 1))]
     file: String,
 }

@@ -369,7 +369,7 @@ fn start_inside(arguments: &[OsString], control: &UnixStream, sender: &Sender) -
     sender.send(&Launching::Unshared).map_err(refused("report to the parent"))?;
     await_go(control).map_err(refused("wait for id maps"))?;
     if namespaces.contains(UnshareFlags::NEWUSER) {
-        // Whoever this was outside, from here on it is root of what is inside.
+        // The user that this process was may have no id inside.
         become_root().map_err(refused("become root of the user namespace"))?;
     }
     if !namespaces.is_empty() && may_set_groups() {

@@ -104,7 +104,7 @@ impl OutputDir {
         &self.path
     }
 
-    /// The directory beneath it for what is unfinished; removed with all it holds when the build ends.
+    /// The directory under it for what is unfinished; removed with all it holds when the build ends.
     #[must_use]
     pub fn work(&self) -> PathBuf {
         self.path.join(WORK_DIRECTORY)
@@ -324,7 +324,7 @@ fn lock(directory: &OutputDir) -> Result<Option<File>, Error> {
     Ok(Some(file))
 }
 
-/// Removes `path` and all beneath it; where it holds files of subordinate users, inside a user namespace that has them.
+/// Removes `path` and all under it; where it holds files of subordinate users, inside a user namespace that has them.
 fn remove_tree(path: &Path, isolation: &Isolation) -> Result<(), Error> {
     let refused = match remove_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,

@@ -123,7 +123,7 @@ impl Tree {
         self.entries.insert(path, entry)
     }
 
-    /// Takes the entry at `path` out, and nothing beneath it.
+    /// Takes the entry at `path` out, and nothing under it.
     pub fn remove(&mut self, path: &RootPath) -> Option<Entry> {
         self.entries.remove(path)
     }
@@ -133,7 +133,7 @@ impl Tree {
         self.entries.iter()
     }
 
-    /// All entries beneath `path`, however deep, without itself.
+    /// All entries under `path`, however deep, without itself.
     pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
         // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind them.
         let slash: &[u8] = if path.is_root() { b"" } else { b"/" };

@@ -9,7 +9,7 @@ use super::{Entry, RootPath, Tree};
 pub enum Change {
     /// This entry stands at the path, whatever was there.
     Put(Entry),
-    /// Nothing stands at the path. A removed directory lists each entry beneath it as removed, too.
+    /// Nothing stands at the path. A removed directory lists each entry under it as removed, too.
     Remove,
 }
 

@@ -139,7 +139,7 @@ impl RootPath {
         Self::new([self.as_bytes(), b"/", name.as_ref()].concat())
     }
 
-    /// Whether `self` is `ancestor` or lies beneath it.
+    /// Whether `self` is `ancestor` or lies under it.
     #[must_use]
     pub fn starts_with(&self, ancestor: &Self) -> bool {
         ancestor.is_root()

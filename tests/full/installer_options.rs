@@ -144,7 +144,7 @@ impl Tree {
         fs_err::symlink_metadata(self.0.path().join(path)).is_ok()
     }
 
-    /// Each path beneath `tops`, with what one can tell of it but times, and the bytes of those that `is_read` names.
+    /// Each path under `tops`, with what one can tell of it but times, and the bytes of those that `is_read` names.
     fn paths(&self, tops: &[&str], is_read: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
         let found = succeed(Command::new("find").args(tops).current_dir(self.0.path()));
         let describe = |path: &str| {

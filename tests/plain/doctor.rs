@@ -160,7 +160,7 @@ fn too_little_room_is_shown_as_a_build_would_refuse_it() {
     assert!(!of_tarball.findings.contains_key("mirror"), "images of a tarball need none");
 }
 
-/// A user namespace with all ids of the host that allows none beneath it. It ends when this is dropped.
+/// A user namespace with all ids of the host that allows none under it. It ends when this is dropped.
 struct Forbidding(Child);
 
 impl Forbidding {

@@ -28,7 +28,7 @@ fn excluded_paths_are_left_out_here_and_in_the_guest() {
     let list = tar(&["--list"]);
     let has = |path: &str| list.lines().any(|line| line.trim_end_matches('/') == format!("./{path}"));
     assert!(has("usr/share/doc/documented/copyright") && has("usr/share/man/man1"), "{list}");
-    // dpkg keeps directories beneath which an included path might lie.
+    // dpkg keeps directories under which an included path might lie.
     assert!(has("usr/share/doc/documented/examples"), "{list}");
     assert!(!has("usr/share/doc/documented/examples/one") && !has("usr/share/man/man1/documented.1"), "{list}");
     let configuration = tar(&["--extract", "--to-stdout", "./etc/dpkg/dpkg.cfg.d/fam-build-paths"]);

@@ -110,7 +110,7 @@ impl<'a> Package<'a> {
         self.field("Installed-Size")?.parse().ok()
     }
 
-    /// The path of the `.deb` file beneath the mirror's root.
+    /// The path of the `.deb` file under the mirror's root.
     #[must_use]
     pub fn filename(&self) -> Option<&'a str> {
         self.field("Filename")

@@ -81,7 +81,7 @@ fn kind(staging: &Staging, path: &RootPath) -> Result<Option<FileType>, StagingE
     if staging.exists(path)? { Ok(Some(staging.metadata(path)?.file_type)) } else { Ok(None) }
 }
 
-/// Does `what` to everything beneath `directory` that is no directory.
+/// Does `what` to everything under `directory` that is no directory.
 fn each_file(
     staging: &Staging,
     directory: &RootPath,

@@ -129,7 +129,7 @@ impl<'a> Configurator<'a> {
                 if let Some(listing) = listing {
                     listing.run(progress)?;
                 }
-                // Where configuration failed, nobody says so.
+                // Where configuration fails, this never comes.
                 if may_begin.recv().is_ok() { initramfs::make(staging, configuration, progress) } else { Ok(()) }
             });
             let begin = move || {

@@ -47,10 +47,10 @@ pub enum InstallError {
 impl Installation<'_> {
     /// Installs the packages into the empty tree `staging`. They come by their positions while they are being fetched, until
     /// no more can come. `aside` is an empty directory on the same file system, outside the tree; it is left empty. `stop` is
-    /// shared with whoever fetches: a failure here sets it, and when it is set this gives up soon.
+    /// shared with the fetching: a failure here sets it, and when it is set this gives up soon.
     ///
     /// # Errors
-    /// [`InstallError`]; with [`UnpackError::Stopped`], somebody else has set `stop`, or not all files came.
+    /// [`InstallError`]; with [`UnpackError::Stopped`], `stop` was set elsewhere, or not all files came.
     pub fn run(
         &self,
         arrivals: Receiver<usize>,

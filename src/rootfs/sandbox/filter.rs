@@ -95,8 +95,8 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
     ])
 }
 
-/// Binds this thread, and all that it starts from now on. It must have `CAP_SYS_ADMIN` in its user namespace: the other way,
-/// `no_new_privs`, would leave setuid programs, which scripts run (su, sudo), and file capabilities without effect.
+/// Binds this thread, and all that it starts from now on. It must have `CAP_SYS_ADMIN` in its user namespace: without that
+/// the kernel asks for `no_new_privs`, which would leave setuid programs, which scripts run (su, sudo), and file capabilities without effect.
 ///
 /// # Errors
 /// The kernel has no filters, or does not allow them.

@@ -187,7 +187,7 @@ impl Mounts {
 
     fn change_root(&self) -> Result<(), Errno> {
         let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        // Over the old root, which stays where it is for whoever is in it.
+        // It covers nothing: the old root stays the root of all processes until it is changed.
         move_mount(&self.outer, "", CWD, "/", from)?;
         move_mount(&self.tree, "", &self.outer, TREE, from)?;
         rustix::process::fchdir(&self.outer)?;

@@ -195,7 +195,7 @@ impl Directory {
         at("list", || self.path.clone(), read())
     }
 
-    /// Removes what has this name, with all beneath it. That nothing has it is no error.
+    /// Removes what has this name, with all under it. That nothing has it is no error.
     ///
     /// # Errors
     /// [`StagingError`]

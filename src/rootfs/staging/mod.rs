@@ -1,4 +1,4 @@
-//! The staging tree: every file operation of a build on it, each confined beneath its root.
+//! The staging tree: every file operation of a build on it, each confined under its root.
 //!
 //! Paths are resolved by the kernel with `openat2(RESOLVE_IN_ROOT)`, so a symbolic link inside the tree, absolute or with
 //! any number of `..`, leads to where it would lead in the finished system and never out of it. The last component of
@@ -262,7 +262,7 @@ impl Staging {
         self.directory(path)?.list()
     }
 
-    /// Removes what is at `path`, with all beneath it. That nothing is there is no error.
+    /// Removes what is at `path`, with all under it. That nothing is there is no error.
     ///
     /// # Errors
     /// [`StagingError`]

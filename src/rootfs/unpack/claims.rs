@@ -78,7 +78,7 @@ impl Claims {
         if replaces(held.owner, claim.owner) { Ok(Verdict::Lost) } else { contradiction() }
     }
 
-    /// Notes that the name is `claim`'s from now on, whoever had it.
+    /// Notes that the name is `claim`'s from now on, even if another had it.
     pub(super) fn hold(&mut self, name: RootPath, claim: Claim) {
         let owner = claim.owner;
         if let Some(held) = self.names.insert(name, claim)

@@ -36,7 +36,7 @@ impl Filters {
         excluded && !(may_lead_on && self.lead_on_to_included(&path))
     }
 
-    /// Whether what a rule includes may lie beneath an excluded `path`. dpkg takes more for that than it would have to: all that
+    /// Whether what a rule includes may lie under an excluded `path`. dpkg takes more for that than it would have to: all that
     /// begins as the pattern does.
     fn lead_on_to_included(&self, path: &[u8]) -> bool {
         self.0.iter().any(|rule| match rule {

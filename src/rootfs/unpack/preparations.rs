@@ -27,7 +27,7 @@ pub struct Preparations<'a> {
     pub filters: &'a Filters,
     /// Where their files are put.
     pub aside: &'a Staging,
-    /// Shared with whoever brings the packages: a failure here sets it, and when it is set this gives up soon.
+    /// Shared with the fetching of the packages: a failure here sets it, and when it is set this gives up soon.
     pub stop: &'a AtomicBool,
     /// Where it is reported.
     pub progress: &'a Progress,
@@ -75,7 +75,7 @@ impl<'a> Preparations<'a> {
                     if result.is_err() {
                         self.stop.store(true, Ordering::Relaxed);
                     }
-                    // Where nobody takes it any more, something else has failed.
+                    // Where it cannot be sent any more, something else has failed.
                     let _ = sender.send((index, result));
                 }
             });
@@ -168,7 +168,7 @@ impl Arrivals<'_> {
         }
     }
 
-    /// What is told of several failures: that of the first package, but for those that only stopped.
+    /// The error to report of several failures: that of the first package, but for those that only stopped.
     fn first_failure(&mut self, index: Index, error: UnpackError) -> UnpackError {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = vec![(index, error)];
@@ -205,7 +205,7 @@ impl<R> Metered<'_, R> {
         self.running.advance(amount);
     }
 
-    /// Counts what nobody had to read.
+    /// Counts what was not read.
     fn finish(mut self) {
         self.advance(self.left);
     }

@@ -177,7 +177,7 @@ impl Index {
         }
     }
 
-    /// Takes out what stands at `path`, and all beneath it. A file that has further names lives on under those.
+    /// Takes out what stands at `path`, and all under it. A file that has further names lives on under those.
     fn remove(&mut self, path: &RootPath) {
         // Where there is no entry, none is below it either.
         let Some(removed) = self.tree.remove(path) else { return };

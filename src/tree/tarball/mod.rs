@@ -41,14 +41,14 @@ pub enum TarballError {
         /// Why.
         source: InvalidPath,
     },
-    /// An entry lies beneath something that is no directory.
+    /// An entry lies under something that is no directory.
     #[error("read {tarball}: {path} lies beneath {parent}, which is no directory")]
     NotADirectory {
         /// The tarball.
         tarball: String,
         /// The entry.
         path: RootPath,
-        /// What it lies beneath.
+        /// What it lies under.
         parent: RootPath,
     },
     /// A hard link to nothing, or to a directory.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// One entry, every aspect as text so that a difference can be shown.
 pub type Aspects = BTreeMap<&'static str, String>;
 
-/// Every entry beneath `root` by its path there (`/etc/passwd`), symbolic links not followed. Owners have the names that the
+/// Every entry under `root` by its path there (`/etc/passwd`), symbolic links not followed. Owners have the names that the
 /// tree itself gives them, since the order of configuration decides the numbers of system users.
 pub fn walk(root: &Path) -> BTreeMap<String, Aspects> {
     let (users, groups) = (names(root, "etc/passwd"), names(root, "etc/group"));
