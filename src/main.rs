@@ -1,4 +1,5 @@
-//! The program: a process that a build started does its part of the build; any other reads the command line.
+//! The program: a process that a build started does its part of the build; any other reads the
+//! command line.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Works on `items` with up to `threads` threads, taken in order, and gives the results in the same order. The first error
-/// sets `stop`, after which nothing more is begun, and is what comes back. Whoever else sets `stop` ends it, too: then results
-/// are missing, unless some piece of work says so by an error.
+/// Works on `items` with up to `threads` threads, taken in order, and gives the results in the same
+/// order. The first error sets `stop`, after which nothing more is begun, and is what comes back.
+/// Whoever else sets `stop` ends it, too: then results are missing, unless some piece of work says
+/// so by an error.
 ///
 /// # Errors
 /// That of the first item that has one.

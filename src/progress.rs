@@ -1,5 +1,6 @@
-//! What a build says while it runs. The library never prints: it reports [`Event`]s to a [`Reporter`], and the command
-//! line decides what of them reaches the screen and what only the log.
+//! What a build says while it runs. The library never prints: it reports [`Event`]s to a
+//! [`Reporter`], and the command line decides what of them reaches the screen and what only the
+//! log.
 //!
 //! Events cross the pipe between worker and supervisor as JSON lines, so they hold plain data only.
 

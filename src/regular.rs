@@ -1,5 +1,6 @@
-//! Opens files that must be regular ones: a FIFO in the place of one would be waited for without end, and a device might be
-//! read without end. What is opened is looked at, not the name before, so that nothing is put there meanwhile.
+//! Opens files that must be regular ones: a FIFO in the place of one would be waited for without
+//! end, and a device might be read without end. What is opened is looked at, not the name before,
+//! so that nothing is put there meanwhile.
 
 use std::fs::FileType;
 use std::io;
@@ -40,7 +41,8 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
     open_with(path, OFlags::RDONLY, Mode::empty())
 }
 
-/// Opens, and with `O_CREAT` makes, a file that this program alone puts there: with `O_NOFOLLOW`, a link is not one.
+/// Opens, and with `O_CREAT` makes, a file that this program alone puts there: with `O_NOFOLLOW`, a
+/// link is not one.
 pub(crate) fn open_with(path: &Path, flags: OFlags, mode: Mode) -> Result<File, Error> {
     // A FIFO without a writer would block, and a terminal would become this process's.
     let always = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

@@ -1,5 +1,5 @@
-//! What a run hands back: plain values, which the command line shows as text or JSON, and which cross from worker to
-//! supervisor.
+//! What a run hands back: plain values, which the command line shows as text or JSON, and which
+//! cross from worker to supervisor.
 
 use std::error::Error;
 use std::fmt;
@@ -187,8 +187,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A run that failed by `error`, its sources the causes. What a cause only repeats is left out: many errors show
-    /// their source in their own text.
+    /// A run that failed by `error`, its sources the causes. What a cause only repeats is left out:
+    /// many errors show their source in their own text.
     #[must_use]
     pub fn new(error: &(dyn Error + 'static), hint: Option<String>) -> Self {
         let what = error.to_string();

@@ -1,4 +1,5 @@
-//! The cache: files by their SHA-256, shared by several builds at once, and the newest Release dates that were seen.
+//! The cache: files by their SHA-256, shared by several builds at once, and the newest Release
+//! dates that were seen.
 //!
 //! ```text
 //! sha256/ab/abcd…   whole files, moved here only after their digest was right
@@ -6,9 +7,10 @@
 //! seen/…            newest Date of a Release file by mirror and suite; changed under the directory's lock
 //! ```
 //!
-//! The digest in the name is proved again whenever a file is taken from the cache, because disks, crashes and users damage
-//! files; that costs some 0.2 s for a whole system with the CPU's SHA instructions. A process may be killed at any point:
-//! the kernel drops its locks, and a part is only ever a beginning, which the next one to fetch it continues.
+//! The digest in the name is proved again whenever a file is taken from the cache, because disks,
+//! crashes and users damage files; that costs some 0.2 s for a whole system with the CPU's SHA
+//! instructions. A process may be killed at any point: the kernel drops its locks, and a part is
+//! only ever a beginning, which the next one to fetch it continues.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -105,7 +107,8 @@ pub(super) enum Claim {
 }
 
 impl Cache {
-    /// Where the cache is when nobody says: `fam-build` under `XDG_CACHE_HOME`, else under `.cache` of the home directory.
+    /// Where the cache is when nobody says: `fam-build` under `XDG_CACHE_HOME`, else under `.cache`
+    /// of the home directory.
     ///
     /// # Errors
     /// When the environment names neither.
@@ -129,7 +132,8 @@ impl Cache {
                 .create(cache.root.join(name))
                 .map_err(|source| cache.unwritable(source))?;
         }
-        // The directories may have been there, and belong to another user or lie on a file system mounted read-only.
+        // The directories may have been there, and belong to another user or lie on a file system
+        // mounted read-only.
         accessat(CWD, cache.root.join("part"), Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .map_err(|error| cache.unwritable(error.into()))?;
         Ok(cache)
@@ -188,8 +192,8 @@ impl Cache {
         Ok((hasher.finish() == *digest).then_some(path))
     }
 
-    /// Takes the exclusive right to fetch the file with this digest; waits while another process has it. `waiting` is called
-    /// before a wait.
+    /// Takes the exclusive right to fetch the file with this digest; waits while another process
+    /// has it. `waiting` is called before a wait.
     pub(super) fn claim(&self, digest: &Sha256Digest, size: u64, waiting: impl Fn()) -> Result<Claim, CacheError> {
         let path = self.root.join("part").join(hex(digest));
         let wrap = |error| self.error(error);
@@ -199,7 +203,8 @@ impl Cache {
                 waiting();
                 flock(&file, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
             }
-            // While this process waited, the other may have moved the file into place: then the lock is on that.
+            // While this process waited, the other may have moved the file into place: then the
+            // lock is on that.
             let locked = file.metadata().map_err(wrap)?;
             match fs::symlink_metadata(&path) {
                 Ok(current) if (current.dev(), current.ino()) == (locked.dev(), locked.ino()) => break file,
@@ -220,8 +225,8 @@ impl Cache {
     /// The newest Date of a Release file of this suite that was ever [remembered](Self::remember).
     ///
     /// # Errors
-    /// [`CacheError::Record`] where the record is damaged: to go on as if nothing had been seen would make damage a way to
-    /// have older indexes taken. Else when it cannot be read.
+    /// [`CacheError::Record`] where the record is damaged: to go on as if nothing had been seen
+    /// would make damage a way to have older indexes taken. Else when it cannot be read.
     pub fn newest_seen(&self, mirror: &str, suite: &str) -> Result<Option<Timestamp>, CacheError> {
         let path = self.seen_path(mirror, suite);
         let Some(file) = self.open_if_there(&path)? else { return Ok(None) };
@@ -234,7 +239,8 @@ impl Cache {
         date().map(Some).ok_or_else(|| CacheError::Record { suite: suite.to_owned(), path })
     }
 
-    /// Remembers the Date of a verified Release file, unless a newer one is known. A damaged record is replaced.
+    /// Remembers the Date of a verified Release file, unless a newer one is known. A damaged record
+    /// is replaced.
     ///
     /// # Errors
     /// When the record cannot be written.
@@ -248,7 +254,8 @@ impl Cache {
             Ok(_) | Err(CacheError::Record { .. }) => {}
             Err(error) => return Err(error),
         }
-        // Durable before it has its name: a build that is killed, or a host that loses power, leaves no part of one.
+        // Durable before it has its name: a build that is killed, or a host that loses power,
+        // leaves no part of one.
         let unfinished = path.with_extension("new");
         let mut file = self.open_file(&unfinished, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
         let record = format!("{}\n{}\n", date.strftime("%Y-%m-%dT%H:%M:%SZ"), seen_key(mirror, suite));
@@ -323,7 +330,8 @@ impl Part {
         Ok(())
     }
 
-    /// Moves the file to its place if its digest is right; else drops what was there and tells the wrong digest.
+    /// Moves the file to its place if its digest is right; else drops what was there and tells the
+    /// wrong digest.
     pub(super) fn publish(&mut self) -> Result<Result<PathBuf, Sha256Digest>, CacheError> {
         let found = self.hasher.clone().finish();
         if !self.is_full() || found != self.digest {

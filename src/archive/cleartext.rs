@@ -1,20 +1,23 @@
-//! The cleartext signature framework (RFC 9580, section 7): takes an `InRelease` file apart into the text that is signed
-//! and the armored signatures. It verifies nothing.
+//! The cleartext signature framework (RFC 9580, section 7): takes an `InRelease` file apart into
+//! the text that is signed and the armored signatures. It verifies nothing.
 //!
-//! Stricter than the RFC on purpose, as whoever serves the file can shape everything that no signature covers: the file is
-//! one signed message and nothing else, and has no character that two readers might take for different things.
+//! Stricter than the RFC on purpose, as whoever serves the file can shape everything that no
+//! signature covers: the file is one signed message and nothing else, and has no character that two
+//! readers might take for different things.
 
 /// The parts of a signed message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cleartext<'a> {
-    /// The lines that are signed: dash escapes undone, blanks at their ends dropped (no signature covers those).
+    /// The lines that are signed: dash escapes undone, blanks at their ends dropped (no signature
+    /// covers those).
     pub(super) lines: Vec<&'a str>,
     /// The block of signatures, with its first and last line.
     pub(super) armor: &'a str,
 }
 
 impl Cleartext<'_> {
-    /// What the signatures were made over: lines joined by CR LF, without a line end after the last.
+    /// What the signatures were made over: lines joined by CR LF, without a line end after the
+    /// last.
     pub(super) fn signed_bytes(&self) -> Vec<u8> {
         self.lines.join("\r\n").into_bytes()
     }
@@ -29,8 +32,8 @@ impl Cleartext<'_> {
 
 /// Decodes text that is to be signed, or was: UTF-8 without control characters but newline and tab.
 ///
-/// A bare CR matters most: in a place where a newline was, signatures stay valid for several programs, but the lines that
-/// it joins are one, and a field such as Valid-Until vanishes.
+/// A bare CR matters most: in a place where a newline was, signatures stay valid for several
+/// programs, but the lines that it joins are one, and a field such as Valid-Until vanishes.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
     let text = str::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
     match text.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\n' | '\t')) {

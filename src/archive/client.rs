@@ -1,7 +1,8 @@
-//! A Debian archive opened: its Release files fetched and verified, its package indexes at hand, its files to be had.
+//! A Debian archive opened: its Release files fetched and verified, its package indexes at hand,
+//! its files to be had.
 //!
-//! Nothing is given out that a signature does not vouch for: a key for the Release file, that for the indexes, those for the
-//! packages.
+//! Nothing is given out that a signature does not vouch for: a key for the Release file, that for
+//! the indexes, those for the packages.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -33,7 +34,8 @@ pub struct ClientOptions {
     pub cache_dir: PathBuf,
     /// How many files are fetched at the same time.
     pub jobs: usize,
-    /// Whether Release files are accepted that have expired, or are older than one seen before. Each is warned of.
+    /// Whether Release files are accepted that have expired, or are older than one seen before.
+    /// Each is warned of.
     pub accept_expired: bool,
     /// The time by which dates are judged.
     pub now: Timestamp,
@@ -207,11 +209,12 @@ impl Client {
     /// Opens several sources at the same time; they come back in the same order.
     ///
     /// # Errors
-    /// That of the first source that has one: when a Release file cannot be had, or its signature, suite or dates are not in order; when it lacks a component or the
-    /// architecture; when an index cannot be had, or is not the one that it lists.
+    /// That of the first source that has one: when a Release file cannot be had, or its signature,
+    /// suite or dates are not in order; when it lacks a component or the architecture; when an
+    /// index cannot be had, or is not the one that it lists.
     pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, ClientError> {
-        // All of them, whichever fails first: where the suite itself is missing, that is what must be said, and not that its
-        // updates are.
+        // All of them, whichever fails first: where the suite itself is missing, that is what must
+        // be said, and not that its updates are.
         let stop = AtomicBool::new(false);
         let Ok(releases) =
             parallel(self.options.jobs, &stop, sources, |source| Ok::<_, Infallible>(self.release(source)));
@@ -250,20 +253,21 @@ impl Client {
         Ok(opened)
     }
 
-    /// Brings files into the cache, and gives their paths in the same order. Those that are there already, and whole, are
-    /// not fetched; the digest of every file was right when this returns.
+    /// Brings files into the cache, and gives their paths in the same order. Those that are there
+    /// already, and whole, are not fetched; the digest of every file was right when this returns.
     ///
     /// # Errors
-    /// When one of them cannot be had; those that were fetched before stay in the cache, and a part of a file is continued the
-    /// next time.
+    /// When one of them cannot be had; those that were fetched before stay in the cache, and a part
+    /// of a file is continued the next time.
     pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
         let wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
         self.fetcher().fetch_all(&wanted)
     }
 
-    /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is at its
-    /// [`path`](Self::path): first those that are needed `early`, then the largest. `stop` is shared with the work on files that are there: a failure here
-    /// sets it, and when it is set this gives up soon.
+    /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is
+    /// at its [`path`](Self::path): first those that are needed `early`, then the largest. `stop`
+    /// is shared with the work on files that are there: a failure here sets it, and when it is set
+    /// this gives up soon.
     ///
     /// # Errors
     /// As there; [`FetchError::Stopped`] when somebody else set `stop`.

@@ -1,8 +1,10 @@
-//! The `.deb` container of deb(5): an ar archive that holds the format's version, `control.tar` and `data.tar`.
+//! The `.deb` container of deb(5): an ar archive that holds the format's version, `control.tar` and
+//! `data.tar`.
 //!
-//! Opening reads the table of members only. The control archive is small and comes whole into memory; the data archive is
-//! a stream of decompressed tar for whoever unpacks it. Nothing here touches a file system, and no length from the file is
-//! believed before it is compared with a bound.
+//! Opening reads the table of members only. The control archive is small and comes whole into
+//! memory; the data archive is a stream of decompressed tar for whoever unpacks it. Nothing here
+//! touches a file system, and no length from the file is believed before it is compared with a
+//! bound.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -105,7 +107,8 @@ pub struct Deb<R> {
     data: Member,
 }
 
-/// The control archive: the stanza that describes the package, and the files for `/var/lib/dpkg/info`.
+/// The control archive: the stanza that describes the package, and the files for
+/// `/var/lib/dpkg/info`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlArchive {
     /// The text of the file `control`.
@@ -126,8 +129,9 @@ pub struct ControlFile {
 }
 
 impl<R: Read + Seek> Deb<R> {
-    /// Reads the table of members, by the rules of deb(5): `debian-binary` first; between it and `data.tar` only
-    /// `control.tar` and members whose name begins with `_`; after it anything, which is ignored.
+    /// Reads the table of members, by the rules of deb(5): `debian-binary` first; between it and
+    /// `data.tar` only `control.tar` and members whose name begins with `_`; after it anything,
+    /// which is ignored.
     ///
     /// # Errors
     /// [`DebError`]
@@ -180,8 +184,8 @@ impl<R: Read + Seek> Deb<R> {
         Ok(ControlArchive { stanza: stanza.ok_or(DebError::ControlFile)?, files })
     }
 
-    /// The data archive as a tar stream, decompressed as it is read. Reading it to its end checks the sums of the
-    /// compressed form.
+    /// The data archive as a tar stream, decompressed as it is read. Reading it to its end checks
+    /// the sums of the compressed form.
     ///
     /// # Errors
     /// [`DebError::Read`]
@@ -260,7 +264,8 @@ impl<R: Read + Seek> Members<'_, R> {
         if line.starts_with("2.") { Ok(()) } else { Err(DebError::Version(line.to_owned())) }
     }
 
-    /// The next member, which must be `stem` with the suffix of some compression; names that begin with `_` are passed.
+    /// The next member, which must be `stem` with the suffix of some compression; names that begin
+    /// with `_` are passed.
     fn find(&mut self, stem: &'static str) -> Result<Member, DebError> {
         while let Some((name, offset, size)) = self.next()? {
             if let Some(suffix) = name.strip_prefix(stem) {

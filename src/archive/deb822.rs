@@ -1,7 +1,9 @@
-//! Stanzas of "Name: value" fields, the form of Release files, package indexes, control files and `.sources` files.
-//! Parsing only; what the fields mean is for the callers. The format is that of deb822(5).
+//! Stanzas of "Name: value" fields, the form of Release files, package indexes, control files and
+//! `.sources` files. Parsing only; what the fields mean is for the callers. The format is that of
+//! deb822(5).
 
-/// One stanza: fields in the order of the file. Values keep inner newlines and the blank that begins each continuation line.
+/// One stanza: fields in the order of the file. Values keep inner newlines and the blank that
+/// begins each continuation line.
 #[derive(Debug, Clone, Copy)]
 pub struct Stanza<'a> {
     text: &'a str,
@@ -32,8 +34,8 @@ impl<'a> Stanza<'a> {
         self.text
     }
 
-    /// Fields as (name, raw value): a value runs over its continuation lines, blanks at its ends trimmed. Comment lines
-    /// between fields are passed over.
+    /// Fields as (name, raw value): a value runs over its continuation lines, blanks at its ends
+    /// trimmed. Comment lines between fields are passed over.
     pub fn fields(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let mut rest = self.text;
         std::iter::from_fn(move || {

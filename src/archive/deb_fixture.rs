@@ -23,7 +23,8 @@ pub(crate) fn stanza(name: &str, version: &str, more: &str) -> String {
     )
 }
 
-/// A `.deb` with plain members: control files besides `control` by name, and the members of the data archive.
+/// A `.deb` with plain members: control files besides `control` by name, and the members of the
+/// data archive.
 pub(crate) fn deb(stanza: &str, control: &[(&str, &str)], data: &[Vec<u8>]) -> Vec<u8> {
     let mut files = vec![tar_fixture::directory("./"), tar_fixture::file("./control", stanza.as_bytes())];
     files.extend(control.iter().map(|(name, text)| tar_fixture::file(&format!("./{name}"), text.as_bytes())));

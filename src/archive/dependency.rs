@@ -1,8 +1,10 @@
-//! Relations between packages: the fields Depends, Pre-Depends, Conflicts, Breaks, Provides and their like.
+//! Relations between packages: the fields Depends, Pre-Depends, Conflicts, Breaks, Provides and
+//! their like.
 //!
-//! A field is clauses, which commas part; a clause is alternatives, which bars part; an alternative is a name, perhaps
-//! with an architecture qualifier and a demand on the version (Debian Policy 7.1). The restrictions of source packages
-//! (`[amd64]`, `<!nocheck>`) have no place in a package index and are refused, as apt refuses them.
+//! A field is clauses, which commas part; a clause is alternatives, which bars part; an alternative
+//! is a name, perhaps with an architecture qualifier and a demand on the version (Debian Policy
+//! 7.1). The restrictions of source packages (`[amd64]`, `<!nocheck>`) have no place in a package
+//! index and are refused, as apt refuses them.
 
 use super::version;
 use std::cmp::Ordering;
@@ -152,7 +154,8 @@ pub fn parse(field: &str) -> Result<Vec<Clause<'_>>, RelationError> {
     Ok(clauses)
 }
 
-/// Walks over the alternatives of a field without allocating, each with whether a bar follows it. Ends after an error.
+/// Walks over the alternatives of a field without allocating, each with whether a bar follows it.
+/// Ends after an error.
 pub fn alternatives(field: &str) -> impl Iterator<Item = Result<(Alternative<'_>, bool), RelationError>> {
     let mut rest = field.trim_ascii();
     std::iter::from_fn(move || {
@@ -174,8 +177,8 @@ pub fn alternatives(field: &str) -> impl Iterator<Item = Result<(Alternative<'_>
     })
 }
 
-/// An alternative, the separator after it, and what follows. A comma at the very end of a field is let through, as apt
-/// and dpkg do.
+/// An alternative, the separator after it, and what follows. A comma at the very end of a field is
+/// let through, as apt and dpkg do.
 fn take_alternative(text: &str) -> Result<(Alternative<'_>, Option<u8>, &str), &'static str> {
     let ends_name = |byte: u8| byte.is_ascii_whitespace() || b"(),|[]<>=".contains(&byte);
     let end = text.bytes().position(ends_name).unwrap_or(text.len());

@@ -57,7 +57,8 @@ impl Hasher {
         self.length
     }
 
-    /// Hashes `reader` to its end, but at most one byte more than `limit`: enough to know that it is too long.
+    /// Hashes `reader` to its end, but at most one byte more than `limit`: enough to know that it
+    /// is too long.
     pub(super) fn read(&mut self, reader: impl Read, limit: u64) -> io::Result<()> {
         let mut reader = reader.take(limit.saturating_add(1));
         let mut buffer = vec![0; 256 << 10];

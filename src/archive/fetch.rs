@@ -1,4 +1,5 @@
-//! Files into the cache: in parallel, those that are needed soon and the largest first, resumed where they were cut, and whole before they have a name.
+//! Files into the cache: in parallel, those that are needed soon and the largest first, resumed
+//! where they were cut, and whole before they have a name.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -134,10 +135,11 @@ pub(super) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is there and whole: first those
-    /// that are needed early, and whatever is so large that it would be the last to come if it began later; then the others;
-    /// of each kind the largest first. Those that are there already are not fetched. The first failure sets `stop`, and
-    /// when that is set, here or elsewhere, all ends; what was fetched so far stays.
+    /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is
+    /// there and whole: first those that are needed early, and whatever is so large that it would
+    /// be the last to come if it began later; then the others; of each kind the largest first.
+    /// Those that are there already are not fetched. The first failure sets `stop`, and when that
+    /// is set, here or elsewhere, all ends; what was fetched so far stays.
     pub(super) fn fetch(
         &self,
         wanted: &[Wanted],
@@ -208,8 +210,9 @@ impl Fetcher<'_> {
         let mut urls = wanted.urls.iter();
         let mut url = urls.next().map_or("", String::as_str);
         let mut patience = Patience::new(self.http.options());
-        // A file that turns out wrong gets one more chance, whole and past all caches on the way: it may have been pieced
-        // together from two versions, or a proxy may hold a stale or damaged one.
+        // A file that turns out wrong gets one more chance, whole and past all caches on the way:
+        // it may have been pieced together from two versions, or a proxy may hold a stale or
+        // damaged one.
         let mut last_chance = false;
         loop {
             let transfer = Transfer { http: self.http, wanted, url, fresh: last_chance, stop };
@@ -232,7 +235,8 @@ impl Fetcher<'_> {
                     {
                         url = next;
                     } else if matches!(source, HttpError::Status { status: 416, .. }) && part.length() > 0 {
-                        // The server's file ends before the part does: the part is not a beginning of it.
+                        // The server's file ends before the part does: the part is not a beginning
+                        // of it.
                         part.restart()?;
                     } else {
                         patience.after(source).map_err(|source| FetchError::Http { name, source })?;
@@ -276,8 +280,8 @@ impl Transfer<'_> {
         {
             return Err(self.wrong_size(total));
         }
-        // Only what goes beyond all that was ever reached proves that it is worthwhile to go on; a server that starts from
-        // the beginning each time, and breaks off each time, does not.
+        // Only what goes beyond all that was ever reached proves that it is worthwhile to go on; a
+        // server that starts from the beginning each time, and breaks off each time, does not.
         let mut encouraging = meter.reached + WORTHWHILE;
         let mut buffer = vec![0; BUFFER];
         while !part.is_full() {

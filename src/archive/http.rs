@@ -1,7 +1,9 @@
-//! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and patience with those that may pass.
+//! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and patience with
+//! those that may pass.
 //!
-//! What the bytes are worth is for the callers; nothing that comes from here is trusted. There is no HTTP cache, no cookie and
-//! no content coding, and a redirect never leads from https to http, nor takes a login along to another place.
+//! What the bytes are worth is for the callers; nothing that comes from here is trusted. There is
+//! no HTTP cache, no cookie and no content coding, and a redirect never leads from https to http,
+//! nor takes a login along to another place.
 
 use std::error::Error as _;
 use std::io::Read;
@@ -28,7 +30,8 @@ const MAX_REDIRECTS: usize = 10;
 /// Which proxy requests go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProxyChoice {
-    /// The one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name (in either case of letters), if any.
+    /// The one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name (in either case of
+    /// letters), if any.
     Environment,
     /// One for each scheme, or none, but for the hosts that `except` lists as `NO_PROXY` does.
     PerScheme {
@@ -123,7 +126,8 @@ impl Http {
             }
             options.proxy = ProxyChoice::Direct;
         }
-        // Only the first call has an effect; that another part of the program was first does no harm.
+        // Only the first call has an effect; that another part of the program was first does no
+        // harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let matcher = match (&options.proxy, options.proxy.named()) {
             (_, Some((http, https, except))) => {
@@ -147,15 +151,18 @@ impl Http {
             let builder = Client::builder()
                 .user_agent(concat!("fam-build/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(options.connect_timeout)
-                // In the blocking client this bounds each wait: for the answer, and for each read of the body.
+                // In the blocking client this bounds each wait: for the answer, and for each read
+                // of the body.
                 .timeout(options.stall_timeout)
-                // Each step of a redirect is a request of its own here, with the login and the proxy that are for its URL.
+                // Each step of a redirect is a request of its own here, with the login and the
+                // proxy that are for its URL.
                 .redirect(Policy::none())
                 .tls_certs_merge(trusted.clone())
                 .referer(false);
             with_proxies(builder, &options)
         };
-        // A host without CA certificates can still use http: mirrors, whose signatures are what counts.
+        // A host without CA certificates can still use http: mirrors, whose signatures are what
+        // counts.
         let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {
             Ok(client) => Ok(client),
             Err(_) => Err(HttpError::Setup(error)),
@@ -218,8 +225,8 @@ impl Http {
         }
     }
 
-    /// Begins to fetch `url` from the byte `first` on; the answer may be the whole file all the same. `fresh` asks caches on the
-    /// way to look whether theirs is still the current one.
+    /// Begins to fetch `url` from the byte `first` on; the answer may be the whole file all the
+    /// same. `fresh` asks caches on the way to look whether theirs is still the current one.
     pub(super) fn open<'a>(&'a self, url: &'a str, first: u64, fresh: bool) -> Result<Reply<'a>, HttpError> {
         let mut headers = HeaderMap::new();
         if first > 0 {
@@ -243,8 +250,8 @@ impl Http {
         Ok(Reply { http: self, url, response, first, total })
     }
 
-    /// Asks for `url`, and goes where redirects lead. A login is for the place that was asked first: it does not go to another
-    /// scheme, host or port with a redirect.
+    /// Asks for `url`, and goes where redirects lead. A login is for the place that was asked
+    /// first: it does not go to another scheme, host or port with a redirect.
     fn send(&self, method: &Method, url: &str, headers: &HeaderMap) -> Result<Response, HttpError> {
         let first = http_url(url)?;
         let login = self.options.logins.of_mirror(url);
@@ -334,7 +341,8 @@ impl Http {
 }
 
 impl Reply<'_> {
-    /// Reads on in the body; nothing means that the server ended it, which need not be the end of the file.
+    /// Reads on in the body; nothing means that the server ended it, which need not be the end of
+    /// the file.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
         loop {
             match self.response.read(buffer) {

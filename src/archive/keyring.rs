@@ -1,6 +1,8 @@
-//! The `OpenPGP` keys that Release files may be signed with: Debian's own, built in from `keys/`, and those of `--keyring`.
+//! The `OpenPGP` keys that Release files may be signed with: Debian's own, built in from `keys/`,
+//! and those of `--keyring`.
 //!
-//! Reading only: what a key may do, and when, is judged in [`signature`](super::signature) for each signature.
+//! Reading only: what a key may do, and when, is judged in [`signature`](super::signature) for each
+//! signature.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -80,7 +82,8 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Adds the keys of a file: binary as `gpg --export` writes them, or one or several armored blocks.
+    /// Adds the keys of a file: binary as `gpg --export` writes them, or one or several armored
+    /// blocks.
     ///
     /// # Errors
     /// When the file cannot be read or holds no public key.
@@ -123,8 +126,9 @@ impl Keyring {
         let mut packets = Vec::new();
         for packet in PacketParser::new(bytes) {
             match packet {
-                // Trust packets are GnuPG's own notes; left in, they would hide the subkeys behind them. A kind of key or
-                // signature from the far past or future can verify nothing here, but the others can.
+                // Trust packets are GnuPG's own notes; left in, they would hide the subkeys behind
+                // them. A kind of key or signature from the far past or future can verify nothing
+                // here, but the others can.
                 Ok(Packet::Trust(_) | Packet::Marker(_) | Packet::Padding(_))
                 | Err(pgp::errors::Error::Unsupported { .. } | pgp::errors::Error::InvalidPacketContent { .. }) => {}
                 Ok(packet) if matches!(packet.tag(), Tag::SecretKey | Tag::SecretSubkey) => {
@@ -195,8 +199,8 @@ pub(super) fn armored_blocks<'a>(text: &'a str, label: &str) -> Result<Armored<'
     Ok(found)
 }
 
-/// The bytes of one armored block. Its checksum is not looked at, as RFC 9580 advises: the signatures within say more, and
-/// rPGP finds fault with good checksums of large blocks.
+/// The bytes of one armored block. Its checksum is not looked at, as RFC 9580 advises: the
+/// signatures within say more, and rPGP finds fault with good checksums of large blocks.
 pub(super) fn dearmor(block: &str, kind: BlockType) -> Result<Vec<u8>, String> {
     let mut reader = Dearmor::with_options(block.as_bytes(), DearmorOptions::new());
     let mut bytes = Vec::new();

@@ -1,9 +1,10 @@
 //! The lock file, `fabric.lock`: the exact packages of a build.
 //!
-//! A lock names each package with its version, size and SHA-256, and where it is to be had, so that the same build can be
-//! made again. It is TOML, one key a line and packages in order, so that two locks can be compared by eye. The same
-//! selection gives the same bytes. A lock is made to be kept and shared, so its URLs have no logins; those of an old one that
-//! has some are read, and not written again.
+//! A lock names each package with its version, size and SHA-256, and where it is to be had, so that
+//! the same build can be made again. It is TOML, one key a line and packages in order, so that two
+//! locks can be compared by eye. The same selection gives the same bytes. A lock is made to be kept
+//! and shared, so its URLs have no logins; those of an old one that has some are read, and not
+//! written again.
 
 use super::digest::{Sha256Digest, hex, parse_sha256};
 use super::fetch::Download;
@@ -103,7 +104,8 @@ impl LockedPackage {
 /// Why there is no lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
-    /// The index does not say of a package what a lock has to say, or says something that cannot be.
+    /// The index does not say of a package what a lock has to say, or says something that cannot
+    /// be.
     #[error("package {package}: field {field} of the package index: {problem}")]
     Package {
         /// Name and version.
@@ -151,8 +153,8 @@ impl Lock {
     /// The lock of a selection.
     ///
     /// # Errors
-    /// [`LockError::Package`] where the index lacks size, SHA-256 or filename of a package, [`LockError::Mirror`] where its archive
-    /// has no URL.
+    /// [`LockError::Package`] where the index lacks size, SHA-256 or filename of a package,
+    /// [`LockError::Mirror`] where its archive has no URL.
     pub fn new(selection: &Selection<'_>, architecture: &str, sources: Vec<LockedSource>) -> Result<Self, LockError> {
         let lock = |selected: &super::resolve::Selected<'_>| {
             let package = &selected.package;
@@ -178,7 +180,8 @@ impl Lock {
         self.sources.iter().map(|source| &source.mirror).chain(self.packages.iter().map(|package| &package.mirror))
     }
 
-    /// The newest date of the sources: the time that a build from this lock takes place at, for reproducible results.
+    /// The newest date of the sources: the time that a build from this lock takes place at, for
+    /// reproducible results.
     #[must_use]
     pub fn newest_date(&self) -> Option<Timestamp> {
         self.sources.iter().map(|source| source.date).max()

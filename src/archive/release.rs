@@ -1,7 +1,8 @@
-//! The Release file of a suite: what it says, and whether that is what was asked for and still holds.
+//! The Release file of a suite: what it says, and whether that is what was asked for and still
+//! holds.
 //!
-//! Works on verified text only; fetching and verifying it is for [`client`](super::client). The format is that of
-//! <https://wiki.debian.org/DebianRepository/Format>.
+//! Works on verified text only; fetching and verifying it is for [`client`](super::client). The
+//! format is that of <https://wiki.debian.org/DebianRepository/Format>.
 
 use std::collections::HashMap;
 
@@ -200,9 +201,11 @@ impl Release {
     /// Checks that this is the suite that was asked for, by either of its names.
     ///
     /// # Errors
-    /// When it is not. A mirror, or who sits before it, could else serve another suite with good signatures.
+    /// When it is not. A mirror, or who sits before it, could else serve another suite with good
+    /// signatures.
     pub fn check_suite(&self, asked: &str) -> Result<(), ReleaseError> {
-        // "buster/updates" is called "buster" within; of paths such as that, apt compares the first part too.
+        // "buster/updates" is called "buster" within; of paths such as that, apt compares the first
+        // part too.
         let name = asked.split_once('/').map_or(asked, |(name, _)| name);
         if [&self.suite, &self.codename].into_iter().any(|own| !own.is_empty() && (own == asked || own == name)) {
             return Ok(());
@@ -279,7 +282,8 @@ fn parse_files(section: &str) -> Result<HashMap<String, Listed>, String> {
     Ok(files)
 }
 
-/// Reads a date of a Release file or of an HTTP header: `Sat, 12 Sep 2026 07:55:41 UTC`. Only UTC is allowed, as in apt.
+/// Reads a date of a Release file or of an HTTP header: `Sat, 12 Sep 2026 07:55:41 UTC`. Only UTC
+/// is allowed, as in apt.
 #[must_use]
 pub fn parse_date(text: &str) -> Option<Timestamp> {
     let (date, zone) = text.trim().rsplit_once(' ')?;

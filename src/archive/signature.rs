@@ -1,8 +1,12 @@
-//! Which signatures on a Release file count. rPGP does the cryptography; the policy is here, and is that of apt 3:
+//! Which signatures on a Release file count. rPGP does the cryptography; the policy is here, and is
+//! that of apt 3:
 //!
-//! - one good signature by a key of the [`Keyring`] suffices, whatever else is wrong with the other signatures;
-//! - SHA-256 and stronger, RSA of 2048 bits and more, elliptic curves; in the data signature as in the key's signatures on itself;
-//! - a key is judged as of the time of signing: it existed, had not expired, was not revoked, and was meant to sign data;
+//! - one good signature by a key of the [`Keyring`] suffices, whatever else is wrong with the other
+//!   signatures;
+//! - SHA-256 and stronger, RSA of 2048 bits and more, elliptic curves; in the data signature as in
+//!   the key's signatures on itself;
+//! - a key is judged as of the time of signing: it existed, had not expired, was not revoked, and
+//!   was meant to sign data;
 //! - a compromised key signs nothing, at any time, and no signature comes from the future;
 //! - a subkey must be bound to its primary key, and have agreed to that (back signature).
 //!

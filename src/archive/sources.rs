@@ -1,6 +1,8 @@
-//! Where packages come from: a mirror, its suites and components; and what the apt sources of a Debian host say of that.
+//! Where packages come from: a mirror, its suites and components; and what the apt sources of a
+//! Debian host say of that.
 //!
-//! The formats are those of sources.list(5). They are read by field, as apt does; nothing is guessed from the look of a line.
+//! The formats are those of sources.list(5). They are read by field, as apt does; nothing is
+//! guessed from the look of a line.
 
 use std::path::Path;
 
@@ -11,7 +13,8 @@ use super::deb822::stanzas;
 /// A suite of an archive, and what of it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The archive: `http://HOST/debian`, the directory that has `dists` in it. The client takes none with a login.
+    /// The archive: `http://HOST/debian`, the directory that has `dists` in it. The client takes
+    /// none with a login.
     pub mirror: String,
     /// The suite, by either of its names: `trixie`, `stable-updates`.
     pub suite: String,
@@ -51,8 +54,8 @@ pub struct HostMirrors {
     pub security: Option<String>,
 }
 
-/// Finds the mirrors of the host whose `/etc` is `etc`, if it is a Debian host. Files that cannot be read are passed over, as
-/// an answer is a convenience only.
+/// Finds the mirrors of the host whose `/etc` is `etc`, if it is a Debian host. Files that cannot
+/// be read are passed over, as an answer is a convenience only.
 #[must_use]
 pub fn host_mirrors(etc: &Path) -> HostMirrors {
     let is_debian = fs::read_to_string(etc.join("os-release")).is_ok_and(|text| {
@@ -64,7 +67,8 @@ pub fn host_mirrors(etc: &Path) -> HostMirrors {
     choose(&apt_sources(&etc.join("apt")), |list| fs::read_to_string(list).ok())
 }
 
-/// All enabled binary archives in the sources of an apt directory, in the order in which apt reads them.
+/// All enabled binary archives in the sources of an apt directory, in the order in which apt reads
+/// them.
 #[must_use]
 pub fn apt_sources(apt: &Path) -> Vec<AptSource> {
     let mut files = vec![apt.join("sources.list")];
@@ -75,7 +79,8 @@ pub fn apt_sources(apt: &Path) -> Vec<AptSource> {
     files.extend(parts);
     let mut sources = Vec::new();
     for file in files {
-        // apt passes over names with other characters, and other endings: backups of editors and packages.
+        // apt passes over names with other characters, and other endings: backups of editors and
+        // packages.
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) {
             continue;
@@ -92,7 +97,8 @@ pub fn apt_sources(apt: &Path) -> Vec<AptSource> {
     sources
 }
 
-/// Reads the one-line form: `deb [option=value …] URI suite component…`. Lines that apt would refuse are passed over.
+/// Reads the one-line form: `deb [option=value …] URI suite component…`. Lines that apt would
+/// refuse are passed over.
 #[must_use]
 pub fn parse_one_line_sources(text: &str) -> Vec<AptSource> {
     text.lines().filter_map(parse_line).collect()
@@ -110,7 +116,8 @@ fn parse_line(line: &str) -> Option<AptSource> {
     Some(AptSource { uri: words.next()?, suite: words.next()?, components: words.collect(), signed_by })
 }
 
-/// Reads the deb822 form: stanzas with Types, URIs, Suites and Components, each a list. Disabled ones are passed over.
+/// Reads the deb822 form: stanzas with Types, URIs, Suites and Components, each a list. Disabled
+/// ones are passed over.
 #[must_use]
 pub fn parse_deb822_sources(text: &str) -> Vec<AptSource> {
     // A comment may stand between the lines of one field.
@@ -137,8 +144,8 @@ pub fn parse_deb822_sources(text: &str) -> Vec<AptSource> {
     sources
 }
 
-/// Picks Debian's own archives among the sources of a host. `read` reads the lists that mirror+file: URIs name, which Debian's
-/// cloud images have.
+/// Picks Debian's own archives among the sources of a host. `read` reads the lists that
+/// mirror+file: URIs name, which Debian's cloud images have.
 fn choose(sources: &[AptSource], read: impl Fn(&str) -> Option<String>) -> HostMirrors {
     let mut best: [Option<(u8, String)>; 2] = [None, None];
     for source in sources {
@@ -180,7 +187,8 @@ fn is_http(uri: &str) -> bool {
     uri.starts_with("http://") || uri.starts_with("https://")
 }
 
-/// Whether a suite is one of Debian's: then whether it is a whole release, and whether it is of the security archive.
+/// Whether a suite is one of Debian's: then whether it is a whole release, and whether it is of the
+/// security archive.
 fn debian_suite(suite: &str) -> Option<(bool, bool)> {
     const RELEASES: [&str; 13] = [
         "buster",

@@ -1,15 +1,16 @@
 //! The order of Debian versions.
 //!
-//! A version is `[epoch:]upstream[-revision]` and is ordered by Debian Policy 5.6.12, the rule that `dpkg
-//! --compare-versions` applies. [`compare`] takes any text, because it orders what archives really hold; [`Version`] is
-//! the checked form.
+//! A version is `[epoch:]upstream[-revision]` and is ordered by Debian Policy 5.6.12, the rule that
+//! `dpkg --compare-versions` applies. [`compare`] takes any text, because it orders what archives
+//! really hold; [`Version`] is the checked form.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 /// A well-formed version: `[epoch:]upstream[-revision]`.
 ///
-/// Two versions may be equal without being the same text (`1.0` and `0:1.00-0`), so there is no `Hash`.
+/// Two versions may be equal without being the same text (`1.0` and `0:1.00-0`), so there is no
+/// `Hash`.
 #[derive(Debug, Clone, Copy)]
 pub struct Version<'a> {
     text: &'a str,
@@ -46,8 +47,8 @@ impl VersionError {
 }
 
 impl<'a> Version<'a> {
-    /// Checks `text` as dpkg does when it reads a database; an upstream part that begins with a letter, which Policy
-    /// advises against, is let through.
+    /// Checks `text` as dpkg does when it reads a database; an upstream part that begins with a
+    /// letter, which Policy advises against, is let through.
     ///
     /// # Errors
     /// See [`VersionError`].
@@ -127,7 +128,8 @@ impl Ord for Version<'_> {
     }
 }
 
-/// Orders two versions, well-formed or not: by epoch, then upstream part, then revision, a missing part counting as 0.
+/// Orders two versions, well-formed or not: by epoch, then upstream part, then revision, a missing
+/// part counting as 0.
 #[must_use]
 pub fn compare(left: &str, right: &str) -> Ordering {
     if left == right {
@@ -139,14 +141,16 @@ pub fn compare(left: &str, right: &str) -> Ordering {
         .then_with(|| compare_part(left.2.unwrap_or(""), right.2.unwrap_or("")))
 }
 
-/// Epoch, upstream part, revision: the first colon ends the epoch, the last hyphen begins the revision.
+/// Epoch, upstream part, revision: the first colon ends the epoch, the last hyphen begins the
+/// revision.
 fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
     let (epoch, rest) = text.split_once(':').map_or((None, text), |(epoch, rest)| (Some(epoch), rest));
     let (upstream, revision) = rest.rsplit_once('-').map_or((rest, None), |(up, revision)| (up, Some(revision)));
     (epoch, upstream, revision)
 }
 
-/// Orders one part: runs of non-digits and of digits in turn, beginning with non-digits (which may be empty).
+/// Orders one part: runs of non-digits and of digits in turn, beginning with non-digits (which may
+/// be empty).
 fn compare_part(left: &str, right: &str) -> Ordering {
     let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
     while !left.is_empty() || !right.is_empty() {
@@ -172,7 +176,8 @@ fn compare_part(left: &str, right: &str) -> Ordering {
 /// The weight of the end of a run of non-digits.
 const END: u16 = 1;
 
-/// The weight of the first byte in a run of non-digits: a tilde before the end, letters before all else.
+/// The weight of the first byte in a run of non-digits: a tilde before the end, letters before all
+/// else.
 fn weight(rest: &[u8]) -> u16 {
     match rest.first() {
         Some(b'~') => 0,
@@ -182,8 +187,8 @@ fn weight(rest: &[u8]) -> u16 {
     }
 }
 
-/// Takes a run of digits, without its leading zeros, off the front: comparing lengths first then compares numbers of any
-/// size.
+/// Takes a run of digits, without its leading zeros, off the front: comparing lengths first then
+/// compares numbers of any size.
 fn take_number<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
     let (digits, tail) = rest.split_at(end);

@@ -41,8 +41,8 @@ Examples:
 
 Exit codes: 0 done; 1 the build failed, or the doctor found a fault; 2 the request was wrong";
 
-/// Turns a Debian mirror into virtual machines that share one memory: complete disk images, the network, and the script
-/// that runs them. Needs no root and no Debian.
+/// Turns a Debian mirror into virtual machines that share one memory: complete disk images, the
+/// network, and the script that runs them. Needs no root and no Debian.
 #[derive(Debug, Parser)]
 #[command(
     name = "fam-build",
@@ -126,7 +126,8 @@ pub enum PluginVerb {
     Check {
         /// The library (*.so) or executable
         file: PathBuf,
-        /// Settings to check, as a recipe would have them: KEY=VALUE, the value in TOML or plain text (repeatable)
+        /// Settings to check, as a recipe would have them: KEY=VALUE, the value in TOML or plain
+        /// text (repeatable)
         #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
         settings: Vec<(String, Value)>,
         /// Print JSON
@@ -152,7 +153,8 @@ pub enum RecipeVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Print a recipe with what it extends, and with environment and flags laid over it: each value, and who decided it
+    /// Print a recipe with what it extends, and with environment and flags laid over it: each
+    /// value, and who decided it
     Show(Box<RecipeRequest>),
     /// Check a recipe: its keys, its plugins and their settings, and the files that it names
     Check(Box<RecipeRequest>),
@@ -209,7 +211,8 @@ pub struct BuildOptions {
     /// More packages, beside the recipe's (repeatable)
     #[arg(long, value_name = "PKG,…", value_delimiter = ',', help_heading = "What to build")]
     pub include: Vec<PackageName>,
-    /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's (repeatable)
+    /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's
+    /// (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "What to build")]
     pub debconf: Vec<PathBuf>,
     /// Drivers in the initramfs: vm or most [default: the recipe's; fabric: vm]
@@ -251,7 +254,8 @@ pub struct BuildOptions {
     /// Keys to trust beside the Debian archive's, which are built in (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub keyring: Vec<PathBuf>,
-    /// Certificates of authorities to trust in addition to the host's, for https mirrors (repeatable)
+    /// Certificates of authorities to trust in addition to the host's, for https mirrors
+    /// (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub ca_certificate: Vec<PathBuf>,
     /// Take indexes that are past their date, or older than ones seen before, as snapshots are
@@ -270,7 +274,8 @@ pub struct BuildOptions {
     /// The processors of each node [default: the recipe's; fabric: 2]
     #[arg(long, value_name = "N", help_heading = "The machines")]
     pub cpus: Option<Cpus>,
-    /// The device that shows the shared memory: ivshmem, nvdimm or cxl [default: the recipe's; fabric: ivshmem]
+    /// The device that shows the shared memory: ivshmem, nvdimm or cxl [default: the recipe's;
+    /// fabric: ivshmem]
     #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, help_heading = "The machines")]
     pub fabric: Option<FabricKind>,
 

@@ -1,4 +1,5 @@
-//! The log of a build: every event with its time, whatever the screen shows. The log before it is kept.
+//! The log of a build: every event with its time, whatever the screen shows. The log before it is
+//! kept.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -36,8 +37,8 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Begins the log in `directory`, which is made if it is not there. Only the holder of the directory's lock may: the
-    /// log of another run would be taken away from it.
+    /// Begins the log in `directory`, which is made if it is not there. Only the holder of the
+    /// directory's lock may: the log of another run would be taken away from it.
     ///
     /// # Errors
     /// The directory or the file cannot be made, or the log before it cannot be renamed.

@@ -1,7 +1,9 @@
-//! The command line: arguments in, text and exit code out. The only code of the program that prints.
+//! The command line: arguments in, text and exit code out. The only code of the program that
+//! prints.
 //!
-//! A verb turns its arguments into [`Settings`], has the [`Engine`] do the work, and shows what comes back. While the
-//! work goes on, [`screen::Screen`] shows its events and [`log::LogFile`] keeps them.
+//! A verb turns its arguments into [`Settings`], has the [`Engine`] do the work, and shows what
+//! comes back. While the work goes on, [`screen::Screen`] shows its events and [`log::LogFile`]
+//! keeps them.
 
 pub mod arguments;
 mod build;
@@ -41,8 +43,8 @@ pub trait PreparedBuild {
 
 /// What does the work behind the verbs.
 pub trait Engine {
-    /// Checks everything that can be checked before the first byte is fetched, and takes the output directory, so that no
-    /// two builds write to it.
+    /// Checks everything that can be checked before the first byte is fetched, and takes the output
+    /// directory, so that no two builds write to it.
     ///
     /// # Errors
     /// Whatever would keep the build from succeeding.
@@ -54,8 +56,8 @@ pub trait Engine {
     /// Whatever would already now keep the build from succeeding.
     fn plan(&self, settings: &Settings, progress: &Progress) -> Result<PlanReport, Failure>;
 
-    /// Checks a recipe as a build would before anything else: its plugins are there, their settings are sound, and so are
-    /// the files that it names.
+    /// Checks a recipe as a build would before anything else: its plugins are there, their settings
+    /// are sound, and so are the files that it names.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -115,7 +117,8 @@ fn fail(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.exit_code())
 }
 
-/// The parser's own error in the form of all others: it begins with the same word, and ends with a hint of its own.
+/// The parser's own error in the form of all others: it begins with the same word, and ends with a
+/// hint of its own.
 fn wrong_arguments(mut error: clap::Error) -> Failure {
     // It shows a value as it was typed.
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {

@@ -1,4 +1,5 @@
-//! `fam-build recipe`: what recipes there are, what one comes to, whether one is sound, and what one may say.
+//! `fam-build recipe`: what recipes there are, what one comes to, whether one is sound, and what
+//! one may say.
 
 use std::fmt::Write as _;
 
@@ -202,7 +203,8 @@ fn inline(value: &Value) -> String {
             let entries: Vec<_> = map.iter().map(|(key, value)| format!("{} = {}", Key(key), inline(value))).collect();
             format!("{{ {} }}", entries.join(", "))
         }
-        // JSON's escapes of strings are among TOML's; a literal with quotes and newlines as they are would end the line.
+        // JSON's escapes of strings are among TOML's; a literal with quotes and newlines as they
+        // are would end the line.
         scalar => scalar.to_string().replace('\u{7f}', "\\u007f"),
     }
 }

@@ -1,4 +1,5 @@
-//! What a build says while it runs: bars and steps on a terminal, plain lines elsewhere, JSON lines on request.
+//! What a build says while it runs: bars and steps on a terminal, plain lines elsewhere, JSON lines
+//! on request.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -58,7 +59,8 @@ impl Screen {
         Self { form: Form::Lines(Mutex::new(lines)), style: Style::Plain, is_verbose }
     }
 
-    /// The line that an event is for people; none for those of tasks, and for details unless they are wanted.
+    /// The line that an event is for people; none for those of tasks, and for details unless they
+    /// are wanted.
     fn line(&self, event: &Event) -> Option<String> {
         Some(match event {
             Event::Step { message } => format!("{} {}", self.style.paint("1;32", "==>"), text::message(message)),
@@ -145,7 +147,8 @@ impl Drop for Screen {
 }
 
 impl Lines {
-    /// Each quarter of a task gets a line: enough to see that it goes on, not enough to fill a CI's log.
+    /// Each quarter of a task gets a line: enough to see that it goes on, not enough to fill a CI's
+    /// log.
     fn milestone(&mut self, event: &Event) -> Option<String> {
         let amount = |task, amount| match task {
             Task::Configure => amount_of_packages(amount),
@@ -187,7 +190,8 @@ pub(super) fn json_line(value: &impl Serialize) {
     }
 }
 
-/// JSON requires only some of the characters that act on a terminal to be escaped. Here all of them are, which changes no value.
+/// JSON requires only some of the characters that act on a terminal to be escaped. Here all of them
+/// are, which changes no value.
 fn as_json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(format!("{}\n", text::visible(&serde_json::to_string(value)?)))
 }

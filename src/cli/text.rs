@@ -39,15 +39,17 @@ impl Style {
     }
 }
 
-/// Whether a character changes the terminal, or the order in which text is read, instead of being seen: the control characters of ISO 6429, and the marks, embeddings, overrides and isolates of the bidirectional algorithm (UAX 9).
+/// Whether a character changes the terminal, or the order in which text is read, instead of being
+/// seen: the control characters of ISO 6429, and the marks, embeddings, overrides and isolates of
+/// the bidirectional algorithm (UAX 9).
 fn acts(c: char) -> bool {
     let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     directs || c.is_control()
 }
 
-/// Text from anywhere (recipes, plugins, packages, tarballs, file names), without logins in URLs, and in which each character
-/// that [`acts`] is written as JSON and TOML escape it. Newlines and tabs stay. All that is printed or logged goes through
-/// here.
+/// Text from anywhere (recipes, plugins, packages, tarballs, file names), without logins in URLs,
+/// and in which each character that [`acts`] is written as JSON and TOML escape it. Newlines and
+/// tabs stay. All that is printed or logged goes through here.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     let text = redact(text);
     let is_to_be_escaped = |c| acts(c) && c != '\n' && c != '\t';
@@ -70,8 +72,8 @@ pub(super) fn word(text: &str) -> String {
     visible(text).replace('\n', "\\n")
 }
 
-/// As [`visible`], for what stands behind a word such as "error:". Further lines are indented, so that none of them looks like
-/// an error or a hint of this program.
+/// As [`visible`], for what stands behind a word such as "error:". Further lines are indented, so
+/// that none of them looks like an error or a hint of this program.
 pub(super) fn message(text: &str) -> String {
     let mut lines = text.split('\n').map(visible);
     let mut message = lines.next().unwrap_or_default().into_owned();
@@ -153,7 +155,8 @@ pub(super) fn built(report: &BuildReport) -> String {
     text
 }
 
-/// What was found about a host: a line for each thing, and under it the command that mends it. Fit to be printed as it is.
+/// What was found about a host: a line for each thing, and under it the command that mends it. Fit
+/// to be printed as it is.
 pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
     let width = report.findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);

@@ -1,4 +1,5 @@
-//! Which login is for which URL: those that URLs were named with, those of netrc, and those of apt on this host.
+//! Which login is for which URL: those that URLs were named with, those of netrc, and those of apt
+//! on this host.
 
 use std::fmt;
 use std::io;
@@ -14,9 +15,10 @@ use super::{Login, MirrorUrl, ProxyUrl};
 
 /// All logins that a run knows.
 ///
-/// A login that was named with a URL is for scheme, host and port of that URL, and comes before those of files. One of netrc
-/// is for a host, by http and by https; one of apt's auth.conf is for what apt takes it for. Last come those of an old lock.
-/// Proxies have theirs from their URLs and from apt's files.
+/// A login that was named with a URL is for scheme, host and port of that URL, and comes before
+/// those of files. One of netrc is for a host, by http and by https; one of apt's auth.conf is for
+/// what apt takes it for. Last come those of an old lock. Proxies have theirs from their URLs and
+/// from apt's files.
 ///
 /// It is not `Serialize`: [`to_worker`] alone takes it to another process.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -84,8 +86,8 @@ impl Logins {
         self.netrc.extend(entries(path, parse_netrc));
     }
 
-    /// Adds what `auth.conf` and `auth.conf.d` in apt's directory have. As apt does, passes over files that cannot be read:
-    /// they are often root's alone.
+    /// Adds what `auth.conf` and `auth.conf.d` in apt's directory have. As apt does, passes over
+    /// files that cannot be read: they are often root's alone.
     pub fn add_apt(&mut self, apt: &Path) {
         let mut files: Vec<_> = fs::read_dir(apt.join("auth.conf.d"))
             .map(|entries| entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
@@ -147,8 +149,8 @@ impl Logins {
     }
 }
 
-/// Of the logins that were named for this scheme, host and port, the one whose path goes along the furthest; of several, the
-/// first.
+/// Of the logins that were named for this scheme, host and port, the one whose path goes along the
+/// furthest; of several, the first.
 fn named_for<'a>(named: &'a [Entry], place: &Place<'_>) -> Option<&'a Entry> {
     let depth = |entry: &Entry| {
         let of = Place::of(&entry.of).filter(|of| place.has_origin_of(of))?;
@@ -163,7 +165,8 @@ impl Entry {
     }
 }
 
-/// What `parse` finds in a file. There is none for what is not there, is not UTF-8, or may not be read.
+/// What `parse` finds in a file. There is none for what is not there, is not UTF-8, or may not be
+/// read.
 fn entries(path: &Path, parse: impl Fn(&str) -> Vec<Machine>) -> Vec<Entry> {
     let read = || {
         let mode = fs::metadata(path)?.permissions().mode();
@@ -181,7 +184,8 @@ fn is_name_of_part(path: &Path) -> bool {
     name.ends_with(".conf") && !name.starts_with('.') && name.chars().all(good)
 }
 
-/// For the field of what is sent to a worker over its socket, `#[serde(with = "to_worker")]`: the one way out of the process.
+/// For the field of what is sent to a worker over its socket, `#[serde(with = "to_worker")]`: the
+/// one way out of the process.
 pub mod to_worker {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,9 +1,12 @@
-//! Logins of mirrors and proxies: where they come from, which URL each is for, and that they show nowhere else.
+//! Logins of mirrors and proxies: where they come from, which URL each is for, and that they show
+//! nowhere else.
 //!
-//! A login leaves the URL that names it as soon as that is read: [`MirrorUrl`] and [`ProxyUrl`] show, compare and serialize as
-//! URLs without one, so whatever is made of them (lock, plan, log, facts of plugins) cannot hold any. [`Logins`] keeps all
-//! logins of a run, with those of netrc and of apt's auth.conf. Only [`Login::reveal`] gives out user and password; the HTTP
-//! client and the built-in plugin apt-sources call it. [`redact`] is a second line of defence for text of unknown origin.
+//! A login leaves the URL that names it as soon as that is read: [`MirrorUrl`] and [`ProxyUrl`]
+//! show, compare and serialize as URLs without one, so whatever is made of them (lock, plan, log,
+//! facts of plugins) cannot hold any. [`Logins`] keeps all logins of a run, with those of netrc and
+//! of apt's auth.conf. Only [`Login::reveal`] gives out user and password; the HTTP client and the
+//! built-in plugin apt-sources call it. [`redact`] is a second line of defence for text of unknown
+//! origin.
 
 mod logins;
 mod netrc;

@@ -1,5 +1,6 @@
-//! Files of logins: netrc, as curl reads it, and apt's `auth.conf`, `apt_auth.conf(5)`. Both are words, `machine NAME login USER
-//! password PASSWORD`; they differ in quotes and comments, and in what a machine is. This reads text, and no files.
+//! Files of logins: netrc, as curl reads it, and apt's `auth.conf`, `apt_auth.conf(5)`. Both are
+//! words, `machine NAME login USER password PASSWORD`; they differ in quotes and comments, and in
+//! what a machine is. This reads text, and no files.
 
 use super::Login;
 use super::url::Place;
@@ -12,7 +13,8 @@ pub(super) struct Machine {
     pub(super) login: Login,
 }
 
-/// The machines of a netrc file. Entries named `default` are passed over: they would be sent to any mirror.
+/// The machines of a netrc file. Entries named `default` are passed over: they would be sent to any
+/// mirror.
 pub(super) fn parse_netrc(text: &str) -> Vec<Machine> {
     let mut words = Vec::new();
     let mut lines = text.lines();
@@ -49,7 +51,8 @@ impl Word {
     }
 }
 
-/// The words of a line up to a comment. In quotes, a backslash takes the next character as it is, but for `\n`, `\r` and `\t`.
+/// The words of a line up to a comment. In quotes, a backslash takes the next character as it is,
+/// but for `\n`, `\r` and `\t`.
 fn words_of_line(line: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut characters = line.chars().peekable();
@@ -113,13 +116,15 @@ fn machines(words: impl IntoIterator<Item = Word>) -> Vec<Machine> {
     machines
 }
 
-/// Whether curl would take the entry of a netrc file named `machine` for `place`: the host is all that counts.
+/// Whether curl would take the entry of a netrc file named `machine` for `place`: the host is all
+/// that counts.
 pub(super) fn is_netrc_of(machine: &str, place: &Place<'_>) -> bool {
     machine.eq_ignore_ascii_case(place.host)
 }
 
-/// Whether apt would take the entry of its auth.conf named `machine` for `place`. Without a scheme it is for https alone.
-/// Without a path it is for a host, or for a host and port; with one, host, port and path must begin with it.
+/// Whether apt would take the entry of its auth.conf named `machine` for `place`. Without a scheme
+/// it is for https alone. Without a path it is for a host, or for a host and port; with one, host,
+/// port and path must begin with it.
 pub(super) fn is_apt_of(machine: &str, place: &Place<'_>) -> bool {
     let machine = match machine.split_once("://") {
         Some((scheme, rest)) if place.has_scheme(scheme) => rest,
@@ -193,7 +198,8 @@ machine d.example password only
         );
     }
 
-    /// The rows of https are the examples of `apt_auth.conf(5)`; in those of http, apt 2.6.1 sends the login, or does not.
+    /// The rows of https are the examples of `apt_auth.conf(5)`; in those of http, apt 2.6.1 sends
+    /// the login, or does not.
     #[test]
     fn machines_of_apt() {
         for (machine, url, is_of) in [

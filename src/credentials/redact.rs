@@ -7,8 +7,9 @@ const PLACEHOLDER: &str = "USER:PASSWORD";
 
 /// `text` without the logins of the URLs in it: `http://***@host` for `http://user:password@host`.
 ///
-/// Nothing relies on this: what the program writes is made of URLs without logins. But a program inside the new system may
-/// print one that it knows, and a mistyped option may be shown as it was typed.
+/// Nothing relies on this: what the program writes is made of URLs without logins. But a program
+/// inside the new system may print one that it knows, and a mistyped option may be shown as it was
+/// typed.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut shown = String::new();

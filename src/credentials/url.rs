@@ -1,5 +1,6 @@
-//! Addresses of mirrors and proxies, checked for their form before anything is asked of them. The login that an address may
-//! hold is set apart when it is read, and is no part of what is shown, compared with other text or serialized.
+//! Addresses of mirrors and proxies, checked for their form before anything is asked of them. The
+//! login that an address may hold is set apart when it is read, and is no part of what is shown,
+//! compared with other text or serialized.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,9 +25,11 @@ impl InvalidUrl {
     }
 }
 
-/// Where a Debian archive is: the directory that holds `dists/` and `pool/`, without a slash at its end.
+/// Where a Debian archive is: the directory that holds `dists/` and `pool/`, without a slash at its
+/// end.
 ///
-/// Serialized, it has lost its login: that goes to other processes with [`Logins`](super::Logins) alone.
+/// Serialized, it has lost its login: that goes to other processes with [`Logins`](super::Logins)
+/// alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MirrorUrl {
@@ -43,7 +46,8 @@ pub struct ProxyUrl {
 }
 
 impl MirrorUrl {
-    /// The address of this path with `suffix` appended to it; nothing where the mirror is a whole host.
+    /// The address of this path with `suffix` appended to it; nothing where the mirror is a whole
+    /// host.
     #[must_use]
     pub fn sibling(&self, suffix: &str) -> Option<Self> {
         let place = Place::of(&self.url)?;
@@ -127,7 +131,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The address without its login, and the login; or what keeps `url` from being the address of something that speaks HTTP.
+/// The address without its login, and the login; or what keeps `url` from being the address of
+/// something that speaks HTTP.
 fn parse(url: &str) -> Result<(String, Option<Login>), &'static str> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err("http:// or https:// was expected at its beginning");
@@ -143,7 +148,8 @@ fn parse(url: &str) -> Result<(String, Option<Login>), &'static str> {
         // Else a part of the password would be taken for a path, and shown.
         return Err("it has an @ behind a slash (in a password, write the slash as %2F)");
     }
-    // What is before the last @ is the login: many passwords have an @ of their own, and it is often not escaped.
+    // What is before the last @ is the login: many passwords have an @ of their own, and it is
+    // often not escaped.
     let (url, login) = match authority.rfind('@') {
         Some(at) => (format!("{scheme}://{}", &rest[at + 1..]), login(&rest[..at])?),
         None => (url.to_owned(), None),
@@ -162,7 +168,8 @@ fn login(text: &str) -> Result<Option<Login>, &'static str> {
     Ok(Some(Login::new(decode(user)?, decode(password)?)))
 }
 
-/// What is left of text that may be a mistyped address, without what may be a login: all before the last `@`.
+/// What is left of text that may be a mistyped address, without what may be a login: all before the
+/// last `@`.
 #[must_use]
 pub fn without_login(text: &str) -> String {
     match text.rsplit_once('@') {

@@ -30,8 +30,8 @@ impl Build {
         &self.facts
     }
 
-    /// The context for whoever `source` is, whose log lines begin with that name. At the node stage it is to be made that
-    /// of a node by [`Context::for_node`].
+    /// The context for whoever `source` is, whose log lines begin with that name. At the node stage
+    /// it is to be made that of a node by [`Context::for_node`].
     #[must_use]
     pub fn context(&self, source: &str, stage: Stage) -> Context {
         let facts = match stage {

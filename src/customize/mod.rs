@@ -1,9 +1,11 @@
 //! The plugin host: what customizations there are, which a recipe asks for, and applying them.
 //!
-//! A [`Registry`] knows the built-in customizations by name, and finds others in files ([`Places`]). What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name
-//! found, all settings checked, the order right. This is done before anything is fetched. Later it is applied: the system
-//! stage to the staging tree, through [`StagingRoot`]; the node stage to a tree in memory, through [`OverlayRoot`]. An error
-//! or a panic of a customization is reported with its name.
+//! A [`Registry`] knows the built-in customizations by name, and finds others in files
+//! ([`Places`]). What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name found,
+//! all settings checked, the order right. This is done before anything is fetched. Later it is
+//! applied: the system stage to the staging tree, through [`StagingRoot`]; the node stage to a tree
+//! in memory, through [`OverlayRoot`]. An error or a panic of a customization is reported with its
+//! name.
 
 mod error;
 mod external;
@@ -99,7 +101,8 @@ impl Customization {
     /// Applies the node stage to the files of `node`.
     ///
     /// # Errors
-    /// [`CustomizeError::Failed`] or [`CustomizeError::Panicked`], with the customization's name and the node's.
+    /// [`CustomizeError::Failed`] or [`CustomizeError::Panicked`], with the customization's name
+    /// and the node's.
     pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), CustomizeError> {
         for step in self.at(Stage::Node) {
             build.progress().detail(format!("customizing {}: {}", node.name, step.description.name));
@@ -111,9 +114,9 @@ impl Customization {
         Ok(())
     }
 
-    /// SHA-256 in hexadecimal over all that the outcome of the system stage depends on: the customizations that act then,
-    /// their versions, files and settings, the facts they are told and the seed. With the same lock, the same key gives the same
-    /// template.
+    /// SHA-256 in hexadecimal over all that the outcome of the system stage depends on: the
+    /// customizations that act then, their versions, files and settings, the facts they are told
+    /// and the seed. With the same lock, the same key gives the same template.
     #[must_use]
     pub fn system_key(&self, build: &Build) -> String {
         let steps: Vec<_> = self

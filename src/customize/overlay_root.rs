@@ -1,9 +1,10 @@
 //! The files of one node: a tree that is only read, and an overlay that takes every change.
 //!
-//! Nothing here depends on the clock or the order of hashing: what is written gets the time that the build gives, and so
-//! the same changes make the same overlay. Hard links behave as on a real file system: what is written replaces the file
-//! under one name and leaves the other names the old bytes, whichever name the tree keeps them under; a changed mode,
-//! owner or attribute shows under all names.
+//! Nothing here depends on the clock or the order of hashing: what is written gets the time that
+//! the build gives, and so the same changes make the same overlay. Hard links behave as on a real
+//! file system: what is written replaces the file under one name and leaves the other names the old
+//! bytes, whichever name the tree keeps them under; a changed mode, owner or attribute shows under
+//! all names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -20,7 +21,8 @@ pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
 /// How much all customizations together may write into one node.
 const MAX_WRITTEN_BYTES: u64 = 512 << 20;
 
-/// The attribute that holds the capabilities of a program, capabilities(7); changing the file takes it away.
+/// The attribute that holds the capabilities of a program, capabilities(7); changing the file takes
+/// it away.
 pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 /// A tree under an overlay, as files that customizations change.
@@ -34,8 +36,8 @@ pub struct OverlayRoot<'a> {
 }
 
 impl<'a> OverlayRoot<'a> {
-    /// The files of `tree`, whose bytes are in `tarball`, with the changes of `overlay`, to which others are added. What is
-    /// written has the time `source_date_epoch`, in seconds since 1970.
+    /// The files of `tree`, whose bytes are in `tarball`, with the changes of `overlay`, to which
+    /// others are added. What is written has the time `source_date_epoch`, in seconds since 1970.
     pub fn new(tree: &'a Tree, tarball: &'a fs_err::File, overlay: &'a mut Overlay, source_date_epoch: i64) -> Self {
         let mtime = Timestamp { seconds: source_date_epoch, nanoseconds: 0 };
         Self { tree, tarball, overlay, mtime, written: 0 }
@@ -96,7 +98,8 @@ impl<'a> OverlayRoot<'a> {
         names
     }
 
-    /// Before the entry at `path` goes or is replaced: where other names of it stay, the first of them keeps the bytes.
+    /// Before the entry at `path` goes or is replaced: where other names of it stay, the first of
+    /// them keeps the bytes.
     fn hand_over(&mut self, path: &RootPath, going: impl Fn(&RootPath) -> bool) {
         let Some(entry) = self.get(path).filter(|entry| matches!(entry.kind, Kind::File(_))).cloned() else { return };
         let mut staying = self.links_to(path).into_iter().filter(|name| !going(name));

@@ -47,7 +47,8 @@ impl Image {
         self.overlay.iter().map(|(path, _)| path.to_string()).collect()
     }
 
-    /// Every hard link of the node's tree leads to a file of the same metadata, as the tree promises.
+    /// Every hard link of the node's tree leads to a file of the same metadata, as the tree
+    /// promises.
     fn check(&self) -> Tree {
         let tree = self.overlay.apply(&self.tree);
         for (path, entry) in tree.iter() {

@@ -59,7 +59,8 @@ pub(super) fn plugins_in(directory: &Path, must_exist: bool) -> Result<Vec<PathB
     Ok(files)
 }
 
-/// The name of the plugin that a file of this name has: `libmy_plugin.so` and `my-plugin.py` have `my-plugin`.
+/// The name of the plugin that a file of this name has: `libmy_plugin.so` and `my-plugin.py` have
+/// `my-plugin`.
 fn name_of(file: &Path) -> Option<String> {
     let stem = file.file_stem()?.to_str()?;
     let is_library = file.extension().is_some_and(|extension| extension == "so");

@@ -1,7 +1,7 @@
 //! The files beside a recipe that settings of customizations name, read into the settings.
 //!
-//! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody else wrote cannot take
-//! other files of the host into an image.
+//! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody
+//! else wrote cannot take other files of the host into an image.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -15,11 +15,13 @@ use super::{CustomizeError, Registry};
 /// The most that one setting may bring: it is held in memory, as the settings are.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Puts what the recipe's files hold into `settings` of the customization `name`, wherever that says that a setting names
-/// files. `directory` gives the recipe's directory by the outermost key of the setting.
+/// Puts what the recipe's files hold into `settings` of the customization `name`, wherever that
+/// says that a setting names files. `directory` gives the recipe's directory by the outermost key
+/// of the setting.
 ///
 /// # Errors
-/// [`CustomizeError::Settings`], with the setting: there is no such file, or it cannot be read or be named.
+/// [`CustomizeError::Settings`], with the setting: there is no such file, or it cannot be read or
+/// be named.
 pub fn read_recipe_files(
     registry: &Registry,
     name: &str,

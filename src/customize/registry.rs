@@ -1,6 +1,7 @@
 //! What customizations there are, by name.
 //!
-//! A path in the recipe beats everything. A name is that of a built-in one if there is such; else files are looked for.
+//! A path in the recipe beats everything. A name is that of a built-in one if there is such; else
+//! files are looked for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -140,8 +141,8 @@ impl Registry {
     /// Adds a customization that comes from elsewhere.
     ///
     /// # Errors
-    /// [`CustomizeError::Duplicate`] where the name is taken; [`CustomizeError::Description`] where what it says of itself
-    /// makes no sense.
+    /// [`CustomizeError::Duplicate`] where the name is taken; [`CustomizeError::Description`] where
+    /// what it says of itself makes no sense.
     pub fn add(&mut self, plugin: Arc<dyn Plugin>) -> Result<(), CustomizeError> {
         let description = match catch_unwind(AssertUnwindSafe(|| plugin.describe())) {
             Ok(description) => description,
@@ -164,8 +165,8 @@ impl Registry {
         self.plugins.values().map(|(description, _)| description)
     }
 
-    /// All customizations: the built-in ones by name, then those in the directories in the order of the search. For a file
-    /// that is no plugin there is what is wrong with it instead.
+    /// All customizations: the built-in ones by name, then those in the directories in the order of
+    /// the search. For a file that is no plugin there is what is wrong with it instead.
     ///
     /// # Errors
     /// [`CustomizeError::Directory`].
@@ -192,8 +193,8 @@ impl Registry {
         Ok(Known::of(&plugin))
     }
 
-    /// Checks all that a recipe asks for, and makes it ready to be applied in the order of the list. A customization may
-    /// be listed several times.
+    /// Checks all that a recipe asks for, and makes it ready to be applied in the order of the
+    /// list. A customization may be listed several times.
     ///
     /// # Errors
     /// [`CustomizeError`] on the first entry that is wrong.

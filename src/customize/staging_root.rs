@@ -1,7 +1,9 @@
-//! The files of the new system while it is being made: the staging tree, with a sandbox to run its programs in.
+//! The files of the new system while it is being made: the staging tree, with a sandbox to run its
+//! programs in.
 //!
-//! The staging tree itself confines every operation under its root; here they are put into the terms of customizations.
-//! A program gets a sandbox of its own, so that between two programs the tree is as it will be written out.
+//! The staging tree itself confines every operation under its root; here they are put into the
+//! terms of customizations. A program gets a sandbox of its own, so that between two programs the
+//! tree is as it will be written out.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -25,8 +27,8 @@ use crate::tree::{RootPath, Timestamp};
 /// How much of what a program prints is kept for the customization; the log has it all.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 
-/// The name under which a file is written before it replaces another. A crash leaves it in a staging tree that nobody
-/// will use.
+/// The name under which a file is written before it replaces another. A crash leaves it in a
+/// staging tree that nobody will use.
 const UNFINISHED: &[u8] = b".fam-build-unfinished";
 
 /// A staging tree, as files that customizations change.
@@ -39,8 +41,8 @@ pub struct StagingRoot<'a> {
 }
 
 impl<'a> StagingRoot<'a> {
-    /// The files of `staging`. Programs find inside what `sandbox` says, and what they print goes to `progress`; what
-    /// is written has the time `source_date_epoch`, in seconds since 1970.
+    /// The files of `staging`. Programs find inside what `sandbox` says, and what they print goes
+    /// to `progress`; what is written has the time `source_date_epoch`, in seconds since 1970.
     pub fn new(staging: &'a Staging, sandbox: Settings, progress: Progress, source_date_epoch: i64) -> Self {
         Self { staging, sandbox, progress, mtime: Timestamp { seconds: source_date_epoch, nanoseconds: 0 } }
     }
@@ -131,7 +133,8 @@ impl RootFs for StagingRoot<'_> {
             }
             Err(error) => return Err(at("write", path, &error)),
         };
-        // Labels of the host's security modules come by themselves; capabilities do not survive a change of the file.
+        // Labels of the host's security modules come by themselves; capabilities do not survive a
+        // change of the file.
         xattrs.retain(|key, _| !key.starts_with(b"security.") && !key.starts_with(b"trusted."));
         let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
         let mode = attributes.mode.map_or(present.mode, permissions);
@@ -213,7 +216,7 @@ impl RootFs for StagingRoot<'_> {
             .filter(|path| self.metadata(path).is_err_and(|error| error.is_not_found()))
             .map(Path::to_owned)
             .collect();
-        let mut sandbox = Sandbox::enter(self.staging.host_path(), self.sandbox.clone()).map_err(failed)?;
+        let mut sandbox = Sandbox::enter(self.staging.host_path(), &self.sandbox).map_err(failed)?;
         let mut printed = Printed::default();
         let ended = sandbox.run(&inside, |line| {
             self.progress.output(&command.program, line);

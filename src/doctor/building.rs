@@ -1,4 +1,5 @@
-//! What a build needs of the host: ids and namespaces, room on disk and in memory, a cache, and a mirror that answers.
+//! What a build needs of the host: ids and namespaces, room on disk and in memory, a cache, and a
+//! mirror that answers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::supervisor::{
     IdError, Ids, Isolation, OutputLock, available_memory, check_output, free_space, nearest_writable,
 };
 
-/// What the packages of the default recipe take when they are installed: the measure until the indexes are read.
+/// What the packages of the default recipe take when they are installed: the measure until the
+/// indexes are read.
 const TYPICAL_INSTALLED_BYTES: u64 = 900 << 20;
 /// What the packages of the default recipe take in the cache.
 const TYPICAL_CACHE_BYTES: u64 = 350 << 20;

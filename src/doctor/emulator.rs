@@ -87,7 +87,8 @@ fn version(text: &str) -> Option<Version> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Runs a trial system in KVM: one that can be opened may still fail, nested in another hypervisor above all.
+/// Runs a trial system in KVM: one that can be opened may still fail, nested in another hypervisor
+/// above all.
 pub(super) fn examine_kvm(findings: &mut Findings, qemu: &Path) {
     const WHAT: &str = "KVM";
     let slower = |says: String| format!("{says}; nodes run emulated (TCG), some ten times slower");

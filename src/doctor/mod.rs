@@ -1,7 +1,9 @@
-//! Whether this host can build, and can run what was built; and the command that mends what is in the way.
+//! Whether this host can build, and can run what was built; and the command that mends what is in
+//! the way.
 //!
-//! Things are tried rather than looked for, as far as a trial leaves nothing behind. Programs of the host may be asked
-//! here: this is no build. [`examine`] gives back what it found; how that is shown is for the command line.
+//! Things are tried rather than looked for, as far as a trial leaves nothing behind. Programs of
+//! the host may be asked here: this is no build. [`examine`] gives back what it found; how that is
+//! shown is for the command line.
 
 mod ask;
 mod building;
@@ -47,7 +49,8 @@ impl Findings {
         self.add(what, Verdict::Warning, says, Some(mend.into()));
     }
 
-    /// Something that keeps the host from its purpose. `mend` is a hint of the error that shows it, where it has one.
+    /// Something that keeps the host from its purpose. `mend` is a hint of the error that shows it,
+    /// where it has one.
     fn fault(&mut self, what: &str, says: impl Into<String>, mend: Option<String>) {
         self.add(what, Verdict::Fault, says, mend);
     }

@@ -1,5 +1,5 @@
-//! The bridge that nodes can be on: QEMU's helper and its rules, and libvirt, which makes the bridge. All of it is optional,
-//! as nodes go to user-mode networking without.
+//! The bridge that nodes can be on: QEMU's helper and its rules, and libvirt, which makes the
+//! bridge. All of it is optional, as nodes go to user-mode networking without.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -104,7 +104,8 @@ fn read_rules(path: &Path) -> Option<String> {
     fs_err::read_to_string(path).ok()
 }
 
-/// Whether rules in the form of QEMU's bridge.conf let users onto the bridge: some line allows it, none denies it.
+/// Whether rules in the form of QEMU's bridge.conf let users onto the bridge: some line allows it,
+/// none denies it.
 fn allows(rules: &str, read: &dyn Fn(&Path) -> Option<String>) -> bool {
     fn collect(rules: &str, read: &dyn Fn(&Path) -> Option<String>, depth: u32, verdicts: &mut Vec<bool>) {
         for line in rules.lines().map(str::trim) {

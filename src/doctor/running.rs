@@ -1,4 +1,5 @@
-//! What running the nodes needs of the host: the programs that the launch script calls, QEMU, room for the shared memory.
+//! What running the nodes needs of the host: the programs that the launch script calls, QEMU, room
+//! for the shared memory.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
 use crate::supervisor::{available_memory, free_space};
 
-/// Programs without which the launch script cannot work; every distribution has them, containers may not.
+/// Programs without which the launch script cannot work; every distribution has them, containers
+/// may not.
 const TOOLS: [&str; 12] =
     ["awk", "cat", "cksum", "df", "grep", "mkfifo", "readlink", "stat", "tail", "timeout", "tr", "truncate"];
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,8 +111,8 @@ fn shared_memory(findings: &mut Findings, settings: &Settings) {
     }
 }
 
-/// As the launch script decides it: a file that is there must be the user's, and of the right size; else there must be
-/// room for it.
+/// As the launch script decides it: a file that is there must be the user's, and of the right size;
+/// else there must be room for it.
 fn check_shared_memory(path: &Path, size: u64) -> Result<String, (String, String)> {
     let shown = path.display();
     let elsewhere = "take another file when nodes are started: SHM=FILE ./fabric_emulation.bash";

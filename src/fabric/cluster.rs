@@ -1,4 +1,5 @@
-//! The nodes of a cluster and where they are on its network. All of it follows from a node's number.
+//! The nodes of a cluster and where they are on its network. All of it follows from a node's
+//! number.
 
 use std::net::Ipv4Addr;
 
@@ -92,8 +93,9 @@ impl Cluster {
         }
     }
 
-    /// How many processors a node can have at most. Where that is one, QEMU without KVM makes a load and a store of an
-    /// atomic operation, and those of other nodes get in between; so there is always room for a second.
+    /// How many processors a node can have at most. Where that is one, QEMU without KVM makes a
+    /// load and a store of an atomic operation, and those of other nodes get in between; so there
+    /// is always room for a second.
     #[must_use]
     pub fn most_cpus(&self) -> u8 {
         self.cpus.get().max(2)

@@ -1,4 +1,5 @@
-//! The script that runs the nodes. What it knows of this build stands in its first lines; the rest is the same for all.
+//! The script that runs the nodes. What it knows of this build stands in its first lines; the rest
+//! is the same for all.
 
 use super::cluster::Cluster;
 
@@ -14,7 +15,8 @@ const KVM_PROBE: &str = "fa31c08ed88ec0fcbf0010b9000c6631c066f3abc70600100320c70
 /// The status with which QEMU ends if [`kvm_probe`] ran as it should.
 pub const KVM_PROBE_EXIT: i32 = 85;
 
-/// The disk of a trial system: a boot sector that shows whether KVM works, as `kvm_probe.S` explains.
+/// The disk of a trial system: a boot sector that shows whether KVM works, as `kvm_probe.S`
+/// explains.
 #[must_use]
 pub fn kvm_probe() -> [u8; 512] {
     let mut sector = [0; 512];

@@ -10,8 +10,8 @@ use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY
 use super::seed::Seed;
 use crate::recipe::FabricKind;
 
-/// The network has this UUID whoever defines it: its name is fixed, so another definition of it is meant to replace this
-/// one, which libvirt allows only under the same UUID.
+/// The network has this UUID whoever defines it: its name is fixed, so another definition of it is
+/// meant to replace this one, which libvirt allows only under the same UUID.
 const NETWORK_UUID: Uuid = uuid!("66616d2d-6275-496c-a42d-666162726963");
 
 /// What runs the domains.
@@ -52,10 +52,11 @@ pub fn network_xml(cluster: &Cluster) -> String {
     )
 }
 
-/// The libvirt domain of `node`, whose image lies in `directory`, an absolute path, as libvirt needs it.
+/// The libvirt domain of `node`, whose image lies in `directory`, an absolute path, as libvirt
+/// needs it.
 ///
-/// Every device has its slot written down, so that the shared memory of a machine with ivshmem is at 00:04.0 whatever else
-/// libvirt or its user adds.
+/// Every device has its slot written down, so that the shared memory of a machine with ivshmem is
+/// at 00:04.0 whatever else libvirt or its user adds.
 #[must_use]
 pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path, hypervisor: Hypervisor) -> String {
     let name = node.name();

@@ -1,8 +1,8 @@
-//! What surrounds the images: nodes with their names and addresses, the seed of what is secret, the libvirt
-//! descriptions, the launch script, the ssh configuration.
+//! What surrounds the images: nodes with their names and addresses, the seed of what is secret, the
+//! libvirt descriptions, the launch script, the ssh configuration.
 //!
-//! Everything here is text made from a [`Cluster`]: nothing is executed and nothing of the host is asked, so the same
-//! cluster gives the same text. Only [`Seed`] touches a file.
+//! Everything here is text made from a [`Cluster`]: nothing is executed and nothing of the host is
+//! asked, so the same cluster gives the same text. Only [`Seed`] touches a file.
 
 mod cluster;
 mod launch;

@@ -1,5 +1,5 @@
-//! The seed: 32 random bytes from which everything that is secret or must differ between clusters is derived, so that
-//! the same seed gives the same bytes.
+//! The seed: 32 random bytes from which everything that is secret or must differ between clusters
+//! is derived, so that the same seed gives the same bytes.
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use std::fmt;
@@ -74,8 +74,9 @@ impl Seed {
         parse_hex(text.trim_end()).map(Self).ok_or_else(malformed)
     }
 
-    /// Reads the seed in `path`, or makes a random one there, readable by its owner only. Of several that try this at
-    /// once one makes it and all have the same; a file under this name is whole.
+    /// Reads the seed in `path`, or makes a random one there, readable by its owner only. Of
+    /// several that try this at once one makes it and all have the same; a file under this name is
+    /// whole.
     ///
     /// # Errors
     /// The file is there but is no seed, or it cannot be made.
@@ -115,8 +116,9 @@ impl Seed {
         }
     }
 
-    /// 32 bytes that belong to `label`, and tell nothing of the seed or of what belongs to other labels: HMAC-SHA-256
-    /// (RFC 2104) of the label under the seed, which is HKDF-Expand's first block but for its counter (RFC 5869).
+    /// 32 bytes that belong to `label`, and tell nothing of the seed or of what belongs to other
+    /// labels: HMAC-SHA-256 (RFC 2104) of the label under the seed, which is HKDF-Expand's first
+    /// block but for its counter (RFC 5869).
     #[must_use]
     pub fn derive(&self, label: &str) -> [u8; 32] {
         let Ok(mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { unreachable!("HMAC takes a key of any length") };
@@ -153,7 +155,8 @@ mod tests {
 
     #[test]
     fn derivation_is_hmac_sha256() {
-        // python3 -c 'import hmac; print(hmac.new(bytes(range(32)), b"machine-id 1", "sha256").hexdigest())'
+        // python3 -c 'import hmac; print(hmac.new(bytes(range(32)), b"machine-id 1",
+        // "sha256").hexdigest())'
         let seed = Seed::from_bytes(std::array::from_fn(|i| u8::try_from(i).unwrap()));
         let hex: String = seed.derive("machine-id 1").iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "a295d08d5433253e35ff45f65189c3aebe8555d2db4c1f717184f04ded331af0");

@@ -9,14 +9,15 @@ use super::cluster::{Cluster, Node};
 pub const KEY_FILE: &str = "fabric_ssh_key";
 /// The public keys of the nodes' ssh servers, beside the images.
 pub const KNOWN_HOSTS_FILE: &str = "fabric_known_hosts";
-/// Node N's ssh server is at this port plus N of the host, in user-mode networking, unless that is taken.
+/// Node N's ssh server is at this port plus N of the host, in user-mode networking, unless that is
+/// taken.
 pub const SSH_PORT_BASE: u16 = 10022;
 
-/// The ssh configuration for user-mode networking, which needs nothing of the host. `directory` is the absolute path of
-/// the images: ssh takes a relative one from where it is called.
+/// The ssh configuration for user-mode networking, which needs nothing of the host. `directory` is
+/// the absolute path of the images: ssh takes a relative one from where it is called.
 ///
-/// The launch script writes this file anew when it starts nodes otherwise: over the bridge, on other ports, or from
-/// another directory.
+/// The launch script writes this file anew when it starts nodes otherwise: over the bridge, on
+/// other ports, or from another directory.
 #[must_use]
 pub fn ssh_config(cluster: &Cluster, directory: &Path) -> String {
     let mut text = String::from("# Written by fam-build; ssh -F fabric_ssh_config NODE\n");
@@ -41,8 +42,9 @@ pub fn ssh_config(cluster: &Cluster, directory: &Path) -> String {
     text
 }
 
-/// The file of known hosts, from each node and its server's public key in the form of a `.pub` file. The names in it are
-/// the nodes' own, to which `HostKeyAlias` of the configuration refers, so it holds whatever address a node has.
+/// The file of known hosts, from each node and its server's public key in the form of a `.pub`
+/// file. The names in it are the nodes' own, to which `HostKeyAlias` of the configuration refers,
+/// so it holds whatever address a node has.
 #[must_use]
 pub fn known_hosts<'a>(keys: impl IntoIterator<Item = (&'a Node, &'a str)>) -> String {
     let line = |(node, key): (&Node, &str)| {
@@ -52,7 +54,8 @@ pub fn known_hosts<'a>(keys: impl IntoIterator<Item = (&'a Node, &'a str)>) -> S
     keys.into_iter().map(line).collect()
 }
 
-/// The path as one word of an ssh configuration: quoted, and its percent signs no tokens (`ssh_config(5)`).
+/// The path as one word of an ssh configuration: quoted, and its percent signs no tokens
+/// (`ssh_config(5)`).
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{text}\"")

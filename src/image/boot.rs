@@ -1,8 +1,9 @@
 //! GRUB's BIOS stages: boot.img in the master boot record, core.img in the BIOS boot partition.
 //!
-//! Both come from the tree itself, where the target's own grub-mkimage made them; what is patched here is what
-//! grub-bios-setup patches (util/setup.c; offsets of include/grub/i386/pc/boot.h and include/grub/offsets.h). For UEFI
-//! there is nothing to do: the firmware finds `EFI/BOOT/BOOTX64.EFI` in the ESP.
+//! Both come from the tree itself, where the target's own grub-mkimage made them; what is patched
+//! here is what grub-bios-setup patches (util/setup.c; offsets of include/grub/i386/pc/boot.h and
+//! include/grub/offsets.h). For UEFI there is nothing to do: the firmware finds
+//! `EFI/BOOT/BOOTX64.EFI` in the ESP.
 
 use super::disk::{DiskLayout, SECTOR_BYTES};
 use super::error::Error;
@@ -14,7 +15,8 @@ use crate::tree::{Content, Kind, RootPath, Tree};
 pub enum BootCode {
     /// GRUB's boot and core images are in place.
     Grub,
-    /// The tree has no `/boot/grub/i386-pc/boot.img` and `core.img`: the disk boots by UEFI only, or not at all.
+    /// The tree has no `/boot/grub/i386-pc/boot.img` and `core.img`: the disk boots by UEFI only,
+    /// or not at all.
     None,
 }
 
@@ -29,10 +31,12 @@ const BPB: std::ops::Range<usize> = 0x03..0x5a;
 const KERNEL_SECTOR: usize = 0x5c;
 /// u8: the BIOS drive, 0xff for the one that was booted from.
 const BOOT_DRIVE: usize = 0x64;
-/// A two-byte jump over code that mends the drive number of buggy firmware; made two NOPs on hard disks.
+/// A two-byte jump over code that mends the drive number of buggy firmware; made two NOPs on hard
+/// disks.
 const BOOT_DRIVE_CHECK: usize = 0x66;
 const NOPS: [u8; 2] = [0x90, 0x90];
-/// In the first sector of core.img: u64 first sector, u16 number of sectors, u16 segment of what follows it.
+/// In the first sector of core.img: u64 first sector, u16 number of sectors, u16 segment of what
+/// follows it.
 const BLOCK_LIST: usize = 0x1f4;
 /// Segment where the rest of core.img is loaded.
 const KERNEL_SEGMENT: u16 = 0x820;

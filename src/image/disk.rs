@@ -1,7 +1,8 @@
 //! Where the partitions of a disk lie.
 //!
-//! BIOS boot partition first (GRUB's core image), then the EFI system partition, then the root file system, which is last
-//! so that it can grow with the disk. All begin on a MiB boundary, as every partitioning tool of the last decade does.
+//! BIOS boot partition first (GRUB's core image), then the EFI system partition, then the root file
+//! system, which is last so that it can grow with the disk. All begin on a MiB boundary, as every
+//! partitioning tool of the last decade does.
 
 use super::Error;
 
@@ -10,7 +11,8 @@ pub const SECTOR_BYTES: u64 = 512;
 
 const MIB: u64 = 1 << 20;
 const BIOS_BOOT_BYTES: u64 = MIB;
-/// Smallest ESP: FAT32 with 512-byte clusters needs more than 33 MiB, and a kernel or two should fit.
+/// Smallest ESP: FAT32 with 512-byte clusters needs more than 33 MiB, and a kernel or two should
+/// fit.
 const ESP_MIN_BYTES: u64 = 64 * MIB;
 /// Sectors of the backup table at the end: 32 of entries, one header.
 const GPT_TAIL_BYTES: u64 = 33 * SECTOR_BYTES;

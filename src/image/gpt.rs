@@ -1,7 +1,7 @@
 //! The GUID partition table with its protective MBR (UEFI specification 2.10, chapter 5).
 //!
-//! It is some hundred fixed bytes of three partitions, so they are encoded here; a library that edits tables on devices
-//! would need a device made up for it.
+//! It is some hundred fixed bytes of three partitions, so they are encoded here; a library that
+//! edits tables on devices would need a device made up for it.
 
 use uuid::{Uuid, uuid};
 
@@ -43,8 +43,8 @@ pub(super) fn encode(layout: &DiskLayout, identity: &Identity) -> Table {
     Table { head, tail }
 }
 
-/// One partition of type 0xEE over the whole disk, so that tools which know no GPT keep off. Its CHS fields are those of
-/// the specification's table 5.4.
+/// One partition of type 0xEE over the whole disk, so that tools which know no GPT keep off. Its
+/// CHS fields are those of the specification's table 5.4.
 fn protective_mbr(sectors: u64) -> [u8; SECTOR_BYTES as usize] {
     let mut mbr = [0; SECTOR_BYTES as usize];
     let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);

@@ -36,18 +36,19 @@ pub struct ImageSettings {
     pub size_bytes: u64,
     /// Label of the root file system, 16 bytes at most; empty for none.
     pub label: String,
-    /// The UUID that every checksum of the root file system is seeded with: the template's own. A node whose `fs_uuid` is
-    /// another one keeps this seed in its superblock (ext4's `metadata_csum_seed`), so its metadata equals the template's.
+    /// The UUID that every checksum of the root file system is seeded with: the template's own. A
+    /// node whose `fs_uuid` is another one keeps this seed in its superblock (ext4's
+    /// `metadata_csum_seed`), so its metadata equals the template's.
     pub layout_uuid: Uuid,
     /// Seconds since 1970 for what has no time of its own, such as the file system's creation.
     pub timestamp: i64,
 }
 
-/// Decides the place of every byte of a disk: GPT, BIOS boot code, ESP with what the tree has under `/boot/efi`, and ext4
-/// with everything else.
+/// Decides the place of every byte of a disk: GPT, BIOS boot code, ESP with what the tree has under
+/// `/boot/efi`, and ext4 with everything else.
 ///
-/// Entries whose paths are in `laid_last` come behind all others, so that their sizes move nothing else; the contents of
-/// such files are this node's own and count as private in the map.
+/// Entries whose paths are in `laid_last` come behind all others, so that their sizes move nothing
+/// else; the contents of such files are this node's own and count as private in the map.
 ///
 /// # Errors
 /// When the tree does not fit, or holds what the file systems cannot.

@@ -1,7 +1,7 @@
 //! A whole disk as a sorted list of pieces: what lies where, and where its bytes come from.
 //!
-//! A map holds metadata (some 30 MiB for a Debian root) and only spans of file contents, so it is cheap to keep two and to
-//! compare them; the bytes themselves are read when an image is written.
+//! A map holds metadata (some 30 MiB for a Debian root) and only spans of file contents, so it is
+//! cheap to keep two and to compare them; the bytes themselves are read when an image is written.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -134,8 +134,8 @@ impl DiskMap {
         })
     }
 
-    /// Whether `range` of both disks comes from the same place. Zero bytes that one map holds and the other leaves out
-    /// count as a difference.
+    /// Whether `range` of both disks comes from the same place. Zero bytes that one map holds and
+    /// the other leaves out count as a difference.
     #[must_use]
     pub fn same_in(&self, other: &Self, range: Range<u64>) -> bool {
         let one_tarball = Arc::ptr_eq(&self.tarball, &other.tarball);
@@ -174,8 +174,8 @@ impl DiskMap {
         self.pieces.partition_point(|piece| piece.end() <= offset)
     }
 
-    /// What stands at `at`, up to `end` or where it changes. `index` is that of the first piece that ends behind `at`, and
-    /// moves on.
+    /// What stands at `at`, up to `end` or where it changes. `index` is that of the first piece
+    /// that ends behind `at`, and moves on.
     fn run(&self, index: &mut usize, at: u64, end: u64) -> Run {
         while self.pieces.get(*index).is_some_and(|piece| piece.end() <= at) {
             *index += 1;
@@ -242,7 +242,8 @@ impl MapBuilder {
         self.push(Piece { offset, len: bytes.len() as u64, source: Source::Inline { start } });
     }
 
-    /// Puts `len` bytes of `content`, from `from` on, at `offset`; `private` if they belong to this node alone.
+    /// Puts `len` bytes of `content`, from `from` on, at `offset`; `private` if they belong to this
+    /// node alone.
     pub(super) fn put_content(&mut self, offset: u64, content: &Content, from: u64, len: u64, private: bool) {
         if len == 0 {
             return;

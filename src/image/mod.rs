@@ -1,11 +1,13 @@
-//! From a [`Tree`](crate::tree::Tree) to disk images: partition table, boot code, ESP, ext4, raw and qcow2 files.
+//! From a [`Tree`](crate::tree::Tree) to disk images: partition table, boot code, ESP, ext4, raw
+//! and qcow2 files.
 //!
-//! Everything here is a pure function of its arguments: no clock, no randomness, no privilege, no mount, no host program.
-//! [`lay_out`] decides the place of every byte and gives a [`DiskMap`], which says for each stretch of the disk either its
-//! bytes or where in the tarball they lie; file contents are never held in memory. [`raw`] and [`qcow2`] walk such a map.
+//! Everything here is a pure function of its arguments: no clock, no randomness, no privilege, no
+//! mount, no host program. [`lay_out`] decides the place of every byte and gives a [`DiskMap`],
+//! which says for each stretch of the disk either its bytes or where in the tarball they lie; file
+//! contents are never held in memory. [`raw`] and [`qcow2`] walk such a map.
 //!
-//! Nodes share work: files that a node changes are laid out last, so the maps of two nodes differ in few clusters, and
-//! [`qcow2::NodeImages`] compresses what is common once.
+//! Nodes share work: files that a node changes are laid out last, so the maps of two nodes differ
+//! in few clusters, and [`qcow2::NodeImages`] compresses what is common once.
 
 mod boot;
 mod disk;

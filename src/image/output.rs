@@ -1,9 +1,10 @@
 //! An image file while it is written: positioned writes and copies that do not pile up in memory.
 //!
-//! The images of a cluster are gigabytes that nobody reads soon. Left alone, the kernel keeps them all, each page newly
-//! found and filled, and pushes out what the host's user has cached. Here each window is sent to the disk as soon as it is
-//! full, so that the final sync finds little to do, and leaves memory a few windows later. Both are requests
-//! (`posix_fadvise(2)`): a file system that does not know them works as ever.
+//! The images of a cluster are gigabytes that nobody reads soon. Left alone, the kernel keeps them
+//! all, each page newly found and filled, and pushes out what the host's user has cached. Here each
+//! window is sent to the disk as soon as it is full, so that the final sync finds little to do, and
+//! leaves memory a few windows later. Both are requests (`posix_fadvise(2)`): a file system that
+//! does not know them works as ever.
 
 use std::io;
 use std::num::NonZero;
@@ -62,15 +63,16 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// Copies between files inside the kernel where it can, through a buffer where it cannot (different file systems on old
-    /// kernels, or one that has no such copy).
+    /// Copies between files inside the kernel where it can, through a buffer where it cannot
+    /// (different file systems on old kernels, or one that has no such copy).
     pub(super) fn copy_from(&mut self, from: &File, from_offset: u64, offset: u64, len: u64) -> io::Result<()> {
         let (mut input, mut output) = (from_offset, offset);
         let end = from_offset + len;
         while input < end {
             let count = (end - input).min(WINDOW_BYTES) as usize;
             match rustix::fs::copy_file_range(from, Some(&mut input), self.file, Some(&mut output), count) {
-                // Some file systems say 0 for what they cannot copy; reading tells a true end of file.
+                // Some file systems say 0 for what they cannot copy; reading tells a true end of
+                // file.
                 Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
                     return self.copy_through_buffer(from, input, output, end - input);
                 }
@@ -113,7 +115,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Tells the kernel that nobody will read this part of the file soon. It is only advice, so a refusal changes nothing.
+/// Tells the kernel that nobody will read this part of the file soon. It is only advice, so a
+/// refusal changes nothing.
 fn done_with(file: &File, part: std::ops::Range<u64>) {
     if let Some(len) = NonZero::new(part.end - part.start) {
         let _ = rustix::fs::fadvise(file, part.start, Some(len), Advice::DontNeed);

@@ -8,13 +8,16 @@ use super::error::Error;
 use super::map::{DiskMap, Piece, Source};
 use super::output::Output;
 
-/// Pieces that are smaller go through a buffer, together with their neighbours: one system call for many files.
+/// Pieces that are smaller go through a buffer, together with their neighbours: one system call for
+/// many files.
 const COPY_FROM_BYTES: u64 = 128 << 10;
 const BUFFER_BYTES: usize = 1 << 20;
-/// Gaps below a file system block are written as zeros instead of ending the buffer: they would not stay sparse.
+/// Gaps below a file system block are written as zeros instead of ending the buffer: they would not
+/// stay sparse.
 const JOINED_GAP_BYTES: u64 = 4096;
 
-/// Writes the disk into `file`, which is empty or is cut to its size first. `on_bytes` is told of every byte written.
+/// Writes the disk into `file`, which is empty or is cut to its size first. `on_bytes` is told of
+/// every byte written.
 ///
 /// # Errors
 /// When the tarball cannot be read, or the file cannot be written.

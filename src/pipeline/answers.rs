@@ -1,4 +1,5 @@
-//! The answers to questions of packages: gathered before a build begins, from the recipe, the files that it names, and flags.
+//! The answers to questions of packages: gathered before a build begins, from the recipe, the files
+//! that it names, and flags.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -37,7 +38,8 @@ fn unusable(place: &str, reason: String, hint: Option<&'static str>) -> Error {
     Error::Answers { place: place.to_owned(), reason, hint }
 }
 
-/// For the field of a job, `#[serde(with = "to_worker")]`: the one way of answers out of the process.
+/// For the field of a job, `#[serde(with = "to_worker")]`: the one way of answers out of the
+/// process.
 pub(super) mod to_worker {
     use super::{Answers, Deserialize, Deserializer, Serialize, Serializer};
 

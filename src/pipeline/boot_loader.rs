@@ -7,14 +7,16 @@ use crate::archive::deb822::stanzas;
 use crate::archive::version::Version;
 use crate::tree::{Content, Kind, RootPath, Tree};
 
-/// From this version on Debian's GRUB reads ext4 with `metadata_csum_seed`. That of bullseye says `unknown filesystem`.
+/// From this version on Debian's GRUB reads ext4 with `metadata_csum_seed`. That of bullseye says
+/// `unknown filesystem`.
 const FIRST_TO_KNOW_SEEDS: &str = "2.06-8";
 /// The packages that GRUB is installed from.
 const PACKAGES: [&str; 2] = ["grub-pc-bin", "grub-efi-amd64-bin"];
 const MAX_STATUS_BYTES: u64 = 256 << 20;
 
-/// Whether nodes may have the metadata of one file system, and differ in its UUID alone (see [`crate::image`]): their GRUB must
-/// know the feature. Where dpkg's database does not tell, it is taken to.
+/// Whether nodes may have the metadata of one file system, and differ in its UUID alone (see
+/// [`crate::image`]): their GRUB must know the feature. Where dpkg's database does not tell, it is
+/// taken to.
 pub(super) fn knows_checksum_seeds(tree: &Tree, tarball: &File) -> bool {
     status(tree, tarball).is_none_or(|status| !has_old_grub(&String::from_utf8_lossy(&status)))
 }

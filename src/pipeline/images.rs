@@ -1,4 +1,5 @@
-//! From the template to the disks: a tree for the template and one for each node, laid out and written.
+//! From the template to the disks: a tree for the template and one for each node, laid out and
+//! written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ pub(super) struct Disks<'a> {
     pub(super) overlays: Vec<Overlay>,
     /// Whether each node has numbers of its own on its disk, or those of the template.
     pub(super) own_identities: bool,
-    /// Whether file systems of nodes have the template's metadata, and their own UUID as a mere label on it.
+    /// Whether file systems of nodes have the template's metadata, and their own UUID as a mere
+    /// label on it.
     pub(super) one_layout: bool,
     pub(super) secrets: Secrets,
 }
@@ -62,7 +64,8 @@ fn identity(bytes: [[u8; 32]; 3]) -> Identity {
     }
 }
 
-/// Numbers of the template's disk. No secret goes into them: the template is the same for every builder.
+/// Numbers of the template's disk. No secret goes into them: the template is the same for every
+/// builder.
 fn template_identity(settings: &Settings) -> Identity {
     let label = &settings.recipe.disk.label;
     identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))
@@ -73,8 +76,8 @@ fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> Ima
     ImageSettings { size_bytes: disk.size.get().bytes(), label: disk.label.to_string(), layout_uuid, timestamp }
 }
 
-/// Checks that disks can hold what is in a new template. That this one is too small is found later: the template is good
-/// for a larger one.
+/// Checks that disks can hold what is in a new template. That this one is too small is found later:
+/// the template is good for a larger one.
 ///
 /// # Errors
 /// [`Error::Image`] with the entry that no disk can hold.
@@ -110,8 +113,8 @@ impl Disks<'_> {
         Ok(lay_out(self.tree, Arc::clone(&self.tarball), &BTreeSet::new(), &identity, &settings)?)
     }
 
-    /// Lays out the disk of the node at `index`. What any node changes comes last on each, so that all that comes before
-    /// lies at the same place on all.
+    /// Lays out the disk of the node at `index`. What any node changes comes last on each, so that
+    /// all that comes before lies at the same place on all.
     fn node_map(&self, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
         let tree = self.overlays[index].apply(self.tree);
         let identity = self.node_identity(self.job.nodes[index].number);
@@ -154,7 +157,8 @@ impl Disks<'_> {
         let on_bytes = |count| running.advance(count);
 
         let output = &self.job.output;
-        // The raw image is a matter of the disk, the compressed ones of the processors: they share the time well.
+        // The raw image is a matter of the disk, the compressed ones of the processors: they share
+        // the time well.
         std::thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
                 let artifact = output.create_private(TEMPLATE_IMAGE)?;

@@ -1,4 +1,5 @@
-//! What the supervisor hands to the worker: everything that was decided and checked before the work began.
+//! What the supervisor hands to the worker: everything that was decided and checked before the work
+//! began.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,8 @@ use crate::recipe::Settings;
 use crate::rootfs::configure::Answers;
 use crate::supervisor::OutputDir;
 
-/// The PCI address of the shared memory in every guest, as the launch script and the libvirt domains set it.
+/// The PCI address of the shared memory in every guest, as the launch script and the libvirt
+/// domains set it.
 const FABRIC_PCI_ADDRESS: &str = "0000:00:04.0";
 
 /// One build.

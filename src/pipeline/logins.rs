@@ -10,8 +10,8 @@ use crate::recipe::{Security, Settings};
 /// Where apt of this host keeps logins.
 const APT: &str = "/etc/apt";
 
-/// All logins that a run with these settings knows: those of URLs that options, environment and the host's apt sources name,
-/// those of netrc and of apt, and those of an old lock.
+/// All logins that a run with these settings knows: those of URLs that options, environment and the
+/// host's apt sources name, those of netrc and of apt, and those of an old lock.
 #[must_use]
 pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
     let mut logins = Logins::default();

@@ -4,8 +4,9 @@
 //! settings -> preflight -> [worker: packages -> template -> overlays -> images -> surroundings] -> report
 //! ```
 //!
-//! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output directory. [`build`] runs in
-//! the supervisor and starts a worker, which does [`work`]. [`plan`] and [`lock`] need no worker, and change nothing on the host but the cache.
+//! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output
+//! directory. [`build`] runs in the supervisor and starts a worker, which does [`work`]. [`plan`]
+//! and [`lock`] need no worker, and change nothing on the host but the cache.
 
 mod answers;
 mod boot_loader;
@@ -81,7 +82,8 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
 }
 
-/// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself name.
+/// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself
+/// name.
 ///
 /// # Errors
 /// [`Error`].

@@ -47,7 +47,8 @@ impl fmt::Debug for Archives {
 }
 
 impl Archives {
-    /// Decides which archives packages come from, asking the network only whether a security archive is there.
+    /// Decides which archives packages come from, asking the network only whether a security
+    /// archive is there.
     pub(super) fn open(settings: &Settings, logins: &Logins, progress: &Progress) -> Result<Self, Error> {
         let client = Client::new(client_options(settings, logins), progress.clone())?;
         let (mirror, origin) = mirror(settings);
@@ -56,7 +57,8 @@ impl Archives {
             Security::None => None,
             _ if ROLLING.contains(&suite) => None,
             Security::Archive(url) => Some(url.clone()),
-            // The host's own goes with the host's own mirror; beside another mirror its sibling comes first.
+            // The host's own goes with the host's own mirror; beside another mirror its sibling
+            // comes first.
             Security::Find => {
                 let sibling = security_sibling(&mirror);
                 let has_it =
@@ -135,8 +137,8 @@ pub(super) fn host_security(settings: &Settings) -> Option<MirrorUrl> {
     security.and_then(|url| url.parse().ok())
 }
 
-/// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A mirror that is a whole host
-/// has nothing beside it.
+/// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A
+/// mirror that is a whole host has nothing beside it.
 fn security_sibling(mirror: &MirrorUrl) -> Option<MirrorUrl> {
     mirror.sibling("-security")
 }
@@ -245,15 +247,15 @@ impl Selection {
         packages.filter(|(_, package)| package.essential).map(|(position, _)| position).collect()
     }
 
-    /// Fetches what the cache does not have, the first stage early, and calls `arrived` with the index of each package when its
-    /// file is there.
+    /// Fetches what the cache does not have, the first stage early, and calls `arrived` with the
+    /// index of each package when its file is there.
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), FetchError> {
         let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
         self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
     }
 
-    /// The error for a package that could not be had: whether it is the security archive that does not have it decides what to
-    /// do.
+    /// The error for a package that could not be had: whether it is the security archive that does
+    /// not have it decides what to do.
     pub(super) fn not_fetched(&self, error: FetchError) -> Error {
         let is_missing_from = |mirror: &MirrorUrl| {
             error

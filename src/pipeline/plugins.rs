@@ -11,8 +11,8 @@ use crate::customize::{Customization, HostFiles, Known, Origin, Places, Registry
 use crate::recipe::Settings;
 use crate::report::{Failure, PluginReport, PluginsReport};
 
-/// The recipe's plugins, found, checked and in order, with the files that their settings name. The one built-in plugin that
-/// writes logins is the only one that gets them.
+/// The recipe's plugins, found, checked and in order, with the files that their settings name. The
+/// one built-in plugin that writes logins is the only one that gets them.
 pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Customization, Error> {
     let registry = registry(settings).with_logins(logins);
     let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
@@ -31,8 +31,8 @@ pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Cust
     Ok(registry.plan(&requests)?)
 }
 
-/// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe and those that it extends,
-/// and in the user's own.
+/// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe
+/// and those that it extends, and in the user's own.
 fn registry(settings: &Settings) -> Registry {
     let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
     let mut usual: Vec<PathBuf> = Vec::new();
@@ -41,7 +41,8 @@ fn registry(settings: &Settings) -> Registry {
             usual.push(directory.clone());
         }
     }
-    // Of the recipe that the user named: one that it extends is named by the recipe, and may be anywhere.
+    // Of the recipe that the user named: one that it extends is named by the recipe, and may be
+    // anywhere.
     let named = settings.recipe_chain.first().and_then(|recipe| recipe.directory.as_ref());
     // What is made there has the nodes' keys in it, or gives them.
     let secret = settings.seed.iter().chain([&settings.output]);

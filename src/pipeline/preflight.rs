@@ -19,10 +19,12 @@ use crate::tree::tarball;
 const SEED: &str = "fabric.seed";
 /// What a build takes at the least, whatever it is a build of.
 pub const LEAST_BYTES: u64 = 256 << 20;
-/// How many times as large a compressed root tarball is when it is unpacked, at the least: gzip, the weakest, gives that.
+/// How many times as large a compressed root tarball is when it is unpacked, at the least: gzip,
+/// the weakest, gives that.
 const COMPRESSION: u64 = 2;
 
-/// A build that may begin: the job, the means to keep it apart from the host, and the right to its output directory.
+/// A build that may begin: the job, the means to keep it apart from the host, and the right to its
+/// output directory.
 #[derive(Debug)]
 pub struct Preflight {
     pub(super) job: Job,
@@ -31,10 +33,12 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Checks what `settings` ask for. Makes the output directory, and a seed in it, where there is none yet.
+    /// Checks what `settings` ask for. Makes the output directory, and a seed in it, where there is
+    /// none yet.
     ///
     /// # Errors
-    /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without the network.
+    /// [`Error`] with whatever would keep the build from succeeding, as far as that shows without
+    /// the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
         super::plugins::customization(settings, &logins)?;
@@ -69,13 +73,15 @@ impl Preflight {
     }
 }
 
-/// Checks what the way to the mirrors needs of the host: files of certificates, and proxies that can be.
+/// Checks what the way to the mirrors needs of the host: files of certificates, and proxies that
+/// can be.
 pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), Error> {
     Http::new(super::http_options(settings, logins)).map_err(ClientError::from)?;
     Ok(())
 }
 
-/// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts memory in units of 256 MiB.
+/// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
+/// memory in units of 256 MiB.
 fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     match fabric.kind {
         FabricKind::Nvdimm | FabricKind::Cxl if fabric.size.get().mebibytes() < 256 => {
@@ -107,8 +113,9 @@ pub(super) fn read_lock(path: &Path) -> Result<Lock, Error> {
     Lock::parse(&text).map_err(|source| Error::Lock { path: path.to_owned(), source })
 }
 
-/// Checks, now that the packages are known, that what the build writes has room: the tarball, the raw image, and the
-/// compressed image of each node, beside what earlier artifacts of the same names will give back only at the end.
+/// Checks, now that the packages are known, that what the build writes has room: the tarball, the
+/// raw image, and the compressed image of each node, beside what earlier artifacts of the same
+/// names will give back only at the end.
 pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error> {
     let installed = selection.installed_bytes();
     let what = format!("the build (tarball, raw image, {} nodes)", job.nodes.len());
@@ -117,14 +124,15 @@ pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error>
     Ok(())
 }
 
-/// About the bytes that a build writes of packages that take `installed` bytes when they are installed.
+/// About the bytes that a build writes of packages that take `installed` bytes when they are
+/// installed.
 #[must_use]
 pub fn bytes_written(settings: &Settings, installed: u64) -> u64 {
     installed + image_bytes(settings, installed) + LEAST_BYTES
 }
 
-/// About the bytes of the raw image and of the nodes' images, with `content` bytes of files in each. zstd makes them half
-/// as large at the worst that systems of Debian come to.
+/// About the bytes of the raw image and of the nodes' images, with `content` bytes of files in
+/// each. zstd makes them half as large at the worst that systems of Debian come to.
 fn image_bytes(settings: &Settings, content: u64) -> u64 {
     let node = if settings.thin { 16 << 20 } else { content / 2 };
     let backing = content / 2 * u64::from(settings.thin);

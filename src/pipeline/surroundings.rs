@@ -30,7 +30,8 @@ pub(super) fn write_lock(output: &OutputDir, lock: &Lock) -> Result<PathBuf, Err
     write_artifact(output, LOCK, 0o644, &lock.to_toml())
 }
 
-/// Writes everything that runs the disks. What ssh needs is there only where the nodes have keys of their own.
+/// Writes everything that runs the disks. What ssh needs is there only where the nodes have keys of
+/// their own.
 pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     let cluster = Cluster::new(&job.settings.recipe);
     let seed = Seed::from_bytes(job.seed);

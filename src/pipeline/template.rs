@@ -1,4 +1,5 @@
-//! From the packages to the template: `fabric_template.tar`, the pivot of a build. The staging tree begins and ends here.
+//! From the packages to the template: `fabric_template.tar`, the pivot of a build. The staging tree
+//! begins and ends here.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -48,7 +49,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The time that files of the build are given: `SOURCE_DATE_EPOCH`, else that of the newest entry.
+    /// The time that files of the build are given: `SOURCE_DATE_EPOCH`, else that of the newest
+    /// entry.
     pub(super) fn time(&self, settings: &Settings) -> i64 {
         let newest = self.tree.iter().map(|(_, entry)| entry.mtime.seconds).max().unwrap_or(0);
         settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(newest)
@@ -105,8 +107,8 @@ pub(super) fn obtain(
     Ok(Template { tree, tarball: Arc::new(File::open(&path)?), reused: false })
 }
 
-/// The tarball at `path`, if this user made it of what `key` names. The output directory may be /tmp, where others may put
-/// something of that name.
+/// The tarball at `path`, if this user made it of what `key` names. The output directory may be
+/// /tmp, where others may put something of that name.
 pub(super) fn current(path: &Path, key: &str) -> Option<File> {
     let tarball = regular::open_with(path, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty()).ok()?;
     if tarball.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
@@ -121,8 +123,8 @@ fn reuse(path: &Path, key: &str) -> Option<Template> {
     Some(Template { tree, tarball: Arc::new(tarball), reused: true })
 }
 
-/// Names everything that a template is made of: the packages, what the recipe says of the system, what the plugins are
-/// told of the build, and this very program.
+/// Names everything that a template is made of: the packages, what the recipe says of the system,
+/// what the plugins are told of the build, and this very program.
 pub(super) fn key(
     settings: &Settings,
     answers: &Answers,
@@ -215,8 +217,8 @@ fn fetch_and_install(
     }
 }
 
-/// Fills an empty staging tree: installs, customizes, makes it bootable, and takes away what belongs to the
-/// build alone.
+/// Fills an empty staging tree: installs, customizes, makes it bootable, and takes away what
+/// belongs to the build alone.
 fn populate(
     job: &Job,
     selection: &Selection,
@@ -245,7 +247,7 @@ fn populate(
         root_partition: ROOT_PARTITION,
         command_line: recipe.kernel.cmdline.as_str(),
     };
-    let mut sandbox = Sandbox::enter(staging.host_path(), inside)?;
+    let mut sandbox = Sandbox::enter(staging.host_path(), &inside)?;
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
     sandbox.leave()?;
     configure::clean(staging)?;
@@ -264,8 +266,8 @@ struct StagingPlace {
 }
 
 impl StagingPlace {
-    /// Memory where there is enough, as nothing of the tree has to last; the worker's mount namespace takes it away with
-    /// the worker. Else the disk of the output directory.
+    /// Memory where there is enough, as nothing of the tree has to last; the worker's mount
+    /// namespace takes it away with the worker. Else the disk of the output directory.
     fn prepare(job: &Job, selection: &Selection, progress: &Progress) -> Result<Self, Error> {
         let path = job.output.work().join("staging");
         fs_err::create_dir(&path)?;
@@ -290,7 +292,8 @@ impl StagingPlace {
 }
 
 impl Drop for StagingPlace {
-    /// Gives the memory back before the images are made. What cannot be removed here goes with the work directory.
+    /// Gives the memory back before the images are made. What cannot be removed here goes with the
+    /// work directory.
     fn drop(&mut self) {
         if rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH).is_ok() {
             let _ = fs_err::remove_dir(&self.path);

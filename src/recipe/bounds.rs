@@ -193,7 +193,8 @@ bounded_size! {
 }
 
 bounded_size! {
-    /// The memory that all nodes share. It becomes a PCI base address register, whose size is a power of two.
+    /// The memory that all nodes share. It becomes a PCI base address register, whose size is a
+    /// power of two.
     SharedMemory, "shared memory", "a power of two from 1M to 1T",
     |size| size.bytes().is_power_of_two() && (1 << 20..=1 << 40).contains(&size.bytes())
 }

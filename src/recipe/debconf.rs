@@ -1,7 +1,8 @@
-//! Answers to the questions that packages ask by debconf, in the form of debconf-set-selections(1): package, question, type and
-//! value.
+//! Answers to the questions that packages ask by debconf, in the form of debconf-set-selections(1):
+//! package, question, type and value.
 //!
-//! A value may be a password. So an [`Answer`] shows and serializes without it, and no error quotes what might be one.
+//! A value may be a password. So an [`Answer`] shows and serializes without it, and no error quotes
+//! what might be one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -64,7 +65,8 @@ impl Answer {
         format!("{self} {}", self.value)
     }
 
-    /// Reads a file of answers: a line each, or several where a backslash ends a line; comments begin with `#`.
+    /// Reads a file of answers: a line each, or several where a backslash ends a line; comments
+    /// begin with `#`.
     ///
     /// # Errors
     /// [`InvalidLine`], of the first that is none.

@@ -1,4 +1,5 @@
-//! Recipes that build on others: the base first, then what each further one says, with a note of who said what.
+//! Recipes that build on others: the base first, then what each further one says, with a note of
+//! who said what.
 
 use std::collections::BTreeMap;
 use std::path::Path;

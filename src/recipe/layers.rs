@@ -1,4 +1,5 @@
-//! The two layers above a recipe: environment and flags. Both are plain values, so that a test can lay any.
+//! The two layers above a recipe: environment and flags. Both are plain values, so that a test can
+//! lay any.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -114,7 +114,8 @@ impl Settings {
     }
 }
 
-/// A plugin as it is asked for: its name, and in brackets the file and the limit of time that the recipe gives it.
+/// A plugin as it is asked for: its name, and in brackets the file and the limit of time that the
+/// recipe gives it.
 fn plugin(plugin: &Plugin) -> String {
     let path = plugin.path.iter().map(|path| path.display().to_string());
     let more: Vec<_> = path.chain(plugin.time_limit.map(|seconds| format!("{seconds} s"))).collect();

@@ -146,8 +146,8 @@ impl Text {
 }
 
 impl Loaded {
-    /// The shipped recipe of this name, or the one in this file (what has a `/` or ends in `.toml` is a file), with those
-    /// that it extends under it.
+    /// The shipped recipe of this name, or the one in this file (what has a `/` or ends in `.toml`
+    /// is a file), with those that it extends under it.
     ///
     /// # Errors
     /// There is no such recipe or file, its text is no recipe, or the same of one that it extends.

@@ -1,10 +1,11 @@
 //! Recipe files and the settings laid over them.
 //!
-//! A recipe says what to build: suite, packages, disk, kernel, shared memory, nodes, customization. It is TOML, read by
-//! [`Loaded::load`] into types that can hold only values that have been checked, with the recipes that it extends under
-//! it. What belongs to one run (mirror,
-//! proxy, output directory) and what flags and environment change of the recipe is laid over it by [`Settings`], which
-//! remembers where each value came from. Settings of plugins are carried along; the plugin host checks them.
+//! A recipe says what to build: suite, packages, disk, kernel, shared memory, nodes, customization.
+//! It is TOML, read by [`Loaded::load`] into types that can hold only values that have been
+//! checked, with the recipes that it extends under it. What belongs to one run (mirror, proxy,
+//! output directory) and what flags and environment change of the recipe is laid over it by
+//! [`Settings`], which remembers where each value came from. Settings of plugins are carried along;
+//! the plugin host checks them.
 
 mod bounds;
 mod debconf;

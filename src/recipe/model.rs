@@ -13,10 +13,12 @@ use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::debconf::Answer;
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite};
 
-/// Everything about the machines to build that is worth writing down and keeping. Where the packages come from and where
-/// the images go is a matter of the run, and belongs to [`Settings`](super::Settings).
+/// Everything about the machines to build that is worth writing down and keeping. Where the
+/// packages come from and where the images go is a matter of the run, and belongs to
+/// [`Settings`](super::Settings).
 ///
-/// A recipe file says part of it: see [`Written`](super::written::Written), which has the same keys.
+/// A recipe file says part of it: see [`Written`](super::written::Written), which has the same
+/// keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// What it is for, in a sentence.
@@ -31,7 +33,8 @@ pub struct Recipe {
     pub updates: bool,
     /// Whether the security archive is read, too.
     pub security: bool,
-    /// Files with certificates of authorities to trust in addition to the host's, for https mirrors.
+    /// Files with certificates of authorities to trust in addition to the host's, for https
+    /// mirrors.
     #[serde(rename = "ca-certificates")]
     pub ca_certificates: Vec<PathBuf>,
     /// The set of packages to begin with.
@@ -56,7 +59,8 @@ pub struct Recipe {
     pub plugins: Vec<Plugin>,
 }
 
-/// A recipe as something in it refers to it: by what people call it, and where the files beside it are.
+/// A recipe as something in it refers to it: by what people call it, and where the files beside it
+/// are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The name of a shipped recipe, or the path of a file.
@@ -161,11 +165,13 @@ pub enum Initramfs {
     /// The disks that virtual machines have: virtio, SCSI, SATA and those on PCI Express.
     #[default]
     Vm,
-    /// Most hardware there is, as Debian's installer sets it up; larger and slower to make and to boot.
+    /// Most hardware there is, as Debian's installer sets it up; larger and slower to make and to
+    /// boot.
     Most,
 }
 
-/// A table of a recipe, twice: with all its values, and as a file writes it, which may leave out any.
+/// A table of a recipe, twice: with all its values, and as a file writes it, which may leave out
+/// any.
 macro_rules! table {
     (
         $(#[$doc:meta])* $name:ident, $written:ident, $key:literal {
@@ -286,7 +292,8 @@ table! {
 pub struct Plugin {
     /// Which plugin.
     pub name: PluginName,
-    /// The file that it is in, seen from the directory of the recipe that lists it, where that is not to be found by the name.
+    /// The file that it is in, seen from the directory of the recipe that lists it, where that is
+    /// not to be found by the name.
     pub path: Option<PathBuf>,
     /// How many seconds it may take at each stage, of each node, if it is a file.
     pub time_limit: Option<NonZeroU32>,
@@ -294,7 +301,8 @@ pub struct Plugin {
     pub settings: Map<String, Value>,
     /// The recipe that lists it.
     pub source: Source,
-    /// The recipes that wrote settings of it, where that was another one: by the outermost key of the setting.
+    /// The recipes that wrote settings of it, where that was another one: by the outermost key of
+    /// the setting.
     pub set_by: BTreeMap<String, Source>,
 }
 

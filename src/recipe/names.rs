@@ -1,4 +1,5 @@
-//! Words of a recipe that must have a certain form, checked where they are read so that an error knows its place.
+//! Words of a recipe that must have a certain form, checked where they are read so that an error
+//! knows its place.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -114,8 +115,8 @@ checked_name! {
 }
 
 checked_name! {
-    /// What the nodes' names begin with; the number follows. With three digits it must still be a host name's label
-    /// (RFC 1123) that also `sethostname` and every shell take without quoting.
+    /// What the nodes' names begin with; the number follows. With three digits it must still be a
+    /// host name's label (RFC 1123) that also `sethostname` and every shell take without quoting.
     NodePrefix, "name prefix of nodes", r"^(?!.*[0-9]$)[a-z][a-z0-9-]{0,59}$",
     "1 to 60 of a-z, 0-9 and -, the first a letter, the last no digit",
     |text| {
@@ -136,14 +137,16 @@ checked_name! {
 }
 
 checked_name! {
-    /// The kernel's command line: one line of printable ASCII that a GRUB configuration can hold in double quotes.
+    /// The kernel's command line: one line of printable ASCII that a GRUB configuration can hold in
+    /// double quotes.
     KernelCommandLine, "kernel command line", r"^[ !#%&(-\[\]-_a-~]{0,2000}$",
     "printable ASCII without quotes, $, ` and \\ was expected, 2000 bytes at most",
     |text| text.len() <= 2000 && text.chars().all(|c| (' '..='~').contains(&c) && !"\"'$`\\".contains(c))
 }
 
 checked_name! {
-    /// Which paths a rule is for, as dpkg(1) takes it for path-exclude, and fnmatch(3): an asterisk fits slashes, too.
+    /// Which paths a rule is for, as dpkg(1) takes it for path-exclude, and fnmatch(3): an asterisk
+    /// fits slashes, too.
     PathPattern, "pattern of paths", r"^[/*]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$",
     "what begins with / or *, as in /usr/share/doc/*, and does not end with a space",
     |text| {

@@ -1,4 +1,5 @@
-//! TOML text to what it says, with errors that say where and, for a misspelt word, what may have been meant.
+//! TOML text to what it says, with errors that say where and, for a misspelt word, what may have
+//! been meant.
 
 use std::fmt;
 
@@ -52,7 +53,8 @@ impl Written {
     }
 }
 
-/// Where the error begins. The parser blames a whole list or table for one word of it; the message begins with that word.
+/// Where the error begins. The parser blames a whole list or table for one word of it; the message
+/// begins with that word.
 fn offset_of(error: &toml::de::Error, text: &str) -> usize {
     let Some(span) = error.span() else { return 0 };
     let word = error.message().strip_prefix('`').and_then(|rest| rest.split('`').next());
@@ -69,7 +71,8 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// Says in a recipe's words what serde says in its own: it lists all that it knows, of which one is near, or none.
+/// Says in a recipe's words what serde says in its own: it lists all that it knows, of which one is
+/// near, or none.
 fn explain(message: &str) -> (String, Option<String>) {
     let message = message.trim_end().replace('\n', ", ");
     for (theirs, ours) in [("unknown field `", "unknown key"), ("unknown variant `", "unknown value")] {
@@ -97,8 +100,8 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, replacements and exchanges of neighbours that lead from one word to the other (optimal string
-/// alignment).
+/// Insertions, deletions, replacements and exchanges of neighbours that lead from one word to the
+/// other (optimal string alignment).
 fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut rows = vec![(0..=right.len()).collect::<Vec<usize>>()];

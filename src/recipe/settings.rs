@@ -1,4 +1,5 @@
-//! One run's settings: the recipe, with the environment laid over it, with the flags laid over that.
+//! One run's settings: the recipe, with the environment laid over it, with the flags laid over
+//! that.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -75,8 +76,8 @@ impl fmt::Display for Security {
     }
 }
 
-/// Everything that a run was asked to do. Made by [`Settings::new`]; crosses to the worker as JSON, in which the URLs have no
-/// logins any more.
+/// Everything that a run was asked to do. Made by [`Settings::new`]; crosses to the worker as JSON,
+/// in which the URLs have no logins any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The name or file of the recipe.
@@ -101,7 +102,8 @@ pub struct Settings {
     pub answer_files: Vec<PathBuf>,
     /// Keyrings beside the ones built in.
     pub keyrings: Vec<PathBuf>,
-    /// Files with certificates of authorities to trust in addition to those of the recipe and of the host.
+    /// Files with certificates of authorities to trust in addition to those of the recipe and of
+    /// the host.
     pub ca_certificates: Vec<PathBuf>,
     /// Whether indexes out of date, and older than ones seen before, are taken.
     pub accept_expired: bool,
@@ -241,8 +243,8 @@ impl Layers<'_> {
 }
 
 impl Settings {
-    /// Loads the recipe that `flags` name and lays environment and flags over it. Only the recipe is read; whether
-    /// files and directories are there is for the pipeline to find out.
+    /// Loads the recipe that `flags` name and lays environment and flags over it. Only the recipe
+    /// is read; whether files and directories are there is for the pipeline to find out.
     ///
     /// # Errors
     /// The recipe cannot be had, or an environment variable is malformed.
@@ -300,7 +302,8 @@ impl Settings {
                 Security::None
             }
         };
-        // Upper-case HTTP_PROXY is not read: a CGI program's client can set it by a header of that name.
+        // Upper-case HTTP_PROXY is not read: a CGI program's client can set it by a header of that
+        // name.
         let http = ["PROXY", "http_proxy", "all_proxy", "ALL_PROXY"];
         let https = ["PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
         let https_proxy = layers.either("https-proxy", flags.proxy.clone(), &https)?;

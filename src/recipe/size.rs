@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// A number of bytes, read from `8G`, `512M`, `1GiB` or a plain number of bytes.
 ///
-/// Units are powers of 1024 with or without `iB` or `B`, as QEMU, libvirt and mkfs take them: `1G`, `1GB` and `1GiB` are
-/// all 1,073,741,824 bytes. It is shown in the largest unit that keeps it whole.
+/// Units are powers of 1024 with or without `iB` or `B`, as QEMU, libvirt and mkfs take them: `1G`,
+/// `1GB` and `1GiB` are all 1,073,741,824 bytes. It is shown in the largest unit that keeps it
+/// whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Size(u64);

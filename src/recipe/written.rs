@@ -1,7 +1,8 @@
-//! What one recipe file says, before anything is laid over it or under it: every key may be left out, and lists may be
-//! changes of another recipe's.
+//! What one recipe file says, before anything is laid over it or under it: every key may be left
+//! out, and lists may be changes of another recipe's.
 //!
-//! These types are both the parser and, through [`schema`], the published schema, so that the two cannot differ.
+//! These types are both the parser and, through [`schema`], the published schema, so that the two
+//! cannot differ.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,14 +27,15 @@ use super::names::{Component, PackageName, PluginName, Suite};
 
 /// What to build: the machines, their packages and their customization.
 ///
-/// `extends` names another recipe to build on: tables merge, a list replaces the other's, and `include` and `plugin` may
-/// be tables that change the other's list instead. Where a recipe extends none, it must have a `suite`.
+/// `extends` names another recipe to build on: tables merge, a list replaces the other's, and
+/// `include` and `plugin` may be tables that change the other's list instead. Where a recipe
+/// extends none, it must have a `suite`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Recipe of fam-build", extend("anyOf" = [{ "required": ["suite"] }, { "required": ["extends"] }]))]
 pub(super) struct Written {
-    /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in `.toml`) relative to the
-    /// directory of this file.
+    /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in
+    /// `.toml`) relative to the directory of this file.
     #[schemars(with = "Option<String>", length(min = 1))]
     pub extends: Option<Spanned<String>>,
     /// What it is for, in a sentence.
@@ -52,8 +54,8 @@ pub(super) struct Written {
     /// Whether the security archive is read, too.
     #[schemars(extend("default" = true))]
     pub security: Option<bool>,
-    /// Files, seen from the directory of this recipe, with certificates of authorities to trust in addition to the
-    /// host's, for https mirrors.
+    /// Files, seen from the directory of this recipe, with certificates of authorities to trust in
+    /// addition to the host's, for https mirrors.
     #[serde(rename = "ca-certificates")]
     #[schemars(with = "Option<Vec<String>>", extend("default" = []))]
     pub ca_certificates: Option<Vec<PathBuf>>,
@@ -62,9 +64,11 @@ pub(super) struct Written {
     pub variant: Option<Variant>,
     /// Packages to install beside the variant's. Recommends are not followed.
     pub include: Option<List<PackageName, IncludeChange>>,
-    /// Answers to the questions that packages ask by debconf, set before any of them is configured that asks.
+    /// Answers to the questions that packages ask by debconf, set before any of them is configured
+    /// that asks.
     pub debconf: Option<List<WrittenPreseed, Addition<WrittenPreseed>>>,
-    /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last decides.
+    /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last
+    /// decides.
     pub paths: Option<List<PathRule, Addition<PathRule>>>,
     /// What the initramfs holds drivers for.
     #[schemars(extend("default" = Initramfs::default()))]
@@ -111,7 +115,8 @@ pub(super) struct Addition<T> {
     pub add: Vec<T>,
 }
 
-/// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the text.
+/// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the
+/// text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WrittenPreseed(pub Spanned<LineOrFile>);
 
@@ -174,15 +179,16 @@ impl JsonSchema for WrittenPreseed {
     }
 }
 
-/// A change of the list of plugins, applied in this order: `plugin.drop = ["demo"]`, `[plugin.set.users]`,
-/// `[[plugin.add]]`.
+/// A change of the list of plugins, applied in this order: `plugin.drop = ["demo"]`,
+/// `[plugin.set.users]`, `[[plugin.add]]`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PluginChange {
     /// Plugins of the recipe that is extended to leave out; they must be there.
     #[schemars(with = "Vec<PluginName>")]
     pub drop: Vec<Spanned<PluginName>>,
-    /// Settings to lay over those of plugins that are listed, by the name of the plugin: tables merge, all else replaces.
+    /// Settings to lay over those of plugins that are listed, by the name of the plugin: tables
+    /// merge, all else replaces.
     #[schemars(with = "BTreeMap<PluginName, Map<String, Value>>")]
     pub set: BTreeMap<PluginName, Spanned<PluginSettings>>,
     /// Plugins to apply after those of the recipe that is extended.
@@ -196,7 +202,8 @@ pub(super) struct PluginChange {
 pub(super) struct WrittenPlugin {
     /// Which plugin.
     pub name: PluginName,
-    /// The file that it is in, seen from the directory of this recipe, where that is not to be found by the name.
+    /// The file that it is in, seen from the directory of this recipe, where that is not to be
+    /// found by the name.
     #[schemars(with = "Option<String>", length(min = 1))]
     pub path: Option<PathBuf>,
     /// How many seconds it may take at each stage, of each node, if it is a file.
@@ -208,8 +215,8 @@ pub(super) struct WrittenPlugin {
     pub settings: PluginSettings,
 }
 
-/// Settings of a plugin. They travel as JSON, which has neither dates nor infinities: a date becomes a string, an infinity
-/// is an error.
+/// Settings of a plugin. They travel as JSON, which has neither dates nor infinities: a date
+/// becomes a string, an infinity is an error.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct PluginSettings(pub Map<String, Value>);
 
@@ -280,8 +287,9 @@ impl<T: JsonSchema, C: JsonSchema> JsonSchema for List<T, C> {
 
 /// The JSON Schema (draft 2020-12) of a recipe, by which editors complete and check.
 ///
-/// It says all that the parser checks of one file, but for what a schema cannot express: that the shared memory is a power of
-/// two, the bounds of sizes, and that what is dropped or set is in the recipe that is extended.
+/// It says all that the parser checks of one file, but for what a schema cannot express: that the
+/// shared memory is a power of two, the bounds of sizes, and that what is dropped or set is in the
+/// recipe that is extended.
 #[must_use]
 pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));

@@ -1,5 +1,6 @@
-//! What apt leaves in /var/lib/apt and /var/cache/apt beside the packages that it installs: which of them came only because
-//! others need them, and directories to download into that belong to its own user.
+//! What apt leaves in /var/lib/apt and /var/cache/apt beside the packages that it installs: which
+//! of them came only because others need them, and directories to download into that belong to its
+//! own user.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,9 @@ use crate::tree::RootPath;
 const PARTIAL: [&str; 2] = ["var/cache/apt/archives/partial", "var/lib/apt/lists/partial"];
 const USER: &[u8] = b"_apt";
 
-/// Leaves the state of an apt that installed everything there is, the packages of the names `automatic` because others
-/// need them: so `apt autoremove` may take these away, and nothing else, once that is no more. Does nothing where the
-/// new system has no apt.
+/// Leaves the state of an apt that installed everything there is, the packages of the names
+/// `automatic` because others need them: so `apt autoremove` may take these away, and nothing else,
+/// once that is no more. Does nothing where the new system has no apt.
 ///
 /// # Errors
 /// [`StagingError`]

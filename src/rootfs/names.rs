@@ -1,7 +1,8 @@
-//! Names that no image can hold: the layout of ext4 takes those in UTF-8 alone (see [`crate::image`]).
+//! Names that no image can hold: the layout of ext4 takes those in UTF-8 alone (see
+//! [`crate::image`]).
 //!
-//! Packages with such names are refused when they are unpacked. Scripts and programs make files, too; so this is asked after them,
-//! while it is known who it was.
+//! Packages with such names are refused when they are unpacked. Scripts and programs make files,
+//! too; so this is asked after them, while it is known who it was.
 
 use super::staging::{FileType, Staging, StagingError};
 use crate::tree::RootPath;

@@ -9,8 +9,8 @@ use rustix::mount::{
     move_mount,
 };
 
-/// Mounts an empty tmpfs of at most `size_bytes` over the directory `path`. Only a worker may: in its mount namespace
-/// nobody else sees it, and it ends with the worker.
+/// Mounts an empty tmpfs of at most `size_bytes` over the directory `path`. Only a worker may: in
+/// its mount namespace nobody else sees it, and it ends with the worker.
 ///
 /// # Errors
 /// What the kernel refused.

@@ -8,8 +8,8 @@ use fs_err::{File, OpenOptions};
 
 use super::output::Error;
 
-/// An artifact that is being written. It has its own name only once [`Artifact::finish`] is through; dropped before, it
-/// is removed.
+/// An artifact that is being written. It has its own name only once [`Artifact::finish`] is
+/// through; dropped before, it is removed.
 #[derive(Debug)]
 pub struct Artifact {
     file: File,
@@ -18,7 +18,8 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Begins one: `path` is the name it will have, `unfinished` that until then, on the same file system.
+    /// Begins one: `path` is the name it will have, `unfinished` that until then, on the same file
+    /// system.
     pub(super) fn create(unfinished: PathBuf, mode: u32, path: PathBuf) -> Result<Self, Error> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&unfinished)?;
         Ok(Self { file, unfinished: Some(unfinished), path })

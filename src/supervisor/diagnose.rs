@@ -18,7 +18,8 @@ struct Settings {
     max_user_namespaces: Option<u64>,
     apparmor_restrict_unprivileged_userns: Option<u64>,
     seccomp: Option<u64>,
-    /// Whether the root directory of this process is a mount point; where unknown, it is not in a plain chroot.
+    /// Whether the root directory of this process is a mount point; where unknown, it is not in a
+    /// plain chroot.
     root_is_mounted: Option<bool>,
 }
 
@@ -56,7 +57,8 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
     let found = |reason: &str, hint: &str| Diagnosis { reason: Some(reason.into()), hint: Some(hint.into()) };
     let forbidden = errno == libc::EPERM || errno == libc::EACCES;
     if settings.root_is_mounted == Some(false) && (forbidden || errno == libc::EINVAL) {
-        // The kernel makes no user namespace there, and the mounts cannot be cut off from the host's.
+        // The kernel makes no user namespace there, and the mounts cannot be cut off from the
+        // host's.
         found(
             "this is a chroot whose / is no mount point",
             "outside of it: mount --bind DIRECTORY DIRECTORY, then chroot DIRECTORY as root; \

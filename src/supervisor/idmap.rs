@@ -1,5 +1,6 @@
-//! The user and group ids that a build may use: who the caller is, what /etc/subuid and /etc/subgid grant, and how the
-//! maps of a new user namespace get written (`user_namespaces(7)`, subuid(5), newuidmap(1)).
+//! The user and group ids that a build may use: who the caller is, what /etc/subuid and /etc/subgid
+//! grant, and how the maps of a new user namespace get written (`user_namespaces(7)`, subuid(5),
+//! newuidmap(1)).
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -187,7 +188,8 @@ impl Ids {
                 granted,
             })
         };
-        // The helpers first: they are one package to install, and without it /etc/subuid is often missing as well.
+        // The helpers first: they are one package to install, and without it /etc/subuid is often
+        // missing as well.
         let newuidmap = find_helper(Kind::User)?;
         let newgidmap = find_helper(Kind::Group)?;
         Ok(Self::Helpers { uids: granted(Kind::User, uid)?, gids: granted(Kind::Group, gid)?, newuidmap, newgidmap })
@@ -215,7 +217,8 @@ impl Ids {
         }
     }
 
-    /// Writes the maps of `pid`, a child of this process that has just entered a new user namespace.
+    /// Writes the maps of `pid`, a child of this process that has just entered a new user
+    /// namespace.
     pub(crate) fn write_maps(&self, pid: u32) -> Result<(), Error> {
         match self {
             Self::Own => Ok(()),
@@ -267,7 +270,8 @@ fn run_helper(path: &Path, pid: u32, extents: &[Extent]) -> Result<(), Error> {
     Err(Error::HelperRefused { path: path.to_owned(), message })
 }
 
-/// Looks through PATH and where distributions put it; PATH of a cron job or a service may lack these.
+/// Looks through PATH and where distributions put it; PATH of a cron job or a service may lack
+/// these.
 fn find_helper(kind: Kind) -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path)
@@ -292,7 +296,8 @@ fn find_helper(kind: Kind) -> Result<PathBuf, Error> {
     })
 }
 
-/// The caller's login name by /etc/passwd; for one of a directory service, what the login said (newuidmap checks it).
+/// The caller's login name by /etc/passwd; for one of a directory service, what the login said
+/// (newuidmap checks it).
 fn user_name(uid: u32) -> Option<String> {
     let passwd = fs_err::read("/etc/passwd").unwrap_or_default();
     name_in_passwd(&passwd, uid).or_else(|| {
@@ -308,8 +313,8 @@ fn name_in_passwd(passwd: &[u8], uid: u32) -> Option<String> {
     })
 }
 
-/// The ranges that a subuid(5) table grants to a user, as (first id, count), in the order of the file. Lines that are no
-/// entry are passed over, as shadow does; so are ranges beyond 32 bits.
+/// The ranges that a subuid(5) table grants to a user, as (first id, count), in the order of the
+/// file. Lines that are no entry are passed over, as shadow does; so are ranges beyond 32 bits.
 fn ranges(table: &[u8], name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
     String::from_utf8_lossy(table)
         .lines()
@@ -326,8 +331,8 @@ fn ranges(table: &[u8], name: Option<&str>, uid: u32) -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// Maps 0 to the caller's own id and the ids from 1 on to `ranges` one after the other; fails with how many they hold if
-/// that is too few.
+/// Maps 0 to the caller's own id and the ids from 1 on to `ranges` one after the other; fails with
+/// how many they hold if that is too few.
 fn map_of(own: u32, ranges: &[(u32, u32)]) -> Result<Vec<Extent>, u32> {
     let mut extents = vec![Extent { inside: 0, outside: own, count: 1 }];
     let mut next = 1;
@@ -383,7 +388,8 @@ mod tests {
             map_of(1000, &[(100000, 40000), (200000, 40000)]),
             Ok(vec![extent(0, 1000, 1), extent(1, 100000, 40000), extent(40001, 200000, 25535)])
         );
-        // A range given twice, or one that holds the user's own id, would make the kernel refuse the whole map.
+        // A range given twice, or one that holds the user's own id, would make the kernel refuse
+        // the whole map.
         assert_eq!(map_of(1000, &[(100000, 40000), (100000, 40000)]), Err(40000));
         assert_eq!(map_of(1000, &[(500, 65536)]), Err(0));
     }

@@ -1,5 +1,6 @@
-//! The first process around a worker: it makes the mount namespace private, mounts /proc of the PID namespace, starts the
-//! worker, and reaps every process whose parent died. Its end is the end of all of them.
+//! The first process around a worker: it makes the mount namespace private, mounts /proc of the PID
+//! namespace, starts the worker, and reaps every process whose parent died. Its end is the end of
+//! all of them.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -35,8 +36,8 @@ pub(crate) fn init() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What a hidden role begins with: it ends with its parent, and waits until its ids are mapped and it may go on. Gives back
-/// the channel to its parent.
+/// What a hidden role begins with: it ends with its parent, and waits until its ids are mapped and
+/// it may go on. Gives back the channel to its parent.
 ///
 /// # Errors
 /// The exit code of a process that was not started for this, or whose parent is gone.
@@ -59,7 +60,8 @@ pub(crate) fn begin_first_process() -> Result<UnixStream, ExitCode> {
     begin_role()
 }
 
-/// Whether this process is the first of a PID namespace; not so where a build runs without namespaces.
+/// Whether this process is the first of a PID namespace; not so where a build runs without
+/// namespaces.
 fn is_first_of_namespace() -> bool {
     getpid() == Pid::INIT
 }
@@ -73,7 +75,8 @@ fn prepare() -> Result<(), Failure> {
         .map_err(|(step, error)| Failure::message(format!("{step}: {error}")))
 }
 
-/// Cuts the mount namespace off from the host's: nothing mounted here shows there, nor the other way.
+/// Cuts the mount namespace off from the host's: nothing mounted here shows there, nor the other
+/// way.
 pub(crate) fn make_mounts_private() -> Result<(), (&'static str, io::Error)> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| ("make the mounts private", error.into()))

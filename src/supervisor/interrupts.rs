@@ -26,8 +26,9 @@ struct State {
     received: Option<i32>,
 }
 
-/// Takes the signals of this process from when it is made. Between workers they end the process as ever; while a worker
-/// runs, the worker and all its processes are ended first; while a [`Shield`] is held they are noted.
+/// Takes the signals of this process from when it is made. Between workers they end the process as
+/// ever; while a worker runs, the worker and all its processes are ended first; while a [`Shield`]
+/// is held they are noted.
 pub struct Interrupts {
     state: Arc<Mutex<State>>,
     handle: Handle,

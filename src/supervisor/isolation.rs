@@ -32,8 +32,9 @@ enum Probed {
 }
 
 impl Isolation {
-    /// Namespaces with the ids that the caller may use, tried: a process in them mounted a tmpfs and /proc, gave files to
-    /// the first and the last id, made a network namespace and filtered its system calls.
+    /// Namespaces with the ids that the caller may use, tried: a process in them mounted a tmpfs
+    /// and /proc, gave files to the first and the last id, made a network namespace and filtered
+    /// its system calls.
     ///
     /// # Errors
     /// [`Error`] with the step that failed and what mends it.
@@ -51,8 +52,8 @@ impl Isolation {
         super::launch::try_namespaces(WORKER_NAMESPACES)
     }
 
-    /// No namespaces and no further ids, for work that runs no program and keeps no foreign owners on disk, such as
-    /// images from a tarball.
+    /// No namespaces and no further ids, for work that runs no program and keeps no foreign owners
+    /// on disk, such as images from a tarball.
     #[must_use]
     pub fn none() -> Self {
         Self { namespaces: UnshareFlags::empty(), ids: Ids::Own }

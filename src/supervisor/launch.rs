@@ -1,15 +1,17 @@
-//! Starts this program again as the first process of new namespaces, and ends it with everything inside.
+//! Starts this program again as the first process of new namespaces, and ends it with everything
+//! inside.
 //!
-//! A process with threads cannot enter a user or mount namespace, and forking one is unsound; so the program executes
-//! itself in a hidden role instead. The *launcher*, single-threaded, unshares, waits until its id maps are written, and
-//! starts the *first process* inside, whose death ends the whole PID namespace:
+//! A process with threads cannot enter a user or mount namespace, and forking one is unsound; so
+//! the program executes itself in a hidden role instead. The *launcher*, single-threaded, unshares,
+//! waits until its id maps are written, and starts the *first process* inside, whose death ends the
+//! whole PID namespace:
 //!
 //! ```text
 //! caller -> launcher (new user, mount, IPC, UTS namespaces) -> first process (PID 1 of the new PID namespace)
 //! ```
 //!
-//! All three share one control socket (see [`super::protocol`]). The caller's death ends the launcher by signal and closes
-//! the socket; the launcher's death ends the first process by signal.
+//! All three share one control socket (see [`super::protocol`]). The caller's death ends the
+//! launcher by signal and closes the socket; the launcher's death ends the first process by signal.
 
 use std::ffi::OsString;
 use std::io;
@@ -33,11 +35,13 @@ use super::sealed;
 /// How a hidden role is asked for: the first argument, this and the role's name.
 pub(crate) const ROLE_PREFIX: &str = "--fam-build-role=";
 
-/// The variables that the processes of a build inherit. `HOME` tells which directory is kept from plugins in files.
+/// The variables that the processes of a build inherit. `HOME` tells which directory is kept from
+/// plugins in files.
 const INHERITED: &[&str] =
     &["HOME", "PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
-/// Those that the processes of a sandbox inherit, whose environment programs of the new system can read.
+/// Those that the processes of a sandbox inherit, whose environment programs of the new system can
+/// read.
 const INHERITED_INSIDE: &[&str] = &["LD_LIBRARY_PATH", "RUST_BACKTRACE"];
 
 /// What a process of this program is there for.
@@ -85,10 +89,12 @@ impl Role {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(role, _)| *role)
     }
 
-    /// The command that runs this program in this role. Of the environment it inherits only what libraries read: all else is
-    /// in the messages, and a variable as MIRROR may hold a password, which a plugin could read of the process around it.
+    /// The command that runs this program in this role. Of the environment it inherits only what
+    /// libraries read: all else is in the messages, and a variable as MIRROR may hold a password,
+    /// which a plugin could read of the process around it.
     pub(crate) fn command(self) -> Command {
-        // Not current_exe(): the name may be gone (replaced while this runs) or hidden by a mount; the link never is.
+        // Not current_exe(): the name may be gone (replaced while this runs) or hidden by a mount;
+        // the link never is.
         self.command_of("/proc/self/exe".as_ref())
     }
 
@@ -189,7 +195,8 @@ struct Launcher {
 fn begin(role: Role, namespaces: UnshareFlags, stdout: Stdio, stderr: Stdio) -> io::Result<Launcher> {
     let (control, theirs) = UnixStream::pair()?;
     let mut launcher = match role {
-        // What the launcher is, its first process is as well: programs of the new system can open that file.
+        // What the launcher is, its first process is as well: programs of the new system can open
+        // that file.
         Role::Sandbox => Role::Launcher.command_of(&sealed::this_program()),
         _ => Role::Launcher.command(),
     };
@@ -203,7 +210,8 @@ fn begin(role: Role, namespaces: UnshareFlags, stdout: Stdio, stderr: Stdio) -> 
     Ok(Launcher { child: EndOnDrop(Some(child)), control, receiver })
 }
 
-/// Tries whether this process may make `namespaces`, and a user namespace to own them, whatever ids there are for it.
+/// Tries whether this process may make `namespaces`, and a user namespace to own them, whatever ids
+/// there are for it.
 pub(crate) fn try_namespaces(namespaces: UnshareFlags) -> Result<(), Error> {
     let role = Role::Probe;
     let start = |source| Error::Start { role: role.name(), source };
@@ -304,7 +312,8 @@ impl Launched {
         Ok(fs_err::File::open(format!("/proc/{}/ns/user", self.launcher.id()))?.into_file().into())
     }
 
-    /// Waits until the first process and all others of its PID namespace are gone, and says how the launcher ended.
+    /// Waits until the first process and all others of its PID namespace are gone, and says how the
+    /// launcher ended.
     pub(crate) fn wait(&mut self) -> Option<Ended> {
         let ended = ended(&mut self.launcher);
         // The launcher waits for the first process unless it was killed itself.
@@ -355,9 +364,11 @@ fn start_inside(arguments: &[OsString], control: &UnixStream, sender: &Sender) -
     let stray = |error| Launching::Refused { step: "close stray descriptors".into(), errno: io_errno(&error) };
     close_stray_descriptors().map_err(stray)?;
     leave_session_keyring().map_err(refused("begin a session keyring"))?;
-    // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no terminal to ask.
+    // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no
+    // terminal to ask.
     let _ = rustix::process::setsid();
-    // A thread of the caller that ends would end a sandbox, or a plugin: there the socket alone is the lifeline.
+    // A thread of the caller that ends would end a sandbox, or a plugin: there the socket alone is
+    // the lifeline.
     let die_with_caller = || match role {
         Role::Sandbox | Role::Plugin => Ok(()),
         _ => set_parent_process_death_signal(Some(Signal::KILL)),
@@ -397,7 +408,8 @@ fn become_root() -> io::Result<()> {
     Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
 }
 
-/// Whether this user namespace lets its root set groups; one whose maps were written without privilege does not.
+/// Whether this user namespace lets its root set groups; one whose maps were written without
+/// privilege does not.
 fn may_set_groups() -> bool {
     !fs_err::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
 }
@@ -406,14 +418,15 @@ fn io_errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// Keeps what the user's shell left open from the processes to come, lest a maintainer script find the host's files there.
+/// Keeps what the user's shell left open from the processes to come, lest a maintainer script find
+/// the host's files there.
 #[allow(unsafe_code)]
 fn close_stray_descriptors() -> io::Result<()> {
     for entry in fs_err::read_dir("/proc/self/fd")? {
         let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
         if number > 2 {
-            // SAFETY: the descriptor is open, since it is listed and nothing else runs in this process; at worst it is
-            // the listing's own.
+            // SAFETY: the descriptor is open, since it is listed and nothing else runs in this
+            // process; at worst it is the listing's own.
             let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
             // Closed by the execution of the next role; some of them are this process's own.
             rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
@@ -422,20 +435,23 @@ fn close_stray_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Joins a session keyring of this process's own, empty, for all that it starts: no namespace covers the caller's, and what
-/// runs as the caller's user could read the keys in it (session-keyring(7)).
+/// Joins a session keyring of this process's own, empty, for all that it starts: no namespace
+/// covers the caller's, and what runs as the caller's user could read the keys in it
+/// (session-keyring(7)).
 #[allow(unsafe_code)]
 fn leave_session_keyring() -> io::Result<()> {
     /// Of `linux/keyctl.h`.
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_ulong = 1;
-    // SAFETY: a null name asks for a keyring without one, and nothing else of this process's memory is read or written.
+    // SAFETY: a null name asks for a keyring without one, and nothing else of this process's memory
+    // is read or written.
     let serial =
         unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
     if serial != -1 {
         return Ok(());
     }
     match io::Error::last_os_error() {
-        // A kernel without keyrings, or a container whose filter forbids them to whatever is started from here as well.
+        // A kernel without keyrings, or a container whose filter forbids them to whatever is
+        // started from here as well.
         error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
         error => Err(error),
     }

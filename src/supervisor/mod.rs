@@ -1,6 +1,7 @@
-//! The processes of a build. The supervisor owns the terminal, the signals, the output directory's lock and the clean-up;
-//! the worker is this program again, inside new user, mount, PID, IPC and UTS namespaces, and does all the work. Whatever
-//! happens to either, no process and no mount of a build outlives them.
+//! The processes of a build. The supervisor owns the terminal, the signals, the output directory's
+//! lock and the clean-up; the worker is this program again, inside new user, mount, PID, IPC and
+//! UTS namespaces, and does all the work. Whatever happens to either, no process and no mount of a
+//! build outlives them.
 //!
 //! `main` calls [`enter_role`] before anything else, since every process of a build begins there.
 
@@ -36,8 +37,8 @@ pub use protocol::{Ended, Failure};
 pub use space::{Error as SpaceError, available_memory, free_space, require_space};
 pub use worker::{Error, run};
 
-/// Does what the process was started for, if this program started it; `None` if a person did. A worker decodes its job
-/// and does `work` with it; the result crosses back to [`run`].
+/// Does what the process was started for, if this program started it; `None` if a person did. A
+/// worker decodes its job and does `work` with it; the result crosses back to [`run`].
 pub fn enter_role<J, T>(work: impl FnOnce(J, Progress) -> Result<T, Failure>) -> Option<ExitCode>
 where
     J: DeserializeOwned,

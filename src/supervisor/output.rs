@@ -1,8 +1,9 @@
-//! The output directory: one build at a time in it, artifacts that are whole once they have their name, and nothing left
-//! of a build that was killed.
+//! The output directory: one build at a time in it, artifacts that are whole once they have their
+//! name, and nothing left of a build that was killed.
 //!
-//! Everything unfinished lies in `OUTPUT/.fam-build`, a directory that only the user may enter; so OUTPUT may be a shared
-//! /tmp. A lock on a file in there shows that a build is at work, however an earlier one ended.
+//! Everything unfinished lies in `OUTPUT/.fam-build`, a directory that only the user may enter; so
+//! OUTPUT may be a shared /tmp. A lock on a file in there shows that a build is at work, however an
+//! earlier one ended.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -104,7 +105,8 @@ impl OutputDir {
         &self.path
     }
 
-    /// The directory under it for what is unfinished; removed with all it holds when the build ends.
+    /// The directory under it for what is unfinished; removed with all it holds when the build
+    /// ends.
     #[must_use]
     pub fn work(&self) -> PathBuf {
         self.path.join(WORK_DIRECTORY)
@@ -118,8 +120,8 @@ impl OutputDir {
         self.create_with_mode(name, 0o666)
     }
 
-    /// As [`create`](Self::create), for its owner alone: what holds a root file system holds hashes of passwords, and a
-    /// node's disk private keys.
+    /// As [`create`](Self::create), for its owner alone: what holds a root file system holds hashes
+    /// of passwords, and a node's disk private keys.
     ///
     /// # Errors
     /// As there.
@@ -141,8 +143,8 @@ impl OutputDir {
     }
 }
 
-/// The right to work in an output directory. Dropping it removes what is unfinished; after an interruption that should
-/// happen under [`super::Interrupts::shield`].
+/// The right to work in an output directory. Dropping it removes what is unfinished; after an
+/// interruption that should happen under [`super::Interrupts::shield`].
 #[derive(Debug)]
 pub struct OutputLock {
     directory: OutputDir,
@@ -154,8 +156,9 @@ pub struct OutputLock {
 }
 
 impl OutputLock {
-    /// Makes `path` if it is missing, takes its lock, and removes what a killed build left there. Proves with that that the
-    /// directory can be written to. `isolation` serves to remove files of subordinate users.
+    /// Makes `path` if it is missing, takes its lock, and removes what a killed build left there.
+    /// Proves with that that the directory can be written to. `isolation` serves to remove files of
+    /// subordinate users.
     ///
     /// # Errors
     /// [`Error`].
@@ -224,8 +227,8 @@ impl Drop for OutputLock {
     }
 }
 
-/// Checks that a build could work in `path`, and changes nothing. Gives back the directory that is there already: `path`
-/// itself, or the nearest one above it.
+/// Checks that a build could work in `path`, and changes nothing. Gives back the directory that is
+/// there already: `path` itself, or the nearest one above it.
 ///
 /// # Errors
 /// [`Error`].
@@ -324,7 +327,8 @@ fn lock(directory: &OutputDir) -> Result<Option<File>, Error> {
     Ok(Some(file))
 }
 
-/// Removes `path` and all under it; where it holds files of subordinate users, inside a user namespace that has them.
+/// Removes `path` and all under it; where it holds files of subordinate users, inside a user
+/// namespace that has them.
 fn remove_tree(path: &Path, isolation: &Isolation) -> Result<(), Error> {
     let refused = match remove_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,

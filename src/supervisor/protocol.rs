@@ -1,6 +1,8 @@
-//! What the processes of a build say to each other: JSON lines over one socket pair per process, its standard input.
+//! What the processes of a build say to each other: JSON lines over one socket pair per process,
+//! its standard input.
 //!
-//! The socket is also the lifeline: each side takes the end of the stream for the death of the other.
+//! The socket is also the lifeline: each side takes the end of the stream for the death of the
+//! other.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::progress::{Event, Progress, Reporter};
 pub use crate::report::Failure;
 
-/// The longest message taken from another process. They are all ours; this only keeps a stray stream from eating memory.
+/// The longest message taken from another process. They are all ours; this only keeps a stray
+/// stream from eating memory.
 const MAX_MESSAGE_BYTES: u64 = 256 << 20;
 
 /// How a process ended.
@@ -122,13 +125,14 @@ impl Receiver {
         Self { stream: BufReader::new(stream), line: Vec::new() }
     }
 
-    /// Has [`Receiver::receive`] give up with [`io::ErrorKind::WouldBlock`] after this long without a byte. It may be called
-    /// again then.
+    /// Has [`Receiver::receive`] give up with [`io::ErrorKind::WouldBlock`] after this long without
+    /// a byte. It may be called again then.
     pub(crate) fn set_read_timeout(&self, limit: Option<std::time::Duration>) -> io::Result<()> {
         self.stream.get_ref().set_read_timeout(limit)
     }
 
-    /// The next message; `None` at the end of the stream. Lines that hold no such message (cut off by a death) are skipped.
+    /// The next message; `None` at the end of the stream. Lines that hold no such message (cut off
+    /// by a death) are skipped.
     pub(crate) fn receive<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
         loop {
             let room = MAX_MESSAGE_BYTES.saturating_sub(self.line.len() as u64);

@@ -1,8 +1,9 @@
 //! A copy of this program that lies in memory and can no longer be changed.
 //!
-//! Programs of the new system can open the file that the first process of their sandbox executes, by `/proc/1/exe`. Were
-//! that the program's own file, those of root could change its mode, or its bytes on kernels that allow to write what is
-//! being executed (6.11), and the host's administrator would run that one day.
+//! Programs of the new system can open the file that the first process of their sandbox executes,
+//! by `/proc/1/exe`. Were that the program's own file, those of root could change its mode, or its
+//! bytes on kernels that allow to write what is being executed (6.11), and the host's administrator
+//! would run that one day.
 
 use std::fs::File;
 use std::io;
@@ -14,8 +15,9 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_
 
 const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
-/// The path of the copy, for a child to execute. It is made once and kept as long as this process. Where memory cannot be
-/// executed (`vm.memfd_noexec` of the kernel) it is the program itself: see [`is_this_process`].
+/// The path of the copy, for a child to execute. It is made once and kept as long as this process.
+/// Where memory cannot be executed (`vm.memfd_noexec` of the kernel) it is the program itself: see
+/// [`is_this_process`].
 pub(super) fn this_program() -> PathBuf {
     static COPY: OnceLock<Option<OwnedFd>> = OnceLock::new();
     match COPY.get_or_init(|| copy().ok()) {

@@ -67,8 +67,9 @@ pub fn require_space(path: &Path, what: &str, needed: u64) -> Result<(), Error> 
     Err(Error::TooLittle { path: path.to_owned(), what: what.to_owned(), available, needed })
 }
 
-/// Bytes of memory that a build may take without swapping: what the kernel calls available, or what the control group of
-/// this process still allows, if that is less. `None` where /proc does not say.
+/// Bytes of memory that a build may take without swapping: what the kernel calls available, or what
+/// the control group of this process still allows, if that is less. `None` where /proc does not
+/// say.
 #[must_use]
 pub fn available_memory() -> Option<u64> {
     let meminfo = fs_err::read_to_string("/proc/meminfo").ok()?;

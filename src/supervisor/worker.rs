@@ -1,4 +1,5 @@
-//! A job from both sides: the supervisor starts a worker, listens, and ends it when asked to; the worker does the work.
+//! A job from both sides: the supervisor starts a worker, listens, and ends it when asked to; the
+//! worker does the work.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -78,7 +79,8 @@ enum Note<T> {
     Signal(i32),
 }
 
-/// Has a worker do `job` and passes its progress on. Returns when every process of it is gone, whatever the outcome.
+/// Has a worker do `job` and passes its progress on. Returns when every process of it is gone,
+/// whatever the outcome.
 ///
 /// # Errors
 /// [`Error`].
@@ -171,7 +173,8 @@ where
     }
 }
 
-/// Ends this process when the control socket closes. Its end is that of the PID namespace, by way of the first process.
+/// Ends this process when the control socket closes. Its end is that of the PID namespace, by way
+/// of the first process.
 fn end_with_the_supervisor(mut receiver: Receiver) {
     let watch = move || {
         while let Ok(Some(serde::de::IgnoredAny)) = receiver.receive() {}

@@ -1,8 +1,8 @@
 //! A root file system in memory: the metadata of every entry, and where its bytes lie.
 //!
-//! This is the type on which the two halves of a build meet: the left half writes a staging tree out as a tarball, the
-//! right half reads the tarball as a [`Tree`], lays an [`Overlay`] over it for each node, and makes images of the result.
-//! Nothing here knows of packages or of disks.
+//! This is the type on which the two halves of a build meet: the left half writes a staging tree
+//! out as a tarball, the right half reads the tarball as a [`Tree`], lays an [`Overlay`] over it
+//! for each node, and makes images of the result. Nothing here knows of packages or of disks.
 
 mod overlay;
 mod path;
@@ -66,7 +66,8 @@ pub enum Kind {
     Directory,
     /// A regular file.
     File(Content),
-    /// Another name of the regular file at this path, which is in the same tree and is itself no hard link.
+    /// Another name of the regular file at this path, which is in the same tree and is itself no
+    /// hard link.
     HardLink(RootPath),
     /// A symbolic link, with its target as written.
     Symlink(Vec<u8>),
@@ -88,7 +89,8 @@ pub enum Kind {
     Fifo,
 }
 
-/// One name of a tree with its metadata. For a [`Kind::HardLink`] the metadata equals that of its target.
+/// One name of a tree with its metadata. For a [`Kind::HardLink`] the metadata equals that of its
+/// target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What it is.
@@ -101,11 +103,13 @@ pub struct Entry {
     pub gid: u32,
     /// Time of last modification.
     pub mtime: Timestamp,
-    /// Extended attributes by full name (`security.capability`), values as the system calls give them.
+    /// Extended attributes by full name (`security.capability`), values as the system calls give
+    /// them.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// A whole root file system. Iterates in byte order of the paths, so a directory comes before what is in it.
+/// A whole root file system. Iterates in byte order of the paths, so a directory comes before what
+/// is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     entries: BTreeMap<RootPath, Entry>,
@@ -135,7 +139,8 @@ impl Tree {
 
     /// All entries under `path`, however deep, without itself.
     pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
-        // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind them.
+        // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind
+        // them.
         let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
         let beginning = [path.as_bytes(), slash].concat();
         self.entries

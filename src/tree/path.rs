@@ -9,9 +9,9 @@ pub const MAX_PATH_BYTES: usize = 4096;
 /// The longest component of a path: Linux's `NAME_MAX`.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// A path inside a root: components joined by single slashes, with no slash before or after, none of them empty, `.` or
-/// `..`, no NUL, at most [`MAX_NAME_BYTES`] each and [`MAX_PATH_BYTES`] in all. The root itself is the empty path. Bytes,
-/// since a file name need not be UTF-8.
+/// A path inside a root: components joined by single slashes, with no slash before or after, none
+/// of them empty, `.` or `..`, no NUL, at most [`MAX_NAME_BYTES`] each and [`MAX_PATH_BYTES`] in
+/// all. The root itself is the empty path. Bytes, since a file name need not be UTF-8.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RootPath(Vec<u8>);
 
@@ -47,7 +47,8 @@ pub(crate) fn shown(name: &[u8]) -> String {
     format!("\"{}\"", escaped(name))
 }
 
-/// Text whose unprintable characters, and bytes that are no UTF-8, are escaped as in Rust, and which is cut where it is long.
+/// Text whose unprintable characters, and bytes that are no UTF-8, are escaped as in Rust, and
+/// which is cut where it is long.
 fn escaped(name: &[u8]) -> String {
     const LONGEST_BYTES: usize = 300;
     let mut text = String::new();
@@ -68,8 +69,8 @@ impl RootPath {
         Self::default()
     }
 
-    /// Normalizes `bytes` as they stand in archives and settings: leading `/` and `./`, doubled and trailing slashes, and
-    /// `.` components are dropped.
+    /// Normalizes `bytes` as they stand in archives and settings: leading `/` and `./`, doubled and
+    /// trailing slashes, and `.` components are dropped.
     ///
     /// # Errors
     /// [`InvalidPath`] for a `..` component, a NUL byte, or what is too long for Linux.

@@ -1,9 +1,10 @@
 //! Reads a tar stream: ustar, GNU long names and base-256 numbers, PAX records.
 //!
-//! Parsing only: what an entry's path may be, and what becomes of it, is for the callers. PAX records are cut by their
-//! length, never at newlines, so binary values (capabilities, ACLs) come through; sparse files, which other readers pass
-//! off as whole, are refused. Every length is bounded before anything is allocated. Formats: pax(1) of POSIX, and the
-//! GNU tar manual, "Basic Tar Format".
+//! Parsing only: what an entry's path may be, and what becomes of it, is for the callers. PAX
+//! records are cut by their length, never at newlines, so binary values (capabilities, ACLs) come
+//! through; sparse files, which other readers pass off as whole, are refused. Every length is
+//! bounded before anything is allocated. Formats: pax(1) of POSIX, and the GNU tar manual, "Basic
+//! Tar Format".
 
 mod error;
 mod pax;
@@ -73,8 +74,8 @@ pub struct Header {
     pub offset: u64,
 }
 
-/// Reads entries one after another. After [`TarReader::next_entry`] the reader itself is the [`Read`] over that entry's
-/// data; what is left unread is passed over by the next call.
+/// Reads entries one after another. After [`TarReader::next_entry`] the reader itself is the
+/// [`Read`] over that entry's data; what is left unread is passed over by the next call.
 #[derive(Debug)]
 pub struct TarReader<R> {
     input: R,
@@ -291,8 +292,8 @@ impl<R: Read> TarReader<R> {
 }
 
 impl<R: Read + Seek> TarReader<R> {
-    /// Reads from `input`, its start being the archive's, and seeks over data that nobody reads. A file that ends within
-    /// such data is noticed when the next header is missing.
+    /// Reads from `input`, its start being the archive's, and seeks over data that nobody reads. A
+    /// file that ends within such data is noticed when the next header is missing.
     pub fn seekable(input: R) -> Self {
         Self::with_skip(input, |input, amount| {
             let offset = i64::try_from(amount).map_err(io::Error::other)?;
@@ -302,7 +303,8 @@ impl<R: Read + Seek> TarReader<R> {
 }
 
 impl<R: Read> Read for TarReader<R> {
-    /// Reads data of the current entry: 0 at its end, an error of kind `UnexpectedEof` if the archive ends within it.
+    /// Reads data of the current entry: 0 at its end, an error of kind `UnexpectedEof` if the
+    /// archive ends within it.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if len == 0 {
@@ -334,7 +336,8 @@ impl RawHeader<'_> {
         self.block[156]
     }
 
-    /// The sum of all bytes, the checksum's own counted as blanks; some old programs summed signed bytes.
+    /// The sum of all bytes, the checksum's own counted as blanks; some old programs summed signed
+    /// bytes.
     fn verify_checksum(&self) -> Result<(), TarError> {
         let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
@@ -348,7 +351,8 @@ impl RawHeader<'_> {
         }
     }
 
-    /// The name of the block alone. Only POSIX headers have a prefix; GNU ones have times in its place.
+    /// The name of the block alone. Only POSIX headers have a prefix; GNU ones have times in its
+    /// place.
     fn path(&self) -> Vec<u8> {
         let name = until_nul(self.field(0, 100));
         let prefix = until_nul(self.field(345, 155));

@@ -1,7 +1,8 @@
-//! The resolver against apt itself: same lists, same two runs as mmdebstrap makes, same packages and versions.
+//! The resolver against apt itself: same lists, same two runs as mmdebstrap makes, same packages
+//! and versions.
 //!
-//! Needs apt-get (apt 2.x), and the mirror of this machine's apt sources. `APT_ORACLE_LISTS=FILE` adds include lists, one a
-//! line.
+//! Needs apt-get (apt 2.x), and the mirror of this machine's apt sources. `APT_ORACLE_LISTS=FILE`
+//! adds include lists, one a line.
 
 #[path = "apt_oracle/apt.rs"]
 mod apt;
@@ -70,11 +71,13 @@ fn selects_what_apt_selects() {
     let extra = std::env::var("APT_ORACLE_LISTS").map(|path| fs_err::read_to_string(path).unwrap()).unwrap_or_default();
     let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
     let mut cases = Vec::new();
-    // The second release is to show that the rules are not the first one's: every other list will do.
+    // The second release is to show that the rules are not the first one's: every other list will
+    // do.
     for (stages, step) in stages.iter().zip([1, 2]) {
         cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: "" }));
         cases.extend(Variant::ALL.map(|variant| Case { stages, variant, include: lists::DEFAULT }));
-        // Each list with one variant, in turn: what is there beforehand decides between alternatives.
+        // Each list with one variant, in turn: what is there beforehand decides between
+        // alternatives.
         let lists = lists::LISTS.iter().copied().step_by(step).chain(extra.lines());
         let variants = Variant::ALL.into_iter().cycle();
         cases.extend(lists.zip(variants).map(|(list, variant)| match list.split_once(": ") {
@@ -124,8 +127,9 @@ fn selects_what_apt_selects() {
 fn selects_what_mmdebstrap_selects() {
     let release = &releases()[0];
     let index = release.suite_alone();
-    // Its simulation makes both runs on an empty system, so that in the second one alternatives may fall out otherwise than
-    // with the essential packages in place. These sets have none such; include lists are compared with apt itself.
+    // Its simulation makes both runs on an empty system, so that in the second one alternatives may
+    // fall out otherwise than with the essential packages in place. These sets have none such;
+    // include lists are compared with apt itself.
     for variant in [Variant::Apt, Variant::Standard, Variant::Buildd] {
         let output = Command::new("mmdebstrap")
             .args(["--simulate", "--verbose", "--mode=root", &format!("--variant={variant}")])

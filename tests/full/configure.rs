@@ -1,5 +1,6 @@
-//! Configuration of real Debian systems, trixie's and bookworm's, by their own maintainer scripts: dpkg has nothing to say
-//! of the result, nothing is left over, and root and a normal user get the same bytes.
+//! Configuration of real Debian systems, trixie's and bookworm's, by their own maintainer scripts:
+//! dpkg has nothing to say of the result, nothing is left over, and root and a normal user get the
+//! same bytes.
 //!
 //! The packages come from the machine's Debian mirror, by apt.
 
@@ -54,7 +55,8 @@ fn same_by_user(suite: &str) {
 
 const SUITES: [&str; 2] = ["trixie", "bookworm"];
 
-/// A small system with what makes configuration hard: a kernel, users, host keys, conffiles, locales, Python's bytecode.
+/// A small system with what makes configuration hard: a kernel, users, host keys, conffiles,
+/// locales, Python's bytecode.
 const PACKAGES: [&str; 10] = [
     "?essential",
     "apt",
@@ -125,7 +127,8 @@ pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     clean(&staging).map_err(|error| Failure::new(&error, error.hint()))?;
     let mut listing = String::new();
     list(&root, &root, &mut listing);
-    let mut sandbox = Sandbox::enter(&root, Settings::default()).map_err(|error| Failure::new(&error, error.hint()))?;
+    let mut sandbox =
+        Sandbox::enter(&root, &Settings::default()).map_err(|error| Failure::new(&error, error.hint()))?;
     let mut said = Vec::new();
     let script = Inside::new("/bin/sh").args(["-c", job.script.as_str()]);
     sandbox.run(&script, |line| said.push(line.to_owned())).map_err(|error| Failure::new(&error, error.hint()))?;
@@ -162,7 +165,8 @@ fn build(debs: PathBuf, script: &str, log: &Log) -> Result<Built, fam_build::sup
     run(&job, &isolation, &Progress::new(log.clone()), &Interrupts::install().unwrap())
 }
 
-/// Makes the system of a suite, asks dpkg and looks at what its scripts did; returns a list of what is in it.
+/// Makes the system of a suite, asks dpkg and looks at what its scripts did; returns a list of what
+/// is in it.
 fn configures(suite: &str) -> String {
     let log = Log::default();
     let script = "dpkg --audit; dpkg --verify; lsinitramfs /boot/initrd.img-*; cat /usr/lib/modules/*/modules.builtin; id -u _apt";

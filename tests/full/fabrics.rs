@@ -1,5 +1,6 @@
-//! The fabrics beside ivshmem, as two nodes have them that start at the same time: a memory module (NVDIMM), and memory of a
-//! CXL device. Linux makes a device of direct access of either; one node writes there, the other and the host read.
+//! The fabrics beside ivshmem, as two nodes have them that start at the same time: a memory module
+//! (NVDIMM), and memory of a CXL device. Linux makes a device of direct access of either; one node
+//! writes there, the other and the host read.
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,7 +47,8 @@ fn run(nodes: &Nodes, node: u8, command: &str) -> String {
     succeed(&mut on(nodes, node, command))
 }
 
-/// Asserts that each node has a device of the shared memory, and that what one stores there the other reads.
+/// Asserts that each node has a device of the shared memory, and that what one stores there the
+/// other reads.
 fn assert_shared(nodes: &Nodes) {
     for node in [1, 2] {
         assert_eq!(run(nodes, node, "systemctl is-system-running --wait || systemctl --failed").trim(), "running");

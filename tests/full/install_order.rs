@@ -1,6 +1,6 @@
-//! The order of installation, asked of dpkg: small packages, each of which has a question about it, are installed by fam-build
-//! and by mmdebstrap from one signed archive. What they leave behind has to be the same.
-//! The essential packages are those of the machine's mirror.
+//! The order of installation, asked of dpkg: small packages, each of which has a question about it,
+//! are installed by fam-build and by mmdebstrap from one signed archive. What they leave behind has
+//! to be the same. The essential packages are those of the machine's mirror.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -28,7 +28,8 @@ struct Small {
     fields: &'static str,
     /// Control files: `preinst`, `postinst` (without their first line), `triggers`.
     control: Vec<(&'static str, &'static str)>,
-    /// Files by path, with their contents. A path that ends with a slash is a directory. What is in /etc is a conffile.
+    /// Files by path, with their contents. A path that ends with a slash is a directory. What is in
+    /// /etc is a conffile.
     files: Vec<(&'static str, &'static str)>,
 }
 
@@ -47,7 +48,8 @@ fn questions() -> Vec<Small> {
     vec![
         // A postinst that counts on essential packages without naming one.
         small("order-su", "", &[("postinst", "say $(su -s /bin/sh -c 'id -un' nobody)")], &[]),
-        // A script that asks where it is, as invoke-rc.d and systemctl do, and what an initramfs with MODULES=dep wants.
+        // A script that asks where it is, as invoke-rc.d and systemctl do, and what an initramfs
+        // with MODULES=dep wants.
         small(
             "order-chroot",
             "",
@@ -83,7 +85,8 @@ fn questions() -> Vec<Small> {
             )],
             &[],
         ),
-        // Diversions of files that are there, that come, and of a conffile; and of a file of an essential package.
+        // Diversions of files that are there, that come, and of a conffile; and of a file of an
+        // essential package.
         small(
             "order-victim",
             "",
@@ -145,7 +148,8 @@ fn questions() -> Vec<Small> {
             &[("preinst", ":")],
             &[("usr/share/order/both", "the new one's\n")],
         ),
-        // Triggers of a package that is configured before the packages that activate them are unpacked.
+        // Triggers of a package that is configured before the packages that activate them are
+        // unpacked.
         small(
             "order-listener",
             "",
@@ -199,7 +203,8 @@ fn fast() -> PathBuf {
     if memory.is_dir() { memory.into() } else { scratch() }
 }
 
-/// The essential packages of trixie, the packages `include` and what these need, with their control files.
+/// The essential packages of trixie, the packages `include` and what these need, with their control
+/// files.
 pub fn real_packages(include: &[&str]) -> Vec<(String, Vec<u8>)> {
     let place =
         shared(&["essential", "packages"].iter().chain(include).copied().collect::<Vec<_>>().join("-"), |place| {
@@ -264,7 +269,8 @@ pub fn mmdebstrap(mirror: &Mirror, include: &[&str], tarball: &Path) -> Command 
     command
 }
 
-/// Everything of a tarball that the questions are about: path, and what one can tell of it but times.
+/// Everything of a tarball that the questions are about: path, and what one can tell of it but
+/// times.
 fn answers(tarball: &Path) -> BTreeMap<String, String> {
     let directory = tempfile::tempdir_in(scratch()).unwrap();
     let root = directory.path();
@@ -281,7 +287,8 @@ fn answers(tarball: &Path) -> BTreeMap<String, String> {
         }
         answers.insert(path.to_owned(), answer);
     }
-    // Of these only the lines count: where packages come in the order of unpacking, it is another one.
+    // Of these only the lines count: where packages come in the order of unpacking, it is another
+    // one.
     for file in ["status", "diversions", "statoverride", "triggers/File", "triggers/Unincorp"] {
         let path = format!("var/lib/dpkg/{file}");
         let text = fs_err::read_to_string(root.join(&path)).unwrap();
@@ -332,7 +339,8 @@ fn packages_leave_what_they_leave_with_dpkg() {
     assert_eq!(text("usr/share/order/late.real"), "the late one's\n");
     assert_eq!(text("etc/order/late.conf.real"), "the late one's\n");
     assert_eq!(text("var/lib/order/heard"), "a word\n");
-    // dpkg reads the overrides when it begins to unpack: this one came too late for the package that made it.
+    // dpkg reads the overrides when it begins to unpack: this one came too late for the package
+    // that made it.
     assert!(ours["usr/share/order/override/file"].starts_with("100644 0:0 "), "{ours:#?}");
 
     let users = directory_of(user());

@@ -1,5 +1,5 @@
-//! Rules for paths and answers for debconf, asked of dpkg and mmdebstrap: systems of the essential packages of the machine's
-//! mirror and small packages, each of which has a question.
+//! Rules for paths and answers for debconf, asked of dpkg and mmdebstrap: systems of the essential
+//! packages of the machine's mirror and small packages, each of which has a question.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -77,7 +77,8 @@ fn questions() -> Vec<Deb> {
             .field("Pre-Depends", "rules-listener")
             .file("/usr/share/rules/out-heard", "")
             .script("preinst", ":"),
-        // What one has taken over from another, though nothing is there. Each has more, else dpkg finds that one has vanished.
+        // What one has taken over from another, though nothing is there. Each has more, else dpkg
+        // finds that one has vanished.
         deb("rules-old").file("/usr/share/rules/old", "").file("/usr/share/rules/out-both", "old"),
         deb("rules-new")
             .field("Depends", "rules-old")
@@ -144,7 +145,8 @@ impl Tree {
         fs_err::symlink_metadata(self.0.path().join(path)).is_ok()
     }
 
-    /// Each path under `tops`, with what one can tell of it but times, and the bytes of those that `is_read` names.
+    /// Each path under `tops`, with what one can tell of it but times, and the bytes of those that
+    /// `is_read` names.
     fn paths(&self, tops: &[&str], is_read: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
         let found = succeed(Command::new("find").args(tops).current_dir(self.0.path()));
         let describe = |path: &str| {
@@ -178,7 +180,8 @@ fn rules_leave_out_what_dpkg_leaves_out() {
     let mirror = serve_with(real_packages(&[]), questions);
     let (ours, theirs) = both(&mirror, &include, &rules_in_recipe(&RULES), |it| with_rules(it, &RULES));
 
-    // Every path of packages, and all that dpkg knows of them. What differs without rules is left out.
+    // Every path of packages, and all that dpkg knows of them. What differs without rules is left
+    // out.
     let is_read = |path: &str| path.contains("rules") || path.starts_with("var/lib/dpkg/info/");
     let differs = |path: &str| {
         let tops =

@@ -1,5 +1,6 @@
-//! The cluster on libvirt's bridge: four domains of libvirtd are what four processes of the launch script are; then two of
-//! them give way to processes of a normal user, and all reach each other by the leases of one network. It runs in namespaces, so that the host keeps its own libvirt,
+//! The cluster on libvirt's bridge: four domains of libvirtd are what four processes of the launch
+//! script are; then two of them give way to processes of a normal user, and all reach each other by
+//! the leases of one network. It runs in namespaces, so that the host keeps its own libvirt,
 //! network and settings. Needs root.
 
 use std::io::{BufRead, BufReader};
@@ -16,7 +17,8 @@ support::tests! {
     domains_and_processes_share_the_bridge,
 }
 
-/// Copies of what libvirt and the bridge helper read and write, its daemons, and a first process that lasts and reaps.
+/// Copies of what libvirt and the bridge helper read and write, its daemons, and a first process
+/// that lasts and reaps.
 const FURNISH: &str = r#"
     mount -t sysfs sysfs /sys
     mount -t tmpfs -o mode=755 tmpfs /run
@@ -37,7 +39,8 @@ const FURNISH: &str = r#"
     while :; do sleep 1; done
 "#;
 
-/// Namespaces with a libvirt and a network of their own. Dropped, they go with all that runs in them.
+/// Namespaces with a libvirt and a network of their own. Dropped, they go with all that runs in
+/// them.
 struct Room {
     init: Child,
     /// The first process in it, as seen from outside.
@@ -131,7 +134,8 @@ fn domains_and_processes_share_the_bridge() {
     succeed(&mut as_root(&["network", "up"]));
     assert!(succeed(room.command("ip").args(["address", "show", "fabric_em"])).contains("192.168.42.254/24"));
 
-    // Each obstacle is named with the command that removes it, and those commands are all that is needed.
+    // Each obstacle is named with the command that removes it, and those commands are all that is
+    // needed.
     for _ in 0..3 {
         let said = support::fail(&mut as_user(&["start", "3"])).1;
         let mend = said.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_else(|| panic!("{said}"));

@@ -1,5 +1,5 @@
-//! What `tests/run --full` runs beside the plain tests: comparisons with apt, dpkg and mmdebstrap on real packages, every
-//! shipped recipe, every fabric, and every other way to run nodes.
+//! What `tests/run --full` runs beside the plain tests: comparisons with apt, dpkg and mmdebstrap
+//! on real packages, every shipped recipe, every fabric, and every other way to run nodes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -1,5 +1,5 @@
-//! Nodes of the default system that boot in other ways than the cluster's: by UEFI, after kernel and boot loader were
-//! installed anew, and as thin overlays.
+//! Nodes of the default system that boot in other ways than the cluster's: by UEFI, after kernel
+//! and boot loader were installed anew, and as thin overlays.
 
 use std::process::Command;
 

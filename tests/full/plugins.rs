@@ -1,5 +1,5 @@
-//! Plugins in files, as their authors meet them: begun by `plugin new`, built with nothing but the SDK, named in a recipe,
-//! and found in the image and in a running guest.
+//! Plugins in files, as their authors meet them: begun by `plugin new`, built with nothing but the
+//! SDK, named in a recipe, and found in the image and in a running guest.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,7 +18,8 @@ support::tests! {
     built_in_or_loaded_makes_no_difference,
 }
 
-/// One in each language, begun, tested and built as the program says, without network; then all four in one build.
+/// One in each language, begun, tested and built as the program says, without network; then all
+/// four in one build.
 fn one_in_each_language() {
     let workshop = Workshop::new();
     let place = workshop.directory("languages");

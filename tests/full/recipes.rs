@@ -1,4 +1,5 @@
-//! Every shipped recipe, built and booted; and the plugins that read files from the directory of the recipe.
+//! Every shipped recipe, built and booted; and the plugins that read files from the directory of
+//! the recipe.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,6 @@
-//! Suites other than those of the shipped recipes, and the other maker of initramfs: each is built as a normal user, and booted.
-//! The guest's own e2fsck checks the root file system on the way, with the guest's own kernel.
+//! Suites other than those of the shipped recipes, and the other maker of initramfs: each is built
+//! as a normal user, and booted. The guest's own e2fsck checks the root file system on the way,
+//! with the guest's own kernel.
 
 use support::harness::ROOT;
 use support::{as_user, directory_of, mirror, public_program, succeed, user};
@@ -27,7 +28,8 @@ fn build_and_boot(changes: &str, flags: &[&str]) {
     boot(recipe.to_str().unwrap(), directory.path());
 }
 
-/// Linux 5.10, e2fsprogs 1.46 and GRUB 2.06, and / and /usr that no package merges. Its security archive loses its packages.
+/// Linux 5.10, e2fsprogs 1.46 and GRUB 2.06, and / and /usr that no package merges. Its security
+/// archive loses its packages.
 fn bullseye_boots() {
     let dhcp = "include.drop = [\"dhcpcd-base\"]\ninclude.add = [\"isc-dhcp-client\"]";
     build_and_boot(&format!("suite = \"bullseye\"\nsecurity = false\n{dhcp}"), &[]);
@@ -39,7 +41,8 @@ fn forky_boots() {
     build_and_boot("suite = \"forky\"\nsecurity = false", &["--accept-expired"]);
 }
 
-/// Where `initramfs-tools | linux-initramfs-tool` is asked for, dracut is taken if the recipe names it.
+/// Where `initramfs-tools | linux-initramfs-tool` is asked for, dracut is taken if the recipe names
+/// it.
 fn trixie_with_dracut_boots() {
     build_and_boot("include.add = [\"dracut\"]", &[]);
 }

@@ -1,5 +1,6 @@
-//! The template against mmdebstrap's tree of the same packages: every entry the same in type, mode, owner, target, content and
-//! extended attributes, but for what `tree_differences.toml` lists by name with its reason.
+//! The template against mmdebstrap's tree of the same packages: every entry the same in type, mode,
+//! owner, target, content and extended attributes, but for what `tree_differences.toml` lists by
+//! name with its reason.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,8 @@ const NEVER_EXPIRED: &str = "--aptopt=Acquire::Check-Valid-Until \"false\"";
 /// As debootstrap makes it without being asked; from bookworm on the packages do.
 const MERGED_USR: &str = "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr";
 
-/// The system that mmdebstrap makes of the same packages, which it finds in fam-build's cache, at the same time.
+/// The system that mmdebstrap makes of the same packages, which it finds in fam-build's cache, at
+/// the same time.
 fn mmdebstrap(suite: &str, include: &[String], lock: &Lock, cache: &Path, work: &Path) -> PathBuf {
     let debs = work.join("debs");
     fs_err::create_dir(&debs).unwrap();
@@ -86,7 +88,8 @@ fn mmdebstrap(suite: &str, include: &[String], lock: &Lock, cache: &Path, work: 
     let archives = r#""$1/var/cache/apt/archives""#;
     let hook = format!("mkdir -p {archives} && cp --dereference {}/* {archives}", debs.display());
     succeed(
-        // Whatever the caller's environment says (PYTHONDONTWRITEBYTECODE, for one) would reach the maintainer scripts.
+        // Whatever the caller's environment says (PYTHONDONTWRITEBYTECODE, for one) would reach the
+        // maintainer scripts.
         Command::new("mmdebstrap")
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -103,7 +106,8 @@ fn mmdebstrap(suite: &str, include: &[String], lock: &Lock, cache: &Path, work: 
     tarball
 }
 
-/// Where mmdebstrap makes its tree: dpkg waits for a disk at every package, so in memory if there is plenty.
+/// Where mmdebstrap makes its tree: dpkg waits for a disk at every package, so in memory if there
+/// is plenty.
 fn memory_or_disk() -> PathBuf {
     const PLENTY: u64 = 6 << 30;
     let memory = fs_err::read_to_string("/proc/meminfo").unwrap();
@@ -122,7 +126,8 @@ fn cache() -> PathBuf {
 fn compare(suite: &str) {
     let work = tempfile::Builder::new().prefix("fam-build-tree.").tempdir_in(scratch()).unwrap();
     let work = work.path();
-    // The packages of the default list; nothing but packages, so that what differs is the work of the unpacker.
+    // The packages of the default list; nothing but packages, so that what differs is the work of
+    // the unpacker.
     let recipe = work.join("packages-only.toml");
     let include = support::default_include(suite);
     fs_err::write(&recipe, support::packages_only_recipe(suite, &include)).unwrap();

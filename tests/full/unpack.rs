@@ -1,6 +1,7 @@
-//! Unpacking against its oracles: `dpkg-deb -x` for files, and dpkg itself, unpacking the same packages, for the tree and
-//! the database. Needs root (for owners) and the machine's Debian mirror; `FAM_TEST_DEBS=DIR` takes the packages of a
-//! directory instead, for example those of a whole system.
+//! Unpacking against its oracles: `dpkg-deb -x` for files, and dpkg itself, unpacking the same
+//! packages, for the tree and the database. Needs root (for owners) and the machine's Debian
+//! mirror; `FAM_TEST_DEBS=DIR` takes the packages of a directory instead, for example those of a
+//! whole system.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +26,8 @@ support::tests! {
     dpkg_finds_nothing_to_say_but_that_packages_are_unpacked,
 }
 
-/// Setuid and setgid files, capabilities, many conffiles, triggers, hard links, Multi-Arch, links of every kind.
+/// Setuid and setgid files, capabilities, many conffiles, triggers, hard links, Multi-Arch, links
+/// of every kind.
 const INTERESTING: &[&str] = &[
     "base-files",
     "bash",
@@ -73,8 +75,8 @@ fn unpack_all(debs: &[DebFile], root: &Path) -> Vec<Unpacked> {
     unpack(debs, &Staging::open(root).unwrap(), &options, &Progress::silent()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Everything in a tree: path, and what one can tell of it. Contents as SHA-256; times of directories are left out, since
-/// they tell of the order of unpacking.
+/// Everything in a tree: path, and what one can tell of it. Contents as SHA-256; times of
+/// directories are left out, since they tell of the order of unpacking.
 fn listing(root: &Path) -> BTreeMap<String, String> {
     fn walk(root: &Path, directory: &Path, links: &mut BTreeMap<u64, String>, out: &mut BTreeMap<String, String>) {
         let mut entries: Vec<_> = fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -168,7 +170,8 @@ fn files_equal_those_of_dpkg_deb() {
     }
     assert!(taken < 20, "{taken} files went to packages that replace others");
     let database = |path: &str| path.starts_with("var/lib/dpkg/");
-    // What no package brings: the links of a merged /usr and their targets where base-files lacks them, the database.
+    // What no package brings: the links of a merged /usr and their targets where base-files lacks
+    // them, the database.
     let ours = ours.into_iter().filter(|(path, _)| theirs.contains_key(path) || !database(path));
     let made = [
         "bin",
@@ -188,8 +191,8 @@ fn files_equal_those_of_dpkg_deb() {
     assert_same(&ours, &theirs);
 }
 
-/// dpkg, unpacking the same packages (without their preinst scripts, which would need a system), leaves the same tree and
-/// the same database.
+/// dpkg, unpacking the same packages (without their preinst scripts, which would need a system),
+/// leaves the same tree and the same database.
 fn tree_and_database_equal_dpkgs() {
     assert_root();
     let work = tempdir();
@@ -215,7 +218,8 @@ fn tree_and_database_equal_dpkgs() {
     let clean = |root: &Path| -> BTreeMap<String, String> {
         let mut listing = listing(root);
         for path in [
-            // What only one of the two makes: locks and the last status; what mmdebstrap and dpkg's tools add later.
+            // What only one of the two makes: locks and the last status; what mmdebstrap and dpkg's
+            // tools add later.
             "var/lib/dpkg/lock",
             "var/lib/dpkg/lock-frontend",
             "var/lib/dpkg/status-old",
@@ -273,7 +277,8 @@ fn without_preinst(deb: &DebFile, work: &Path) -> PathBuf {
     copy
 }
 
-/// dpkg reads the database, finds every package unpacked, and misses nothing but what an unpacked package lacks.
+/// dpkg reads the database, finds every package unpacked, and misses nothing but what an unpacked
+/// package lacks.
 fn dpkg_finds_nothing_to_say_but_that_packages_are_unpacked() {
     let root = tempdir();
     let unpacked = unpack_all(debs(), root.path());

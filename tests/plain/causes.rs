@@ -1,5 +1,5 @@
-//! Scripts that fail in a build for want of something: the error names the package at fault, quotes what tells the cause, and the
-//! hint fits it. The programs that complain are real ones.
+//! Scripts that fail in a build for want of something: the error names the package at fault, quotes
+//! what tells the cause, and the hint fits it. The programs that complain are real ones.
 
 use support::archive::{Archive, Deb};
 

@@ -1,6 +1,6 @@
-//! The running cluster of the default system, as a user has it: the script started what the main job made, in another
-//! directory than that of the build, and a normal user asks its nodes. The nodes are booted once; each test asks
-//! something else, and the last one stops them.
+//! The running cluster of the default system, as a user has it: the script started what the main
+//! job made, in another directory than that of the build, and a normal user asks its nodes. The
+//! nodes are booted once; each test asks something else, and the last one stops them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -59,7 +59,8 @@ fn each_node_is_itself() {
         let ask = |command: &str| nodes.ssh(number, command);
         ask("findmnt --noheadings /boot/efi && getent hosts fabric1 fabric2 fabric3 fabric4 vmhost");
         assert_eq!(ask("readlink /mnt/fabric_emulation"), "/sys/bus/pci/devices/0000:00:04.0/resource2");
-        // The boot waits no more than five minutes for a unit or a device, which are late on a slow machine.
+        // The boot waits no more than five minutes for a unit or a device, which are late on a slow
+        // machine.
         assert_eq!(ask("systemctl show --property DefaultTimeoutStartUSec"), "DefaultTimeoutStartUSec=5min");
         ask("cat /etc/machine-id /etc/ssh/ssh_host_*_key.pub; findmnt -no UUID /")
     });
@@ -126,7 +127,8 @@ impl Proxy {
     }
 }
 
-/// Answers one request, `GET http://HOST/PATH`, with what the host answers; each has a connection of its own.
+/// Answers one request, `GET http://HOST/PATH`, with what the host answers; each has a connection
+/// of its own.
 fn forward(mut client: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
     let mut lines = BufReader::new(client.try_clone().ok()?).lines().map_while(Result::ok);
     let request = lines.next()?;

@@ -1,5 +1,5 @@
-//! Logins of mirrors and proxies: that they are sent where they belong, and are found nowhere else, in whatever a build
-//! writes, shows or hands to foreign code.
+//! Logins of mirrors and proxies: that they are sent where they belong, and are found nowhere else,
+//! in whatever a build writes, shows or hands to foreign code.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -72,7 +72,8 @@ fn unauthorized() -> Answer {
     Answer::status(401).header("www-authenticate", "Basic realm=\"a mirror\"")
 }
 
-/// Serves files to those that have the login of `ann`. As a proxy, it asks for that of `pia` as well.
+/// Serves files to those that have the login of `ann`. As a proxy, it asks for that of `pia` as
+/// well.
 fn guarded(files: Files) -> Server {
     Server::new(move |request| {
         let path = match request.target.strip_prefix("http://") {
@@ -144,7 +145,8 @@ if { env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; } 2>/dev/null | grep -a
 fi
 ";
 
-/// A recipe of a small system, and a directory of plugins for it: they look for the passwords wherever they can.
+/// A recipe of a small system, and a directory of plugins for it: they look for the passwords
+/// wherever they can.
 fn recipe(place: &Path, credentials: bool) -> [PathBuf; 2] {
     let (recipe, plugins) = (place.join("recipe.toml"), place.join("plugins"));
     let _ = fs_err::create_dir(&plugins);

@@ -1,5 +1,6 @@
-//! The system stage against a real staging tree and a real sandbox: what customizations do to files is what is on the disk
-//! after it, what they run sees the tree as its root, and nothing of it is left behind.
+//! The system stage against a real staging tree and a real sandbox: what customizations do to files
+//! is what is on the disk after it, what they run sees the tree as its root, and nothing of it is
+//! left behind.
 //!
 //! It runs as root, and once more as a normal user with subordinate ids.
 

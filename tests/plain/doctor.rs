@@ -1,4 +1,5 @@
-//! What the doctor finds: as root, as users who have what a build needs and who lack it, on a host that has nothing.
+//! What the doctor finds: as root, as users who have what a build needs and who lack it, on a host
+//! that has nothing.
 //!
 //! Needs root, to be others; and QEMU, so that there is something to find.
 
@@ -47,7 +48,8 @@ impl Examined {
         Self { code: output.status.code().unwrap(), findings: findings.collect(), stderr }
     }
 
-    /// Asserts that `what` was found to be so, that `says` is part of what it says, and `mend` of what mends it.
+    /// Asserts that `what` was found to be so, that `says` is part of what it says, and `mend` of
+    /// what mends it.
     #[track_caller]
     fn shows(&self, what: &str, verdict: &str, says: &str, mend: &str) {
         let finding = self.findings.get(what).unwrap_or_else(|| panic!("nothing on {what}: {:#?}", self.findings));
@@ -160,7 +162,8 @@ fn too_little_room_is_shown_as_a_build_would_refuse_it() {
     assert!(!of_tarball.findings.contains_key("mirror"), "images of a tarball need none");
 }
 
-/// A user namespace with all ids of the host that allows none under it. It ends when this is dropped.
+/// A user namespace with all ids of the host that allows none under it. It ends when this is
+/// dropped.
 struct Forbidding(Child);
 
 impl Forbidding {

@@ -1,4 +1,5 @@
-//! The descriptions of a cluster before their judges: libvirt's schemas, and QEMU running the launch script.
+//! The descriptions of a cluster before their judges: libvirt's schemas, and QEMU running the
+//! launch script.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -167,7 +168,8 @@ fn nodes_start_show_themselves_and_leave_nothing() {
 }
 
 fn its_ssh_configuration_is_the_one_that_was_built() {
-    // Where these ports are taken on the host, the script rightly writes others, and this test says so by failing.
+    // Where these ports are taken on the host, the script rightly writes others, and this test says
+    // so by failing.
     let running = Running::new(2, 10022);
     let place = running.directory.path();
     let built = ssh_config(&cluster(2), place);

@@ -1,5 +1,5 @@
-//! File names that are not UTF-8, which no image can hold: whatever brings one, the error names it and who did, and nothing is
-//! published.
+//! File names that are not UTF-8, which no image can hold: whatever brings one, the error names it
+//! and who did, and nothing is published.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,6 +1,6 @@
-//! Plugins that try to reach the host: what they find of it, and what each try comes to, by root and by a normal user.
-//! And what plugins of several languages need of the host, which must be there.
-//! What Landlock keeps out needs Linux 6.12.
+//! Plugins that try to reach the host: what they find of it, and what each try comes to, by root
+//! and by a normal user. And what plugins of several languages need of the host, which must be
+//! there. What Landlock keeps out needs Linux 6.12.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -270,7 +270,8 @@ if ($ENV{FAM_CALL} eq "describe") { print "{\"op\":\"describe\",\"name\":\"works
 print "{\"op\":\"done\"}\n";"#;
     for user in users() {
         let host = Host::new(user);
-        // As pyenv has it: a script that is found in the PATH, and the interpreter that it starts, both at home.
+        // As pyenv has it: a script that is found in the PATH, and the interpreter that it starts,
+        // both at home.
         host.put(".pyenv/versions/3/bin/python3", 0o755, "#!/bin/sh\nexec /usr/bin/python3 \"$@\"\n");
         let shim = format!("#!/usr/bin/env sh\nexec {} \"$@\"\n", host.path(".pyenv/versions/3/bin/python3").display());
         host.put(".pyenv/shims/mypython", 0o755, &shim);

@@ -1,6 +1,8 @@
-//! Maintainer scripts that mean harm, or hang, against a real kernel: none of it reaches the host, and errors name the package.
+//! Maintainer scripts that mean harm, or hang, against a real kernel: none of it reaches the host,
+//! and errors name the package.
 //!
-//! Each test runs as root, and once more as a normal user with subordinate ids. Scripts make system calls by perl.
+//! Each test runs as root, and once more as a normal user with subordinate ids. Scripts make system
+//! calls by perl.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -63,7 +65,7 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
     let mut ran = Ran::default();
     match job {
         Job::Inside { root, silent, scripts } => {
-            let mut sandbox = Sandbox::enter(&root, Settings::default()).map_err(failure)?;
+            let mut sandbox = Sandbox::enter(&root, &Settings::default()).map_err(failure)?;
             for script in scripts {
                 // Without locales perl would complain.
                 let command = Inside::new("/bin/sh").args(["-c", script.as_str()]).env("PERL_BADLANG", "0");
@@ -294,7 +296,8 @@ fn sockets_are_of_the_machine_itself(place: &Place) {
         let expected = if *allowed { 0 } else { libc::EAFNOSUPPORT };
         assert_eq!(line, expected.to_string(), "{what}");
     }
-    // nf_tables asked for the number of its rules' generation (NFT_MSG_GETGEN): the answer is an error, of this number.
+    // nf_tables asked for the number of its rules' generation (NFT_MSG_GETGEN): the answer is an
+    // error, of this number.
     let lines = place.perl(
         r#"socket(my $s, 16, 3, 12) or die $!; my $request = pack "LSSLLCCS", 20, 0x0a10, 5, 1, 0, 0, 0, 0;
            send $s, $request, 0, pack("SSLL", 16, 0, 0, 0) or die $!; recv $s, my $answer, 4096, 0;
@@ -303,9 +306,11 @@ fn sockets_are_of_the_machine_itself(place: &Place) {
     assert_eq!(lines, [format!("2 {}", -libc::EPERM)]);
 }
 
-/// By programs of a few bytes, for amd64 and i386, that ask for a user namespace by the call of i386, and exit with 0.
+/// By programs of a few bytes, for amd64 and i386, that ask for a user namespace by the call of
+/// i386, and exit with 0.
 fn other_entries_into_the_kernel_kill(place: &Place) {
-    // mov eax, 310 (unshare); mov ebx, CLONE_NEWUSER; int 0x80; mov eax, 1 (exit); xor ebx, ebx; int 0x80
+    // mov eax, 310 (unshare); mov ebx, CLONE_NEWUSER; int 0x80; mov eax, 1 (exit); xor ebx, ebx;
+    // int 0x80
     let code = "b836010000bb00000010cd80b80100000031dbcd80";
     let header_64 = "pack(\"A4C5x7vvVQ<Q<Q<Vvvvvvv VVQ<Q<Q<Q<Q<Q<\", \"\\x7fELF\",2,1,1,0,0, 2,62,1,0x400078,64,0,0,64,56,1,0,0,0, \
         1,5,0,0x400000,0x400000,4096,4096,4096)";

@@ -1,5 +1,6 @@
-//! Images against the tools that everybody else checks such things with: the kernel, e2fsprogs, sgdisk, dosfstools and
-//! qemu-img. Reading an image through the kernel needs root (loop devices); everything is made here, without a network.
+//! Images against the tools that everybody else checks such things with: the kernel, e2fsprogs,
+//! sgdisk, dosfstools and qemu-img. Reading an image through the kernel needs root (loop devices);
+//! everything is made here, without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
@@ -124,7 +125,8 @@ fn contents(tree: &Tree, tarball: &File) -> BTreeMap<RootPath, Vec<u8>> {
     files.collect()
 }
 
-/// Metadata in a form that does not depend on which name of a file comes first, or where its bytes lie.
+/// Metadata in a form that does not depend on which name of a file comes first, or where its bytes
+/// lie.
 fn comparable(path: &RootPath, entry: &Entry) -> String {
     let kind = match &entry.kind {
         Kind::File(_) | Kind::HardLink(_) => "a file".to_owned(),
@@ -352,7 +354,8 @@ fn tar_reads_what_is_written_and_is_read() {
     let (tree, read) = read_through_kernel(&fixture, &unpacked);
     let of = |tree: &Tree| -> Vec<String> {
         let line = |(path, entry): (&RootPath, &Entry)| {
-            // tar(1) sets a directory's time when it leaves it, and these entries come back to some.
+            // tar(1) sets a directory's time when it leaves it, and these entries come back to
+            // some.
             let mtime = if entry.kind == Kind::Directory { Timestamp::default() } else { entry.mtime };
             comparable(path, &Entry { mtime, ..entry.clone() })
         };

@@ -1,5 +1,5 @@
-//! Builds that are interrupted: ctrl-C and kill -9 in every stage leave no process, no mount, no unfinished artifact, and
-//! a cache that is still good.
+//! Builds that are interrupted: ctrl-C and kill -9 in every stage leave no process, no mount, no
+//! unfinished artifact, and a cache that is still good.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt;
@@ -45,7 +45,8 @@ impl Bench {
         assert_eq!(self.artifacts(), artifacts, "{victim:?}: {said}");
     }
 
-    /// Starts a build that waits in the postinst script of the package `slow`, and returns when it is there.
+    /// Starts a build that waits in the postinst script of the package `slow`, and returns when it
+    /// is there.
     fn run_to_script(&self) -> Run {
         let run = Run::start(&mut self.build(&["--include", "slow"]));
         run.wait_for_process("slow.postinst");
@@ -53,7 +54,8 @@ impl Bench {
     }
 }
 
-/// An archive with a package whose configuration takes ten minutes, and one that takes a while to come.
+/// An archive with a package whose configuration takes ten minutes, and one that takes a while to
+/// come.
 fn with_slow_packages() -> Archive {
     // No pattern, lest a compressing transport or a sparse file make it small.
     let noise: Vec<u8> = (0..4_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -63,8 +65,8 @@ fn with_slow_packages() -> Archive {
 
 const LARGE: &str = "/pool/large_1_all.deb";
 
-/// What is mounted on the host at the places that builds mount over in their own namespaces. Elsewhere others may mount
-/// what they like meanwhile.
+/// What is mounted on the host at the places that builds mount over in their own namespaces.
+/// Elsewhere others may mount what they like meanwhile.
 fn mounts() -> Vec<String> {
     let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
     let at = |line: &&str| {
@@ -144,8 +146,8 @@ fn builds_of_users_leave_nothing_either() {
     assert_eq!(mounts(), before);
 }
 
-/// A killed build whose staging tree was on disk leaves files of subordinate users, which are not the user's to remove
-/// without a user namespace. The next run, whatever it does, removes them.
+/// A killed build whose staging tree was on disk leaves files of subordinate users, which are not
+/// the user's to remove without a user namespace. The next run, whatever it does, removes them.
 fn files_of_subordinate_users_are_removed_by_the_next_run() {
     let bench = Bench::of(Who::User, archive().serve());
     let ranges = fs_err::read_to_string("/etc/subuid").unwrap();

@@ -1,5 +1,6 @@
-//! What `tests/run` runs: all that needs no network, and the default system, built once from the real mirror, judged by
-//! the checkers of its formats, booted once, and asked everything about a running cluster.
+//! What `tests/run` runs: all that needs no network, and the default system, built once from the
+//! real mirror, judged by the checkers of its formats, booted once, and asked everything about a
+//! running cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

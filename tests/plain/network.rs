@@ -135,7 +135,8 @@ fn a_page_in_place_of_a_file() {
     fails(&bench, &["tiny"], "");
 }
 
-/// Asserts that a build has fetched all: it goes on to configure a package, and there is no dpkg for that.
+/// Asserts that a build has fetched all: it goes on to configure a package, and there is no dpkg
+/// for that.
 #[track_caller]
 fn fetches_all(command: &mut Command) {
     let (code, stderr) = fail(command);

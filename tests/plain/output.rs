@@ -1,4 +1,5 @@
-//! Places that cannot be written to, files that cannot be read, users who lack something, packages that fail.
+//! Places that cannot be written to, files that cannot be read, users who lack something, packages
+//! that fail.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

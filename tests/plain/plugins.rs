@@ -1,5 +1,5 @@
-//! Plugins in files that mean harm, of which nothing must be left but an error that names them; and files that are no
-//! plugins.
+//! Plugins in files that mean harm, of which nothing must be left but an error that names them; and
+//! files that are no plugins.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,8 @@ fn processes_with(word: &str) -> usize {
     String::from_utf8_lossy(&status.stdout).trim().parse().unwrap()
 }
 
-/// The table of a recipe that has the plugin `hostile` do what `act` says, for as long as `limit` seconds.
+/// The table of a recipe that has the plugin `hostile` do what `act` says, for as long as `limit`
+/// seconds.
 fn hostile(file: &Path, act: &str, outside: &Path, limit: u32) -> String {
     format!(
         "[[plugin]]\nname = \"hostile\"\npath = \"{}\"\ntime-limit = {limit}\nsettings = {{ do = \"{act}\", outside = \"{}\" }}\n",

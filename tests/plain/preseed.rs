@@ -1,5 +1,5 @@
-//! Answers to the questions of packages, with the host's own debconf: that they hold for every package that asks, and that
-//! no value shows.
+//! Answers to the questions of packages, with the host's own debconf: that they hold for every
+//! package that asks, and that no value shows.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,7 +19,8 @@ support::tests! {
 
 const PASSWORD: &str = "s3cret-of-ldap";
 
-/// A package that asks for a word and a password when it is configured, and writes down what it is told.
+/// A package that asks for a word and a password when it is configured, and writes down what it is
+/// told.
 fn asking(name: &str) -> Deb {
     let question = |name: &str, kind: &str, default: &str| {
         format!("Template: {name}\nType: {kind}\nDefault: {default}\nDescription: For a test?\n\n")
@@ -54,7 +55,8 @@ fn in_template(bench: &Bench, path: &str) -> (String, String) {
     (tar(&["--extract", "--to-stdout"]), list.split(' ').next().unwrap().to_owned())
 }
 
-/// Finds that the password is in no file of the output directory but in those that only their owner may read.
+/// Finds that the password is in no file of the output directory but in those that only their owner
+/// may read.
 fn assert_secret(output: &Path) {
     let found = Command::new("grep").args(["-raFl", PASSWORD]).arg(output).output().unwrap();
     let mut names: Vec<&str> = str::from_utf8(&found.stdout).unwrap().lines().collect();

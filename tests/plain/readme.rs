@@ -1,6 +1,6 @@
-//! The session that README shows a newcomer. Its first command is the build of the default system, and its second the
-//! start of the cluster, which other tests use as well: what those printed was kept. All others are typed here, in a
-//! terminal, at the nodes that run.
+//! The session that README shows a newcomer. Its first command is the build of the default system,
+//! and its second the start of the cluster, which other tests use as well: what those printed was
+//! kept. All others are typed here, in a terminal, at the nodes that run.
 
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ fn timeless(line: &str) -> String {
     line
 }
 
-/// Asserts that all lines of `expected` are in what was printed, but for what depends on the host or on how soon a
-/// node is asked.
+/// Asserts that all lines of `expected` are in what was printed, but for what depends on the host
+/// or on how soon a node is asked.
 fn assert_printed(expected: &[String], printed: &str) {
     let printed: Vec<_> = printed.lines().map(timeless).collect();
     for line in expected {

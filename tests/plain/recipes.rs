@@ -1,4 +1,5 @@
-//! Recipes as their users have them: the schema against an independent validator, and the verb that checks them.
+//! Recipes as their users have them: the schema against an independent validator, and the verb that
+//! checks them.
 
 use std::process::Command;
 

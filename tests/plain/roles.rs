@@ -1,4 +1,5 @@
-//! What workers do for the tests that start builds of their own: this program, executed again in fam-build's roles.
+//! What workers do for the tests that start builds of their own: this program, executed again in
+//! fam-build's roles.
 
 use std::path::PathBuf;
 

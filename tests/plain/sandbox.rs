@@ -1,5 +1,5 @@
-//! The processes of a build against a real kernel: what programs inside a sandbox can see and do, and that nothing is left
-//! of a build, however any of its processes dies.
+//! The processes of a build against a real kernel: what programs inside a sandbox can see and do,
+//! and that nothing is left of a build, however any of its processes dies.
 //!
 //! Each test runs as root, and once more as a normal user with subordinate ids.
 
@@ -76,7 +76,7 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
     match job {
         Job::Scripts { root, settings, scripts } => {
             let mut ran = Ran { ended: Vec::new(), lines: Vec::new() };
-            let mut sandbox = Sandbox::enter(&root, settings).map_err(failure)?;
+            let mut sandbox = Sandbox::enter(&root, &settings).map_err(failure)?;
             for script in scripts {
                 progress.step("running");
                 let command = Inside::new("/bin/sh").args(["-c", script.as_str()]);
@@ -328,7 +328,8 @@ fn results_failures_and_panics_cross(place: &Place) {
 }
 
 fn any_process_killed_ends_all(place: &Place) {
-    // Counted from the supervisor down: launcher, first process, worker, the sandbox's three, and the program.
+    // Counted from the supervisor down: launcher, first process, worker, the sandbox's three, and
+    // the program.
     let processes = ["supervisor", "launcher", "init", "worker", "launcher", "sandbox", "runner", "sleep"];
     for (depth, who) in processes.iter().enumerate() {
         let marker = marker();

@@ -1,4 +1,5 @@
-//! The signature policy against `GnuPG`: what it makes, in good and bad forms, and what gpgv says to the same.
+//! The signature policy against `GnuPG`: what it makes, in good and bad forms, and what gpgv says
+//! to the same.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -156,7 +157,8 @@ fn expired_and_revoked_keys_are_refused() {
     let in_time = gnupg.clearsign("old", &["--faked-system-time", "20200601T000000!"]);
     let key = gnupg.export("old");
     assert!(inline(&in_time, &key).is_ok(), "a signature of its time stays valid");
-    // gpg signs with no expired key; one that was extended does, and the key as it was exported before does not know of that.
+    // gpg signs with no expired key; one that was extended does, and the key as it was exported
+    // before does not know of that.
     let fingerprint = inline(&in_time, &key).unwrap().fingerprint;
     gnupg.good(&["--quick-set-expire", &fingerprint, "10y"], b"");
     let late = gnupg.clearsign("old", &[]);

@@ -1,5 +1,5 @@
-//! Builds of a small system from an archive of the tests' own: a place for them, the command, and how their
-//! ends are judged.
+//! Builds of a small system from an archive of the tests' own: a place for them, the command, and
+//! how their ends are judged.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -74,8 +74,8 @@ impl Bench {
         path
     }
 
-    /// A build of the small system from this place's mirror, with this place's cache and output, or what the arguments
-    /// say instead; a verb comes first in them.
+    /// A build of the small system from this place's mirror, with this place's cache and output, or
+    /// what the arguments say instead; a verb comes first in them.
     pub fn build(&self, arguments: &[&str]) -> Command {
         let mut command = program_with(self.who, &self.output(), &self.cache());
         command.args(arguments).arg("--keyring").arg(self.mirror.keyring());
@@ -89,7 +89,8 @@ impl Bench {
     }
 }
 
-/// The recipe of the small system: what is essential in [`archive`], without a kernel and a boot loader.
+/// The recipe of the small system: what is essential in [`archive`], without a kernel and a boot
+/// loader.
 pub fn recipe_with(plugins: &str) -> String {
     format!(
         "suite = \"{SUITE}\"\nvariant = \"essential\"\nupdates = false\nsecurity = false\n[kernel]\npackage = \"base\"\n\
@@ -139,7 +140,8 @@ pub fn assert_nothing_left(output: &Path) {
     assert!(left.is_empty(), "left behind: {left:?}");
 }
 
-/// Runs a command that must fail with this exit code, a message that has all of `error`, and a hint that has `hint`.
+/// Runs a command that must fail with this exit code, a message that has all of `error`, and a hint
+/// that has `hint`.
 #[track_caller]
 pub fn assert_fails(command: &mut Command, code: i32, error: &[&str], hint: &str) {
     let output = command.output().unwrap();

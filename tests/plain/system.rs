@@ -1,5 +1,6 @@
-//! What the main job makes, as a newcomer has it: four nodes from the mirror, built without root and without any tool of
-//! Debian's. Every checker of a format finds them sound, and root makes the same bytes from the lock.
+//! What the main job makes, as a newcomer has it: four nodes from the mirror, built without root
+//! and without any tool of Debian's. Every checker of a format finds them sound, and root makes the
+//! same bytes from the lock.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -32,8 +33,8 @@ fn a_user_builds_four_nodes_without_tools_of_debian() {
     assert!(!system.artifact(".fam-build").exists());
 }
 
-/// Another place, another user, a host with tools, a warm cache, one job at a time, and the lock: only the seed, of
-/// which all secrets are made, is the same.
+/// Another place, another user, a host with tools, a warm cache, one job at a time, and the lock:
+/// only the seed, of which all secrets are made, is the same.
 fn root_makes_the_same_bytes_from_the_lock() {
     let system = default_system();
     let output = directory_of("root");

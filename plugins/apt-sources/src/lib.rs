@@ -1,5 +1,6 @@
-//! Tells apt in the guest where packages come from: the mirror, the security archive, the proxy. Where the recipe wants it,
-//! also with which login: that is written at the node stage, as a secret is no part of what the nodes share.
+//! Tells apt in the guest where packages come from: the mirror, the security archive, the proxy.
+//! Where the recipe wants it, also with which login: that is written at the node stage, as a secret
+//! is no part of what the nodes share.
 
 mod logins;
 
@@ -44,7 +45,8 @@ pub struct Settings {
     pub deb_src: bool,
     /// URL of the proxy for the guests, or `none`; that of the build if not set.
     pub proxy: Option<String>,
-    /// Whether the guests get the logins of the mirror and the proxy, in a file that root alone reads.
+    /// Whether the guests get the logins of the mirror and the proxy, in a file that root alone
+    /// reads.
     pub credentials: bool,
 }
 
@@ -183,7 +185,8 @@ fn sources(settings: &Settings, facts: &Facts, keyring: &str) -> String {
     text
 }
 
-/// Removes a one-line sources file that says nothing: apt complains where both forms name a source twice.
+/// Removes a one-line sources file that says nothing: apt complains where both forms name a source
+/// twice.
 fn drop_empty_list(root: &mut Root<'_>, context: &Context) -> Result<()> {
     if !root.exists(OLD_SOURCES) {
         return Ok(());
@@ -206,7 +209,8 @@ enum Proxy {
     Unusable(String),
 }
 
-/// The proxy of the recipe, else that of the build. One on the build host's loopback is of no use to a guest.
+/// The proxy of the recipe, else that of the build. One on the build host's loopback is of no use
+/// to a guest.
 fn proxy(settings: &Settings, facts: &Facts) -> Proxy {
     let url = match (settings.proxy.as_deref(), facts.proxy.as_deref()) {
         (Some("none"), _) | (None, None) => return Proxy::None,
@@ -220,7 +224,8 @@ fn proxy(settings: &Settings, facts: &Facts) -> Proxy {
     }
 }
 
-/// The host of a URL without a login that can stand in apt's files: no space, no quote, no control character.
+/// The host of a URL without a login that can stand in apt's files: no space, no quote, no control
+/// character.
 fn host_of(url: &str) -> Option<&str> {
     let safe = url.bytes().all(|b| b.is_ascii_graphic() && !b"\"@".contains(&b));
     let (_, rest) = url.split_once("://").filter(|_| safe)?;

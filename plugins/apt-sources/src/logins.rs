@@ -1,12 +1,13 @@
-//! Logins of the mirror and the proxy, and the file of apt's that holds them in a guest: `apt_auth.conf(5)`.
+//! Logins of the mirror and the proxy, and the file of apt's that holds them in a guest:
+//! `apt_auth.conf(5)`.
 
 use std::fmt;
 use std::fmt::Write as _;
 
 use fam_plugin::{Error, Result};
 
-/// What the build knows of logins. The program hands it to this plugin when it makes it; nothing that other plugins can ask
-/// for has it.
+/// What the build knows of logins. The program hands it to this plugin when it makes it; nothing
+/// that other plugins can ask for has it.
 pub trait Logins: Send + Sync {
     /// The login for a mirror.
     fn of_mirror(&self, url: &str) -> Option<Login>;

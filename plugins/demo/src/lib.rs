@@ -1,5 +1,5 @@
-//! Leaves a small C program in a user's home that stores the node's name in the shared memory, shows what others stored,
-//! and counts together with them.
+//! Leaves a small C program in a user's home that stores the node's name in the shared memory,
+//! shows what others stored, and counts together with them.
 
 use fam_plugin::{Attributes, Context, Customize, Description, Error, Result, Root, Stage, is_account_name};
 use serde::Deserialize;

@@ -1,5 +1,5 @@
-//! The program itself: compiled by the host's C compiler (`cc`, which must be installed) without a warning, and run on a
-//! file in the place of the shared memory.
+//! The program itself: compiled by the host's C compiler (`cc`, which must be installed) without a
+//! warning, and run on a file in the place of the shared memory.
 
 #![allow(clippy::disallowed_methods, reason = "a test of a small crate needs no fs-err")]
 

@@ -1,8 +1,10 @@
-//! Gives the shared memory a name in the guest: a symbolic link to the resource file of its PCI device.
+//! Gives the shared memory a name in the guest: a symbolic link to the resource file of its PCI
+//! device.
 //!
-//! The image says where the device is by the recipe. A unit corrects that at boot, wherever the device is found: other
-//! devices or another machine type move it. A udev rule would do so earlier, but may run while the root file system is
-//! still read-only; the bus is complete long before the unit runs, so that nothing needs to wait for events.
+//! The image says where the device is by the recipe. A unit corrects that at boot, wherever the
+//! device is found: other devices or another machine type move it. A udev rule would do so earlier,
+//! but may run while the root file system is still read-only; the bus is complete long before the
+//! unit runs, so that nothing needs to wait for events.
 
 use std::path::PathBuf;
 
@@ -61,8 +63,9 @@ impl Customize for FabricSymlink {
 #[cfg(feature = "library")]
 fam_plugin::export!(FabricSymlink);
 
-/// Where the tools of NVDIMM and CXL are installed: their monitors do not start, as they would fail without a device that
-/// reports its health; and the kernel does not take the memory of a CXL device for its own.
+/// Where the tools of NVDIMM and CXL are installed: their monitors do not start, as they would fail
+/// without a device that reports its health; and the kernel does not take the memory of a CXL
+/// device for its own.
 fn keep_memory_shared(root: &mut Root<'_>) -> Result<()> {
     for monitor in ["ndctl-monitor.service", "cxl-monitor.service"] {
         if root.exists(format!("/usr/lib/systemd/system/{monitor}")) {

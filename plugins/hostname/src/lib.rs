@@ -22,7 +22,8 @@ impl Customize for Hostname {
 #[cfg(feature = "library")]
 fam_plugin::export!(Hostname);
 
-/// Checks a host name of one label, as RFC 1123 section 2.1 and Linux (64 bytes, less by RFC 1035) allow it.
+/// Checks a host name of one label, as RFC 1123 section 2.1 and Linux (64 bytes, less by RFC 1035)
+/// allow it.
 fn check(name: &str) -> Result<()> {
     let inner = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if inner && !name.is_empty() && name.len() <= 63 && !name.starts_with('-') && !name.ends_with('-') {

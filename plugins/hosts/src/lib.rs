@@ -67,7 +67,8 @@ impl Customize for Hosts {
 #[cfg(feature = "library")]
 fam_plugin::export!(Hosts);
 
-/// The file, the same on all nodes: each resolves its own name, too, to its address in the network of the nodes.
+/// The file, the same on all nodes: each resolves its own name, too, to its address in the network
+/// of the nodes.
 fn hosts(settings: &Settings, facts: &Facts) -> String {
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n\
@@ -98,7 +99,8 @@ fn hosts(settings: &Settings, facts: &Facts) -> String {
     text
 }
 
-/// Address and name of each node, and of those up to `at_least` that are not built now: named as the first is.
+/// Address and name of each node, and of those up to `at_least` that are not built now: named as
+/// the first is.
 fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, String)> {
     let mut named: Vec<_> = facts.nodes.iter().map(|node| (node.number, node.address, node.name.clone())).collect();
     let prefix = facts.nodes.first().and_then(|first| first.name.strip_suffix(&first.number.to_string()));

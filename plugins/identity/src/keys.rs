@@ -1,7 +1,7 @@
 //! Ed25519 keys out of secrets, in the file formats of OpenSSH.
 //!
-//! Only Ed25519: every ssh client since OpenSSH 6.5 (2014) takes it, and its keys are any 32 bytes, whereas RSA keys are
-//! slow to derive.
+//! Only Ed25519: every ssh client since OpenSSH 6.5 (2014) takes it, and its keys are any 32 bytes,
+//! whereas RSA keys are slow to derive.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,8 @@ use ssh_key::{LineEnding, PrivateKey};
 const HOST_KEY: &str = "identity/ssh-host-ed25519";
 const CLUSTER_KEY: &str = "identity/cluster-ed25519";
 
-/// The public host key of a node as `ssh-ed25519 AAAA...`, without a comment. Needs no image, and no context of that node.
+/// The public host key of a node as `ssh-ed25519 AAAA...`, without a comment. Needs no image, and
+/// no context of that node.
 ///
 /// # Errors
 /// [`Error::Failed`] where the key cannot be encoded.
@@ -20,7 +21,8 @@ pub fn host_public_key(context: &Context, node: &Node) -> Result<String> {
     public(&host_key(context, node, "")?)
 }
 
-/// The host keys of all nodes in the format of `known_hosts`, sshd(8): a line a node, under its name and its address.
+/// The host keys of all nodes in the format of `known_hosts`, sshd(8): a line a node, under its
+/// name and its address.
 ///
 /// # Errors
 /// [`Error::Failed`] where a key cannot be encoded.

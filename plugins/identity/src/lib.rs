@@ -1,9 +1,9 @@
-//! Gives each node what must be its own: machine-id and ssh host keys; and, where a recipe wants it, one ssh key that
-//! lets the users of all nodes reach one another.
+//! Gives each node what must be its own: machine-id and ssh host keys; and, where a recipe wants
+//! it, one ssh key that lets the users of all nodes reach one another.
 //!
-//! Everything is derived from the seed of the build, so that it is secret, and yet the same whenever a cluster is built
-//! again. For the same reason the public host key of any node can be told without its image: [`known_hosts`] serves the
-//! nodes and the host alike.
+//! Everything is derived from the seed of the build, so that it is secret, and yet the same
+//! whenever a cluster is built again. For the same reason the public host key of any node can be
+//! told without its image: [`known_hosts`] serves the nodes and the host alike.
 
 mod keys;
 mod machine_id;
@@ -50,8 +50,9 @@ impl Customize for Identity {
         }
     }
 
-    /// Takes away whatever identity the installation of packages made. An empty machine-id is filled in by systemd at
-    /// the first boot (machine-id(5)), so that an image without a node's customization starts, too.
+    /// Takes away whatever identity the installation of packages made. An empty machine-id is
+    /// filled in by systemd at the first boot (machine-id(5)), so that an image without a node's
+    /// customization starts, too.
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, _: &Context) -> Result<()> {
         root.write_with(MACHINE_ID, "", Attributes::mode(0o444).owner(0, 0))?;
         if root.symlink_metadata(DBUS_MACHINE_ID).is_ok_and(|metadata| metadata.file_type == FileType::File) {
@@ -94,7 +95,8 @@ fn account(root: &Root<'_>, user: &str) -> Result<Account> {
     root.account(user)?.ok_or_else(|| Error::failed(format!("there is no user {user} to give the cluster's key to")))
 }
 
-/// Done at the node stage although it is the same on all nodes: the template, which may be passed on, holds no secret.
+/// Done at the node stage although it is the same on all nodes: the template, which may be passed
+/// on, holds no secret.
 fn install_cluster_key(root: &mut Root<'_>, account: &Account, context: &Context) -> Result<()> {
     let (uid, gid) = (account.uid, account.gid);
     let dir = account.home.join(".ssh");

@@ -2,7 +2,8 @@
 
 use fam_plugin::{Context, Node, Scope};
 
-/// 32 hexadecimal digits and a newline, marked as a random UUID (version 4, variant 1) like those that systemd makes.
+/// 32 hexadecimal digits and a newline, marked as a random UUID (version 4, variant 1) like those
+/// that systemd makes.
 pub(crate) fn derive(context: &Context, node: &Node) -> String {
     let mut id = [0; 16];
     id.copy_from_slice(&context.secret_of(Scope::Node(node.number), "identity/machine-id")[..16]);

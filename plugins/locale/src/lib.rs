@@ -102,7 +102,8 @@ fn generate(root: &mut Root<'_>, names: &[&str], context: &Context) -> Result<()
         supported => supported?,
     };
     for name in names {
-        // locale.gen(5): the name and its character set. One without a set in its name has several in the list.
+        // locale.gen(5): the name and its character set. One without a set in its name has several
+        // in the list.
         let entry = supported.lines().find(|line| line.split_whitespace().next() == Some(name));
         let entry = entry.ok_or_else(|| Error::failed(format!("{SUPPORTED} has no locale {name}")))?;
         root.ensure_line(TO_GENERATE, entry.trim())?;

@@ -1,5 +1,5 @@
-//! Brings up the interfaces of a guest by ifupdown: one by DHCP, and the one that leads to the other nodes where the
-//! launch script has no bridge.
+//! Brings up the interfaces of a guest by ifupdown: one by DHCP, and the one that leads to the
+//! other nodes where the launch script has no bridge.
 
 use fam_plugin::{Context, Customize, Description, Error, Node, Result, Root, Stage};
 use serde::Deserialize;
@@ -14,8 +14,8 @@ pub struct Network;
 pub struct Settings {
     /// The interface that asks DHCP. `eth0` if not set.
     pub interface: String,
-    /// The interface that has the node's fixed address, where the guest has such an interface. `eth1` if not set; empty
-    /// for none.
+    /// The interface that has the node's fixed address, where the guest has such an interface.
+    /// `eth1` if not set; empty for none.
     pub peer_interface: String,
 }
 
@@ -85,7 +85,8 @@ impl Customize for Network {
 #[cfg(feature = "library")]
 fam_plugin::export!(Network);
 
-/// Checks what Linux takes for an interface name (15 bytes) and ifupdown for a file name in interfaces.d.
+/// Checks what Linux takes for an interface name (15 bytes) and ifupdown for a file name in
+/// interfaces.d.
 fn check_interface(key: &str, name: &str) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain && (1..=15).contains(&name.len()) {

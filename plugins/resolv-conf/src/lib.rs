@@ -44,7 +44,8 @@ impl Customize for ResolvConf {
     }
 
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, _: &Context) -> Result<()> {
-        // What stands there is the build host's, or a link of a resolver that may not run: no guest is to have it.
+        // What stands there is the build host's, or a link of a resolver that may not run: no guest
+        // is to have it.
         root.remove("/etc/resolv.conf")?;
         if settings.nameservers.is_empty() {
             return Ok(());

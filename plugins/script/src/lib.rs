@@ -22,7 +22,8 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
 }
 
-/// Where the script lies while it runs. The directory is there in every system, and nothing is mounted on it.
+/// Where the script lies while it runs. The directory is there in every system, and nothing is
+/// mounted on it.
 const PLACE: &str = "/var/lib/fam-build-script";
 
 impl Customize for Script {

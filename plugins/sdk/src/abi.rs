@@ -1,11 +1,13 @@
 //! The binary interface between fam-build and a plugin that is a dynamic library.
 //!
-//! A library exports one symbol, [`SYMBOL`], a [`Table`] of functions. Each is called with a [`HostTable`], the functions
-//! that the plugin may call back. Only numbers, pointers and byte slices with lengths cross; nobody frees what the other
-//! side allocated. `include/fam_plugin.h` says the same in C.
+//! A library exports one symbol, [`SYMBOL`], a [`Table`] of functions. Each is called with a
+//! [`HostTable`], the functions that the plugin may call back. Only numbers, pointers and byte
+//! slices with lengths cross; nobody frees what the other side allocated. `include/fam_plugin.h`
+//! says the same in C.
 //!
-//! Within a major version tables only grow at their end, and the minor version counts how often they did. A host takes
-//! plugins of its own major version and of no later minor version than its own.
+//! Within a major version tables only grow at their end, and the minor version counts how often
+//! they did. A host takes plugins of its own major version and of no later minor version than its
+//! own.
 
 use std::ffi::c_void;
 
@@ -100,8 +102,8 @@ pub fn problem(code: i32) -> Option<Problem> {
     })
 }
 
-/// Bytes with their length. What a plugin gives is only read during the call. What the host gives stays until the
-/// plugin's next call of a host function. `data` may be null where `len` is 0.
+/// Bytes with their length. What a plugin gives is only read during the call. What the host gives
+/// stays until the plugin's next call of a host function. `data` may be null where `len` is 0.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Slice {
@@ -179,9 +181,10 @@ pub struct Table {
 
 type Host = *const HostTable;
 
-/// What a plugin may call, each with the table itself as the first argument, and only during a call of the plugin. All
-/// but `log` and `secret` only from the thread that was called. Paths are the image's, as plugins of any kind give them.
-/// What gives a number gives [`OK`], or what went wrong, of which [`HostTable::last_error`] has the words.
+/// What a plugin may call, each with the table itself as the first argument, and only during a call
+/// of the plugin. All but `log` and `secret` only from the thread that was called. Paths are the
+/// image's, as plugins of any kind give them. What gives a number gives [`OK`], or what went wrong,
+/// of which [`HostTable::last_error`] has the words.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the header explains each to those who call them")]

@@ -1,4 +1,5 @@
-//! Users and groups: the four files of passwd(5), shadow(5), group(5) and gshadow(5), changed together.
+//! Users and groups: the four files of passwd(5), shadow(5), group(5) and gshadow(5), changed
+//! together.
 
 use std::path::{Path, PathBuf};
 
@@ -110,8 +111,9 @@ impl Root<'_> {
         Ok(gid)
     }
 
-    /// Adds a user with its group, home directory and ranges of subordinate ids (where the image has /etc/subuid), as
-    /// Debian's adduser does. `epoch`, seconds since 1970, becomes the day of the last password change.
+    /// Adds a user with its group, home directory and ranges of subordinate ids (where the image
+    /// has /etc/subuid), as Debian's adduser does. `epoch`, seconds since 1970, becomes the day of
+    /// the last password change.
     ///
     /// # Errors
     /// [`Error::Failed`] where the name or the number is taken, or a group is missing.
@@ -172,8 +174,8 @@ impl Root<'_> {
         Ok(())
     }
 
-    /// Sets the password of a user as crypt(5) hashes it; `!` and `*` lock it. `epoch`, seconds since 1970, becomes the day
-    /// of the last change.
+    /// Sets the password of a user as crypt(5) hashes it; `!` and `*` lock it. `epoch`, seconds
+    /// since 1970, becomes the day of the last change.
     ///
     /// # Errors
     /// [`Error::Failed`] where there is no such user, or the hash holds what would break the file.
@@ -279,7 +281,8 @@ fn add_member(fields: &mut [String], user: &str) {
     members.push_str(user);
 }
 
-/// Changes the fields of the line that begins with `name`; says whether there was one. The text ends with a newline.
+/// Changes the fields of the line that begins with `name`; says whether there was one. The text
+/// ends with a newline.
 fn rewrite(text: &str, name: &str, change: impl Fn(&mut Vec<String>)) -> (String, bool) {
     let (mut result, mut found) = (String::with_capacity(text.len()), false);
     for line in text.lines() {
@@ -308,8 +311,8 @@ fn free_id(file: &str, wanted: Option<u32>, system: bool, whose: &str) -> Result
     }
 }
 
-/// Whether a user or group may be so named by the rules of Debian's adduser (`NAME_REGEX`), up to the 32 bytes that utmp
-/// holds.
+/// Whether a user or group may be so named by the rules of Debian's adduser (`NAME_REGEX`), up to
+/// the 32 bytes that utmp holds.
 #[must_use]
 pub fn is_account_name(name: &str) -> bool {
     let mut bytes = name.bytes();

@@ -3,8 +3,9 @@
 use crate::{Account, Result, Root};
 
 impl Root<'_> {
-    /// Adds lines to the user's `authorized_keys` (their format: sshd(8)), with the owner and the modes that
-    /// sshd insists on. A line that is there already is not added again; without lines nothing is touched.
+    /// Adds lines to the user's `authorized_keys` (their format: sshd(8)), with the owner and the
+    /// modes that sshd insists on. A line that is there already is not added again; without lines
+    /// nothing is touched.
     ///
     /// # Errors
     /// [`Error::File`](crate::Error::File) where a directory or file cannot be written.

@@ -1,4 +1,5 @@
-//! What a customization may know of the build: facts, secrets that are its own to derive, and a place to log to.
+//! What a customization may know of the build: facts, secrets that are its own to derive, and a
+//! place to log to.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -47,7 +48,8 @@ pub struct Facts {
     pub security_mirror: Option<String>,
     /// URL of the HTTP proxy, where there is one.
     pub proxy: Option<String>,
-    /// Host name of the machine that builds. Empty at the system stage, as what is shared must not depend on it.
+    /// Host name of the machine that builds. Empty at the system stage, as what is shared must not
+    /// depend on it.
     pub build_host: String,
     /// The shared memory.
     pub fabric: Fabric,
@@ -121,14 +123,16 @@ impl Context {
         Self { scope: Scope::Node(node.number), ..self.clone() }
     }
 
-    /// 32 bytes that nobody can guess, the same in every build with the same seed. They depend on `label` and, at the
-    /// node stage, on the node. Begin labels with the customization's name, as `users/salt/root`.
+    /// 32 bytes that nobody can guess, the same in every build with the same seed. They depend on
+    /// `label` and, at the node stage, on the node. Begin labels with the customization's name, as
+    /// `users/salt/root`.
     #[must_use]
     pub fn secret(&self, label: &str) -> [u8; 32] {
         self.host.secret(self.scope, label)
     }
 
-    /// As [`Context::secret`], of one scope whatever the stage: what all nodes have in common, or another node's.
+    /// As [`Context::secret`], of one scope whatever the stage: what all nodes have in common, or
+    /// another node's.
     #[must_use]
     pub fn secret_of(&self, scope: Scope, label: &str) -> [u8; 32] {
         self.host.secret(scope, label)

@@ -42,8 +42,8 @@ pub struct Description {
     /// Names of customizations that, where a recipe has them too, must be applied before this one.
     #[serde(default)]
     pub after: Vec<String>,
-    /// Settings that name files beside the recipe, as `files.source`; a list on the way stands for all its items. Their
-    /// type is [`RecipeFiles`](crate::RecipeFiles).
+    /// Settings that name files beside the recipe, as `files.source`; a list on the way stands for
+    /// all its items. Their type is [`RecipeFiles`](crate::RecipeFiles).
     #[serde(default)]
     pub reads: Vec<String>,
 }
@@ -77,7 +77,8 @@ impl Description {
         self
     }
 
-    /// Says that the setting of that name is the path of files beside the recipe, which the host reads.
+    /// Says that the setting of that name is the path of files beside the recipe, which the host
+    /// reads.
     #[must_use]
     pub fn reads(mut self, setting: impl Into<String>) -> Self {
         self.reads.push(setting.into());
@@ -92,10 +93,12 @@ impl Description {
     }
 }
 
-/// A customization. One value serves all nodes, possibly from several threads, so it keeps no state between calls.
+/// A customization. One value serves all nodes, possibly from several threads, so it keeps no state
+/// between calls.
 pub trait Customize: Send + Sync {
-    /// What a recipe may set. A key that the type does not have is an error that names the nearest one; a recipe that
-    /// sets nothing gives an empty map, so make everything optional that can be (`#[serde(default)]`). Use `()` for none.
+    /// What a recipe may set. A key that the type does not have is an error that names the nearest
+    /// one; a recipe that sets nothing gives an empty map, so make everything optional that can be
+    /// (`#[serde(default)]`). Use `()` for none.
     type Settings: DeserializeOwned;
 
     /// Says what this is.
@@ -110,8 +113,8 @@ pub trait Customize: Send + Sync {
         Ok(())
     }
 
-    /// Changes the system that all nodes share. What it writes must not depend on the number of nodes, as the result is
-    /// reused when only that changes.
+    /// Changes the system that all nodes share. What it writes must not depend on the number of
+    /// nodes, as the result is reused when only that changes.
     ///
     /// # Errors
     /// Whatever stops the customization; the build fails and names it.
@@ -130,8 +133,8 @@ pub trait Customize: Send + Sync {
     }
 }
 
-/// A customization as the host holds it, whatever its type of settings and wherever it comes from. Every [`Customize`]
-/// is one.
+/// A customization as the host holds it, whatever its type of settings and wherever it comes from.
+/// Every [`Customize`] is one.
 pub trait Plugin: Send + Sync {
     /// See [`Customize::describe`].
     fn describe(&self) -> Description;

@@ -1,4 +1,5 @@
-//! What can go wrong in a customization: plain data, so that it also crosses a process or a C boundary.
+//! What can go wrong in a customization: plain data, so that it also crosses a process or a C
+//! boundary.
 
 use std::path::Path;
 

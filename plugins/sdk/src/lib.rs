@@ -1,12 +1,14 @@
 //! What a fam-build customization is written against.
 //!
-//! A customization changes the system that a build makes. It implements [`Customize`]: it says what it is, checks its
-//! settings before anything is built, and then acts at one or both [`Stage`]s. At the *system* stage it changes the one
-//! root file system that all nodes share, and may run programs of the new system. At the *node* stage it changes what
-//! node N alone gets; this stage is pure: files only, no programs, same input, same bytes.
+//! A customization changes the system that a build makes. It implements [`Customize`]: it says what
+//! it is, checks its settings before anything is built, and then acts at one or both [`Stage`]s. At
+//! the *system* stage it changes the one root file system that all nodes share, and may run
+//! programs of the new system. At the *node* stage it changes what node N alone gets; this stage is
+//! pure: files only, no programs, same input, same bytes.
 //!
-//! All it can touch is the [`Root`] it is given, and all it knows of the build is in the [`Context`]. A path is always
-//! taken inside the image, whatever it holds: `..` stops at the top, and an absolute symbolic link starts there.
+//! All it can touch is the [`Root`] it is given, and all it knows of the build is in the
+//! [`Context`]. A path is always taken inside the image, whatever it holds: `..` stops at the top,
+//! and an absolute symbolic link starts there.
 //!
 //! ```
 //! use fam_plugin::{Context, Customize, Description, Result, Root, Stage};

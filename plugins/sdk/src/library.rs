@@ -1,5 +1,5 @@
-//! A [`Customize`] as a dynamic library: the functions that its table holds, and the host as it is seen through the host's
-//! table. No panic leaves it.
+//! A [`Customize`] as a dynamic library: the functions that its table holds, and the host as it is
+//! seen through the host's table. No panic leaves it.
 
 #![allow(unsafe_code, reason = "this is where pointers of the binary interface are made and read")]
 
@@ -18,7 +18,8 @@ use crate::{
     Problem, Result, Root, RootFs, Scope, Value,
 };
 
-/// Exports a [`Customize`] that has a `Default` as a dynamic library. The crate needs, in its `Cargo.toml`:
+/// Exports a [`Customize`] that has a `Default` as a dynamic library. The crate needs, in its
+/// `Cargo.toml`:
 ///
 /// ```toml
 /// [lib]
@@ -37,7 +38,8 @@ macro_rules! export {
 }
 
 impl Table {
-    /// The table of a customization. Every call works on a new value, so that none can hold anything back.
+    /// The table of a customization. Every call works on a new value, so that none can hold
+    /// anything back.
     #[must_use]
     pub const fn of<T: Customize + Default>() -> Self {
         Self {
@@ -106,9 +108,9 @@ fn malformed(error: &serde_json::Error) -> Error {
     Error::failed(format!("talk to fam-build: {error}"))
 }
 
-/// The host through its table. Made of the pointer that a call of the host brings, and used during that call: the host
-/// keeps the table for as long. A host of the same major version and no earlier minor version, which the host sees to, has
-/// every function of the table.
+/// The host through its table. Made of the pointer that a call of the host brings, and used during
+/// that call: the host keeps the table for as long. A host of the same major version and no earlier
+/// minor version, which the host sees to, has every function of the table.
 #[derive(Debug, Clone, Copy)]
 struct Remote(*const HostTable);
 
@@ -199,8 +201,8 @@ fn slice(path: &Path) -> Slice {
     Slice::of(path.as_os_str().as_bytes())
 }
 
-// SAFETY, for every call below: the table's functions are as `Remote` says, slices are of bytes that outlive the call, and
-// pointers to results are of values on the stack.
+// SAFETY, for every call below: the table's functions are as `Remote` says, slices are of bytes
+// that outlive the call, and pointers to results are of values on the stack.
 impl RootFs for Remote {
     fn resolve(&self, path: &Path, follow_last: bool) -> Result<PathBuf, Problem> {
         let follow = i32::from(follow_last);

@@ -1,6 +1,7 @@
 //! Finding the name that was probably meant.
 
-/// The candidate nearest to `given` by edit distance, if it is near enough to be a slip of the keyboard.
+/// The candidate nearest to `given` by edit distance, if it is near enough to be a slip of the
+/// keyboard.
 #[must_use]
 pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let within = given.chars().count().div_ceil(3).max(1);
@@ -12,7 +13,8 @@ pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|(_, candidate)| candidate)
 }
 
-/// Damerau-Levenshtein distance (optimal string alignment): a swap of neighbours counts as one edit.
+/// Damerau-Levenshtein distance (optimal string alignment): a swap of neighbours counts as one
+/// edit.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before = Vec::new();

@@ -1,9 +1,10 @@
-//! Files that lie beside a recipe, as a setting of a customization: the recipe names a path, the customization gets what is
-//! there.
+//! Files that lie beside a recipe, as a setting of a customization: the recipe names a path, the
+//! customization gets what is there.
 //!
-//! A customization never sees the build host's files. It says in its [`Description`](crate::Description) which of its
-//! settings name some, and the host reads them before anything else is done and puts what it read in the place of the
-//! path. So their bytes are settings like any other: part of what a template is made of.
+//! A customization never sees the build host's files. It says in its
+//! [`Description`](crate::Description) which of its settings name some, and the host reads them
+//! before anything else is done and puts what it read in the place of the path. So their bytes are
+//! settings like any other: part of what a template is made of.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct RecipeFiles {
     /// The path as the recipe has it.
     pub path: String,
-    /// The file; or the directory and all that is in it, each directory before what is in it, in byte order. Empty where
-    /// nothing was read, as when settings are checked without their recipe.
+    /// The file; or the directory and all that is in it, each directory before what is in it, in
+    /// byte order. Empty where nothing was read, as when settings are checked without their recipe.
     pub entries: Vec<RecipeEntry>,
 }
 
@@ -35,7 +36,8 @@ pub struct RecipeEntry {
     pub kind: RecipeEntryKind,
 }
 
-/// What stands at a path beside a recipe. Owners and the finer points of modes are the build host's own, and left out.
+/// What stands at a path beside a recipe. Owners and the finer points of modes are the build host's
+/// own, and left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum RecipeEntryKind {

@@ -1,4 +1,5 @@
-//! Finding what a path means inside an image, as chroot(2) would: `..` stops at the top, absolute links start there.
+//! Finding what a path means inside an image, as chroot(2) would: `..` stops at the top, absolute
+//! links start there.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +10,8 @@ use crate::{FileType, Problem, RootFs};
 /// As many symbolic links as Linux follows in one path (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// The literal path that `path` means. The last component is followed where `follow_last` says so; it need not exist.
+/// The literal path that `path` means. The last component is followed where `follow_last` says so;
+/// it need not exist.
 pub(crate) fn resolve<F: RootFs + ?Sized>(fs: &F, path: &Path, follow_last: bool) -> Result<PathBuf, Problem> {
     if path.as_os_str().as_bytes().contains(&0) || path.as_os_str().is_empty() {
         return Err(Problem::BadPath);

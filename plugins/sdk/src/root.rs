@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Attributes, Command, Error, FileType, Metadata, Output, Problem, Result, RootFs};
 
-/// The files of the image. Paths are taken from the image's top, with or without a leading slash, and symbolic links on
-/// the way are followed inside the image; the last component is followed except where a method says otherwise.
+/// The files of the image. Paths are taken from the image's top, with or without a leading slash,
+/// and symbolic links on the way are followed inside the image; the last component is followed
+/// except where a method says otherwise.
 pub struct Root<'a> {
     pub(crate) fs: &'a mut dyn RootFs,
 }
@@ -29,14 +30,15 @@ impl<'a> Root<'a> {
         self.fs.resolve(path, true).map_err(|problem| problem.at(operation, path))
     }
 
-    /// Resolves all but the last component. The root directory itself is refused: it is never what was meant.
+    /// Resolves all but the last component. The root directory itself is refused: it is never what
+    /// was meant.
     pub(crate) fn literal(&self, operation: &str, path: &Path) -> Result<PathBuf> {
         let literal = self.fs.resolve(path, false).map_err(|problem| problem.at(operation, path))?;
         if literal == Path::new("/") { Err(Problem::BadPath.at(operation, path)) } else { Ok(literal) }
     }
 
-    /// The path without links, `.` and `..` that `path` means inside the image. The last component is followed where
-    /// `follow_last` says so; it need not exist.
+    /// The path without links, `.` and `..` that `path` means inside the image. The last component
+    /// is followed where `follow_last` says so; it need not exist.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -88,7 +90,8 @@ impl<'a> Root<'a> {
         String::from_utf8(self.read(path)?).map_err(|_| Problem::Malformed("not UTF-8".into()).at("read", path))
     }
 
-    /// Writes a whole file. Mode and owner of a file that is there are kept; a new one is 0644 and root's.
+    /// Writes a whole file. Mode and owner of a file that is there are kept; a new one is 0644 and
+    /// root's.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -191,7 +194,8 @@ impl<'a> Root<'a> {
         }
     }
 
-    /// Makes a symbolic link at `path` to `target`. A link that is there is replaced, anything else is not.
+    /// Makes a symbolic link at `path` to `target`. A link that is there is replaced, anything else
+    /// is not.
     ///
     /// # Errors
     /// [`Problem::AlreadyExists`].
@@ -208,7 +212,8 @@ impl<'a> Root<'a> {
         self.fs.symlink(target, &literal)
     }
 
-    /// Removes what stands at `path`, a link itself, a directory with all that is in it. Gives whether something was.
+    /// Removes what stands at `path`, a link itself, a directory with all that is in it. Gives
+    /// whether something was.
     ///
     /// # Errors
     /// [`Error::File`]; that nothing was there is no error.
@@ -285,7 +290,8 @@ impl<'a> Root<'a> {
         self.symlink(file, wants.join(unit))
     }
 
-    /// Runs a program inside the new system, at the system stage only, and gives how it ended, however that was.
+    /// Runs a program inside the new system, at the system stage only, and gives how it ended,
+    /// however that was.
     ///
     /// # Errors
     /// [`Error::Run`] where it cannot be started.

@@ -1,4 +1,5 @@
-//! What a host offers of the image's files: few operations, each on one path that is already resolved.
+//! What a host offers of the image's files: few operations, each on one path that is already
+//! resolved.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -52,8 +53,8 @@ impl Metadata {
     }
 }
 
-/// Mode and owner for a file that is written. What is not said is kept from the file that was there, or else is 0644 and
-/// root.
+/// Mode and owner for a file that is written. What is not said is kept from the file that was
+/// there, or else is 0644 and root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attributes {
     /// Permission bits.
@@ -134,12 +135,14 @@ pub struct Output {
 
 /// The files of an image, as the host keeps them. [`Root`](crate::Root) is what customizations use.
 ///
-/// Every path is absolute and resolved: no `.`, `..` or doubled slash, and no component before the last is a symbolic
-/// link. No operation follows the last one either. A host must all the same see to it that nothing outside the image is
-/// reached, as an image may be changed by programs at the same time.
+/// Every path is absolute and resolved: no `.`, `..` or doubled slash, and no component before the
+/// last is a symbolic link. No operation follows the last one either. A host must all the same see
+/// to it that nothing outside the image is reached, as an image may be changed by programs at the
+/// same time.
 pub trait RootFs {
-    /// The literal path that `path`, of any form, means inside the image: `..` stops at the top, absolute links start
-    /// there. The last component is followed where `follow_last` says so; it need not exist.
+    /// The literal path that `path`, of any form, means inside the image: `..` stops at the top,
+    /// absolute links start there. The last component is followed where `follow_last` says so; it
+    /// need not exist.
     ///
     /// # Errors
     /// What is in the way.
@@ -159,9 +162,10 @@ pub trait RootFs {
     /// [`Problem::NotAFile`] for anything else; `TooLarge` beyond the host's limit.
     fn read(&self, path: &Path) -> Result<Vec<u8>>;
 
-    /// Puts a regular file of these bytes at `path`, at once: whoever reads sees the old file or the new one, whole.
-    /// Other names of a file that was there (hard links) keep the old bytes. Extended attributes of that file are kept,
-    /// but for capabilities, which the kernel drops from a changed file, too.
+    /// Puts a regular file of these bytes at `path`, at once: whoever reads sees the old file or
+    /// the new one, whole. Other names of a file that was there (hard links) keep the old bytes.
+    /// Extended attributes of that file are kept, but for capabilities, which the kernel drops from
+    /// a changed file, too.
     ///
     /// # Errors
     /// [`Problem::NotAFile`] where something else is there.
@@ -218,8 +222,8 @@ pub trait RootFs {
     /// Runs a program inside the new system and waits for it.
     ///
     /// # Errors
-    /// [`Error::Run`] where it cannot be started, as always at the node stage. A program that ends with another status
-    /// than 0 is no error here.
+    /// [`Error::Run`] where it cannot be started, as always at the node stage. A program that ends
+    /// with another status than 0 is no error here.
     fn run(&mut self, command: &Command) -> Result<Output> {
         Err(Error::Run { program: command.line(), message: "programs can be run at the system stage only".into() })
     }

@@ -1,8 +1,8 @@
 //! Typed settings out of what a recipe says, with errors that a person can act on.
 //!
-//! serde's own errors over a [`Value`] do not say where in the settings they arose, and an unknown key is ignored unless
-//! the type forbids it. This deserializer keeps the path to the value, and refuses every key that a struct does not have,
-//! naming the nearest that it has.
+//! serde's own errors over a [`Value`] do not say where in the settings they arose, and an unknown
+//! key is ignored unless the type forbids it. This deserializer keeps the path to the value, and
+//! refuses every key that a struct does not have, naming the nearest that it has.
 
 use std::fmt;
 
@@ -16,7 +16,8 @@ use crate::{Error, Result, nearest};
 /// Deserializes settings. `Null` counts as an empty map: a recipe that sets nothing.
 ///
 /// # Errors
-/// [`Error::Settings`], which names the setting as `users[0].name` and, for an unknown key, the nearest one.
+/// [`Error::Settings`], which names the setting as `users[0].name` and, for an unknown key, the
+/// nearest one.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T> {
     let empty = Value::Object(Map::new());
     let value = match value {

@@ -115,7 +115,8 @@ impl MemoryRoot {
         self.entries.insert(Path::new("/").join(path), Entry::new(FileType::Directory, mode));
     }
 
-    /// Sets what [`Root::run`] does. Without it, running anything is an error, as at the node stage.
+    /// Sets what [`Root::run`] does. Without it, running anything is an error, as at the node
+    /// stage.
     pub fn on_run(&mut self, program: impl FnMut(&Command) -> Result<Output> + 'static) {
         self.program = Some(Box::new(program));
     }

@@ -38,7 +38,8 @@ pub struct AuthorizedKeys {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeys {
-    /// Whatever other plugins and packages do: `identity` gives each node its own, derived from the seed.
+    /// Whatever other plugins and packages do: `identity` gives each node its own, derived from the
+    /// seed.
     #[default]
     Keep,
     /// Each machine makes its own when it first starts, and no image holds any.
@@ -99,7 +100,8 @@ impl Customize for Ssh {
 #[cfg(feature = "library")]
 fam_plugin::export!(Ssh);
 
-/// Has sshd itself read its configuration: one that it refuses would be found out only when no node can be reached.
+/// Has sshd itself read its configuration: one that it refuses would be found out only when no node
+/// can be reached.
 fn sound(root: &mut Root<'_>) -> Result<()> {
     match root.run(&Command::new(SSHD).arg("-t")) {
         // It also wants host keys and a directory of its own, which belong to a running system.
@@ -133,7 +135,8 @@ fn make_at_first_boot(root: &mut Root<'_>) -> Result<()> {
             root.remove(std::path::Path::new("/etc/ssh").join(name))?;
         }
     }
-    // Debian's own sshd-keygen.service acts only where there is no machine-id yet, and is not in bookworm.
+    // Debian's own sshd-keygen.service acts only where there is no machine-id yet, and is not in
+    // bookworm.
     root.write(
         format!("/etc/systemd/system/{UNIT}"),
         "[Unit]\n\

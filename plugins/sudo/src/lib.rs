@@ -23,7 +23,8 @@ impl Default for Settings {
     }
 }
 
-/// Without a dot, since sudo ignores files that have one; last in the order of names, so that it wins.
+/// Without a dot, since sudo ignores files that have one; last in the order of names, so that it
+/// wins.
 const FILE: &str = "/etc/sudoers.d/zz-fam-build";
 
 impl Customize for Sudo {
@@ -39,7 +40,8 @@ impl Customize for Sudo {
     fn check(&self, settings: &Settings) -> Result<()> {
         for (index, user) in settings.users.iter().enumerate() {
             let name = user.strip_prefix('%').unwrap_or(user);
-            // What is left out here has a meaning of its own in sudoers(5): ALL, a list, a space, an escape.
+            // What is left out here has a meaning of its own in sudoers(5): ALL, a list, a space,
+            // an escape.
             let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b));
             if !plain || name.is_empty() {
                 return Err(Error::setting(format!("users[{index}]"), format!("{user:?} is no user or group")));

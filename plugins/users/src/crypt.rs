@@ -9,7 +9,8 @@ const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijkl
 /// As long a salt as the method takes.
 const SALT_LEN: usize = 16;
 
-/// Hashes `password` by the method "6" of crypt(5): SHA-512, 5,000 rounds, with 16 characters of salt out of `secret`.
+/// Hashes `password` by the method "6" of crypt(5): SHA-512, 5,000 rounds, with 16 characters of
+/// salt out of `secret`.
 pub(crate) fn sha512(password: &str, secret: &[u8; 32]) -> Result<String> {
     let salt: String = secret.iter().take(SALT_LEN).map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
     with_salt(password, &salt)
@@ -21,8 +22,8 @@ fn with_salt(password: &str, salt: &str) -> Result<String> {
     Ok(format!("$6${salt}${hash}"))
 }
 
-/// Whether `text` may stand in the password field of shadow(5): a hash of any method with a prefix, locked or not, or a
-/// lock alone.
+/// Whether `text` may stand in the password field of shadow(5): a hash of any method with a prefix,
+/// locked or not, or a lock alone.
 pub(crate) fn is_hash(text: &str) -> bool {
     let hash = text.strip_prefix('!').unwrap_or(text);
     let safe = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b':' | b';' | b'\\'));
@@ -36,7 +37,8 @@ mod tests {
 
     #[test]
     fn hashes_as_the_specification_does() {
-        // As `openssl passwd -6 -salt SALT PASSWORD` gives; the first is also a case of U. Drepper's specification.
+        // As `openssl passwd -6 -salt SALT PASSWORD` gives; the first is also a case of U.
+        // Drepper's specification.
         for (password, salt, expected) in [
             (
                 "Hello world!",

@@ -166,7 +166,8 @@ fn new_user(user: &User, password_hash: Option<String>) -> NewUser {
     }
 }
 
-/// Brings a user that is there already to what is set, as far as that harms nothing: its number and home stay.
+/// Brings a user that is there already to what is set, as far as that harms nothing: its number and
+/// home stay.
 fn update(root: &mut Root<'_>, account: Account, user: &User, hash: Option<&str>, epoch: i64) -> Result<Account> {
     let name = &user.name;
     if user.uid.is_some_and(|uid| uid != account.uid) {

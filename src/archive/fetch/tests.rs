@@ -78,7 +78,8 @@ fn wanted(url: &str, body: &[u8]) -> Wanted {
     Wanted { name, urls, size: body.len() as u64, sha256: sha256(body), early: false }
 }
 
-/// What comes back when a server answers the requests for one file one after the other in these ways, the last for ever.
+/// What comes back when a server answers the requests for one file one after the other in these
+/// ways, the last for ever.
 fn play(body: &[u8], acts: Vec<fn(&[u8], &Request) -> Answer>) -> (Bench, Server, Result<Vec<PathBuf>, FetchError>) {
     let bench = Bench::new();
     let (result, server) = play_again(&bench, body, acts);
@@ -265,7 +266,8 @@ fn a_wrong_file_is_fetched_twice_and_then_refused() {
         let (_bench, server, result) = play(&right, vec![act]);
         match (result, size) {
             (Err(FetchError::WrongSize { expected: 50_000, found, .. }), Some(size)) => assert_eq!(found, size),
-            // It depends on the network whether what follows the bytes that were asked for is seen at all.
+            // It depends on the network whether what follows the bytes that were asked for is seen
+            // at all.
             (Err(FetchError::WrongSize { .. }), None) => {}
             (Ok(paths), None) => assert_eq!(fs::read(&paths[0]).unwrap(), right),
             other => panic!("{other:?}"),
@@ -348,6 +350,7 @@ fn connections_are_kept() {
     let list: Vec<_> = (10..90).map(|i| wanted(&format!("{}/{i}", server.url), format!("/{i}").as_bytes())).collect();
     bench.fetch(&list).unwrap();
     assert_eq!(server.requests().len(), 80);
-    // Not one each of the four threads: a request may find that the last connection is not yet back in the pool.
+    // Not one each of the four threads: a request may find that the last connection is not yet back
+    // in the pool.
     assert!(server.connections() < 20, "{} connections for 80 requests of 4 threads", server.connections());
 }

@@ -1,5 +1,5 @@
-//! Certificates of authorities that are trusted in addition to the host's, for https mirrors whose authority the host does
-//! not know.
+//! Certificates of authorities that are trusted in addition to the host's, for https mirrors whose
+//! authority the host does not know.
 
 use std::path::Path;
 

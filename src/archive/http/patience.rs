@@ -30,7 +30,8 @@ impl Patience {
         self.failures = 0;
     }
 
-    /// Waits before the next attempt, or gives the error back: because it will not pass, or it was one too many.
+    /// Waits before the next attempt, or gives the error back: because it will not pass, or it was
+    /// one too many.
     pub(in super::super) fn after(&mut self, error: HttpError) -> Result<(), HttpError> {
         self.failures += 1;
         if !error.is_transient() || self.failures >= self.attempts {

@@ -1,8 +1,9 @@
 //! The index of packages: the `Packages` files of several sources read together.
 //!
-//! The index keeps the files' text and, for each stanza, where it lies; everything else is read from the text when it is
-//! asked for. What resolving needs at once is tabulated as the text is added: names, versions in order, and who provides
-//! what. It knows nothing of what gets installed; that is for [`resolve`](super::resolve).
+//! The index keeps the files' text and, for each stanza, where it lies; everything else is read
+//! from the text when it is asked for. What resolving needs at once is tabulated as the text is
+//! added: names, versions in order, and who provides what. It knows nothing of what gets installed;
+//! that is for [`resolve`](super::resolve).
 
 mod names;
 mod package;
@@ -76,7 +77,8 @@ struct Entry {
     all: bool,
 }
 
-/// A range of a source's text. Half the size of `Range<usize>`, of which there would be hundreds of thousands.
+/// A range of a source's text. Half the size of `Range<usize>`, of which there would be hundreds of
+/// thousands.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     start: u32,
@@ -102,7 +104,8 @@ pub enum IndexError {
         /// The field.
         field: &'static str,
     },
-    /// A name or a version with characters that cannot be in one; they become parts of paths and of dpkg's database.
+    /// A name or a version with characters that cannot be in one; they become parts of paths and of
+    /// dpkg's database.
     #[error("package index of {index}: {package} has an invalid {field}: {value:?}")]
     InvalidField {
         /// The index.
@@ -157,8 +160,8 @@ impl PackageIndex {
 
     /// Adds the text of a `Packages` file. Stanzas of other architectures are passed over.
     ///
-    /// The order of adding matters twice: of equal versions the first one added is taken, and apt prefers, among
-    /// providers that are otherwise alike, the one whose name it met last.
+    /// The order of adding matters twice: of equal versions the first one added is taken, and apt
+    /// prefers, among providers that are otherwise alike, the one whose name it met last.
     ///
     /// # Errors
     /// See [`IndexError`]. What stands before the error stays in the index.
@@ -232,7 +235,8 @@ impl PackageIndex {
         self.tables.names.record(name).newest
     }
 
-    /// Whether any stanza of the package says that it is essential: apt keeps the mark a package, not a version.
+    /// Whether any stanza of the package says that it is essential: apt keeps the mark a package,
+    /// not a version.
     pub(crate) fn is_essential(&self, name: NameId) -> bool {
         self.tables.names.record(name).essential
     }
@@ -257,8 +261,8 @@ impl PackageIndex {
         })
     }
 
-    /// What an alternative points to: the name itself, `name:any`, or, for any other architecture, a name that nothing
-    /// has.
+    /// What an alternative points to: the name itself, `name:any`, or, for any other architecture,
+    /// a name that nothing has.
     pub(crate) fn target(&self, alternative: &Alternative<'_>) -> Option<NameId> {
         self.tables.names.get(unqualified(alternative, &self.architecture))
     }
@@ -268,7 +272,8 @@ impl PackageIndex {
     }
 }
 
-/// The name to look up for an alternative: a qualifier that says the index's own architecture says nothing.
+/// The name to look up for an alternative: a qualifier that says the index's own architecture says
+/// nothing.
 fn unqualified<'a>(alternative: &Alternative<'a>, architecture: &str) -> &'a str {
     match alternative.qualifier() {
         Some(qualifier) if qualifier == "native" || qualifier == architecture => alternative.name(),
@@ -277,8 +282,8 @@ fn unqualified<'a>(alternative: &Alternative<'a>, architecture: &str) -> &'a str
 }
 
 impl Tables {
-    /// Puts `id`, whose entry comes next, among the versions of its name, after higher and equal ones. Returns the version
-    /// that follows it.
+    /// Puts `id`, whose entry comes next, among the versions of its name, after higher and equal
+    /// ones. Returns the version that follows it.
     fn link(&mut self, sources: &[Source], id: PackageId, name: NameId, version: &str) -> Option<PackageId> {
         let mut higher = None;
         let mut next = self.names.record(name).newest;

@@ -1,7 +1,8 @@
 //! Names and what hangs on them: versions and providers.
 //!
-//! A name gets its number when it is first met, whether as a package or in a relation. apt numbers its packages so too,
-//! and falls back on these numbers where it has no better reason to choose; so the numbers are part of the result.
+//! A name gets its number when it is first met, whether as a package or in a relation. apt numbers
+//! its packages so too, and falls back on these numbers where it has no better reason to choose; so
+//! the numbers are part of the result.
 
 use super::{PackageId, Span};
 use std::collections::HashMap;
@@ -50,7 +51,8 @@ impl Names {
         if let Some(&id) = self.numbers.get(text) {
             return id;
         }
-        // A name takes a byte of text at least, and texts end at 4 GiB; sources that many do not fit into memory.
+        // A name takes a byte of text at least, and texts end at 4 GiB; sources that many do not
+        // fit into memory.
         let id = NameId(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
         let text: Arc<str> = text.into();
         self.numbers.insert(Arc::clone(&text), id);
@@ -78,7 +80,8 @@ impl Names {
         self.record_mut(name).providers.push(provider);
     }
 
-    /// Records that `provider` can stand for `name:any`, a dependency on the package of any architecture.
+    /// Records that `provider` can stand for `name:any`, a dependency on the package of any
+    /// architecture.
     pub(super) fn provide_any(&mut self, name: &str, provider: Provider) {
         let name = self.intern(&format!("{name}:any"));
         self.provide(name, provider);

@@ -80,7 +80,8 @@ impl<'a> Package<'a> {
         self.index.is_essential(self.entry().name)
     }
 
-    /// Whether a system should not lose the package once it has it: `Protected`, formerly `Important`.
+    /// Whether a system should not lose the package once it has it: `Protected`, formerly
+    /// `Important`.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         self.index.is_protected(self.entry().name)
@@ -178,8 +179,8 @@ impl MultiArch {
     }
 }
 
-/// How much a package belongs to a system (Debian Policy 2.5), from most to least. A package without the field comes
-/// before all others, because apt orders them so.
+/// How much a package belongs to a system (Debian Policy 2.5), from most to least. A package
+/// without the field comes before all others, because apt orders them so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// The field is absent.

@@ -141,7 +141,8 @@ impl Owner<'_> {
     }
 }
 
-/// Where `part`, a slice of `text`, lies in it. `text` is shorter than 4 GiB: [`PackageIndex::add`] takes no longer one.
+/// Where `part`, a slice of `text`, lies in it. `text` is shorter than 4 GiB: [`PackageIndex::add`]
+/// takes no longer one.
 fn span(text: &str, part: &str) -> Span {
     let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
     let narrow = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);

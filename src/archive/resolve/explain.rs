@@ -1,4 +1,5 @@
-//! Why a package cannot be had: the chain of dependencies from what was asked for to what is missing or clashes.
+//! Why a package cannot be had: the chain of dependencies from what was asked for to what is
+//! missing or clashes.
 
 use super::state::{Clause, Solver, Target, Which};
 use crate::archive::packages::{NameId, PackageId, Relation};
@@ -24,7 +25,8 @@ impl fmt::Display for Problem {
 }
 
 impl Solver<'_> {
-    /// One problem for each of `wanted` that cannot be there, or not whole: the one the fewest packages away from it.
+    /// One problem for each of `wanted` that cannot be there, or not whole: the one the fewest
+    /// packages away from it.
     pub(super) fn explain(&mut self, wanted: &[(NameId, PackageId)]) -> Vec<Problem> {
         let mut problems: Vec<Problem> = Vec::new();
         for &root in wanted {
@@ -52,7 +54,8 @@ struct Step {
 }
 
 impl<'i> Explanation<'_, 'i> {
-    /// Searches from a package along what it needs, breadth first, for one that lacks or clashes with something.
+    /// Searches from a package along what it needs, breadth first, for one that lacks or clashes
+    /// with something.
     fn from(mut self, (name, package): (NameId, PackageId)) -> Option<Problem> {
         let mut steps = vec![Step { name, package, needed_by: None }];
         let mut seen = HashSet::from([package]);
@@ -100,7 +103,8 @@ impl<'i> Explanation<'_, 'i> {
         clauses.iter().filter(|clause| !clause.forbids()).flat_map(needs).collect()
     }
 
-    /// The newest versions that a demand of `name` points to, whether or not anything stands against them.
+    /// The newest versions that a demand of `name` points to, whether or not anything stands
+    /// against them.
     fn available(&self, name: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
         let newest = |name| self.solver.index.newest(name);
         clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, newest)).collect()

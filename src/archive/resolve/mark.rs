@@ -1,7 +1,8 @@
 //! Marking: how apt goes from "this package shall be there" to what else must be there or must go.
 //!
-//! Each function does what the function of `pkgDepCache` (apt 2.6, `apt-pkg/depcache.cc`) does that its documentation
-//! names, for one architecture and without Recommends. The order of steps is part of the result.
+//! Each function does what the function of `pkgDepCache` (apt 2.6, `apt-pkg/depcache.cc`) does that
+//! its documentation names, for one architecture and without Recommends. The order of steps is part
+//! of the result.
 
 use super::state::{Clause, Mode, Solver, Which};
 use crate::archive::packages::{NameId, PackageId};
@@ -40,8 +41,9 @@ impl<'i> Solver<'i> {
         self.mark_install(name, false, by)
     }
 
-    /// `MarkInstall` with `AutoInst`: the package with what it needs. False where that cannot be; then nothing that was
-    /// marked for it is taken back but the package itself, because apt leaves the rest to the sweep.
+    /// `MarkInstall` with `AutoInst`: the package with what it needs. False where that cannot be;
+    /// then nothing that was marked for it is taken back but the package itself, because apt leaves
+    /// the rest to the sweep.
     pub(super) fn mark_with_dependencies(&mut self, name: NameId, by: By) -> bool {
         self.mark_install(name, true, by)
     }
@@ -162,8 +164,9 @@ impl<'i> Solver<'i> {
         self.mark_with_dependencies(solution, by.deeper())
     }
 
-    /// `MarkInstall_RemoveConflictsIfNotUpgradeable`: rules out what the package conflicts with, or takes it back where it
-    /// was marked. What is there already is put into `delayed`, to be removed once all else has succeeded.
+    /// `MarkInstall_RemoveConflictsIfNotUpgradeable`: rules out what the package conflicts with, or
+    /// takes it back where it was marked. What is there already is put into `delayed`, to be
+    /// removed once all else has succeeded.
     fn keep_away(
         &mut self,
         name: NameId,
@@ -281,7 +284,8 @@ impl<'i> Solver<'i> {
         self.give_up_candidate(name, self.state(name).install);
     }
 
-    /// `IsInstallOkDependenciesSatisfiableByCandidates`: gives up a candidate some dependency of which nothing can meet.
+    /// `IsInstallOkDependenciesSatisfiableByCandidates`: gives up a candidate some dependency of
+    /// which nothing can meet.
     fn can_be_satisfied(&mut self, name: NameId, candidate: PackageId) -> bool {
         if self.state(name).current == Some(candidate) {
             return true;

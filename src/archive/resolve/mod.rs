@@ -1,10 +1,11 @@
 //! The resolver: which packages a variant and an include list come to.
 //!
-//! The choice is apt's own, without Recommends, in the two runs that mmdebstrap(1) makes: first the essential packages,
-//! then, with these in place, everything else. Other choices may be as valid; this one is what users of Debian get, and
-//! what its packages are tested with. So the resolver does not search for a solution: it makes apt's moves in apt's
-//! order. [`state`] holds what they work on, [`mark`] the moves, [`repair`] the mending of what these leave broken, [`sweep`]
-//! the clearing up; [`explain`] says why something cannot be had.
+//! The choice is apt's own, without Recommends, in the two runs that mmdebstrap(1) makes: first the
+//! essential packages, then, with these in place, everything else. Other choices may be as valid;
+//! this one is what users of Debian get, and what its packages are tested with. So the resolver
+//! does not search for a solution: it makes apt's moves in apt's order. [`state`] holds what they
+//! work on, [`mark`] the moves, [`repair`] the mending of what these leave broken, [`sweep`] the
+//! clearing up; [`explain`] says why something cannot be had.
 
 mod explain;
 mod mark;
@@ -39,7 +40,8 @@ pub struct Selected<'i> {
     pub package: Package<'i>,
     /// Whether it belongs to the first stage: the essential packages and what they need.
     pub essential_stage: bool,
-    /// Whether it is there only because others need it, so that `apt autoremove` may take it away once they are gone.
+    /// Whether it is there only because others need it, so that `apt autoremove` may take it away
+    /// once they are gone.
     pub automatic: bool,
 }
 
@@ -142,7 +144,8 @@ impl ResolveError {
     }
 }
 
-/// Room for apt's deepest chains of dependencies (3,000 packages). Only what is used of it becomes memory.
+/// Room for apt's deepest chains of dependencies (3,000 packages). Only what is used of it becomes
+/// memory.
 const STACK_SIZE: usize = 256 << 20;
 
 /// Selects packages as apt would.
@@ -213,7 +216,8 @@ fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError>
     finish(solver, wanted)
 }
 
-/// `apt-get dist-upgrade` of a system where nothing is installed: the essential packages, none of them by name.
+/// `apt-get dist-upgrade` of a system where nothing is installed: the essential packages, none of
+/// them by name.
 fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), ResolveError> {
     let essential = in_apts_order(solver, |name| solver.is_essential(name));
     for &name in &essential {
@@ -236,8 +240,8 @@ fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError
     Err(ResolveError::Unsatisfiable { problems: solver.explain(&wanted) })
 }
 
-/// The names of packages of which a version in `suite` is accepted, in apt's order: mmdebstrap's patterns
-/// `?narrow(?or(?archive(^suite$),?codename(^suite$)),...)`.
+/// The names of packages of which a version in `suite` is accepted, in apt's order: mmdebstrap's
+/// patterns `?narrow(?or(?archive(^suite$),?codename(^suite$)),...)`.
 fn narrow<'i>(solver: &Solver<'i>, suite: &str, accepts: impl Fn(&Package<'i>) -> bool) -> Vec<NameId> {
     let index = solver.index;
     in_apts_order(solver, |name| {

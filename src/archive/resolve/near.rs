@@ -3,7 +3,8 @@
 /// How many names are offered at most.
 const OFFERED: usize = 5;
 
-/// The names most like `wanted`, best first: those a few letters away, then those that begin with it.
+/// The names most like `wanted`, best first: those a few letters away, then those that begin with
+/// it.
 pub(super) fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = wanted.to_ascii_lowercase();
     let allowed = (wanted.chars().count() / 3).clamp(1, 3);
@@ -19,8 +20,8 @@ pub(super) fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Ve
     found.into_iter().take(OFFERED).map(|(_, _, name)| name.to_owned()).collect()
 }
 
-/// How many letters have to be put in, left out, replaced, or swapped with their neighbour to make one name of the other;
-/// `None` if more than `allowed`.
+/// How many letters have to be put in, left out, replaced, or swapped with their neighbour to make
+/// one name of the other; `None` if more than `allowed`.
 fn distance(left: &str, right: &str, allowed: usize) -> Option<usize> {
     if left.len().abs_diff(right.len()) > allowed {
         return None;

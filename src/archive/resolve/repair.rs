@@ -1,9 +1,10 @@
 //! Repair: what apt does where marking has left something broken.
 //!
-//! Packages are visited from the one that matters most to the one that matters least; each broken one is kept away, or
-//! has its dependency installed, or has what it clashes with removed, whichever does least harm by the scores. This is
-//! `pkgProblemResolver::ResolveInternal` (apt 2.6, `apt-pkg/algorithms.cc`) for a system that was whole before, in which
-//! nothing installed has a newer candidate.
+//! Packages are visited from the one that matters most to the one that matters least; each broken
+//! one is kept away, or has its dependency installed, or has what it clashes with removed,
+//! whichever does least harm by the scores. This is `pkgProblemResolver::ResolveInternal` (apt 2.6,
+//! `apt-pkg/algorithms.cc`) for a system that was whole before, in which nothing installed has a
+//! newer candidate.
 
 use super::mark::By;
 use super::score::scores;
@@ -133,8 +134,8 @@ impl<'i> Repair<'_, 'i> {
         ControlFlow::Continue(())
     }
 
-    /// Works on one alternative: changes the package itself, or plans to remove what it clashes with. True where the
-    /// package itself was changed.
+    /// Works on one alternative: changes the package itself, or plans to remove what it clashes
+    /// with. True where the package itself was changed.
     fn try_targets(
         &mut self,
         visit: &mut Visit,
@@ -183,7 +184,8 @@ impl<'i> Repair<'_, 'i> {
         false
     }
 
-    /// Keeps the broken package as it was; where that is broken too, removes it or installs what it lacks.
+    /// Keeps the broken package as it was; where that is broken too, removes it or installs what it
+    /// lacks.
     fn change_itself(
         &mut self,
         visit: &Visit,
@@ -239,7 +241,8 @@ impl<'i> Repair<'_, 'i> {
         }
     }
 
-    /// Marks a package and, one by one, what it lacks; undoes the package where that fails (`DoUpgrade`).
+    /// Marks a package and, one by one, what it lacks; undoes the package where that fails
+    /// (`DoUpgrade`).
     fn bring_in(&mut self, name: NameId) -> bool {
         let state = *self.solver.state(name);
         let is_new = state.current.is_none() && state.candidate.is_some();
@@ -262,7 +265,8 @@ impl<'i> Repair<'_, 'i> {
         false
     }
 
-    /// Makes one clause hold, as far as this part of apt cares: what only removals could mend is left to the next round.
+    /// Makes one clause hold, as far as this part of apt cares: what only removals could mend is
+    /// left to the next round.
     fn bring_in_one(&mut self, name: NameId, clause: &Clause<'i>) -> bool {
         let mut succeeded = true;
         for target in &clause.targets {
@@ -294,7 +298,8 @@ impl<'i> Repair<'_, 'i> {
 }
 
 impl<'i> Solver<'i> {
-    /// All versions of all packages that an alternative of `owner` points to, real ones first, the latest provider next.
+    /// All versions of all packages that an alternative of `owner` points to, real ones first, the
+    /// latest provider next.
     fn all_versions(&self, owner: NameId, forbids: bool, target: &Target<'i>) -> Vec<PackageId> {
         let index = self.index;
         let is_own = |package| forbids && self.name_of(package) == owner;
@@ -312,7 +317,8 @@ impl<'i> Solver<'i> {
             .collect()
     }
 
-    /// The package that a name stands for: itself, or where it is virtual the latest provider but `owner`.
+    /// The package that a name stands for: itself, or where it is virtual the latest provider but
+    /// `owner`.
     fn smart_target(&self, owner: NameId, name: NameId) -> NameId {
         if self.index.newest(name).is_some() {
             return name;

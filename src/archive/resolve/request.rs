@@ -13,8 +13,8 @@ pub struct Request<'a> {
     pub variant: Variant,
     /// Packages beside it: `name`, `name=version` or `name/suite`.
     pub include: &'a [String],
-    /// The suite whose essential and important packages make up the base set; the index's first one where it is `None`.
-    /// Their versions may come from any source.
+    /// The suite whose essential and important packages make up the base set; the index's first one
+    /// where it is `None`. Their versions may come from any source.
     pub suite: Option<&'a str>,
 }
 
@@ -81,7 +81,8 @@ impl VariantError {
 impl FromStr for Variant {
     type Err = VariantError;
 
-    /// Reads a variant's name, or one of mmdebstrap's other names for it: `required` and `debootstrap`.
+    /// Reads a variant's name, or one of mmdebstrap's other names for it: `required` and
+    /// `debootstrap`.
     fn from_str(name: &str) -> Result<Self, VariantError> {
         match name {
             "required" => Ok(Self::Minbase),
@@ -104,7 +105,8 @@ pub(super) struct Wanted {
 /// Finds the package that `item` of an include list names.
 ///
 /// # Errors
-/// Where there is no such name or no such version, or the name is virtual and several packages provide it.
+/// Where there is no such name or no such version, or the name is virtual and several packages
+/// provide it.
 pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, ResolveError> {
     let (name, selector) = match item.find(['=', '/']) {
         Some(end) => (&item[..end], Some(&item[end..])),

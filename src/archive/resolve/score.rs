@@ -1,4 +1,5 @@
-//! Scores: how much breakage changing a package would do, by apt's reckoning (`pkgProblemResolver::MakeScores`).
+//! Scores: how much breakage changing a package would do, by apt's reckoning
+//! (`pkgProblemResolver::MakeScores`).
 
 use super::state::{Clause, Solver, read_clauses};
 use crate::archive::packages::{NameId, PackageId, Priority, Relation};
@@ -47,7 +48,8 @@ pub(super) fn scores(solver: &Solver<'_>, wanted: &[NameId]) -> Vec<i32> {
         }
     }
 
-    // What provides a name gets what the name inherited. In the order of the names, because a provider may be provided.
+    // What provides a name gets what the name inherited. In the order of the names, because a
+    // provider may be provided.
     let mut ordered: Vec<_> = index.names().filter(|&name| !index.name(name).contains(':')).collect();
     super::sort_in_apts_order(index, &mut ordered);
     for name in ordered {
@@ -98,7 +100,8 @@ fn give(solver: &Solver<'_>, owner: NameId, clause: &Clause<'_>, points: i32, sc
         receivers.sort_unstable();
         receivers.dedup();
         let is_own_name = clause.forbids() && target.name == owner;
-        // A demand without a version gives points to its target even where it is not to be installed.
+        // A demand without a version gives points to its target even where it is not to be
+        // installed.
         if !is_own_name && solver.accepts_itself(target) {
             receivers.push(target.name);
         }

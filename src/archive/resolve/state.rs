@@ -1,7 +1,9 @@
-//! The state that resolving works on: for every name, which version is there, which one could be, and which one shall be.
+//! The state that resolving works on: for every name, which version is there, which one could be,
+//! and which one shall be.
 //!
-//! This is the counterpart of apt's `pkgDepCache`, for one architecture. The questions asked of it are whether a clause
-//! holds, and which packages could make it hold; the moves are in [`mark`](super::mark) and [`repair`](super::repair).
+//! This is the counterpart of apt's `pkgDepCache`, for one architecture. The questions asked of it
+//! are whether a clause holds, and which packages could make it hold; the moves are in
+//! [`mark`](super::mark) and [`repair`](super::repair).
 
 use crate::archive::dependency::Alternative;
 use crate::archive::packages::{MultiArch, NameId, PackageId, PackageIndex, Relation};
@@ -78,8 +80,9 @@ pub(super) struct Solver<'i> {
     pub(super) index: &'i PackageIndex,
     states: Vec<State>,
     clauses: HashMap<PackageId, Rc<[Clause<'i>]>>,
-    /// Candidates that were given up, as (name, candidate), where the name's dependants do not know it yet. apt computes
-    /// what a candidate could satisfy when a package of that name changes, but not when its candidate is given up.
+    /// Candidates that were given up, as (name, candidate), where the name's dependants do not know
+    /// it yet. apt computes what a candidate could satisfy when a package of that name changes, but
+    /// not when its candidate is given up.
     unnoticed: HashSet<(NameId, PackageId)>,
     /// The name that is essential though no stanza says so: apt, to itself.
     pub(super) forced_essential: Option<NameId>,
@@ -112,7 +115,8 @@ impl<'i> Solver<'i> {
         &mut self.states[name.index()]
     }
 
-    /// Ends a stage: what was to be installed is there now, and wanted for itself, because dpkg installed it.
+    /// Ends a stage: what was to be installed is there now, and wanted for itself, because dpkg
+    /// installed it.
     pub(super) fn commit(&mut self) {
         for state in &mut self.states {
             state.current = state.install;
@@ -161,7 +165,8 @@ impl<'i> Solver<'i> {
         }
     }
 
-    /// The packages, of those that `pick` gives for their names, that a relation field of `owner` points to.
+    /// The packages, of those that `pick` gives for their names, that a relation field of `owner`
+    /// points to.
     pub(super) fn matches<'s>(
         &'s self,
         owner: NameId,
@@ -180,8 +185,8 @@ impl<'i> Solver<'i> {
         real.into_iter().chain(virtual_ones)
     }
 
-    /// Whether the package named by `target`, to be installed or not, would do; of a package not to be installed that is
-    /// said only where no version is asked for.
+    /// Whether the package named by `target`, to be installed or not, would do; of a package not to
+    /// be installed that is said only where no version is asked for.
     pub(super) fn accepts_itself(&self, target: &Target<'_>) -> bool {
         target.alternative.constraint.is_none_or(|constraint| {
             let install = self.state(target.name).install;
@@ -225,8 +230,8 @@ impl<'i> Solver<'i> {
         self.installed().into_iter().map(|(name, _)| name).filter(|&name| self.is_broken(name)).collect()
     }
 
-    /// The candidates that `clause` points to, in apt's order of preference: by alternative, what is there before what is
-    /// not, and by [`preference`](Self::preference) within an alternative.
+    /// The candidates that `clause` points to, in apt's order of preference: by alternative, what
+    /// is there before what is not, and by [`preference`](Self::preference) within an alternative.
     pub(super) fn solutions(&self, owner: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
         let (mut present, mut new) = (Vec::new(), Vec::new());
         for target in &clause.targets {
@@ -269,7 +274,8 @@ impl<'i> Solver<'i> {
         state.protected && (state.mode == Mode::Delete || state.mode == Mode::Keep && state.current.is_none())
     }
 
-    /// The key by which apt sorts the providers of one name. The last resort is the number of the name, latest first.
+    /// The key by which apt sorts the providers of one name. The last resort is the number of the
+    /// name, latest first.
     fn preference(&self, package: PackageId, target: NameId) -> impl Ord + use<> {
         let view = self.index.package(package);
         let name = view.name_id();

@@ -1,8 +1,9 @@
 //! The sweep: what was marked for the sake of a package that in the end is not needed goes again.
 //!
-//! What is needed is found as apt finds it (`MarkRequired` and `Sweep` of `apt-pkg/depcache.cc`, `DoAutomaticRemove` of
-//! `apt-private/private-install.cc`): from the packages that nobody else has to want, along Depends, and along Recommends
-//! and Suggests too, for although these install nothing, they keep what is there.
+//! What is needed is found as apt finds it (`MarkRequired` and `Sweep` of `apt-pkg/depcache.cc`,
+//! `DoAutomaticRemove` of `apt-private/private-install.cc`): from the packages that nobody else has
+//! to want, along Depends, and along Recommends and Suggests too, for although these install
+//! nothing, they keep what is there.
 
 use super::mark::By;
 use super::state::{Clause, Solver, Target, read_clauses};
@@ -36,8 +37,8 @@ impl Solver<'_> {
         self.restore(swept);
     }
 
-    /// Marks again what a package that stays depends on. apt's exploring stops at names it has been to, and so may have
-    /// missed something.
+    /// Marks again what a package that stays depends on. apt's exploring stops at names it has been
+    /// to, and so may have missed something.
     fn restore(&mut self, mut swept: Vec<NameId>) {
         while !swept.is_empty() {
             let broken = self.broken();
@@ -63,8 +64,8 @@ struct Needed<'s, 'i> {
 }
 
 impl<'i> Needed<'_, 'i> {
-    /// Explores from a package that shall be there, depth first. The stack is explicit, because chains along Suggests run
-    /// through most of the archive.
+    /// Explores from a package that shall be there, depth first. The stack is explicit, because
+    /// chains along Suggests run through most of the archive.
     fn follow(&mut self, root: PackageId) {
         let mut stack = vec![self.enter(root).into_iter()];
         while let Some(targets) = stack.last_mut() {
@@ -89,8 +90,8 @@ impl<'i> Needed<'_, 'i> {
         fields.flat_map(|Clause { targets, .. }| targets).collect()
     }
 
-    /// The packages to be there that `target` may mean; of several from one source package only those of its highest
-    /// version.
+    /// The packages to be there that `target` may mean; of several from one source package only
+    /// those of its highest version.
     fn providers(&mut self, target: &Target<'i>) -> Vec<PackageId> {
         if self.is_explored.contains(&target.name) {
             return Vec::new();

@@ -1,4 +1,5 @@
-//! The resolver on small indexes, one rule of apt's a test. Whether the rules are apt's is for `tests/apt_oracle.rs`.
+//! The resolver on small indexes, one rule of apt's a test. Whether the rules are apt's is for
+//! `tests/apt_oracle.rs`.
 
 use super::*;
 use crate::archive::packages::Origin;

@@ -1,5 +1,6 @@
 //! Whether a key, as it speaks for itself, could make a signature at some time: what the policy of
-//! [`signature`](super) asks of primary keys, of subkeys, and of the signatures that keys make on themselves.
+//! [`signature`](super) asks of primary keys, of subkeys, and of the signatures that keys make on
+//! themselves.
 
 use jiff::Timestamp;
 use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
@@ -73,8 +74,8 @@ fn key_created(key: &impl KeyDetails) -> Result<Timestamp, Refusal> {
     Timestamp::from_second(i64::from(key.created_at().as_secs())).map_err(|_| Refusal::BeforeKey)
 }
 
-/// Of signatures that a key made on itself, the one in force at the time `at`: the newest of then, else the oldest later
-/// one (a key whose owner renewed it and exported the newest statement only).
+/// Of signatures that a key made on itself, the one in force at the time `at`: the newest of then,
+/// else the oldest later one (a key whose owner renewed it and exported the newest statement only).
 fn in_force<'a>(signatures: impl Iterator<Item = &'a Signature>, at: Timestamp) -> Option<&'a Signature> {
     let mut dated: Vec<_> = signatures
         .filter(|signature| check_form(signature).is_ok())
@@ -86,8 +87,8 @@ fn in_force<'a>(signatures: impl Iterator<Item = &'a Signature>, at: Timestamp) 
     then.or_else(|| dated.first()).map(|(_, signature)| *signature)
 }
 
-/// Whether one of `revocations`, which the key itself made, takes the key back for the time `at`. Revocations with a weak
-/// hash count too: doubt is on the safe side here.
+/// Whether one of `revocations`, which the key itself made, takes the key back for the time `at`.
+/// Revocations with a weak hash count too: doubt is on the safe side here.
 fn revoked<'a>(mut revocations: impl Iterator<Item = &'a Signature>, at: Timestamp) -> bool {
     revocations.any(|revocation| match revocation.revocation_reason_code() {
         Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired | RevocationCode::CertUserIdInvalid) => {
@@ -102,7 +103,8 @@ fn states_signing(signature: &Signature) -> Option<bool> {
     stated.then(|| signature.key_flags().sign())
 }
 
-/// Whether the primary key was valid at the time `at`, and for signing data if it is to sign itself.
+/// Whether the primary key was valid at the time `at`, and for signing data if it is to sign
+/// itself.
 pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<(), Refusal> {
     let primary = &key.primary_key;
     check_strength(primary)?;
@@ -115,8 +117,9 @@ pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -
     if revoked(revocations, at) {
         return Err(Refusal::KeyRevoked);
     }
-    // A key speaks for itself in certifications of its user IDs and in direct signatures. Debian's have direct ones that only
-    // name revokers, so neither kind overrides the other: an end counts, whoever states it.
+    // A key speaks for itself in certifications of its user IDs and in direct signatures. Debian's
+    // have direct ones that only name revokers, so neither kind overrides the other: an end counts,
+    // whoever states it.
     let certifications = details.users.iter().filter_map(|user| {
         let own = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
         let (revocations, own): (Vec<_>, Vec<_>) = user

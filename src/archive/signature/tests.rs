@@ -102,7 +102,8 @@ fn one_good_signature_suffices() {
 
 #[test]
 fn weak_hashes_and_short_keys_are_refused() {
-    // A weak key, as rPGP signs with weak hashes by RSA only, and a strong one takes long to make; hashes are judged first.
+    // A weak key, as rPGP signs with weak hashes by RSA only, and a strong one takes long to make;
+    // hashes are judged first.
     let rsa = TestKey::new(Spec { kind: KeyType::Rsa(1024), ..Spec::default() });
     for hash in [HashAlgorithm::Md5, HashAlgorithm::Sha1, HashAlgorithm::Ripemd160, HashAlgorithm::Sha224] {
         let sign = Sign { hash, ..Sign::by(&rsa.secret) };

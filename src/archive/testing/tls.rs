@@ -1,5 +1,5 @@
-//! A server that speaks HTTPS on the loopback interface, with a certificate of an authority that no host trusts. `tls/make.sh`
-//! makes that.
+//! A server that speaks HTTPS on the loopback interface, with a certificate of an authority that no
+//! host trusts. `tls/make.sh` makes that.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

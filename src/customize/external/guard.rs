@@ -1,6 +1,7 @@
-//! The first process around a plugin. It lives in namespaces of its own: no network, no process but the plugin's, and of the
-//! host's files only what [`super::view`] decides. It starts the plugin, without privileges, and tells how it ended; its own
-//! end, which is also that of the caller, is the end of every process that the plugin left.
+//! The first process around a plugin. It lives in namespaces of its own: no network, no process but
+//! the plugin's, and of the host's files only what [`super::view`] decides. It starts the plugin,
+//! without privileges, and tells how it ended; its own end, which is also that of the caller, is
+//! the end of every process that the plugin left.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,4 +1,5 @@
-//! The functions that a library calls: each makes a request of the protocol of its arguments, and sends it.
+//! The functions that a library calls: each makes a request of the protocol of its arguments, and
+//! sends it.
 
 #![allow(unsafe_code, reason = "pointers of the binary interface are read and written here")]
 
@@ -79,8 +80,9 @@ pub(super) fn host_table(state: &Mutex<State>) -> HostTable {
     }
 }
 
-// SAFETY, for every function below: a plugin calls them with its host's table, with slices that show what they say, and with
-// pointers to results that can be written, or null. That is the interface; a plugin that breaks it breaks its own process.
+// SAFETY, for every function below: a plugin calls them with its host's table, with slices that
+// show what they say, and with pointers to results that can be written, or null. That is the
+// interface; a plugin that breaks it breaks its own process.
 
 unsafe extern "C" fn describe(host: Host, json: Slice) -> i32 {
     // SAFETY: see above.

@@ -1,5 +1,6 @@
-//! The process that a dynamic library is loaded into: it makes of the library a program that speaks the protocol. Whatever
-//! the library does to its process, nothing but this one call is lost. It is never unloaded; the process ends instead.
+//! The process that a dynamic library is loaded into: it makes of the library a program that speaks
+//! the protocol. Whatever the library does to its process, nothing but this one call is lost. It is
+//! never unloaded; the process ends instead.
 
 #![allow(unsafe_code, reason = "pointers of the binary interface are made and read here")]
 
@@ -47,7 +48,8 @@ fn serve(socket: UnixStream, file: &Path) -> io::Result<()> {
                 Entry::ApplySystem => table.apply_system,
                 Entry::ApplyNode => table.apply_node,
             };
-            // SAFETY: the library says that it is made for this interface; `host` is as that describes, and lives on.
+            // SAFETY: the library says that it is made for this interface; `host` is as that
+            // describes, and lives on.
             let code = unsafe { function(&raw const host) };
             // After the last message this process may be ended before it comes to that by itself.
             // SAFETY: a null pointer means every stream of C.
@@ -71,7 +73,8 @@ fn fail(kind: Kind, message: String, hint: Option<String>) -> Request {
 /// Loads the library for good, and looks at what it says of itself before anything of it is used.
 fn load(file: &Path) -> Result<&'static Table, (String, Option<&'static str>)> {
     // Now: a function that is nowhere is to be missed here, and not in the midst of a stage.
-    // SAFETY: this runs the library's initializers. What they may do, they may do to this process alone.
+    // SAFETY: this runs the library's initializers. What they may do, they may do to this process
+    // alone.
     let library = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_LOCAL) }
         .map_err(|error| (format!("cannot be loaded: {}", cause(&error)), None))?;
     let library = Box::leak(Box::new(library));
@@ -87,9 +90,9 @@ fn load(file: &Path) -> Result<&'static Table, (String, Option<&'static str>)> {
     if !address.is_aligned() {
         return Err((format!("exports a symbol {} that is no table of a plugin", abi::SYMBOL), None));
     }
-    // SAFETY: the symbol has an address in the library, which is aligned. The fields that come first in every version are
-    // all that is read of it until it is known to be of the size of a table; were the symbol smaller, what is read would
-    // be other bytes of the library.
+    // SAFETY: the symbol has an address in the library, which is aligned. The fields that come
+    // first in every version are all that is read of it until it is known to be of the size of a
+    // table; were the symbol smaller, what is read would be other bytes of the library.
     let (magic, major, minor, size) = unsafe {
         (
             (&raw const (*address).magic).read(),
@@ -117,8 +120,8 @@ fn load(file: &Path) -> Result<&'static Table, (String, Option<&'static str>)> {
             Some("build it with the SDK of this program, unchanged"),
         ));
     }
-    // SAFETY: magic, version and size are those of a table, of which all fields are plain pointers to functions; the library
-    // stays loaded.
+    // SAFETY: magic, version and size are those of a table, of which all fields are plain pointers
+    // to functions; the library stays loaded.
     Ok(unsafe { &*address })
 }
 
@@ -147,7 +150,8 @@ impl State {
     fn exchange(&mut self, request: &Request) -> io::Result<Reply> {
         self.send(request)?;
         let mut line = Vec::new();
-        // Files are read into memory whole, by any plugin; the other side sees to it that they are not too large.
+        // Files are read into memory whole, by any plugin; the other side sees to it that they are
+        // not too large.
         self.reader.by_ref().read_until(b'\n', &mut line)?;
         Ok(serde_json::from_slice(&line)?)
     }

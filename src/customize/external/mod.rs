@@ -1,9 +1,9 @@
 //! Plugins that are files: dynamic libraries, and executables in any language.
 //!
-//! Each call of one is a process of its own, in namespaces of its own ([`guard`]), with a limit of time. A library is
-//! loaded into such a process ([`library`]), and both kinds speak the same protocol ([`wire`]) with the [`session`] that
-//! does for them what they ask for. So a plugin that crashes, hangs, exits or talks nonsense is an error like any other,
-//! and nothing of it is left.
+//! Each call of one is a process of its own, in namespaces of its own ([`guard`]), with a limit of
+//! time. A library is loaded into such a process ([`library`]), and both kinds speak the same
+//! protocol ([`wire`]) with the [`session`] that does for them what they ask for. So a plugin that
+//! crashes, hangs, exits or talks nonsense is an error like any other, and nothing of it is left.
 
 mod guard;
 mod host_table;
@@ -139,7 +139,8 @@ pub(super) struct External {
 }
 
 impl External {
-    /// Reads the plugin in `file`, and has it describe itself. It sees `host_files` in addition to what it needs to run.
+    /// Reads the plugin in `file`, and has it describe itself. It sees `host_files` in addition to
+    /// what it needs to run.
     ///
     /// # Errors
     /// [`Error::Crashed`] where the file is no plugin.
@@ -215,8 +216,8 @@ impl Plugin for External {
     }
 }
 
-/// The call in variables, for languages in which JSON is hard to read: what is asked for, settings that are no lists or
-/// tables, and the node.
+/// The call in variables, for languages in which JSON is hard to read: what is asked for, settings
+/// that are no lists or tables, and the node.
 fn environment(call: &Call) -> Vec<(String, String)> {
     let plain = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),

@@ -1,5 +1,6 @@
-//! The root that a plugin lives in: a file system in memory, with mounts of what it may see of the host and of what every
-//! program expects. All of it is made while the host's mounts are there, then these are let go of.
+//! The root that a plugin lives in: a file system in memory, with mounts of what it may see of the
+//! host and of what every program expects. All of it is made while the host's mounts are there,
+//! then these are let go of.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,8 +23,8 @@ pub(super) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/
 /// The one file system that a plugin may write to, for temporary files; it is gone with the plugin.
 pub(super) const TEMPORARY: &str = "/dev/shm";
 
-/// What holds for every mount. A device node that a package or a user made is not one here, and no program gets another
-/// user's rights.
+/// What holds for every mount. A device node that a package or a user made is not one here, and no
+/// program gets another user's rights.
 const READ_ONLY: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_RDONLY.union(MountAttrFlags::MOUNT_ATTR_NOSUID).union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
@@ -78,14 +79,16 @@ impl Mounts {
             restrict(&mount, flags).map_err(|error| Step::from_io(at("restrict", &device), &error))?;
             devices.push((device, mount));
         }
-        // All at once; what is cloned below has it from here, and even what this process still holds of the host has it.
+        // All at once; what is cloned below has it from here, and even what this process still
+        // holds of the host has it.
         restrict_all().map_err(|error| Step::from_io("make the file systems read-only", &error))?;
         let mut places = Vec::new();
         for (path, place) in view.places {
             match (place, clone_of(&path)) {
                 (Place::Shown, Ok(mount)) => places.push((path, mount)),
                 (Place::Hidden, Ok(mount)) => places.push((path, empty_instead_of(&mount)?)),
-                // A directory of the PATH that the user cannot read, or that is gone again: programs will say what they miss.
+                // A directory of the PATH that the user cannot read, or that is gone again:
+                // programs will say what they miss.
                 (_, Err(Errno::NOENT | Errno::ACCESS)) => {}
                 (_, Err(error)) => return Err(Step::new(at("take over", &path), error)),
             }
@@ -106,7 +109,8 @@ impl Mounts {
             // It must be somewhere for a moment, and /proc exists everywhere.
             move_mount(&self.root, "", CWD, "/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
             rustix::process::fchdir(&self.root)?;
-            // The old root comes to lie over the new one, and is taken off from there (pivot_root(2), NOTES).
+            // The old root comes to lie over the new one, and is taken off from there
+            // (pivot_root(2), NOTES).
             rustix::process::pivot_root(".", ".")?;
             unmount(".", UnmountFlags::DETACH)?;
             rustix::process::chdir("/")
@@ -141,8 +145,9 @@ impl Mounts {
     }
 }
 
-/// Without what is about the whole machine, where the kernel can leave that out (Linux 5.8): settings, keys, addresses,
-/// hardware. And read-only, since root may write settings without any capability.
+/// Without what is about the whole machine, where the kernel can leave that out (Linux 5.8):
+/// settings, keys, addresses, hardware. And read-only, since root may write settings without any
+/// capability.
 fn proc() -> Result<OwnedFd, Errno> {
     let flags = READ_ONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     detached("proc", &[("subset", "pid")], flags).or_else(|_| detached("proc", &[], flags))
@@ -179,7 +184,8 @@ fn attach(mount: &OwnedFd, path: &Path) -> Result<(), Step> {
     put().map_err(|error| Step::new(format!("mount {}", path.display()), error))
 }
 
-/// Makes the directories above `path`. They are new, or come from what is shown, and so no symbolic links.
+/// Makes the directories above `path`. They are new, or come from what is shown, and so no symbolic
+/// links.
 fn make_directories(path: &Path) -> Result<(), Errno> {
     let above: Vec<&Path> = path.ancestors().skip(1).collect();
     for directory in above.into_iter().rev().skip(1) {
@@ -220,8 +226,8 @@ fn set_attributes(
         user_namespace: u64,
     }
     let attributes = Attributes { set: flags.bits().into(), clear: 0, propagation: 0, user_namespace: 0 };
-    // SAFETY: the descriptor is borrowed and so open, the path ends with a NUL, and the kernel reads as many bytes of the
-    // attributes as it is told there are.
+    // SAFETY: the descriptor is borrowed and so open, the path ends with a NUL, and the kernel
+    // reads as many bytes of the attributes as it is told there are.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

@@ -39,14 +39,16 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a plugin; what it prints to standard error goes to `print`. Everything must be done within `limit`.
+    /// Starts a plugin; what it prints to standard error goes to `print`. Everything must be done
+    /// within `limit`.
     pub(super) fn start(
         start: &Start,
         limit: Duration,
         print: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, Trouble> {
         let clock = Clock { deadline: Instant::now() + limit, limit };
-        // What makes namespaces is root's; anyone may make a user namespace with nothing but himself in it, first.
+        // What makes namespaces is root's; anyone may make a user namespace with nothing but
+        // himself in it, first.
         let may = rustix::thread::capabilities(None).map_err(io::Error::from)?.effective;
         let ids = if may.contains(CapabilitySet::SYS_ADMIN) { Ids::Own } else { Ids::Single };
         let (ours, theirs) = UnixStream::pair()?;

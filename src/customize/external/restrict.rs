@@ -1,7 +1,8 @@
-//! What a plugin may not ask of the kernel: to write anywhere but to its temporary files (Landlock, where the kernel has
-//! it), and what a program that reads and writes files has no use for (a seccomp filter). The root that it lives in has little
-//! to reach; this is for what no mount keeps out: sockets and FIFOs in directories that it may read, namespaces and keyrings,
-//! and the parts of the kernel in which most faults are found.
+//! What a plugin may not ask of the kernel: to write anywhere but to its temporary files (Landlock,
+//! where the kernel has it), and what a program that reads and writes files has no use for (a
+//! seccomp filter). The root that it lives in has little to reach; this is for what no mount keeps
+//! out: sockets and FIFOs in directories that it may read, namespaces and keyrings, and the parts
+//! of the kernel in which most faults are found.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,18 +17,21 @@ use seccompiler::{
 use super::mounts::{DEVICES, TEMPORARY};
 use crate::rootfs::sandbox::filter::{DENIED, NEW_NAMESPACES};
 
-/// Denied with `EPERM`, each with what it would be for, beside what programs of a sandbox are denied.
+/// Denied with `EPERM`, each with what it would be for, beside what programs of a sandbox are
+/// denied.
 #[rustfmt::skip]
 const ALSO_DENIED: &[libc::c_long] = &[
     // The root that it lives in. `clone`, which could make namespaces, is looked at below.
     libc::SYS_chroot,
-    // Sockets: there is no network, and a path or a name in memory may lead to one of the host. Pairs are looked at below.
+    // Sockets: there is no network, and a path or a name in memory may lead to one of the host.
+    // Pairs are looked at below.
     libc::SYS_socket, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen,
     // Calls that pass filters by, memory that the kernel cannot see.
     libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register, libc::SYS_memfd_secret,
 ];
 
-/// Lets this process, and all that it will start, write to the temporary files alone. A kernel without Landlock does nothing.
+/// Lets this process, and all that it will start, write to the temporary files alone. A kernel
+/// without Landlock does nothing.
 ///
 /// # Errors
 /// Where a path is not there, or the kernel has Landlock and refuses.
@@ -61,7 +65,8 @@ pub(super) fn confine_writes() -> io::Result<()> {
 /// Where the kernel has no filters, or another architecture than this program.
 pub(super) fn filter_calls() -> io::Result<()> {
     let programs = || -> Result<[BpfProgram; 2], BackendError> {
-        // Its flags lie in memory, where no filter sees them. Without it, the C library calls `clone`.
+        // Its flags lie in memory, where no filter sees them. Without it, the C library calls
+        // `clone`.
         let missing = BTreeMap::from_iter(every_abi(libc::SYS_clone3).map(|number| (number, Vec::new())));
         Ok([program(denied()?, libc::EPERM)?, program(missing, libc::ENOSYS)?])
     };
@@ -103,7 +108,8 @@ fn denied() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     Ok(rules)
 }
 
-/// The numbers of a system call. On x86-64 those of the x32 ABI, where a kernel has that, reach the same.
+/// The numbers of a system call. On x86-64 those of the x32 ABI, where a kernel has that, reach the
+/// same.
 fn every_abi(call: libc::c_long) -> impl Iterator<Item = i64> {
     /// `__X32_SYSCALL_BIT` of `asm/unistd.h`.
     const X32: i64 = 0x4000_0000;

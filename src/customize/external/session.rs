@@ -1,5 +1,5 @@
-//! One call of a plugin: it is asked for one thing, and what it asks for meanwhile is done for it. Every path goes through
-//! [`Root`], whoever sends it, so that it stays inside the image.
+//! One call of a plugin: it is asked for one thing, and what it asks for meanwhile is done for it.
+//! Every path goes through [`Root`], whoever sends it, so that it stays inside the image.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,7 +11,8 @@ use super::Trouble;
 use super::process::Process;
 use super::wire::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
 
-/// How much a plugin may write in one call, all files together. It is for faults: nothing sensible comes near.
+/// How much a plugin may write in one call, all files together. It is for faults: nothing sensible
+/// comes near.
 const MAX_WRITTEN_BYTES: u64 = 1 << 30;
 /// How many requests a plugin may make in one call; each may leave something in memory.
 const MAX_REQUESTS: u64 = 1_000_000;
@@ -28,7 +29,8 @@ impl<'a, 'r> Session<'a, 'r> {
         Self { process, stage, written: 0 }
     }
 
-    /// Makes the call, and serves the plugin until it is done. Gives what it said of itself, if it did.
+    /// Makes the call, and serves the plugin until it is done. Gives what it said of itself, if it
+    /// did.
     pub(super) fn run(mut self, call: &Call) -> Result<Option<Description>, Trouble> {
         self.process.send(call)?;
         let mut described = None;

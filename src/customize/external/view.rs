@@ -1,6 +1,6 @@
-//! What of the host's files a plugin finds: what any program needs to run, its own directory, the directories of the PATH,
-//! the interpreter that its first line names, and what the caller adds. Here is only decided what that is, by looking at
-//! the host; [`super::mounts`] makes a root of it.
+//! What of the host's files a plugin finds: what any program needs to run, its own directory, the
+//! directories of the PATH, the interpreter that its first line names, and what the caller adds.
+//! Here is only decided what that is, by looking at the host; [`super::mounts`] makes a root of it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,8 +13,8 @@ use crate::regular;
 
 /// Programs and libraries of any distribution: there is nothing of a user's in them.
 const SYSTEM: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
-/// Of /etc what loaders and interpreters read, by the beginnings of the names; all of it is for everyone to read. Not the time
-/// zone, by which images would differ from host to host.
+/// Of /etc what loaders and interpreters read, by the beginnings of the names; all of it is for
+/// everyone to read. Not the time zone, by which images would differ from host to host.
 const ETC: [&str; 8] = ["alternatives", "group", "java", "ld.so.", "nsswitch.conf", "passwd", "perl", "python"];
 /// Directories that have what does not belong together.
 const TOO_WIDE: [&str; 15] = [
@@ -31,12 +31,14 @@ const INTERPRETERS: usize = 5;
 /// As many symbolic links as the kernel follows.
 const LINKS: usize = 40;
 
-/// Files of the host that plugins may read in addition to those that they need to run, and files that are hidden from them.
+/// Files of the host that plugins may read in addition to those that they need to run, and files
+/// that are hidden from them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostFiles {
     /// Directories that plugins may read, such as the recipe's.
     pub readable: Vec<PathBuf>,
-    /// Directories and files that they must not read, though a directory that they may read has them.
+    /// Directories and files that they must not read, though a directory that they may read has
+    /// them.
     pub hidden: Vec<PathBuf>,
 }
 
@@ -113,7 +115,8 @@ impl View {
         view.without_what_is_said_twice()
     }
 
-    /// Drops each place that is in another of the same kind, and what is hidden where nothing is shown.
+    /// Drops each place that is in another of the same kind, and what is hidden where nothing is
+    /// shown.
     fn without_what_is_said_twice(mut self) -> Self {
         let mut kept: BTreeMap<PathBuf, Place> = BTreeMap::new();
         for (path, place) in std::mem::take(&mut self.places) {
@@ -144,7 +147,8 @@ impl Looking<'_> {
         }
     }
 
-    /// Shows a directory with all that is in it, unless it [is too wide](Self::is_too_wide). Returns whether it did.
+    /// Shows a directory with all that is in it, unless it [is too wide](Self::is_too_wide).
+    /// Returns whether it did.
     fn directory(&mut self, directory: &Path) -> bool {
         let fits = resolve(directory).is_some_and(|resolved| !self.is_too_wide(&resolved.path));
         if fits {
@@ -153,8 +157,8 @@ impl Looking<'_> {
         fits
     }
 
-    /// Whether the directory may have anything in it: one that every system has, a home or what homes are in, what everyone
-    /// writes to (as /var/tmp), what is hidden.
+    /// Whether the directory may have anything in it: one that every system has, a home or what
+    /// homes are in, what everyone writes to (as /var/tmp), what is hidden.
     fn is_too_wide(&self, directory: &Path) -> bool {
         let is_home = directory.parent() == Some(Path::new("/home"))
             || self.home.as_ref().is_some_and(|home| home.starts_with(directory) || directory == home.join(".local"));
@@ -178,8 +182,9 @@ impl Looking<'_> {
         self.directory(directory);
     }
 
-    /// Shows the interpreter that the first line of a script names, with the installation that it is in, and what interprets
-    /// that in turn. The line is the plugin's: it must not open a directory that is not for programs.
+    /// Shows the interpreter that the first line of a script names, with the installation that it
+    /// is in, and what interprets that in turn. The line is the plugin's: it must not open a
+    /// directory that is not for programs.
     fn interpreter(&mut self, script: &Path, left: usize) {
         let program = match first_line(script).and_then(|line| Interpreter::of(&line)) {
             Some(Interpreter::File(file)) => Some(file),

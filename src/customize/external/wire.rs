@@ -1,5 +1,5 @@
-//! What a plugin's process and this program say to each other: JSON lines, as plugins/PROTOCOL.md explains to those who
-//! write them by hand.
+//! What a plugin's process and this program say to each other: JSON lines, as plugins/PROTOCOL.md
+//! explains to those who write them by hand.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,7 +51,8 @@ pub(super) struct Call {
     pub(super) node: Option<Node>,
 }
 
-/// Bytes: a string where they are UTF-8 and no longer as such, else `{"base64": "…"}`. A plugin may use either for any.
+/// Bytes: a string where they are UTF-8 and no longer as such, else `{"base64": "…"}`. A plugin may
+/// use either for any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! The beginning of a plugin: a small project that builds, with a test, and with nothing beside it but the SDK, which this
-//! program carries along.
+//! The beginning of a plugin: a small project that builds, with a test, and with nothing beside it
+//! but the SDK, which this program carries along.
 
 use std::fmt;
 use std::io;
@@ -66,8 +66,8 @@ impl ProjectError {
     }
 }
 
-/// A file of a project; in its name and text `@NAME@` stands for the plugin's name, and `@CRATE@` for the same with
-/// underscores. A file of mode 0755 is executable.
+/// A file of a project; in its name and text `@NAME@` stands for the plugin's name, and `@CRATE@`
+/// for the same with underscores. A file of mode 0755 is executable.
 struct File {
     name: &'static str,
     text: &'static str,

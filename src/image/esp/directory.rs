@@ -79,7 +79,8 @@ impl DirectoryBuilder {
         Ok(())
     }
 
-    /// The upper-case name if it fits eight and three characters, else with a number as Windows makes them.
+    /// The upper-case name if it fits eight and three characters, else with a number as Windows
+    /// makes them.
     fn short_name(&self, name: &str) -> [u8; 11] {
         let (base, extension) = name.rsplit_once('.').filter(|(base, _)| !base.is_empty()).unwrap_or((name, ""));
         let (base, base_kept) = short_characters(base);
@@ -106,8 +107,8 @@ impl DirectoryBuilder {
         (own + entries as u64) * ENTRY_BYTES
     }
 
-    /// The directory's bytes. `own` are the places of itself and of the one above, for any but the root directory;
-    /// `places` those of its children in the order of [`Self::add`].
+    /// The directory's bytes. `own` are the places of itself and of the one above, for any but the
+    /// root directory; `places` those of its children in the order of [`Self::add`].
     pub(super) fn encode(
         &self,
         own: Option<(Place, Place)>,

@@ -26,8 +26,8 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// Chooses the cluster size as the FAT specification's table does, so that there are more than the 65,525 clusters
-    /// which make a FAT32.
+    /// Chooses the cluster size as the FAT specification's table does, so that there are more than
+    /// the 65,525 clusters which make a FAT32.
     pub(super) fn of(partition: Partition) -> Self {
         let sectors = partition.len / SECTOR_BYTES;
         let sectors_per_cluster = match partition.len >> 20 {
@@ -61,7 +61,8 @@ impl Geometry {
         Table { entries: vec![0x0fff_ff00 | u32::from(MEDIA), END_OF_CHAIN], cluster_bytes: self.cluster_bytes() }
     }
 
-    /// Boot sector, information sector, their backups and both tables, each with its offset on the disk.
+    /// Boot sector, information sector, their backups and both tables, each with its offset on the
+    /// disk.
     pub(super) fn metadata(&self, table: &Table, volume_id: u32) -> Vec<(u64, Vec<u8>)> {
         let boot = self.boot_sector(volume_id);
         let info = self.info_sector(table);
@@ -127,7 +128,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Gives the next clusters to `len_bytes`; what is empty gets none. The partition was made large enough for all.
+    /// Gives the next clusters to `len_bytes`; what is empty gets none. The partition was made
+    /// large enough for all.
     pub(super) fn allocate(&mut self, len_bytes: u64) -> Place {
         let count = len_bytes.div_ceil(self.cluster_bytes) as u32;
         if count == 0 {

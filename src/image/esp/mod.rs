@@ -1,9 +1,10 @@
-//! The EFI system partition: what a tree has under `/boot/efi`, as a FAT32 file system (Microsoft's FAT specification 1.03,
-//! UEFI specification 2.10 section 13.3).
+//! The EFI system partition: what a tree has under `/boot/efi`, as a FAT32 file system (Microsoft's
+//! FAT specification 1.03, UEFI specification 2.10 section 13.3).
 //!
-//! It is written by hand because all of it is known beforehand: clusters are handed out in one ascending pass, contents are
-//! pieces that point into the tarball, and no byte depends on a clock. Owners, modes and extended attributes have no place
-//! in FAT and are dropped; symbolic links and special files are refused.
+//! It is written by hand because all of it is known beforehand: clusters are handed out in one
+//! ascending pass, contents are pieces that point into the tarball, and no byte depends on a clock.
+//! Owners, modes and extended attributes have no place in FAT and are dropped; symbolic links and
+//! special files are refused.
 
 mod directory;
 mod fat;
@@ -20,7 +21,8 @@ use fat::Geometry;
 
 static MOUNT_POINT: LazyLock<RootPath> = LazyLock::new(|| "boot/efi".parse().expect("a constant without dots"));
 
-/// Whether the entry at `path` belongs to the ESP. The mount point itself belongs to the root file system.
+/// Whether the entry at `path` belongs to the ESP. The mount point itself belongs to the root file
+/// system.
 pub(super) fn holds(path: &RootPath) -> bool {
     path.starts_with(&MOUNT_POINT) && *path != *MOUNT_POINT
 }

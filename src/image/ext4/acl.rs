@@ -1,7 +1,8 @@
 //! POSIX access control lists: from the form of the system calls to that of ext4.
 //!
-//! The system calls (`linux/posix_acl_xattr.h`) give version 2 and eight bytes an entry: tag, permissions, id. On disk
-//! (`fs/ext4/acl.h`) it is version 1, and the id stands only where the tag has one: named users and named groups.
+//! The system calls (`linux/posix_acl_xattr.h`) give version 2 and eight bytes an entry: tag,
+//! permissions, id. On disk (`fs/ext4/acl.h`) it is version 1, and the id stands only where the tag
+//! has one: named users and named groups.
 
 const CALL_VERSION: u32 = 2;
 const DISK_VERSION: u32 = 1;

@@ -1,8 +1,9 @@
 //! The root file system: a tree declared to mkext4, whose layout becomes pieces of the disk.
 //!
-//! mkext4 decides the place of every block and makes the metadata. What it does not do is done here: access control lists
-//! are brought into ext4's own form, times outside its range are clamped, a second `/lost+found` and a last block group too
-//! short for its inode table are left out, and a node's UUID goes into finished metadata.
+//! mkext4 decides the place of every block and makes the metadata. What it does not do is done
+//! here: access control lists are brought into ext4's own form, times outside its range are
+//! clamped, a second `/lost+found` and a last block group too short for its inode table are left
+//! out, and a node's UUID goes into finished metadata.
 
 mod acl;
 mod sink;
@@ -22,7 +23,8 @@ use sink::MetadataSink;
 
 const BLOCK_BYTES: u64 = 4096;
 const GROUP_BLOCKS: u64 = 32768;
-/// A last block group shorter than this is left out: it might not hold its own bitmaps and inode table.
+/// A last block group shorter than this is left out: it might not hold its own bitmaps and inode
+/// table.
 const SHORTEST_GROUP_BLOCKS: u64 = 4096;
 /// mke2fs's default: one inode for so many bytes.
 const BYTES_PER_INODE: u64 = 16384;
@@ -31,7 +33,8 @@ const INODE_BYTES: u64 = 256;
 const RESERVED_INODES: u64 = 11;
 const LABEL_BYTES: usize = 16;
 
-/// Lays out all of `tree` but what belongs to the ESP, and puts metadata and contents into `builder`.
+/// Lays out all of `tree` but what belongs to the ESP, and puts metadata and contents into
+/// `builder`.
 pub(super) fn emit(
     tree: &Tree,
     laid_last: &BTreeSet<RootPath>,
@@ -49,7 +52,8 @@ pub(super) fn emit(
     declared.tree(tree, laid_last)?;
     let Declaration { fs, files, .. } = declared;
     let layout = fs.seal().map_err(|error| {
-        // The estimate is a lower bound; near it, lack of room is the only thing that sealing can fail for.
+        // The estimate is a lower bound; near it, lack of room is the only thing that sealing can
+        // fail for.
         if needs.bytes + needs.bytes / 10 > size_bytes {
             Error::TooSmall { needed_bytes: size_bytes + needs.bytes / 10, available_bytes: size_bytes }
         } else {
@@ -68,7 +72,8 @@ pub(super) fn emit(
     Ok(())
 }
 
-/// The part of a partition that is used: whole blocks, and no last block group that would be too short.
+/// The part of a partition that is used: whole blocks, and no last block group that would be too
+/// short.
 fn file_system_bytes(partition_bytes: u64) -> u64 {
     let blocks = partition_bytes / BLOCK_BYTES;
     let last_group = blocks % GROUP_BLOCKS;
@@ -136,9 +141,9 @@ impl<'a> Declaration<'a> {
         Ok(Self { fs, directories, inodes: HashMap::new(), files: Vec::new() })
     }
 
-    /// Declares everything in the order in which it shall lie on the disk: contents follow the order of declaration, and
-    /// directories precede all contents whenever they are declared. Hard links have no place and need their targets, so
-    /// they are last.
+    /// Declares everything in the order in which it shall lie on the disk: contents follow the
+    /// order of declaration, and directories precede all contents whenever they are declared. Hard
+    /// links have no place and need their targets, so they are last.
     fn tree(&mut self, tree: &'a Tree, laid_last: &BTreeSet<RootPath>) -> Result<(), Error> {
         let ours = || tree.iter().filter(|(path, _)| !esp::holds(path));
         let last = |path: &RootPath, entry: &Entry| entry.kind != Kind::Directory && laid_last.contains(path);
@@ -208,7 +213,8 @@ impl<'a> Declaration<'a> {
         if let Some(&handle) = self.inodes.get(target) {
             return self.fs.hardlink(parent, name, handle).map_err(|error| refused(path, &error));
         }
-        // A link into the ESP cannot be one across file systems: the first such name holds the file, others join it.
+        // A link into the ESP cannot be one across file systems: the first such name holds the
+        // file, others join it.
         let Some(Entry { kind: Kind::File(content), .. }) = tree.get(target) else {
             return Err(Error::DanglingHardLink { path: path.clone(), target: target.clone() });
         };

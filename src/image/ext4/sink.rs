@@ -1,8 +1,10 @@
-//! Takes the metadata that mkext4 emits into the map of the disk, and gives it a node's own UUID on the way.
+//! Takes the metadata that mkext4 emits into the map of the disk, and gives it a node's own UUID on
+//! the way.
 //!
-//! Every checksum of ext4 metadata is seeded with the file system's UUID. With the feature `metadata_csum_seed` the seed is
-//! a field of the superblock instead, so another UUID changes the superblocks alone: what `tune2fs -O metadata_csum_seed
-//! -U` does, here in passing. Linux has known it since 4.4; Debian's GRUB since 2.06-8 (bookworm).
+//! Every checksum of ext4 metadata is seeded with the file system's UUID. With the feature
+//! `metadata_csum_seed` the seed is a field of the superblock instead, so another UUID changes the
+//! superblocks alone: what `tune2fs -O metadata_csum_seed -U` does, here in passing. Linux has
+//! known it since 4.4; Debian's GRUB since 2.06-8 (bookworm).
 
 use std::io;
 
@@ -14,7 +16,8 @@ use uuid::Uuid;
 use super::{BLOCK_BYTES, GROUP_BLOCKS};
 use crate::image::map::MapBuilder;
 
-/// The first superblock stands behind a boot sector's room; the copies stand at the beginning of their groups.
+/// The first superblock stands behind a boot sector's room; the copies stand at the beginning of
+/// their groups.
 const FIRST_SUPERBLOCK: usize = 1024;
 
 /// Puts metadata into a map at the place of its partition.
@@ -61,7 +64,8 @@ impl RegionSink for MetadataSink<'_> {
 }
 
 impl NewUuid {
-    /// Changes a superblock; leaves alone what is none, as groups without a copy begin with other things.
+    /// Changes a superblock; leaves alone what is none, as groups without a copy begin with other
+    /// things.
     fn apply(&self, block: &mut [u8]) {
         let Ok(mut superblock) = Superblock::decode(block) else { return };
         if superblock.uuid != *self.layout_uuid.as_bytes() {

@@ -1,7 +1,8 @@
 //! Clusters of a disk, read and compressed on several threads, handed to one writer in their order.
 //!
-//! Batches go round the workers in turn, and each worker has its own short queue, which the writer empties in the same
-//! turn: order needs no sorting, and memory is bounded by the queues whatever the disk's size.
+//! Batches go round the workers in turn, and each worker has its own short queue, which the writer
+//! empties in the same turn: order needs no sorting, and memory is bounded by the queues whatever
+//! the disk's size.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,7 +21,8 @@ use crate::image::output::Output;
 const BATCH: usize = 16;
 /// Batches that a worker may be ahead of the writer.
 const QUEUE: usize = 2;
-/// zstd's fastest level of those that are not "fast" ones: on Debian's files the same size as zlib's 6, in a tenth of its time.
+/// zstd's fastest level of those that are not "fast" ones: on Debian's files the same size as
+/// zlib's 6, in a tenth of its time.
 const LEVEL: i32 = 1;
 /// Compressed clusters are written together in pieces of about this size.
 const WRITE_BYTES: usize = 1 << 20;
@@ -38,8 +40,9 @@ struct Batch {
     bytes: Vec<u8>,
 }
 
-/// Writes `clusters` of `map` from the file offset `start` on, a cluster boundary. Returns where they lie, without those
-/// that are all zeros, and the file offset behind them, again a cluster boundary.
+/// Writes `clusters` of `map` from the file offset `start` on, a cluster boundary. Returns where
+/// they lie, without those that are all zeros, and the file offset behind them, again a cluster
+/// boundary.
 pub(super) fn write_clusters(
     map: &DiskMap,
     clusters: &[u64],
@@ -132,7 +135,8 @@ struct Packer<'a, 'b> {
     entries: Entries,
     /// The first cluster boundary behind everything placed.
     end: u64,
-    /// Compressed bytes not yet written, and where they begin. They may stop inside a cluster, which is filled on.
+    /// Compressed bytes not yet written, and where they begin. They may stop inside a cluster,
+    /// which is filled on.
     run_start: u64,
     run: Vec<u8>,
 }
@@ -164,7 +168,8 @@ impl<'a, 'b> Packer<'a, 'b> {
         Ok(Entry::Whole { offset })
     }
 
-    /// Goes on in the cluster that was begun where there is room or nothing behind it, else begins another one.
+    /// Goes on in the cluster that was begun where there is room or nothing behind it, else begins
+    /// another one.
     fn compressed(&mut self, stored: &[u8]) -> io::Result<Entry> {
         let len = stored.len() as u64;
         let run_end = self.run_start + self.run.len() as u64;

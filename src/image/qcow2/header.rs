@@ -26,7 +26,8 @@ pub(super) struct Header<'a> {
     pub(super) refcount_table_clusters: u32,
     /// Whether any cluster is compressed with zstd.
     pub(super) zstd: bool,
-    /// The name of a qcow2 file that has what this one leaves out, relative to this one's directory.
+    /// The name of a qcow2 file that has what this one leaves out, relative to this one's
+    /// directory.
     pub(super) backing_name: Option<&'a str>,
 }
 

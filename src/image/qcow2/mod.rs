@@ -1,15 +1,16 @@
-//! qcow2 images, version 3 (QEMU, docs/interop/qcow2), written straight from a [`DiskMap`]: no raw image in between.
+//! qcow2 images, version 3 (QEMU, docs/interop/qcow2), written straight from a [`DiskMap`]: no raw
+//! image in between.
 //!
-//! Clusters are 64 KiB and compressed with zstd, which QEMU has read since 5.1; incompressible ones are stored as they
-//! are. Every file is laid out as
+//! Clusters are 64 KiB and compressed with zstd, which QEMU has read since 5.1; incompressible ones
+//! are stored as they are. Every file is laid out as
 //!
 //! ```text
 //! header | bulk: what all nodes share | own clusters | L2 tables | refcount blocks, table | L1 table
 //! ```
 //!
-//! The bulk is compressed once, on all cores, and is the same bytes at the same place in every file, so that further
-//! nodes clone or copy it ([`NodeImages`]), or refer to it as a backing file ([`ThinImages`]). What is private to a node
-//! is never in the bulk.
+//! The bulk is compressed once, on all cores, and is the same bytes at the same place in every
+//! file, so that further nodes clone or copy it ([`NodeImages`]), or refer to it as a backing file
+//! ([`ThinImages`]). What is private to a node is never in the bulk.
 
 mod compress;
 mod header;

@@ -12,7 +12,8 @@ use crate::image::error::Error;
 use crate::image::map::DiskMap;
 use crate::image::output::Output;
 
-/// What all nodes share, at its place in one file. Its entries are those of clusters that are not all zeros.
+/// What all nodes share, at its place in one file. Its entries are those of clusters that are not
+/// all zeros.
 #[derive(Debug)]
 pub(super) struct Bulk {
     reference: Arc<DiskMap>,
@@ -24,8 +25,8 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    /// Writes what `reference` shares with others into `output`: everything but private contents, and but what differs from
-    /// `other`, which stands for all further nodes. No tables yet.
+    /// Writes what `reference` shares with others into `output`: everything but private contents,
+    /// and but what differs from `other`, which stands for all further nodes. No tables yet.
     pub(super) fn write(
         reference: &Arc<DiskMap>,
         other: Option<&DiskMap>,
@@ -85,7 +86,8 @@ pub struct NodeImages {
 }
 
 impl NodeImages {
-    /// Writes the disk `first` into the empty `file`. `second`, if there are further nodes, tells what of it is bulk.
+    /// Writes the disk `first` into the empty `file`. `second`, if there are further nodes, tells
+    /// what of it is bulk.
     ///
     /// # Errors
     /// When the tarball cannot be read, or the file cannot be written.
@@ -102,8 +104,8 @@ impl NodeImages {
         Ok(images)
     }
 
-    /// Writes another disk into the empty `file`, taking the bulk from `first_file`, where [`Self::write_first`] put it.
-    /// Several may be written at once.
+    /// Writes another disk into the empty `file`, taking the bulk from `first_file`, where
+    /// [`Self::write_first`] put it. Several may be written at once.
     ///
     /// # Errors
     /// When a file cannot be read or written, or `map` is a disk of another size.
@@ -115,7 +117,8 @@ impl NodeImages {
         on_bytes: OnBytes<'_>,
     ) -> Result<(), Error> {
         let mut output = Output::passing(file);
-        // A clone shares the blocks of the first image, where the file system can: no byte is copied.
+        // A clone shares the blocks of the first image, where the file system can: no byte is
+        // copied.
         if rustix::fs::ioctl_ficlone(file, first_file).is_ok() {
             output.set_len(self.bulk.end)?;
         } else {

@@ -16,7 +16,8 @@ use crate::tree::Content;
 const SIZE_BYTES: u64 = (16 << 20) + 1536;
 const TARBALL_BYTES: usize = 1 << 20;
 
-/// A gap before a piece, its length, where its bytes come from, and how it differs between two nodes.
+/// A gap before a piece, its length, where its bytes come from, and how it differs between two
+/// nodes.
 #[derive(Debug, Clone)]
 struct RandomPiece {
     gap: u64,
@@ -116,7 +117,8 @@ proptest! {
         }
 
         let first = create("0.qcow2");
-        // Without the second map, clusters that differ are in the bulk, and every further image leaves them unused.
+        // Without the second map, clusters that differ are in the bulk, and every further image
+        // leaves them unused.
         for second in [Some(&*maps[1]), None] {
             let whole = NodeImages::write_first(&maps[0], second, &first, options, &|_| ()).unwrap();
             whole.write_next(&maps[1], &first, &create("1.qcow2"), &|_| ()).unwrap();

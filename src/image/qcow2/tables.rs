@@ -17,7 +17,8 @@ const REFCOUNTS_PER_BLOCK: u64 = CLUSTER_BYTES / 2;
 const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
 const ALL_ZEROS: u64 = 1;
-/// A compressed entry has the file offset below this bit, and from it on the number of further sectors.
+/// A compressed entry has the file offset below this bit, and from it on the number of further
+/// sectors.
 const COMPRESSED_OFFSET_BITS: u32 = 62 - (CLUSTER_BYTES.trailing_zeros() - 8);
 
 /// Where a cluster of the disk lies in the file.
@@ -56,7 +57,8 @@ impl Entry {
 /// Entries by number of the disk's cluster.
 pub(super) type Entries = BTreeMap<u64, Entry>;
 
-/// Writes tables for `entries` behind `data_end`, and then the header: from then on the file is an image.
+/// Writes tables for `entries` behind `data_end`, and then the header: from then on the file is an
+/// image.
 pub(super) fn finish(
     output: &mut Output<'_>,
     size_bytes: u64,
@@ -119,7 +121,8 @@ fn write_l2_tables(
     Ok(l1)
 }
 
-/// How many refcount blocks, and clusters of the table of these blocks, it takes to count `others` and themselves.
+/// How many refcount blocks, and clusters of the table of these blocks, it takes to count `others`
+/// and themselves.
 fn refcount_clusters(others: u64) -> (u64, u64) {
     let (mut blocks, mut table) = (0, 0);
     loop {
@@ -132,7 +135,8 @@ fn refcount_clusters(others: u64) -> (u64, u64) {
     }
 }
 
-/// Counts exactly what refers to each cluster: the header, the tables (`metadata`), and the entries.
+/// Counts exactly what refers to each cluster: the header, the tables (`metadata`), and the
+/// entries.
 fn write_refcounts(
     output: &mut Output<'_>,
     entries: &Entries,

@@ -20,8 +20,8 @@ pub struct ThinImages {
 }
 
 impl ThinImages {
-    /// Writes what `first` shares with all nodes into the empty `file`. Private contents stay out of it, even where
-    /// `second` is `None` because there is one node only.
+    /// Writes what `first` shares with all nodes into the empty `file`. Private contents stay out
+    /// of it, even where `second` is `None` because there is one node only.
     ///
     /// # Errors
     /// When the tarball cannot be read, or the file cannot be written.
@@ -38,8 +38,8 @@ impl ThinImages {
         Ok(Self { bulk })
     }
 
-    /// Writes a node's overlay into the empty `file`. `backing_name` is the backing image's name as seen from the
-    /// directory of the overlay.
+    /// Writes a node's overlay into the empty `file`. `backing_name` is the backing image's name as
+    /// seen from the directory of the overlay.
     ///
     /// # Errors
     /// When the tarball cannot be read or the file cannot be written, or the name is too long.

@@ -1,4 +1,5 @@
-//! Why a script failed, as far as its output says so: programs have set phrases for what a build does not have.
+//! Why a script failed, as far as its output says so: programs have set phrases for what a build
+//! does not have.
 //!
 //! This looks at one line, and knows nothing of who printed it; [`super::printed`] does.
 
@@ -48,7 +49,8 @@ const PHRASES: &[(&str, Cause)] = &[
     ("(Try mounting /sys.)", Cause::Hardware),
     ("No space left on device", Cause::Space),
     ("Disk quota exceeded", Cause::Space),
-    // The C library, Python, C++, run-parts; "killed by signal" is how dpkg and this program say it.
+    // The C library, Python, C++, run-parts; "killed by signal" is how dpkg and this program say
+    // it.
     ("Cannot allocate memory", Cause::Memory),
     ("MemoryError", Cause::Memory),
     ("std::bad_alloc", Cause::Memory),
@@ -162,8 +164,8 @@ fn missing(line: &str) -> Option<&str> {
         .filter(|name| !name.is_empty())
 }
 
-/// What a shell did not find: `NAME: command not found` of bash, `SCRIPT: LINE: NAME: not found` of dash, and
-/// `SCRIPT: NAME: bad interpreter: No such file or directory`.
+/// What a shell did not find: `NAME: command not found` of bash, `SCRIPT: LINE: NAME: not found` of
+/// dash, and `SCRIPT: NAME: bad interpreter: No such file or directory`.
 fn of_shell(line: &str) -> Option<&str> {
     const ENDS: [&str; 2] = [": command not found", ": bad interpreter: No such file or directory"];
     if let Some(found) = ENDS.iter().find_map(|end| line.strip_suffix(end)) {

@@ -1,5 +1,6 @@
-//! Removes from a configured tree what belongs to its making and not to the system: what would differ from one build to
-//! the next, what must differ from one machine to the next, and what is only bulk.
+//! Removes from a configured tree what belongs to its making and not to the system: what would
+//! differ from one build to the next, what must differ from one machine to the next, and what is
+//! only bulk.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,8 @@ const EMPTIED: [&str; 7] =
 
 /// Removes the leftovers of making the tree. Every file of /var/log that is not removed is emptied.
 ///
-/// /etc/machine-id, if there is one, becomes empty: so systemd gives each machine its own (machine-id(5)).
+/// /etc/machine-id, if there is one, becomes empty: so systemd gives each machine its own
+/// (machine-id(5)).
 ///
 /// # Errors
 /// [`StagingError`].

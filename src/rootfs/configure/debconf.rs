@@ -1,4 +1,5 @@
-//! Answers to the questions that packages ask while they are configured, for the new system's own debconf.
+//! Answers to the questions that packages ask while they are configured, for the new system's own
+//! debconf.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +15,8 @@ const SET_SELECTIONS: &str = "debconf-set-selections";
 /// Where it finds them. Nobody but root may read the file, and it is there while debconf reads it.
 const FILE: &str = "var/cache/debconf/fam-build-answers";
 
-/// Answers, as debconf-set-selections(1) reads them. They may be passwords: so this shows none, and cannot be serialized.
+/// Answers, as debconf-set-selections(1) reads them. They may be passwords: so this shows none, and
+/// cannot be serialized.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Answers {
     lines: String,
@@ -51,8 +53,9 @@ impl fmt::Debug for Answers {
     }
 }
 
-/// Has debconf, whose files are in the tree, take the answers. It need not be configured, only its conffile has to be in place.
-/// What it warns of is reported; it prints no values unless it is asked to.
+/// Has debconf, whose files are in the tree, take the answers. It need not be configured, only its
+/// conffile has to be in place. What it warns of is reported; it prints no values unless it is
+/// asked to.
 pub(super) fn preseed(
     answers: &Answers,
     sandbox: &mut Sandbox,

@@ -1,7 +1,8 @@
-//! Makes essential packages usable before anything is configured, since every script may count on them (Debian Policy 3.8).
+//! Makes essential packages usable before anything is configured, since every script may count on
+//! them (Debian Policy 3.8).
 //!
-//! dpkg alone would install them one after another onto a running system. debootstrap and mmdebstrap, for the same reason,
-//! first put them there with tar, conffiles in their places.
+//! dpkg alone would install them one after another onto a running system. debootstrap and
+//! mmdebstrap, for the same reason, first put them there with tar, conffiles in their places.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,9 @@ pub(super) fn make_usable(staging: &Staging, packages: &[&Package]) -> Result<()
     Ok(link_awk(staging)?)
 }
 
-/// Copies each conffile from where it waits for dpkg to where programs read it: without /etc/login.defs, for
-/// instance, pwconv leaves the ages of passwords empty. dpkg finds the copy equal to what it has to install, and leaves it.
+/// Copies each conffile from where it waits for dpkg to where programs read it: without
+/// /etc/login.defs, for instance, pwconv leaves the ages of passwords empty. dpkg finds the copy
+/// equal to what it has to install, and leaves it.
 fn place_conffiles(staging: &Staging, package: &Package) -> Result<(), StagingError> {
     for Conffile { path, .. } in package.conffiles.iter().filter(|conffile| !conffile.remove_on_upgrade) {
         let Ok(new) = RootPath::new([path.as_bytes(), NEW_CONFFILE].concat()) else { continue };
@@ -37,8 +39,8 @@ fn place_conffiles(staging: &Staging, package: &Package) -> Result<(), StagingEr
     Ok(())
 }
 
-/// A script may use awk before the package that has it is configured; debootstrap makes this link for the same reason.
-/// It is what update-alternatives will put there, by way of /etc/alternatives.
+/// A script may use awk before the package that has it is configured; debootstrap makes this link
+/// for the same reason. It is what update-alternatives will put there, by way of /etc/alternatives.
 fn link_awk(staging: &Staging) -> Result<(), StagingError> {
     let awk = in_tree("usr/bin/awk");
     for candidate in ["mawk", "gawk", "original-awk"] {

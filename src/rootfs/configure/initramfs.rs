@@ -1,8 +1,8 @@
 //! The initramfs: kept from being made by maintainer scripts, then made once for each kernel.
 //!
-//! It takes seconds and one processor, and so does the configuration of packages that have no part in it. So what it is made
-//! of is configured first ([`ingredients`]), and it is made while dpkg goes on. Should a script ask for it after that, it is made
-//! again when everything is configured.
+//! It takes seconds and one processor, and so does the configuration of packages that have no part
+//! in it. So what it is made of is configured first ([`ingredients`]), and it is made while dpkg
+//! goes on. Should a script ask for it after that, it is made again when everything is configured.
 
 use super::packages::{Package, with_dependencies};
 use super::scripts::run_program;
@@ -15,12 +15,14 @@ use crate::rootfs::staging::Staging;
 const UPDATE_INITRAMFS: &str = "/usr/sbin/update-initramfs";
 const DRACUT: &str = "/usr/bin/dracut";
 
-/// Drivers of the disks that QEMU and the common hypervisors offer, and of the root file system. The rest of the hardware
-/// is driven from the root file system. Names that a kernel has built in, or has not, are passed over.
+/// Drivers of the disks that QEMU and the common hypervisors offer, and of the root file system.
+/// The rest of the hardware is driven from the root file system. Names that a kernel has built in,
+/// or has not, are passed over.
 const DRIVERS: &str = "virtio_pci virtio_mmio virtio_blk virtio_scsi virtio_net virtio_console \
     ext4 crc32c crc32c_intel ahci ata_piix sd_mod sr_mod nvme xen_blkfront hv_storvsc vmw_pvscsi";
 
-/// For /etc/initramfs-tools/conf.d (initramfs.conf(5)). The guest's own update-initramfs reads it too.
+/// For /etc/initramfs-tools/conf.d (initramfs.conf(5)). The guest's own update-initramfs reads it
+/// too.
 const CONFIGURATION: &str = "\
 # Written by fam-build: this system runs in a virtual machine. With MODULES=most
 # the initramfs boots on other hardware as well.
@@ -29,8 +31,8 @@ MODULES=list
 FSTYPE=ext4
 ";
 
-/// A hook rather than a list in /etc/initramfs-tools/modules, which would have every driver loaded at each boot: so they
-/// are only there, and udev loads those whose device exists.
+/// A hook rather than a list in /etc/initramfs-tools/modules, which would have every driver loaded
+/// at each boot: so they are only there, and udev loads those whose device exists.
 fn hook() -> String {
     format!(
         "#!/bin/sh\n\
@@ -41,8 +43,8 @@ fn hook() -> String {
     )
 }
 
-/// For /etc/dracut.conf.d (dracut.conf(5)), which the guest's own dracut reads too. Which file system the root has cannot be
-/// found out while the image is built.
+/// For /etc/dracut.conf.d (dracut.conf(5)), which the guest's own dracut reads too. Which file
+/// system the root has cannot be found out while the image is built.
 fn dracut_configuration(initramfs: Initramfs) -> String {
     let drivers = match initramfs {
         Initramfs::Vm => format!(
@@ -56,8 +58,9 @@ fn dracut_configuration(initramfs: Initramfs) -> String {
 /// Where the stand-ins note that a script asked for an initramfs.
 const ASKED: &str = "/run/fam-build/initramfs-asked";
 
-/// Take the place of the programs that make an initramfs while packages are configured: the kernel's postinst, the trigger
-/// of initramfs-tools or dracut, and the postinst of whatever puts something into an initramfs, would each make it anew.
+/// Take the place of the programs that make an initramfs while packages are configured: the
+/// kernel's postinst, the trigger of initramfs-tools or dracut, and the postinst of whatever puts
+/// something into an initramfs, would each make it anew.
 pub(super) fn not_yet() -> impl Iterator<Item = StandIn> {
     let content = format!("#!/bin/sh\necho >{ASKED}\n");
     [UPDATE_INITRAMFS, DRACUT].into_iter().map(move |path| StandIn {
@@ -85,7 +88,8 @@ fn arguments(maker: &str, kernel: &str) -> [String; 3] {
     }
 }
 
-/// Forgets who asked for an initramfs in this sandbox, which has the stand-in: it is made of what they have done.
+/// Forgets who asked for an initramfs in this sandbox, which has the stand-in: it is made of what
+/// they have done.
 pub(super) fn forget(sandbox: &mut Sandbox) -> Result<(), Error> {
     sandbox.run(&Command::new("rm").args(["-f", ASKED]), |_| {})?;
     Ok(())
@@ -109,7 +113,8 @@ pub(super) fn is_lacking(staging: &Staging) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// The packages that have a part in the initramfs, and all that these depend on. Empty where none can be made.
+/// The packages that have a part in the initramfs, and all that these depend on. Empty where none
+/// can be made.
 pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Result<Vec<&'a str>, Error> {
     if modules::kernels(staging)?.is_empty() || maker(staging)?.is_none() {
         return Ok(Vec::new());
@@ -123,7 +128,8 @@ pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Res
     Ok(with_dependencies(packages, begin))
 }
 
-/// Whether a package is a kernel, brings hooks or settings for the initramfs, or asks for one: by a call or by the trigger.
+/// Whether a package is a kernel, brings hooks or settings for the initramfs, or asks for one: by a
+/// call or by the trigger.
 fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
     const BEGINNINGS: [&str; 9] = [
         "/boot/vmlinuz-",
@@ -143,7 +149,8 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
     };
     let brings = |path: &str| BEGINNINGS.iter().any(|beginning| path.starts_with(beginning));
     let postinst = info("postinst")?;
-    // From Linux 7.2 on the files of a kernel are in other packages than the one that calls the hooks.
+    // From Linux 7.2 on the files of a kernel are in other packages than the one that calls the
+    // hooks.
     Ok(info("list")?.lines().any(brings)
         || ["update-initramfs", "linux-run-hooks"].iter().any(|program| postinst.contains(program))
         || info("triggers")?.contains("update-initramfs"))
@@ -164,7 +171,7 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
     }
     let settings =
         Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins: StandIn::no_services() };
-    let mut sandbox = Sandbox::enter(staging.host_path(), settings)?;
+    let mut sandbox = Sandbox::enter(staging.host_path(), &settings)?;
     for kernel in kernels {
         progress.detail(format!("making the initramfs of Linux {kernel}"));
         let arguments = arguments(maker, &kernel);

@@ -1,9 +1,11 @@
-//! Configuration: has the maintainer scripts of an unpacked tree run, in a sandbox, by the tree's own dpkg.
+//! Configuration: has the maintainer scripts of an unpacked tree run, in a sandbox, by the tree's
+//! own dpkg.
 //!
-//! Packages come into the tree in several steps (see [`super::install`]), and between these [`Configurator`] runs preinst
-//! scripts, which dpkg would run while unpacking, and has dpkg configure what has to be configured early. At the end dpkg
-//! configures everything that is left. The list of a kernel's modules and the initramfs, which scripts would make twice, are
-//! made once, beside dpkg.
+//! Packages come into the tree in several steps (see [`super::install`]), and between these
+//! [`Configurator`] runs preinst scripts, which dpkg would run while unpacking, and has dpkg
+//! configure what has to be configured early. At the end dpkg configures everything that is left.
+//! The list of a kernel's modules and the initramfs, which scripts would make twice, are made once,
+//! beside dpkg.
 
 mod cause;
 mod clean;
@@ -192,8 +194,8 @@ impl Error {
     }
 }
 
-/// What to do about a script of `package` that ended in this way, if its cause is known. The package of a hook is at fault
-/// rather than the one that runs it.
+/// What to do about a script of `package` that ended in this way, if its cause is known. The
+/// package of a hook is at fault rather than the one that runs it.
 fn hint(package: &str, how: &str, printed: &Printed) -> Option<String> {
     let package = printed.owner().unwrap_or(package);
     Some(Cause::of(how).as_ref().or(printed.cause())?.hint(package))

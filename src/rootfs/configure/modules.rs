@@ -1,7 +1,8 @@
 //! The kernels of a tree and the list of their modules.
 //!
-//! Reading thousands of compressed modules for that list (depmod) is the longest single step of a configuration, and
-//! depends on no package's configuration. So it is done in a sandbox of its own, at the same time.
+//! Reading thousands of compressed modules for that list (depmod) is the longest single step of a
+//! configuration, and depends on no package's configuration. So it is done in a sandbox of its own,
+//! at the same time.
 
 use super::scripts::run_program;
 use super::{Error, in_tree};
@@ -15,7 +16,8 @@ const DEPMOD: &str = "/usr/sbin/depmod";
 /// There while the modules of a kernel are being listed, beside them.
 const UNFINISHED: &str = ".fam-build-depmod";
 
-/// The versions that have both modules and a kernel. Names that would mean something to a shell are passed over.
+/// The versions that have both modules and a kernel. Names that would mean something to a shell are
+/// passed over.
 pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, StagingError> {
     let modules = in_tree("usr/lib/modules");
     if !staging.exists(&modules)? {
@@ -32,8 +34,8 @@ pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, StagingError> {
     Ok(kernels)
 }
 
-/// Whether a package has brought the kernel: into /boot, or (from Linux 7.2 on) beside its modules, from where a
-/// postinst brings it to /boot.
+/// Whether a package has brought the kernel: into /boot, or (from Linux 7.2 on) beside its modules,
+/// from where a postinst brings it to /boot.
 fn has_kernel(staging: &Staging, version: &str) -> Result<bool, StagingError> {
     Ok(staging.exists(&in_tree(&format!("boot/vmlinuz-{version}")))?
         || staging.exists(&in_tree(&format!("usr/lib/modules/{version}/vmlinuz")))?)
@@ -51,7 +53,8 @@ pub(super) struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    /// Prepares it, if the tree has kernels, and depmod in the form that leaves room for a stand-in.
+    /// Prepares it, if the tree has kernels, and depmod in the form that leaves room for a
+    /// stand-in.
     pub(super) fn prepare(staging: &'a Staging) -> Result<Option<Self>, Error> {
         let kernels = kernels(staging)?;
         let depmod = in_tree(DEPMOD);
@@ -65,8 +68,9 @@ impl<'a> Listing<'a> {
         Ok(Some(Self { staging, kernels }))
     }
 
-    /// What the maintainer scripts find as depmod. The first call for each of the kernels, that of its own package, is
-    /// what is being done. A later one (someone has added a module) waits for it, and is then carried out.
+    /// What the maintainer scripts find as depmod. The first call for each of the kernels, that of
+    /// its own package, is what is being done. A later one (someone has added a module) waits for
+    /// it, and is then carried out.
     pub(super) fn stand_in(&self) -> StandIn {
         let versions = self.kernels.join("|");
         let content = format!(
@@ -82,7 +86,7 @@ impl<'a> Listing<'a> {
 
     /// Does it.
     pub(super) fn run(self, progress: &Progress) -> Result<(), Error> {
-        let mut sandbox = Sandbox::enter(self.staging.host_path(), Settings::default())?;
+        let mut sandbox = Sandbox::enter(self.staging.host_path(), &Settings::default())?;
         for version in &self.kernels {
             let command = Command::new(DEPMOD).arg(version);
             run_program(&mut sandbox, &command, &format!("depmod {version}"), "depmod", progress)?;

@@ -13,7 +13,8 @@ pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) architecture: String,
-    /// Whether it may be there for several architectures at once, so that its architecture is part of file names.
+    /// Whether it may be there for several architectures at once, so that its architecture is part
+    /// of file names.
     pub(super) multi_arch_same: bool,
     /// Whether dpkg is done with it.
     pub(super) installed: bool,
@@ -71,9 +72,11 @@ pub(super) fn read(staging: &Staging) -> Result<Vec<Package>, Error> {
     stanzas(&status).map(|stanza| Package::parse(&stanza)).collect::<Result<_, _>>().map_err(Error::Database)
 }
 
-/// The package that brings the file at `path`, by dpkg's lists of files. None where no list has it, or can be read.
+/// The package that brings the file at `path`, by dpkg's lists of files. None where no list has it,
+/// or can be read.
 pub(super) fn owner(staging: &Staging, path: &RootPath) -> Option<String> {
-    // A package may know its files by the names that they had before / and /usr were merged, or scripts may.
+    // A package may know its files by the names that they had before / and /usr were merged, or
+    // scripts may.
     let [path, usr] = [path.as_bytes(), b"usr/"];
     let other = path.strip_prefix(usr).map_or_else(|| [usr, path].concat(), <[u8]>::to_vec);
     let is_it = |line: &[u8]| line.strip_prefix(b"/").is_some_and(|line| line == path || line == other);
@@ -88,8 +91,8 @@ pub(super) fn owner(staging: &Staging, path: &RootPath) -> Option<String> {
     })
 }
 
-/// The names of those packages that `begin` names, and of all that these depend on, in the order of the database.
-/// Whatever of `packages` may satisfy a dependency counts as depended on.
+/// The names of those packages that `begin` names, and of all that these depend on, in the order of
+/// the database. Whatever of `packages` may satisfy a dependency counts as depended on.
 pub(super) fn with_dependencies<'a>(packages: &'a [Package], begin: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let mut by_name: BTreeMap<&str, Vec<&Package>> = BTreeMap::new();
     for package in packages {

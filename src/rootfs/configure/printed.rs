@@ -1,5 +1,5 @@
-//! What a script printed, as far as an error has to say it: the last lines, the line that tells the cause, and the hook that
-//! failed in it.
+//! What a script printed, as far as an error has to say it: the last lines, the line that tells the
+//! cause, and the hook that failed in it.
 
 use std::fmt;
 
@@ -47,7 +47,8 @@ impl Record {
     }
 }
 
-/// The path in a line that says that a hook failed, as run-parts, mkinitramfs and systemd's kernel-install print it.
+/// The path in a line that says that a hook failed, as run-parts, mkinitramfs and systemd's
+/// kernel-install print it.
 fn failed_hook(line: &str) -> Option<&str> {
     const WORDS: [(&str, &str); 4] = [
         ("run-parts: ", " exited with return code "),

@@ -1,4 +1,5 @@
-//! Runs the maintainer scripts, by themselves and by dpkg, and says of which package it is that something happens.
+//! Runs the maintainer scripts, by themselves and by dpkg, and says of which package it is that
+//! something happens.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,9 @@ use crate::rootfs::staging::Staging;
 use crate::supervisor::Ended;
 
 pub(super) fn dpkg() -> Command {
-    // The tree is thrown away if anything fails, so nothing needs to reach a disk on the way; and the first failure is
-    // the one to tell of, where dpkg would go on to fail for all that depends on it.
+    // The tree is thrown away if anything fails, so nothing needs to reach a disk on the way; and
+    // the first failure is the one to tell of, where dpkg would go on to fail for all that depends
+    // on it.
     Command::new("dpkg").args(["--force-unsafe-io", "--abort-after=1"])
 }
 
@@ -53,8 +55,8 @@ pub(super) struct Scripts<'a> {
     task: Option<Running>,
     /// The names of the packages whose scripts may run.
     known: BTreeSet<String>,
-    /// The parts of dpkg's work that have begun, by the names of [`Transcript::source`]. Each counts once, whatever a
-    /// script prints in dpkg's words.
+    /// The parts of dpkg's work that have begun, by the names of [`Transcript::source`]. Each
+    /// counts once, whatever a script prints in dpkg's words.
     begun: BTreeSet<String>,
     dpkg_version: String,
 }
@@ -85,10 +87,12 @@ impl<'a> Scripts<'a> {
         self.task.get_or_insert_with(|| self.progress.task(Task::Configure, self.count as u64))
     }
 
-    /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a package that was never
-    /// there (Debian Policy 6.5 and 6.7, and what dpkg sets before it executes a script).
+    /// Runs the preinst script of `package`, if it has one, as dpkg does before it unpacks a
+    /// package that was never there (Debian Policy 6.5 and 6.7, and what dpkg sets before it
+    /// executes a script).
     pub(super) fn preinst(&mut self, sandbox: &mut Sandbox, staging: &Staging, package: &Package) -> Result<(), Error> {
-        // Where dpkg has the control files at this point: debconf looks there for whose script asks.
+        // Where dpkg has the control files at this point: debconf looks there for whose script
+        // asks.
         let control = in_tree("var/lib/dpkg/tmp.ci");
         staging.remove(&control)?;
         let directory = staging.create_dir_all(&control)?;
@@ -104,7 +108,8 @@ impl<'a> Scripts<'a> {
         if let Err(sandbox::Error::Start { source: error, .. }) = &ended
             && error.raw_os_error() == Some(libc::ENOEXEC)
         {
-            // An empty file, or one without an interpreter: a script of the shell to execvp(3), by which dpkg runs it.
+            // An empty file, or one without an interpreter: a script of the shell to execvp(3), by
+            // which dpkg runs it.
             (ended, printed) = self.run_preinst(sandbox, Command::new("/bin/sh").arg(path), package, &source);
         }
         staging.remove(&control)?;

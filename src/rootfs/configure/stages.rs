@@ -34,8 +34,9 @@ impl<'a> Configurator<'a> {
         Self { staging, configuration, progress, scripts, sandbox: None, is_preseeded: false }
     }
 
-    /// Makes the essential packages, and what these depend on, a system that scripts can count on. They are in the tree; their
-    /// preinst scripts run in this order. If debconf is one of them, it takes the answers before any of these scripts runs.
+    /// Makes the essential packages, and what these depend on, a system that scripts can count on.
+    /// They are in the tree; their preinst scripts run in this order. If debconf is one of them, it
+    /// takes the answers before any of these scripts runs.
     ///
     /// # Errors
     /// [`Error`]
@@ -53,7 +54,8 @@ impl<'a> Configurator<'a> {
         if let Some(sandbox) = &self.sandbox {
             self.progress.detail(sandbox.describe_ids());
         }
-        // Everything else counts on the users and the directories that these two make, whatever they depend on.
+        // Everything else counts on the users and the directories that these two make, whatever
+        // they depend on.
         let names = || packages.iter().map(|package| package.name.as_str());
         let (foremost, others): (Vec<_>, Vec<_>) = names().partition(|name| FOREMOST.contains(name));
         self.run_dpkg(&["--force-depends", "--configure"], foremost)?;
@@ -66,7 +68,8 @@ impl<'a> Configurator<'a> {
         !self.is_preseeded && !self.configuration.answers.is_empty()
     }
 
-    /// Has debconf take the answers. It is configured, or in the tree with its conffiles in their places.
+    /// Has debconf take the answers. It is configured, or in the tree with its conffiles in their
+    /// places.
     ///
     /// # Errors
     /// [`Error`]
@@ -150,8 +153,8 @@ impl<'a> Configurator<'a> {
         }
     }
 
-    /// Configures all packages that are not. Calls `initramfs_ready` when those are configured that an initramfs is made of,
-    /// and tells whether it has to be made again.
+    /// Configures all packages that are not. Calls `initramfs_ready` when those are configured that
+    /// an initramfs is made of, and tells whether it has to be made again.
     fn configure_rest(&mut self, initramfs_ready: impl FnOnce()) -> Result<bool, Error> {
         let packages = packages::read(self.staging)?;
         let ingredients = initramfs::ingredients(self.staging, &packages)?;
@@ -181,7 +184,8 @@ impl<'a> Configurator<'a> {
         if arguments.is_empty() {
             return Ok(());
         }
-        // Triggers are processed of packages that were configured before, so all that are there may have their turn.
+        // Triggers are processed of packages that were configured before, so all that are there may
+        // have their turn.
         for package in packages::read(self.staging)? {
             self.scripts.add(&package.name, &package.version);
         }
@@ -210,7 +214,7 @@ impl<'a> Configurator<'a> {
 
     fn enter_with(&self, stand_ins: Vec<StandIn>) -> Result<Sandbox, Error> {
         let settings = Settings { source_date_epoch: Some(self.configuration.source_date_epoch), stand_ins };
-        Ok(Sandbox::enter(self.staging.host_path(), settings)?)
+        Ok(Sandbox::enter(self.staging.host_path(), &settings)?)
     }
 }
 

@@ -48,7 +48,8 @@ impl Transcript {
         if let Some(rest) = line.strip_prefix("dpkg: error processing package ") {
             self.failed = rest.split(' ').next().map(str::to_owned);
         } else if let (Some(failed), Some((what, how))) = (&self.failed, line.split_once(" script subprocess ")) {
-            // " installed NAME package post-installation script subprocess returned error exit status 1"
+            // " installed NAME package post-installation script subprocess returned error exit
+            // status 1"
             let script = what.rsplit(' ').next().unwrap_or_default();
             if what.contains(failed.as_str()) && self.script.is_none() {
                 self.script = Some((script.to_owned(), how.to_owned()));

@@ -1,6 +1,6 @@
-//! Tells systemd that the new tree needs nothing of what it does at the first boot after an update of /usr
-//! (systemd-update-done.service(8)): the linker's cache, system users and the journal's catalog were made when the
-//! packages were configured, and would be made again as they are.
+//! Tells systemd that the new tree needs nothing of what it does at the first boot after an update
+//! of /usr (systemd-update-done.service(8)): the linker's cache, system users and the journal's
+//! catalog were made when the packages were configured, and would be made again as they are.
 
 use super::in_tree;
 use crate::rootfs::staging::{Staging, StagingError};
@@ -8,8 +8,8 @@ use crate::rootfs::staging::{Staging, StagingError};
 /// Older than /usr, or missing, they would have systemd update /etc and /var.
 const MARKS: [&str; 2] = ["etc/.updated", "var/.updated"];
 
-/// Marks the tree as up to date, if it is one of systemd. The marks are files made now, so no older than /usr, and stay so
-/// where the times of both are later set to the time of the build.
+/// Marks the tree as up to date, if it is one of systemd. The marks are files made now, so no older
+/// than /usr, and stay so where the times of both are later set to the time of the build.
 ///
 /// # Errors
 /// [`StagingError`].

@@ -1,4 +1,5 @@
-//! Diversions: names that a package, or the administrator, gave to the files of others (dpkg-divert(1)).
+//! Diversions: names that a package, or the administrator, gave to the files of others
+//! (dpkg-divert(1)).
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ pub struct Diversions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Diversion {
     alternative: RootPath,
-    /// The package whose own file has the contested name; none where all packages' files are diverted.
+    /// The package whose own file has the contested name; none where all packages' files are
+    /// diverted.
     by: Option<String>,
 }
 
@@ -32,7 +34,8 @@ impl Diversions {
         if staging.exists(&path(FILE))? { Self::parse(&staging.read(&path(FILE))?) } else { Ok(Self::default()) }
     }
 
-    /// Reads three lines for each: the contested name, the alternative, and the package, or a colon.
+    /// Reads three lines for each: the contested name, the alternative, and the package, or a
+    /// colon.
     fn parse(bytes: &[u8]) -> Result<Self, DatabaseError> {
         const MALFORMED: DatabaseError = DatabaseError::Malformed { file: FILE };
         let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();

@@ -1,6 +1,7 @@
-//! dpkg's database, `/var/lib/dpkg`, written for packages that were unpacked here, so that the new system's own dpkg goes
-//! on from there: every package is `install ok unpacked`, every conffile `newconffile`. And read for what scripts left in
-//! it that decides how further packages are unpacked: diversions and overrides.
+//! dpkg's database, `/var/lib/dpkg`, written for packages that were unpacked here, so that the new
+//! system's own dpkg goes on from there: every package is `install ok unpacked`, every conffile
+//! `newconffile`. And read for what scripts left in it that decides how further packages are
+//! unpacked: diversions and overrides.
 
 mod diversions;
 mod overrides;
@@ -77,8 +78,8 @@ pub struct Record<'a> {
     pub md5sums: Option<&'a str>,
 }
 
-/// Adds packages that were unpacked to the database, and begins one, `native` being its own architecture, where there is none.
-/// Order matters only for the order of lines about triggers.
+/// Adds packages that were unpacked to the database, and begins one, `native` being its own
+/// architecture, where there is none. Order matters only for the order of lines about triggers.
 ///
 /// # Errors
 /// [`DatabaseError`]
@@ -135,7 +136,8 @@ fn begin(staging: &Staging, native: &str) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// The files of one package in `info`: its list, its sums, and what its control archive holds, as it holds it.
+/// The files of one package in `info`: its list, its sums, and what its control archive holds, as
+/// it holds it.
 fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), StagingError> {
     let stem = record.package.qualified_name();
     let name = |extension: &str| format!("{stem}.{extension}").into_bytes();

@@ -1,5 +1,5 @@
-//! Owners and modes that an administrator, or a script in his place, wants for files whatever their packages say
-//! (dpkg-statoverride(1)).
+//! Owners and modes that an administrator, or a script in his place, wants for files whatever their
+//! packages say (dpkg-statoverride(1)).
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,8 @@ impl Overrides {
         Ok(Self(all))
     }
 
-    /// Puts what is wanted for `path`, a name as packages have it, into `attributes`. Tells whether anything is.
+    /// Puts what is wanted for `path`, a name as packages have it, into `attributes`. Tells whether
+    /// anything is.
     pub fn apply(&self, path: &RootPath, attributes: &mut Attributes) -> bool {
         let Some(Override { uid, gid, mode }) = self.0.get(path).copied() else { return false };
         *attributes = Attributes { uid, gid, mode, ..*attributes };
@@ -58,7 +59,8 @@ impl Overrides {
     }
 }
 
-/// The number of a user or group: after `#`, or as a file of accounts (passwd(5), group(5)) has it for the name.
+/// The number of a user or group: after `#`, or as a file of accounts (passwd(5), group(5)) has it
+/// for the name.
 fn number(name: &[u8], accounts: &[u8]) -> Result<u32, DatabaseError> {
     let parse = |digits: &[u8]| str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     let found = match name.strip_prefix(b"#") {

@@ -1,4 +1,5 @@
-//! What dpkg knows of one package: its stanza read for the fields that decide something, and its conffiles.
+//! What dpkg knows of one package: its stanza read for the fields that decide something, and its
+//! conffiles.
 
 use crate::archive::deb::ControlArchive;
 use crate::archive::deb822::{Stanza, stanzas};
@@ -16,7 +17,8 @@ pub enum ControlError {
     /// A field that every package has is missing.
     #[error("its control file has no {0} field")]
     Missing(&'static str),
-    /// A field's value is not of the form that Policy asks for. Names become file names, so this is no pedantry.
+    /// A field's value is not of the form that Policy asks for. Names become file names, so this is
+    /// no pedantry.
     #[error("its control file has an invalid {field}: {value:?}")]
     Invalid {
         /// Which field.
@@ -95,7 +97,8 @@ impl Package {
         Ok(Self { name, version, architecture, multi_arch_same, essential, conffiles, control })
     }
 
-    /// The name as dpkg writes it where it must not be ambiguous: with the architecture if several may be installed.
+    /// The name as dpkg writes it where it must not be ambiguous: with the architecture if several
+    /// may be installed.
     #[must_use]
     pub fn qualified_name(&self) -> String {
         if self.multi_arch_same { format!("{}:{}", self.name, self.architecture) } else { self.name.clone() }

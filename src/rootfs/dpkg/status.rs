@@ -1,5 +1,6 @@
-//! The stanza of a package in `/var/lib/dpkg/status`, in the order and the form in which dpkg writes it
-//! (`fieldinfos` of its lib/dpkg/parse.c), so that the first run of dpkg changes nothing but states.
+//! The stanza of a package in `/var/lib/dpkg/status`, in the order and the form in which dpkg
+//! writes it (`fieldinfos` of its lib/dpkg/parse.c), so that the first run of dpkg changes nothing
+//! but states.
 
 use super::package::{ControlError, Package};
 use crate::archive::deb822::stanzas;

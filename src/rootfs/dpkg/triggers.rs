@@ -1,9 +1,10 @@
-//! Triggers in dpkg's database: who is interested in which (`/var/lib/dpkg/triggers`), and which a package activates by being
-//! unpacked.
+//! Triggers in dpkg's database: who is interested in which (`/var/lib/dpkg/triggers`), and which a
+//! package activates by being unpacked.
 //!
-//! A package that is interested and not configured yet has nothing pending: to be configured does what its trigger would.
-//! For one that is configured, dpkg notes each path of its interest that another package brings. Packages that activate a
-//! trigger by name need no care here: they do it once more when dpkg configures them.
+//! A package that is interested and not configured yet has nothing pending: to be configured does
+//! what its trigger would. For one that is configured, dpkg notes each path of its interest that
+//! another package brings. Packages that activate a trigger by name need no care here: they do it
+//! once more when dpkg configures them.
 
 use std::collections::BTreeMap;
 
@@ -104,8 +105,8 @@ impl Activations {
         }
     }
 
-    /// Leaves the activations for the next run of dpkg, in the form of deb-triggers(5)'s deferred file: a trigger, and the
-    /// packages that await it, a line.
+    /// Leaves the activations for the next run of dpkg, in the form of deb-triggers(5)'s deferred
+    /// file: a trigger, and the packages that await it, a line.
     ///
     /// # Errors
     /// [`DatabaseError`]

@@ -1,9 +1,11 @@
-//! Installs packages: what dpkg would do one after another, with the work that waits for nothing done by all cores.
+//! Installs packages: what dpkg would do one after another, with the work that waits for nothing
+//! done by all cores.
 //!
-//! Packages are fetched and made ready at once, in any order. Meanwhile, as soon as the essential packages are ready, the
-//! first stage is placed and configured: its scripts see nothing of the others, whose files lie beside the tree. Then comes
-//! the rest, in the order that [`schedule`] finds. Only one thing at a time changes the tree, so that no result depends on
-//! which thread was the faster.
+//! Packages are fetched and made ready at once, in any order. Meanwhile, as soon as the essential
+//! packages are ready, the first stage is placed and configured: its scripts see nothing of the
+//! others, whose files lie beside the tree. Then comes the rest, in the order that [`schedule`]
+//! finds. Only one thing at a time changes the tree, so that no result depends on which thread was
+//! the faster.
 
 pub mod schedule;
 
@@ -24,8 +26,8 @@ use crate::progress::Progress;
 pub struct Installation<'a> {
     /// The packages.
     pub debs: &'a [DebFile],
-    /// Which of them, by position, the first stage is made of: the essential packages and what these need. With none, it is
-    /// found out when all packages are there.
+    /// Which of them, by position, the first stage is made of: the essential packages and what
+    /// these need. With none, it is found out when all packages are there.
     pub first: &'a [usize],
     /// How to unpack.
     pub unpack: &'a UnpackOptions,
@@ -45,12 +47,14 @@ pub enum InstallError {
 }
 
 impl Installation<'_> {
-    /// Installs the packages into the empty tree `staging`. They come by their positions while they are being fetched, until
-    /// no more can come. `aside` is an empty directory on the same file system, outside the tree; it is left empty. `stop` is
-    /// shared with the fetching: a failure here sets it, and when it is set this gives up soon.
+    /// Installs the packages into the empty tree `staging`. They come by their positions while they
+    /// are being fetched, until no more can come. `aside` is an empty directory on the same file
+    /// system, outside the tree; it is left empty. `stop` is shared with the fetching: a failure
+    /// here sets it, and when it is set this gives up soon.
     ///
     /// # Errors
-    /// [`InstallError`]; with [`UnpackError::Stopped`], `stop` was set elsewhere, or not all files came.
+    /// [`InstallError`]; with [`UnpackError::Stopped`], `stop` was set elsewhere, or not all files
+    /// came.
     pub fn run(
         &self,
         arrivals: Receiver<usize>,
@@ -109,7 +113,8 @@ impl Installer<'_> {
         Ok(self.configurator.finish()?)
     }
 
-    /// Installs the first stage while other packages are still being fetched, if it is known which packages it is made of.
+    /// Installs the first stage while other packages are still being fetched, if it is known which
+    /// packages it is made of.
     fn early_first_stage(&mut self) -> Result<Option<BTreeSet<usize>>, InstallError> {
         let first = self.of.first;
         if first.is_empty() {
@@ -124,7 +129,8 @@ impl Installer<'_> {
         self.first_stage(&order).map(Some)
     }
 
-    /// Places and configures the packages of the first stage, whose preinst scripts run in this order.
+    /// Places and configures the packages of the first stage, whose preinst scripts run in this
+    /// order.
     fn first_stage(&mut self, order: &[usize]) -> Result<BTreeSet<usize>, InstallError> {
         let first: BTreeSet<usize> = order.iter().copied().collect();
         self.placement.place(self.arrivals.take(first.iter().copied()))?;

@@ -1,8 +1,9 @@
 //! The lists of system calls for [`super::filter`], each group with the reason why it is there.
 //!
-//! What stands in neither list fails with `ENOSYS`. Left out on purpose are `clone3` (its flags lie in memory, where no
-//! filter sees them; libc falls back on `clone`), those of `io_uring` (it makes other calls, past every filter; programs fall
-//! back on those calls), `memfd_secret`, NUMA policies, and all that is newer than the lists.
+//! What stands in neither list fails with `ENOSYS`. Left out on purpose are `clone3` (its flags lie
+//! in memory, where no filter sees them; libc falls back on `clone`), those of `io_uring` (it makes
+//! other calls, past every filter; programs fall back on those calls), `memfd_secret`, NUMA
+//! policies, and all that is newer than the lists.
 
 use libc::*;
 
@@ -24,7 +25,8 @@ pub(super) const ALLOWED: &[&[c_long]] = &[
     OF_THIS_ARCHITECTURE,
 ];
 
-/// Bytes of files: read, written, copied, locked, synced. `ioctl` is also for terminals, chattr and reflinks.
+/// Bytes of files: read, written, copied, locked, synced. `ioctl` is also for terminals, chattr and
+/// reflinks.
 #[rustfmt::skip]
 const FILES: &[c_long] = &[
     SYS_close, SYS_close_range, SYS_copy_file_range, SYS_dup, SYS_dup3, SYS_fadvise64, SYS_fallocate, SYS_fcntl,
@@ -34,8 +36,8 @@ const FILES: &[c_long] = &[
     SYS_truncate, SYS_vmsplice, SYS_write, SYS_writev,
 ];
 
-/// Names and directories. `mknodat` makes FIFOs and sockets; devices need a capability that is not there. `chroot` is for
-/// scripts that set a jail up.
+/// Names and directories. `mknodat` makes FIFOs and sockets; devices need a capability that is not
+/// there. `chroot` is for scripts that set a jail up.
 #[rustfmt::skip]
 const NAMES: &[c_long] = &[
     SYS_chdir, SYS_chroot, SYS_faccessat, SYS_faccessat2, SYS_fchdir, SYS_fstat, SYS_fstatfs, SYS_getcwd, SYS_getdents64,
@@ -59,7 +61,8 @@ const MEMORY: &[c_long] = &[
     SYS_pkey_mprotect,
 ];
 
-/// Processes and threads: begun, executed, waited for, limited, asked about. The filter looks at the flags of `clone`.
+/// Processes and threads: begun, executed, waited for, limited, asked about. The filter looks at
+/// the flags of `clone`.
 #[rustfmt::skip]
 const PROCESSES: &[c_long] = &[
     SYS_clone, SYS_execve, SYS_execveat, SYS_exit, SYS_exit_group, SYS_futex, SYS_futex_waitv, SYS_get_robust_list,
@@ -76,7 +79,8 @@ const SIGNALS: &[c_long] = &[
     SYS_signalfd4, SYS_tgkill, SYS_tkill,
 ];
 
-/// Priorities and processors: nice, ionice, chrt, taskset. Raising them needs a capability that is not there.
+/// Priorities and processors: nice, ionice, chrt, taskset. Raising them needs a capability that is
+/// not there.
 #[rustfmt::skip]
 const SCHEDULING: &[c_long] = &[
     SYS_getcpu, SYS_getpriority, SYS_ioprio_get, SYS_ioprio_set, SYS_sched_get_priority_max, SYS_sched_get_priority_min,
@@ -84,7 +88,8 @@ const SCHEDULING: &[c_long] = &[
     SYS_sched_setaffinity, SYS_sched_setattr, SYS_sched_setparam, SYS_sched_setscheduler, SYS_sched_yield, SYS_setpriority,
 ];
 
-/// Users, groups and capabilities: su, sudo, runuser, setpriv, and daemons that make their files as their own users.
+/// Users, groups and capabilities: su, sudo, runuser, setpriv, and daemons that make their files as
+/// their own users.
 #[rustfmt::skip]
 const USERS: &[c_long] = &[
     SYS_capget, SYS_capset, SYS_getegid, SYS_geteuid, SYS_getgid, SYS_getgroups, SYS_getresgid, SYS_getresuid, SYS_getuid,
@@ -114,7 +119,8 @@ const SOCKETS: &[c_long] = &[
     SYS_socket, SYS_socketpair,
 ];
 
-/// Message queues, semaphores and shared memory of the IPC namespace: fakeroot, initdb, Python's multiprocessing.
+/// Message queues, semaphores and shared memory of the IPC namespace: fakeroot, initdb, Python's
+/// multiprocessing.
 #[rustfmt::skip]
 const IPC: &[c_long] = &[
     SYS_mq_getsetattr, SYS_mq_notify, SYS_mq_open, SYS_mq_timedreceive, SYS_mq_timedsend, SYS_mq_unlink, SYS_msgctl,
@@ -141,10 +147,12 @@ const OF_THIS_ARCHITECTURE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OF_THIS_ARCHITECTURE: &[c_long] = &[];
 
-/// What fails with `EPERM`: that is how each of these fails for want of a capability, so programs know what to make of it.
+/// What fails with `EPERM`: that is how each of these fails for want of a capability, so programs
+/// know what to make of it.
 #[rustfmt::skip]
 pub(crate) const DENIED: &[c_long] = &[
-    // Namespaces: in a user namespace of its own a program has every capability, and more of the kernel takes its calls.
+    // Namespaces: in a user namespace of its own a program has every capability, and more of the
+    // kernel takes its calls.
     SYS_setns, SYS_unshare,
     // Mounts, by the old calls and the new: control groups, overlays, /proc.
     SYS_fsconfig, SYS_fsmount, SYS_fsopen, SYS_fspick, SYS_mount, SYS_mount_setattr, SYS_move_mount, SYS_open_tree,

@@ -15,8 +15,8 @@ pub struct TimeLimits {
 }
 
 impl Default for TimeLimits {
-    /// Six hours, and an hour of silence. The slowest scripts, which build modules of kernels, are silent for minutes, and
-    /// processors may be emulated at a tenth of their speed.
+    /// Six hours, and an hour of silence. The slowest scripts, which build modules of kernels, are
+    /// silent for minutes, and processors may be emulated at a tenth of their speed.
     fn default() -> Self {
         Self { whole: Duration::from_hours(6), silent: Duration::from_hours(1) }
     }

@@ -1,16 +1,19 @@
-//! The system calls that programs of a sandbox may make, enforced by filters of the kernel (seccomp(2)).
+//! The system calls that programs of a sandbox may make, enforced by filters of the kernel
+//! (seccomp(2)).
 //!
-//! There are three filters, each a list of calls with one answer. Where they differ, the kernel takes the strictest answer:
+//! There are three filters, each a list of calls with one answer. Where they differ, the kernel
+//! takes the strictest answer:
 //!
-//! 1. What [`calls::ALLOWED`] does not list fails with `ENOSYS`. To programs and libc that is an older kernel, for which they
-//!    have other ways.
-//! 2. What [`calls::DENIED`] lists fails with `EPERM`, as it does without the capability for it. So do allowed calls with
-//!    arguments that would make a namespace or type into a terminal.
-//! 3. Sockets of other families than those needed fail with `EAFNOSUPPORT`, as on a kernel without them. `EPERM` from the
-//!    socket for audit records would make useradd and its like give up.
+//! 1. What [`calls::ALLOWED`] does not list fails with `ENOSYS`. To programs and libc that is an
+//!    older kernel, for which they have other ways.
+//! 2. What [`calls::DENIED`] lists fails with `EPERM`, as it does without the capability for it. So
+//!    do allowed calls with arguments that would make a namespace or type into a terminal.
+//! 3. Sockets of other families than those needed fail with `EAFNOSUPPORT`, as on a kernel without
+//!    them. `EPERM` from the socket for audit records would make useradd and its like give up.
 //!
-//! A program that enters the kernel by the calls of 32 bits, whose numbers mean something else, is killed. The numbers of x32
-//! are not listed. The filters hold for this process and all that it starts, whichever program or user that becomes.
+//! A program that enters the kernel by the calls of 32 bits, whose numbers mean something else, is
+//! killed. The numbers of x32 are not listed. The filters hold for this process and all that it
+//! starts, whichever program or user that becomes.
 
 use std::io;
 
@@ -24,7 +27,8 @@ use super::calls;
 
 pub(crate) use super::calls::DENIED;
 
-/// All flags of clone(2) that make a namespace. `CLONE_NEWTIME` is not among its flags: there these bits are the signal.
+/// All flags of clone(2) that make a namespace. `CLONE_NEWTIME` is not among its flags: there these
+/// bits are the signal.
 pub(crate) const NEW_NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,
@@ -38,17 +42,20 @@ pub(crate) const NEW_NAMESPACES: [c_int; 7] = [
 /// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console.
 const TERMINAL_INPUT: [libc::Ioctl; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
 
-/// The netlink families that scripts were seen to need: addresses and routes for libc and `ip`; the list of sockets for `ss`
-/// (nginx); netfilter for `iptables --version` (ufw). The last only refuses: the kernel looks into no message of a process
-/// without `CAP_NET_ADMIN`, and no process here can get it.
+/// The netlink families that scripts were seen to need: addresses and routes for libc and `ip`; the
+/// list of sockets for `ss` (nginx); netfilter for `iptables --version` (ufw). The last only
+/// refuses: the kernel looks into no message of a process without `CAP_NET_ADMIN`, and no process
+/// here can get it.
 const NETLINK: [c_int; 3] = [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_NETFILTER];
 
-/// The kernel reads the argument of this number as a `u32` or `int`, so the upper half must not matter here either.
+/// The kernel reads the argument of this number as a `u32` or `int`, so the upper half must not
+/// matter here either.
 fn argument(number: u8, is: Is, value: impl Into<u64>) -> Result<Condition, BackendError> {
     Condition::new(number, Width::Dword, is, value.into())
 }
 
-/// A call, and the arguments with which the filter is meant: any of the rules, or always where there is none.
+/// A call, and the arguments with which the filter is meant: any of the rules, or always where
+/// there is none.
 type Call = (c_long, Vec<Rule>);
 
 fn denied() -> Result<Vec<Call>, BackendError> {
@@ -63,8 +70,9 @@ fn denied() -> Result<Vec<Call>, BackendError> {
     Ok(calls)
 }
 
-/// The sockets that are left: of files, of the loopback interface, and the netlink families below. Each other family is much
-/// code of the kernel's, and `AF_VSOCK` leads out of the network namespace.
+/// The sockets that are left: of files, of the loopback interface, and the netlink families below.
+/// Each other family is much code of the kernel's, and `AF_VSOCK` leads out of the network
+/// namespace.
 fn other_sockets() -> Result<Vec<Call>, BackendError> {
     const DOMAIN: u8 = 0;
     const PROTOCOL: u8 = 2;
@@ -95,8 +103,9 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
     ])
 }
 
-/// Binds this thread, and all that it starts from now on. It must have `CAP_SYS_ADMIN` in its user namespace: without that
-/// the kernel asks for `no_new_privs`, which would leave setuid programs, which scripts run (su, sudo), and file capabilities without effect.
+/// Binds this thread, and all that it starts from now on. It must have `CAP_SYS_ADMIN` in its user
+/// namespace: without that the kernel asks for `no_new_privs`, which would leave setuid programs,
+/// which scripts run (su, sudo), and file capabilities without effect.
 ///
 /// # Errors
 /// The kernel has no filters, or does not allow them.
@@ -110,10 +119,11 @@ fn install_program(program: &BpfProgram) -> io::Result<()> {
         program.iter().map(|step| libc::sock_filter { code: step.code, jt: step.jt, jf: step.jf, k: step.k }).collect();
     let len = instructions.len().try_into().map_err(io::Error::other)?;
     let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
-    // Kernels before 5.16 would else slow all programs down by guarding them against speculation, which keeps threads of
-    // one process apart from each other: nothing that is needed here.
+    // Kernels before 5.16 would else slow all programs down by guarding them against speculation,
+    // which keeps threads of one process apart from each other: nothing that is needed here.
     let flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    // SAFETY: the kernel copies `len` instructions from the vector, which outlives the call, and writes nothing.
+    // SAFETY: the kernel copies `len` instructions from the vector, which outlives the call, and
+    // writes nothing.
     let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -125,7 +135,8 @@ mod tests {
     const KILLED: &str = "killed";
     const FINE: &str = "fine";
 
-    /// What the kernel would do: it runs all programs, and takes the strictest answer, of two errors the later program's.
+    /// What the kernel would do: it runs all programs, and takes the strictest answer, of two
+    /// errors the later program's.
     fn answer(number: c_long, arguments: &[u64], architecture: u32) -> &'static str {
         let mut data = vec![0_u32; 16];
         (data[0], data[1]) = (u32::try_from(number).unwrap(), architecture);
@@ -145,7 +156,8 @@ mod tests {
         }
     }
 
-    /// Executes a program of classic BPF (linux/Documentation/networking/filter.rst), as far as filters use it.
+    /// Executes a program of classic BPF (linux/Documentation/networking/filter.rst), as far as
+    /// filters use it.
     fn execute(program: &BpfProgram, data: &[u32]) -> u32 {
         let (mut at, mut accumulator) = (0, 0);
         loop {

@@ -1,10 +1,11 @@
-//! The first process of a sandbox. It starts the [runner](super::runner), and then does nothing but wait for its end, which is
-//! the end of the sandbox.
+//! The first process of a sandbox. It starts the [runner](super::runner), and then does nothing but
+//! wait for its end, which is the end of the sandbox.
 //!
-//! Programs recognize a chroot by comparing their root with that of process 1 (ischroot(1), systemctl(1)). So this process
-//! stays above: its root is an empty directory with the tree in it. For that comparison it must let itself be looked at by
-//! /proc, which shows the program that it executes, its environment, its memory and its descriptors. It has nothing there:
-//! the control socket is the runner's.
+//! Programs recognize a chroot by comparing their root with that of process 1 (ischroot(1),
+//! systemctl(1)). So this process stays above: its root is an empty directory with the tree in it.
+//! For that comparison it must let itself be looked at by /proc, which shows the program that it
+//! executes, its environment, its memory and its descriptors. It has nothing there: the control
+//! socket is the runner's.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -63,7 +64,8 @@ fn give_up_everything(control: UnixStream) -> io::Result<()> {
     keep_capabilities(CapabilitySet::empty())?;
     let behavior = match sealed::is_this_process() {
         true => DumpableBehavior::Dumpable,
-        // Programs will not know that they are in a chroot; at least they do not get at the program itself.
+        // Programs will not know that they are in a chroot; at least they do not get at the program
+        // itself.
         false => DumpableBehavior::NotDumpable,
     };
     Ok(set_dumpable_behavior(behavior)?)

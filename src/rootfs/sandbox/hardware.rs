@@ -1,9 +1,10 @@
 //! What programs of a sandbox see of hardware: nothing of the host's, and the same on every host.
 //!
-//! Hooks of packages shape the new system by what they find. With `MODULES=dep` an initramfs gets the drivers of the machine
-//! that it is made on, and the swap space of /proc/swaps becomes the one to resume from. In /sys they find the directories
-//! that every machine has, with nothing in them but the loopback interface. The files of /proc that tell of hardware are
-//! covered by others, as on a machine without any.
+//! Hooks of packages shape the new system by what they find. With `MODULES=dep` an initramfs gets
+//! the drivers of the machine that it is made on, and the swap space of /proc/swaps becomes the one
+//! to resume from. In /sys they find the directories that every machine has, with nothing in them
+//! but the loopback interface. The files of /proc that tell of hardware are covered by others, as
+//! on a machine without any.
 
 /// Directories of /sys (sysfs(5)), each after the one it is in.
 pub(super) const SYS_DIRECTORIES: &[&str] = &[
@@ -59,7 +60,8 @@ pub(super) const SYS_DIRECTORIES: &[&str] = &[
     "power",
 ];
 
-/// Files of /sys: a processor, without which lscpu fails, and the loopback interface, which a network namespace has.
+/// Files of /sys: a processor, without which lscpu fails, and the loopback interface, which a
+/// network namespace has.
 pub(super) const SYS_FILES: &[(&str, &str)] = &[
     ("devices/system/cpu/online", "0\n"),
     ("devices/system/cpu/possible", "0\n"),
@@ -76,8 +78,8 @@ pub(super) const SYS_FILES: &[(&str, &str)] = &[
 /// Links of /sys, and their targets.
 pub(super) const SYS_LINKS: &[(&str, &str)] = &[("class/net/lo", "../../devices/virtual/net/lo")];
 
-/// Files of /proc (proc(5)) that tell of hardware or of the host's keys, and what programs read instead. A kernel need not
-/// have all of them.
+/// Files of /proc (proc(5)) that tell of hardware or of the host's keys, and what programs read
+/// instead. A kernel need not have all of them.
 pub(super) const PROC_FILES: &[(&str, &str)] = &[
     ("cmdline", "\n"),
     ("consoles", ""),

@@ -1,8 +1,9 @@
 //! The ids that programs of a sandbox have on the host.
 //!
-//! In a build of a normal user they are subordinate ids, in the worker's user namespace. In a build of root's they get a user
-//! namespace of their own, in which the ids from 0 on are ids of the host that nobody has: a program that breaks out is
-//! nobody, and has no capability. The files of the tree keep their owners, as the tree is mounted with ids translated.
+//! In a build of a normal user they are subordinate ids, in the worker's user namespace. In a build
+//! of root's they get a user namespace of their own, in which the ids from 0 on are ids of the host
+//! that nobody has: a program that breaks out is nobody, and has no capability. The files of the
+//! tree keep their owners, as the tree is mounted with ids translated.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,7 +13,8 @@ use rustix::process::geteuid;
 
 use crate::supervisor::{Extent, Ids};
 
-/// The first id on the host: the highest range of 65536 below 2^31, far from those that /etc/subuid gives by default.
+/// The first id on the host: the highest range of 65536 below 2^31, far from those that /etc/subuid
+/// gives by default.
 const FIRST: u32 = 0x7fff_0000;
 const COUNT: u32 = 0x1_0000;
 
@@ -53,8 +55,8 @@ fn has_range(map: &str) -> bool {
     })
 }
 
-/// Translates the ids of a mount that is attached nowhere yet: what has id 0 in the file system belongs to the root of the
-/// user namespace, and so on (`MOUNT_ATTR_IDMAP` of mount_setattr(2)).
+/// Translates the ids of a mount that is attached nowhere yet: what has id 0 in the file system
+/// belongs to the root of the user namespace, and so on (`MOUNT_ATTR_IDMAP` of `mount_setattr(2)`).
 ///
 /// # Errors
 /// The kernel or the file system cannot do so: it takes Linux 5.12, and 6.3 for memory.
@@ -67,7 +69,8 @@ pub(super) fn translate(mount: impl AsFd, user_namespace: impl AsFd) -> io::Resu
         propagation: 0,
         userns_fd: u64::from(userns_fd.unsigned_abs()),
     };
-    // SAFETY: the kernel reads an empty path and `size_of_val` bytes of attributes, which both outlive the call.
+    // SAFETY: the kernel reads an empty path and `size_of_val` bytes of attributes, which both
+    // outlive the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

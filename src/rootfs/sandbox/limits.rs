@@ -1,6 +1,8 @@
-//! How much programs of a sandbox may take of the machine: memory as files, processes, the size of a file, core dumps.
+//! How much programs of a sandbox may take of the machine: memory as files, processes, the size of
+//! a file, core dumps.
 //!
-//! The memory that programs allocate is not limited here, only by the control group that the build runs in.
+//! The memory that programs allocate is not limited here, only by the control group that the build
+//! runs in.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -9,7 +11,8 @@ use crate::supervisor::available_memory;
 /// For file systems that hold directories, links and mount points, as /dev and /sys.
 pub(super) const DIRECTORY_BYTES: u64 = 1 << 20;
 
-/// Processes and threads of a sandbox. A configuration has some ten at a time, and a program in Java some hundred threads.
+/// Processes and threads of a sandbox. A configuration has some ten at a time, and a program in
+/// Java some hundred threads.
 const PROCESSES: u64 = 8192;
 
 /// The sizes of the file systems in memory.
@@ -29,16 +32,16 @@ impl Room {
         Self::of(available_memory().unwrap_or(1 << 30))
     }
 
-    /// A half for /tmp, where compilers work, and an eighth for each of the others, so that a quarter is left when all are
-    /// full. At least 64 MiB each, the size of /dev/shm under Docker.
+    /// A half for /tmp, where compilers work, and an eighth for each of the others, so that a
+    /// quarter is left when all are full. At least 64 MiB each, the size of /dev/shm under Docker.
     fn of(available_bytes: u64) -> Self {
         let share = |divisor: u64| (available_bytes / divisor).max(64 << 20);
         Self { tmp_bytes: share(2), shm_bytes: share(8), run_bytes: share(8) }
     }
 }
 
-/// Limits the number of processes by the highest process number of this PID namespace, which binds root as well. Only for
-/// the first process of one, while its /proc is writable.
+/// Limits the number of processes by the highest process number of this PID namespace, which binds
+/// root as well. Only for the first process of one, while its /proc is writable.
 pub(super) fn limit_processes() {
     // On an older kernel root would change the machine's number.
     if has_pid_max_per_namespace(&rustix::system::uname().release().to_string_lossy()) {
@@ -55,9 +58,11 @@ fn has_pid_max_per_namespace(release: &str) -> bool {
 
 /// Limits what each process may take, after the root is changed.
 pub(super) fn limit_resources() -> rustix::io::Result<()> {
-    // Programs that close or count every descriptor they might have take minutes where a host allows a billion.
+    // Programs that close or count every descriptor they might have take minutes where a host
+    // allows a billion.
     lower(Resource::Nofile, 1024, 1024 * 1024)?;
-    // One byte and not none: with none the kernel still starts a program of the host that `core_pattern` names (core(5)).
+    // One byte and not none: with none the kernel still starts a program of the host that
+    // `core_pattern` names (core(5)).
     lower(Resource::Core, 1, 1)?;
     // For a user's builds on kernels where PID namespaces have no number of their own.
     lower(Resource::Nproc, PROCESSES, PROCESSES)?;

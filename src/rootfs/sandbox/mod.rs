@@ -1,13 +1,13 @@
-//! Runs programs of the new system: with its tree as their root, and nothing else of the host than the kernel and a few
-//! devices. They see no process, mount, network or terminal of the host, can raise no privilege beyond the tree, and
-//! nothing of them runs on when they are done.
+//! Runs programs of the new system: with its tree as their root, and nothing else of the host than
+//! the kernel and a few devices. They see no process, mount, network or terminal of the host, can
+//! raise no privilege beyond the tree, and nothing of them runs on when they are done.
 //!
-//! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces in which one program after another is run. Inside
-//! there are two processes of this program: the first, which only waits, and the runner, which sets everything up and obeys the
-//! [`Sandbox`] through a socket.
+//! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces in which one program after
+//! another is run. Inside there are two processes of this program: the first, which only waits, and
+//! the runner, which sets everything up and obeys the [`Sandbox`] through a socket.
 //!
-//! To programs this is a chroot, as under debootstrap and mmdebstrap: many ask, and then leave services alone. What they see
-//! of hardware is the same on every host.
+//! To programs this is a chroot, as under debootstrap and mmdebstrap: many ask, and then leave
+//! services alone. What they see of hardware is the same on every host.
 
 mod calls;
 mod clock;
@@ -165,7 +165,8 @@ impl Command {
         self
     }
 
-    /// Gives it other limits than [`TimeLimits::default`]. When one is reached, the sandbox is of no further use.
+    /// Gives it other limits than [`TimeLimits::default`]. When one is reached, the sandbox is of
+    /// no further use.
     #[must_use]
     pub fn within(mut self, limits: TimeLimits) -> Self {
         self.limits = limits;
@@ -173,13 +174,15 @@ impl Command {
     }
 }
 
-/// A file that programs find in place of the tree's own while the sandbox lives. It is mounted over the tree's file,
-/// which stays as it is; where there is none, a file is put there and taken away at the end. A link in its place is left
-/// alone, since what it leads to may have other names with other meanings (depmod and modprobe are one program): the
-/// stand-in is then found by its name, as the first in PATH, and not by its path.
+/// A file that programs find in place of the tree's own while the sandbox lives. It is mounted over
+/// the tree's file, which stays as it is; where there is none, a file is put there and taken away
+/// at the end. A link in its place is left alone, since what it leads to may have other names with
+/// other meanings (depmod and modprobe are one program): the stand-in is then found by its name, as
+/// the first in PATH, and not by its path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StandIn {
-    /// Where, as an absolute path of the new system. Its directory must exist, else the stand-in is left out.
+    /// Where, as an absolute path of the new system. Its directory must exist, else the stand-in is
+    /// left out.
     pub path: String,
     /// The whole content, executable for all.
     pub content: String,
@@ -188,8 +191,9 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// What keeps services from starting: the policy that invoke-rc.d and deb-systemd-invoke ask (policy-rc.d.5), and
-    /// a start-stop-daemon that does nothing, for scripts that call it themselves.
+    /// What keeps services from starting: the policy that invoke-rc.d and deb-systemd-invoke ask
+    /// (policy-rc.d.5), and a start-stop-daemon that does nothing, for scripts that call it
+    /// themselves.
     #[must_use]
     pub fn no_services() -> Vec<Self> {
         let nothing = "#!/bin/sh\nexit 0\n";
@@ -266,19 +270,20 @@ const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWNET);
 
 impl Sandbox {
-    /// Makes a sandbox around the tree at `root`. The caller is root, of the host or of the worker's user namespace.
+    /// Makes a sandbox around the tree at `root`. The caller is root, of the host or of the
+    /// worker's user namespace.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn enter(root: &Path, settings: Settings) -> Result<Self, Error> {
+    pub fn enter(root: &Path, settings: &Settings) -> Result<Self, Error> {
         if let Some(ids) = ids::of_programs() {
-            match Self::enter_with(&ids, root, &settings) {
+            match Self::enter_with(&ids, root, settings) {
                 // Should something else be wrong, it is so without a user namespace as well.
                 Err(Error::Launch(_) | Error::Prepare { .. }) => ids::give_up(),
                 entered => return entered,
             }
         }
-        Self::enter_with(&Ids::Own, root, &settings)
+        Self::enter_with(&Ids::Own, root, settings)
     }
 
     /// Who programs are on the host, for the log.
@@ -312,8 +317,9 @@ impl Sandbox {
         }
     }
 
-    /// Runs `command` and waits for it. Each line that it or its children print, on either output, goes to `line`: at
-    /// most 4 KiB of it, invalid UTF-8 and control characters replaced. What it left running is killed.
+    /// Runs `command` and waits for it. Each line that it or its children print, on either output,
+    /// goes to `line`: at most 4 KiB of it, invalid UTF-8 and control characters replaced. What it
+    /// left running is killed.
     ///
     /// # Errors
     /// [`Error`] if it did not run, or not to its end; how it ended is the result.
@@ -326,8 +332,9 @@ impl Sandbox {
         })
     }
 
-    /// As [`Sandbox::run`], for a program that does one thing after another: where `hear` says that a line begins another
-    /// part, the time limits count from there. It hears of long silences, too.
+    /// As [`Sandbox::run`], for a program that does one thing after another: where `hear` says that
+    /// a line begins another part, the time limits count from there. It hears of long silences,
+    /// too.
     ///
     /// # Errors
     /// As [`Sandbox::run`].

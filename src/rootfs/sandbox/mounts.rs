@@ -1,10 +1,12 @@
 //! What is mounted inside a sandbox.
 //!
-//! The tree is untrusted: any of its directories may be a symbolic link out of it. So every file system is made detached
-//! from any path, the root is changed, and only then are they attached, by names that can lead nowhere but into the tree.
+//! The tree is untrusted: any of its directories may be a symbolic link out of it. So every file
+//! system is made detached from any path, the root is changed, and only then are they attached, by
+//! names that can lead nowhere but into the tree.
 //!
-//! The root of the namespace, in which the [first process](super::first) stays, is a directory in memory with the tree in it.
-//! A program may break out of its chroot as far as there, and finds nothing else.
+//! The root of the namespace, in which the [first process](super::first) stays, is a directory in
+//! memory with the tree in it. A program may break out of its chroot as far as there, and finds
+//! nothing else.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,8 +23,8 @@ use super::limits::{DIRECTORY_BYTES, Room};
 use super::{StandIn, hardware};
 use crate::supervisor::launch::Step;
 
-/// Devices that any program may expect, and what of the host's stands for them. Without a terminal of its own a program
-/// must find a console that swallows everything.
+/// Devices that any program may expect, and what of the host's stands for them. Without a terminal
+/// of its own a program must find a console that swallows everything.
 const DEVICES: [(&str, &str); 7] = [
     ("null", "/dev/null"),
     ("zero", "/dev/zero"),
@@ -80,7 +82,8 @@ fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) ->
     make().map_err(|error| Step::new(format!("make a file system {kind}"), error))
 }
 
-/// A tmpfs for `bytes`. Each file takes some memory of the kernel's as well, even an empty one: so their number is limited, too.
+/// A tmpfs for `bytes`. Each file takes some memory of the kernel's as well, even an empty one: so
+/// their number is limited, too.
 fn memory(mode: &str, bytes: u64, attributes: MountAttrFlags) -> Result<OwnedFd, Step> {
     let (size, files) = (bytes.to_string(), (bytes / BYTES_A_FILE).to_string());
     detached("tmpfs", &[("mode", mode), ("size", &size), ("nr_inodes", &files)], attributes)
@@ -91,13 +94,15 @@ fn clone_of(directory: impl AsFd, path: &str, flags: OpenTreeFlags) -> Result<Ow
     open_tree(directory, path, flags)
 }
 
-/// The tree at `root`, for which the caller vouches, as a mount of its own that is attached nowhere.
+/// The tree at `root`, for which the caller vouches, as a mount of its own that is attached
+/// nowhere.
 pub(super) fn clone_tree(root: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     clone_of(rustix::fs::open(root, flags, Mode::empty())?, "", OpenTreeFlags::AT_EMPTY_PATH)
 }
 
-/// The directory of such a mount as what a process can have as its output: [`clone_tree`] opens it for its path alone.
+/// The directory of such a mount as what a process can have as its output: [`clone_tree`] opens it
+/// for its path alone.
 pub(super) fn open_tree_directory(tree: impl AsFd) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(tree, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
@@ -122,7 +127,8 @@ impl Mounts {
         Ok(Self {
             outer,
             tree,
-            // Read-only, since root may write /proc/sys and /proc/sysrq-trigger without any capability.
+            // Read-only, since root may write /proc/sys and /proc/sysrq-trigger without any
+            // capability.
             proc: detached(
                 "proc",
                 &[],
@@ -142,8 +148,8 @@ impl Mounts {
         })
     }
 
-    /// Changes the root of the namespace, lets go of the host's, changes this process's root to the tree, and mounts
-    /// everything else.
+    /// Changes the root of the namespace, lets go of the host's, changes this process's root to the
+    /// tree, and mounts everything else.
     pub(super) fn enter(self) -> Result<(), Step> {
         self.change_root().map_err(|error| Step::new("change the root", error))?;
         let covers = covers().map_err(|error| Step::new("prepare what covers files of /proc", error))?;
@@ -191,7 +197,8 @@ impl Mounts {
         move_mount(&self.outer, "", CWD, "/", from)?;
         move_mount(&self.tree, "", &self.outer, TREE, from)?;
         rustix::process::fchdir(&self.outer)?;
-        // The old root comes to lie over the new one, and is taken off from there (pivot_root(2), NOTES).
+        // The old root comes to lie over the new one, and is taken off from there (pivot_root(2),
+        // NOTES).
         rustix::process::pivot_root(".", ".")?;
         unmount(".", UnmountFlags::DETACH)?;
         rustix::process::chdir("/")?;
@@ -284,7 +291,8 @@ fn create_at(directory: impl AsFd, path: &str, mode: Mode) -> Result<OwnedFd, Er
     rustix::fs::openat(directory, path, flags, mode)
 }
 
-/// Puts the stand-ins in place, after [`Mounts::enter`]. Gives back the paths of those that were put into the tree itself.
+/// Puts the stand-ins in place, after [`Mounts::enter`]. Gives back the paths of those that were
+/// put into the tree itself.
 pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step> {
     if stand_ins.is_empty() {
         return Ok(Vec::new());

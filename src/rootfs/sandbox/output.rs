@@ -6,7 +6,8 @@ use std::io::{self, BufRead, BufReader, Read};
 /// How much of a line is kept.
 const MAX_LINE_BYTES: usize = 4096;
 
-/// Reads `stream` to its end and gives each line to `line`, made presentable. Blocks for as long as somebody writes.
+/// Reads `stream` to its end and gives each line to `line`, made presentable. Blocks for as long as
+/// somebody writes.
 pub(crate) fn read_lines(stream: impl Read, mut line: impl FnMut(String)) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut kept = Vec::new();
@@ -37,7 +38,8 @@ pub(crate) fn read_lines(stream: impl Read, mut line: impl FnMut(String)) -> io:
     }
 }
 
-/// Text without bytes that would do something to a terminal: of what carriage returns overwrite only the last is kept.
+/// Text without bytes that would do something to a terminal: of what carriage returns overwrite
+/// only the last is kept.
 fn presentable(line: &[u8]) -> String {
     let cut = line.len() > MAX_LINE_BYTES;
     let line = line[..line.len().min(MAX_LINE_BYTES)].trim_ascii_end();

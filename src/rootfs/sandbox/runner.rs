@@ -1,8 +1,8 @@
-//! The process that runs programs of the new system: it sets the inside up, gives up its privileges, and then starts one
-//! program after another as the sandbox asks for them.
+//! The process that runs programs of the new system: it sets the inside up, gives up its
+//! privileges, and then starts one program after another as the sandbox asks for them.
 //!
-//! It holds the socket to the outside, so programs can open nothing of it by /proc: see [`super::first`] for the process that
-//! they look at to find out where they are.
+//! It holds the socket to the outside, so programs can open nothing of it by /proc: see
+//! [`super::first`] for the process that they look at to find out where they are.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,7 +28,8 @@ use crate::supervisor::protocol::{Receiver, Sender, control_of_this_process, hal
 /// The number of this process: the first one starts it before anything else.
 const NUMBER: i32 = 2;
 
-/// The environment of every program inside; what Debian's own installers give to maintainer scripts.
+/// The environment of every program inside; what Debian's own installers give to maintainer
+/// scripts.
 const ENVIRONMENT: [(&str, &str); 6] = [
     ("HOME", "/root"),
     ("LC_ALL", "C.UTF-8"),
@@ -41,9 +42,10 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 /// Where programs are looked for, by this process and by those it runs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What maintainer scripts need of root's power. Not among it: `MKNOD` and `SYS_ADMIN`, with which root of the host
-/// could reach its disks, `DAC_READ_SEARCH`, which opens files by handle past any root, and whatever else is for the
-/// machine and not for files. A user namespace would not give most of it anyway: so builds of root and of users are alike.
+/// What maintainer scripts need of root's power. Not among it: `MKNOD` and `SYS_ADMIN`, with which
+/// root of the host could reach its disks, `DAC_READ_SEARCH`, which opens files by handle past any
+/// root, and whatever else is for the machine and not for files. A user namespace would not give
+/// most of it anyway: so builds of root and of users are alike.
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
@@ -86,8 +88,8 @@ pub(crate) fn runner() -> ExitCode {
     }
 }
 
-/// Waits until the first process has nothing left that programs should not reach, which is the end of the pipe that it has
-/// given this process as its standard error.
+/// Waits until the first process has nothing left that programs should not reach, which is the end
+/// of the pipe that it has given this process as its standard error.
 fn wait_for_first_process() -> io::Result<()> {
     while rustix::io::read(rustix::stdio::stderr(), &mut [0; 1])? != 0 {}
     Ok(())
@@ -172,8 +174,8 @@ pub(crate) fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
     Ok(())
 }
 
-/// Passes requests on. The end of the socket, which is the end of whoever made the sandbox, ends this process at once
-/// and the namespace with it, even while a program runs.
+/// Passes requests on. The end of the socket, which is the end of whoever made the sandbox, ends
+/// this process at once and the namespace with it, even while a program runs.
 fn lifeline(mut requests: Receiver) -> Inbox<Request> {
     let (pass, inbox) = channel();
     let watch = move || {
@@ -242,8 +244,8 @@ fn path(settings: &Settings) -> String {
 #[allow(unsafe_code)]
 fn kill_everything() {
     loop {
-        // SAFETY: a plain system call. This process is the second of its PID namespace (checked at its start), so -1
-        // means the others of the namespace, except the first.
+        // SAFETY: a plain system call. This process is the second of its PID namespace (checked at
+        // its start), so -1 means the others of the namespace, except the first.
         unsafe { libc::kill(-1, libc::SIGKILL) };
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -1,4 +1,5 @@
-//! A directory of the staging tree held open: operations on single names in it, none of which follows a symbolic link.
+//! A directory of the staging tree held open: operations on single names in it, none of which
+//! follows a symbolic link.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,8 +29,8 @@ impl Directory {
         &self.path
     }
 
-    /// Makes a regular file, which must not exist yet, for root alone. Its attributes are set when its bytes are
-    /// written: see [`Directory::finish_file`].
+    /// Makes a regular file, which must not exist yet, for root alone. Its attributes are set when
+    /// its bytes are written: see [`Directory::finish_file`].
     ///
     /// # Errors
     /// [`StagingError`], of kind `AlreadyExists` where anything has the name.
@@ -39,8 +40,8 @@ impl Directory {
         Ok(File::from(self.at("create file", name, created)?))
     }
 
-    /// Sets what a file gets last: owner, then permissions and extended attributes, which a change of owner takes away,
-    /// then the time.
+    /// Sets what a file gets last: owner, then permissions and extended attributes, which a change
+    /// of owner takes away, then the time.
     ///
     /// # Errors
     /// [`StagingError`]
@@ -78,8 +79,8 @@ impl Directory {
         }
     }
 
-    /// Makes a directory, or finds one. Gives whether it was made: `false` where a directory, or a symbolic link
-    /// perhaps to one, has the name already.
+    /// Makes a directory, or finds one. Gives whether it was made: `false` where a directory, or a
+    /// symbolic link perhaps to one, has the name already.
     ///
     /// # Errors
     /// [`StagingError`], of kind `AlreadyExists` where something else has the name.
@@ -109,7 +110,8 @@ impl Directory {
         self.at("create symbolic link", name, made)
     }
 
-    /// Makes `name` another name of what `target` is in the directory `other`, even if that is a symbolic link.
+    /// Makes `name` another name of what `target` is in the directory `other`, even if that is a
+    /// symbolic link.
     ///
     /// # Errors
     /// [`StagingError`], of kind `AlreadyExists` where anything has the name.
@@ -231,7 +233,8 @@ impl Directory {
         self.at("rename", name, renamed)
     }
 
-    /// Moves the entry `old` of the directory `from`, which is on the same file system, to `name`, over whatever file has it.
+    /// Moves the entry `old` of the directory `from`, which is on the same file system, to `name`,
+    /// over whatever file has it.
     ///
     /// # Errors
     /// [`StagingError`], also where a directory has the name.
@@ -280,7 +283,8 @@ impl Directory {
         let owner = (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)));
         let owned = rustix::fs::chownat(&self.fd, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
         self.at("set owner of", name, owned)?;
-        // Through the descriptor's own name in /proc, since fchmodat with AT_SYMLINK_NOFOLLOW is younger than Linux 6.5.
+        // Through the descriptor's own name in /proc, since fchmodat with AT_SYMLINK_NOFOLLOW is
+        // younger than Linux 6.5.
         if file_type != FileType::Symlink {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let entry = self.at("open", name, rustix::fs::openat(&self.fd, name, flags, Mode::empty()))?;
@@ -337,7 +341,8 @@ impl Directory {
         self.at("set time of", name, rustix::fs::futimens(fd, &times(attributes.mtime)))
     }
 
-    /// The calls for extended attributes know no directory descriptors; this leads to the name through ours.
+    /// The calls for extended attributes know no directory descriptors; this leads to the name
+    /// through ours.
     fn proc_path(&self, name: &[u8]) -> Vec<u8> {
         [format!("/proc/self/fd/{}/", self.fd.as_raw_fd()).as_bytes(), name].concat()
     }

@@ -1,9 +1,10 @@
 //! The staging tree: every file operation of a build on it, each confined under its root.
 //!
-//! Paths are resolved by the kernel with `openat2(RESOLVE_IN_ROOT)`, so a symbolic link inside the tree, absolute or with
-//! any number of `..`, leads to where it would lead in the finished system and never out of it. The last component of
-//! whatever is made, changed or removed is never followed. Works the same as real root and as root of a user namespace,
-//! which may not make device nodes: those are only noted ([`Staging::device`]), for whoever writes the tree out.
+//! Paths are resolved by the kernel with `openat2(RESOLVE_IN_ROOT)`, so a symbolic link inside the
+//! tree, absolute or with any number of `..`, leads to where it would lead in the finished system
+//! and never out of it. The last component of whatever is made, changed or removed is never
+//! followed. Works the same as real root and as root of a user namespace, which may not make device
+//! nodes: those are only noted ([`Staging::device`]), for whoever writes the tree out.
 
 mod directory;
 mod metadata;
@@ -117,7 +118,8 @@ impl Staging {
         &self.host_path
     }
 
-    /// Opens the directory `path`; symbolic links on the way and at the end are followed within the root.
+    /// Opens the directory `path`; symbolic links on the way and at the end are followed within the
+    /// root.
     ///
     /// # Errors
     /// [`StagingError`], of kind `NotFound` or `NotADirectory` where there is none.
@@ -138,7 +140,8 @@ impl Staging {
         }
     }
 
-    /// The path of an open directory without any link on the way: the same for all paths that lead to it.
+    /// The path of an open directory without any link on the way: the same for all paths that lead
+    /// to it.
     ///
     /// # Errors
     /// [`StagingError`], also where it was moved out of the tree or removed.
@@ -151,7 +154,8 @@ impl Staging {
         at("find the path of", || directory.path().clone(), found)
     }
 
-    /// The real path of the directory that a symbolic link at `link` with this target leads to, if it leads to one.
+    /// The real path of the directory that a symbolic link at `link` with this target leads to, if
+    /// it leads to one.
     ///
     /// # Errors
     /// [`StagingError`]
@@ -168,7 +172,8 @@ impl Staging {
     /// Opens the directory that holds `path`.
     ///
     /// # Errors
-    /// As [`Staging::directory`]; the root is in no directory, which is an error of kind `InvalidInput`.
+    /// As [`Staging::directory`]; the root is in no directory, which is an error of kind
+    /// `InvalidInput`.
     pub fn parent(&self, path: &RootPath) -> Result<Directory, StagingError> {
         let parent = path.parent().ok_or(io::ErrorKind::InvalidInput);
         self.directory(&at("open the directory of", || path.clone(), parent)?)
@@ -204,7 +209,8 @@ impl Staging {
         Ok(bytes)
     }
 
-    /// Puts a file of root's with these bytes and permission bits at `path`, in place of any file that is there.
+    /// Puts a file of root's with these bytes and permission bits at `path`, in place of any file
+    /// that is there.
     ///
     /// # Errors
     /// [`StagingError`]
@@ -274,8 +280,8 @@ impl Staging {
         }
     }
 
-    /// Notes a device node that belongs at `path`. It is made nowhere, as root neither: the tree that is written out
-    /// must not depend on who built it.
+    /// Notes a device node that belongs at `path`. It is made nowhere, as root neither: the tree
+    /// that is written out must not depend on who built it.
     pub fn device(&self, path: RootPath, entry: Entry) {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.retain(|(other, _)| *other != path);
@@ -305,7 +311,8 @@ impl Staging {
         loop {
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
             match rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // A rename somewhere above, while `..` was being resolved, makes the kernel ask for another try.
+                // A rename somewhere above, while `..` was being resolved, makes the kernel ask for
+                // another try.
                 Err(rustix::io::Errno::AGAIN) => {}
                 other => return other,
             }

@@ -1,9 +1,11 @@
-//! Who owns which name in the tree, and who gets it where two packages want the same (Debian Policy 7.6.1):
+//! Who owns which name in the tree, and who gets it where two packages want the same (Debian Policy
+//! 7.6.1):
 //! - a directory belongs to all;
 //! - else the package that Replaces the other wins, of two that replace each other the later;
 //! - else it is a conflict.
 //!
-//! A name is known by the real path of the directory it is in, so `/bin/x` and `/usr/bin/x` of a merged /usr are one.
+//! A name is known by the real path of the directory it is in, so `/bin/x` and `/usr/bin/x` of a
+//! merged /usr are one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -53,7 +55,8 @@ impl Claims {
         self.names.get(name)
     }
 
-    /// Whether `claim` gets a name that is not a directory for both: [`Verdict::Make`] or [`Verdict::Lost`].
+    /// Whether `claim` gets a name that is not a directory for both: [`Verdict::Make`] or
+    /// [`Verdict::Lost`].
     pub(super) fn decide<'p>(
         &self,
         name: &RootPath,

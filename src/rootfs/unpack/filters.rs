@@ -1,4 +1,5 @@
-//! Which paths of packages are left out of the tree, by the rules of dpkg's options `path-exclude` and `path-include` (dpkg(1)).
+//! Which paths of packages are left out of the tree, by the rules of dpkg's options `path-exclude`
+//! and `path-include` (dpkg(1)).
 
 use super::pattern::{fits, plain_len};
 use crate::rootfs::staging::{Staging, StagingError};
@@ -27,7 +28,8 @@ impl From<Vec<Filter>> for Filters {
 }
 
 impl Filters {
-    /// Whether a package's entry is left out. `may_lead_on` says that it is a directory or a symbolic link.
+    /// Whether a package's entry is left out. `may_lead_on` says that it is a directory or a
+    /// symbolic link.
     pub(super) fn exclude(&self, path: &RootPath, may_lead_on: bool) -> bool {
         // dpkg compares what an archive has after the leading dot: nothing, for the root.
         let path = if path.is_root() { Vec::new() } else { [b"/", path.as_bytes()].concat() };
@@ -36,8 +38,8 @@ impl Filters {
         excluded && !(may_lead_on && self.lead_on_to_included(&path))
     }
 
-    /// Whether what a rule includes may lie under an excluded `path`. dpkg takes more for that than it would have to: all that
-    /// begins as the pattern does.
+    /// Whether what a rule includes may lie under an excluded `path`. dpkg takes more for that than
+    /// it would have to: all that begins as the pattern does.
     fn lead_on_to_included(&self, path: &[u8]) -> bool {
         self.0.iter().any(|rule| match rule {
             Filter::Include(pattern) => {

@@ -1,10 +1,11 @@
 //! Unpacks packages into the staging tree, and writes dpkg's database of them.
 //!
-//! Nearly all the work is to read, verify and decompress, and depends on no other package: it is done for many packages at
-//! once, as they come, into a directory beside the tree ([`prepare`]). Then packages are put into the tree one after another,
-//! in an order that somebody else decides on ([`place`]): so the result is that of dpkg, and whatever the threads' timing.
-//! Conffiles are unpacked as `.dpkg-new`, as dpkg does until a package is configured. Maintainer scripts are the business of
-//! the configuration; what they divert and override is followed here.
+//! Nearly all the work is to read, verify and decompress, and depends on no other package: it is
+//! done for many packages at once, as they come, into a directory beside the tree ([`prepare`]).
+//! Then packages are put into the tree one after another, in an order that somebody else decides on
+//! ([`place`]): so the result is that of dpkg, and whatever the threads' timing. Conffiles are
+//! unpacked as `.dpkg-new`, as dpkg does until a package is configured. Maintainer scripts are the
+//! business of the configuration; what they divert and override is followed here.
 
 mod claims;
 mod error;
@@ -73,9 +74,9 @@ pub struct Unpacked {
     pub files: Vec<RootPath>,
 }
 
-/// Unpacks `debs` into `staging`, which should hold nothing yet that belongs to a package, and writes dpkg's database. No
-/// script runs. Each file's SHA-256 is verified on the descriptor that is then read. Gives the packages in the order of
-/// `debs`, in which they are placed, too.
+/// Unpacks `debs` into `staging`, which should hold nothing yet that belongs to a package, and
+/// writes dpkg's database. No script runs. Each file's SHA-256 is verified on the descriptor that
+/// is then read. Gives the packages in the order of `debs`, in which they are placed, too.
 ///
 /// # Errors
 /// [`UnpackError`]. The staging tree is of no use then.
@@ -112,8 +113,8 @@ pub fn unpack(
 /// Where files lie before they are placed, if there is no better place.
 const ASIDE: &str = ".fam-build-unpack";
 
-/// Makes of an empty directory the tree that packages are placed into. `aside`, where they are prepared, is on the same
-/// file system.
+/// Makes of an empty directory the tree that packages are placed into. `aside`, where they are
+/// prepared, is on the same file system.
 ///
 /// # Errors
 /// [`UnpackError`]
@@ -129,8 +130,9 @@ pub fn begin<'a>(
     Ok(Placement::new(staging, aside, &options.architecture, made))
 }
 
-/// Makes the links of a merged /usr before anything is unpacked, so that a package's `/bin` leads to `/usr/bin` from the
-/// start. base-files brings the same links since trixie; before, usrmerge or debootstrap made them. Gives what it made.
+/// Makes the links of a merged /usr before anything is unpacked, so that a package's `/bin` leads
+/// to `/usr/bin` from the start. base-files brings the same links since trixie; before, usrmerge or
+/// debootstrap made them. Gives what it made.
 fn merge_usr(staging: &Staging, architecture: &str) -> Result<Vec<RootPath>, StagingError> {
     let root = staging.directory(&RootPath::root())?;
     root.create_directory(b"usr", 0o755)?;

@@ -1,8 +1,9 @@
-//! Patterns of paths, as fnmatch(3) takes them without flags in the C locale, which is how dpkg(1) compares paths: an asterisk
-//! and a question mark stand for slashes, too.
+//! Patterns of paths, as fnmatch(3) takes them without flags in the C locale, which is how dpkg(1)
+//! compares paths: an asterisk and a question mark stand for slashes, too.
 //!
-//! Paths are as long and as strange as a package makes them. So this neither recurses nor tries what an earlier asterisk
-//! could take once a later one is reached: the time is at most the product of both lengths.
+//! Paths are as long and as strange as a package makes them. So this neither recurses nor tries
+//! what an earlier asterisk could take once a later one is reached: the time is at most the product
+//! of both lengths.
 
 /// Whether the whole of `name` fits `pattern`.
 pub(super) fn fits(mut pattern: &[u8], mut name: &[u8]) -> bool {
@@ -49,7 +50,8 @@ fn behind_one(pattern: &[u8], byte: u8) -> Option<&[u8]> {
     fits.then_some(rest)
 }
 
-/// Whether `byte` is one of those that a bracket expression stands for, and what follows it. None if it has no end.
+/// Whether `byte` is one of those that a bracket expression stands for, and what follows it. None
+/// if it has no end.
 fn bracket(inside: &[u8], byte: u8) -> Option<(bool, &[u8])> {
     let (negated, mut rest) = match inside {
         [b'!' | b'^', rest @ ..] => (true, rest),
@@ -124,7 +126,8 @@ mod tests {
     #[allow(unsafe_code, reason = "asks the function that dpkg asks")]
     fn fnmatch(pattern: &str, name: &str) -> bool {
         let [pattern, name] = [pattern, name].map(|text| CString::new(text).unwrap());
-        // SAFETY: both are strings that end with NUL and live until the call returns; fnmatch keeps neither.
+        // SAFETY: both are strings that end with NUL and live until the call returns; fnmatch keeps
+        // neither.
         unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), 0) == 0 }
     }
 

@@ -1,9 +1,9 @@
-//! Puts prepared packages into the tree, one after another and entry by entry, as dpkg would: by names that diversions give,
-//! with owners that overrides want, in place of what Replaces allows. The bytes are there already; what is left is to
-//! rename files and to make all else.
+//! Puts prepared packages into the tree, one after another and entry by entry, as dpkg would: by
+//! names that diversions give, with owners that overrides want, in place of what Replaces allows.
+//! The bytes are there already; what is left is to rename files and to make all else.
 //!
-//! Directories get their attributes when all packages of a call are through. A directory that was there before, be it of an
-//! earlier call or of a script, keeps what it has, its time included.
+//! Directories get their attributes when all packages of a call are through. A directory that was
+//! there before, be it of an earlier call or of a script, keeps what it has, its time included.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write as _;
@@ -16,7 +16,8 @@ use crate::rootfs::dpkg::{self, Activations, DatabaseError, Diversions, NEW_CONF
 use crate::rootfs::staging::{Attributes, Directory, FileType, Staging, StagingError};
 use crate::tree::{Entry as TreeEntry, RootPath, Timestamp};
 
-/// The placing of packages into a tree that begins empty. Nothing but this and the new system's own programs changes it.
+/// The placing of packages into a tree that begins empty. Nothing but this and the new system's own
+/// programs changes it.
 #[derive(Debug)]
 pub struct Placement<'a> {
     staging: &'a Staging,
@@ -26,7 +27,8 @@ pub struct Placement<'a> {
     claims: Claims,
     /// What is placed, by position in the list of packages.
     placed: BTreeMap<Index, Unpacked>,
-    /// Directories and links to them that were made without a package, and wait for one to say how they should be.
+    /// Directories and links to them that were made without a package, and wait for one to say how
+    /// they should be.
     ownerless: BTreeSet<RootPath>,
     diversions: Diversions,
     /// As they are when the next packages' scripts begin, once that is known.
@@ -54,7 +56,8 @@ struct Parent {
 }
 
 impl<'a> Placement<'a> {
-    /// Begins with a tree that no package has anything in, but perhaps `ownerless` directories and links to them.
+    /// Begins with a tree that no package has anything in, but perhaps `ownerless` directories and
+    /// links to them.
     pub(super) fn new(
         staging: &'a Staging,
         aside: &'a Staging,
@@ -76,8 +79,9 @@ impl<'a> Placement<'a> {
         }
     }
 
-    /// Says that the preinst scripts of the packages that are placed next are about to run. As with dpkg, which reads them once
-    /// when it begins to unpack packages, overrides that these scripts make are for packages of a later call.
+    /// Says that the preinst scripts of the packages that are placed next are about to run. As with
+    /// dpkg, which reads them once when it begins to unpack packages, overrides that these scripts
+    /// make are for packages of a later call.
     ///
     /// # Errors
     /// [`UnpackError::Database`]
@@ -154,8 +158,9 @@ impl<'a> Placement<'a> {
         find().map_err(UnpackError::Tree)
     }
 
-    /// Adds the packages of this call to dpkg's database, and takes what they took over from earlier ones off the lists of
-    /// those. `sums` has the text of md5sums for those that bring none.
+    /// Adds the packages of this call to dpkg's database, and takes what they took over from
+    /// earlier ones off the lists of those. `sums` has the text of md5sums for those that bring
+    /// none.
     fn update_database(&mut self, sums: &BTreeMap<Index, Option<String>>) -> Result<(), DatabaseError> {
         let mut records = Vec::new();
         for (&index, Unpacked { package, files }) in &mut self.placed {
@@ -171,7 +176,8 @@ impl<'a> Placement<'a> {
         self.activations.write(self.staging)
     }
 
-    /// Sets what each new directory's package wants, now that nothing is made in any of them any more.
+    /// Sets what each new directory's package wants, now that nothing is made in any of them any
+    /// more.
     fn settle_directories(&mut self) -> Result<(), StagingError> {
         let Directories { new, old } = std::mem::take(&mut self.directories);
         for (path, attributes) in &new {
@@ -263,8 +269,8 @@ impl Placing<'_, '_> {
         Ok(verdict)
     }
 
-    /// Makes nothing of an excluded entry. As with dpkg, its path is the package's all the same: on its list, heard by triggers,
-    /// and in conflict with that of another.
+    /// Makes nothing of an excluded entry. As with dpkg, its path is the package's all the same: on
+    /// its list, heard by triggers, and in conflict with that of another.
     fn leave_out(&mut self, entry: &Entry) -> Result<Verdict, UnpackError> {
         let path = self.used_path(&entry.path)?;
         let Placement { activations, placed, .. } = &mut *self.placement;
@@ -350,7 +356,8 @@ impl Placing<'_, '_> {
         Ok(if there { Verdict::Shared } else { Verdict::Make })
     }
 
-    /// The name that diversions leave for `path`. Nothing may have a name that another's file was diverted to.
+    /// The name that diversions leave for `path`. Nothing may have a name that another's file was
+    /// diverted to.
     fn used_path(&self, path: &RootPath) -> Result<RootPath, UnpackError> {
         let diversions = &self.placement.diversions;
         match diversions.contested(path) {
@@ -373,7 +380,8 @@ impl Placing<'_, '_> {
         Ok(Place { parent, name, real_path, path })
     }
 
-    /// Finds that no directory above `path` is missing because it is excluded: dpkg cannot unpack that either.
+    /// Finds that no directory above `path` is missing because it is excluded: dpkg cannot unpack
+    /// that either.
     fn require_included_parents(&self, path: &RootPath) -> Result<(), UnpackError> {
         let Placement { excluded, staging, .. } = &*self.placement;
         if excluded.is_empty() {
@@ -388,7 +396,8 @@ impl Placing<'_, '_> {
         Err(UnpackError::InExcluded { package: self.package.clone(), directory, path: path.clone() })
     }
 
-    /// The directory that holds `path` (the root holds itself). What no entry of any archive announced is made, as tar does.
+    /// The directory that holds `path` (the root holds itself). What no entry of any archive
+    /// announced is made, as tar does.
     fn parent(&mut self, path: &RootPath) -> Result<Rc<Parent>, StagingError> {
         let wanted = path.parent().unwrap_or_default();
         if let Some(parent) = self.parent.as_ref().filter(|parent| *parent.directory.path() == wanted) {

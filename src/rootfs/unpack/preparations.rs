@@ -1,4 +1,5 @@
-//! Many packages at a time made ready to be placed, as they come from the mirror, and handed out when all of a stage are ready.
+//! Many packages at a time made ready to be placed, as they come from the mirror, and handed out
+//! when all of a stage are ready.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::num::NonZero;
@@ -27,7 +28,8 @@ pub struct Preparations<'a> {
     pub filters: &'a Filters,
     /// Where their files are put.
     pub aside: &'a Staging,
-    /// Shared with the fetching of the packages: a failure here sets it, and when it is set this gives up soon.
+    /// Shared with the fetching of the packages: a failure here sets it, and when it is set this
+    /// gives up soon.
     pub stop: &'a AtomicBool,
     /// Where it is reported.
     pub progress: &'a Progress,
@@ -44,7 +46,8 @@ pub struct Arrivals<'a> {
 }
 
 impl<'a> Preparations<'a> {
-    /// Prepares the packages whose positions come, until no more can come, on as many threads of `scope` as are asked for.
+    /// Prepares the packages whose positions come, until no more can come, on as many threads of
+    /// `scope` as are asked for.
     ///
     /// # Errors
     /// [`UnpackError::Twice`]
@@ -168,7 +171,8 @@ impl Arrivals<'_> {
         }
     }
 
-    /// The error to report of several failures: that of the first package, but for those that only stopped.
+    /// The error to report of several failures: that of the first package, but for those that only
+    /// stopped.
     fn first_failure(&mut self, index: Index, error: UnpackError) -> UnpackError {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = vec![(index, error)];
@@ -178,7 +182,8 @@ impl Arrivals<'_> {
     }
 }
 
-/// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor that was verified.
+/// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor
+/// that was verified.
 fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), UnpackError> {
     let mut hasher = Sha256::new();
     let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };

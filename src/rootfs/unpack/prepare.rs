@@ -1,5 +1,6 @@
-//! Makes one package ready to be placed: its data archive, entry by entry, with the bytes of its files in a directory of its
-//! own beside the tree. This is nearly all the work of unpacking, and depends on no other package.
+//! Makes one package ready to be placed: its data archive, entry by entry, with the bytes of its
+//! files in a directory of its own beside the tree. This is nearly all the work of unpacking, and
+//! depends on no other package.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -23,7 +24,8 @@ pub struct Prepared {
     pub(super) package: Package,
     /// In the order of the archive.
     pub(super) entries: Vec<Entry>,
-    /// The name of its directory beside the tree. The file of the entry at position 7 is called `7` there.
+    /// The name of its directory beside the tree. The file of the entry at position 7 is called `7`
+    /// there.
     pub(super) contents: Vec<u8>,
 }
 
@@ -41,7 +43,8 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum What {
     Directory,
-    /// A regular file, with its MD5 sum where the package brings none. Of an excluded one nothing is read.
+    /// A regular file, with its MD5 sum where the package brings none. Of an excluded one nothing
+    /// is read.
     File(Option<String>),
     /// The target, as written.
     Symlink(Vec<u8>),
@@ -64,7 +67,8 @@ pub(super) struct Preparation<'a> {
     deb: &'a DebFile,
     filters: &'a Filters,
     directory: Directory,
-    /// Regular files so far that are not excluded, which hard links may name, with their sums where those are wanted.
+    /// Regular files so far that are not excluded, which hard links may name, with their sums where
+    /// those are wanted.
     files: HashMap<RootPath, Option<String>>,
     wants_sums: bool,
     entries: Vec<Entry>,
@@ -126,11 +130,13 @@ impl<'a> Preparation<'a> {
             RootPath::new(bytes).map_err(|source| UnpackError::Path { package: deb.name.clone(), source })
         };
         let at = path(&header.path)?;
-        // dpkg's lists of files, which have a path a line, could say what is not so; dpkg refuses it, too.
+        // dpkg's lists of files, which have a path a line, could say what is not so; dpkg refuses
+        // it, too.
         if at.as_bytes().contains(&b'\n') {
             return Err(UnpackError::Newline { package: deb.name.clone(), path: at });
         }
-        // The image cannot hold it, which would show at the end only, and without the package's name.
+        // The image cannot hold it, which would show at the end only, and without the package's
+        // name.
         if [at.as_bytes(), &header.link].into_iter().any(|name| str::from_utf8(name).is_err()) {
             return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path: at });
         }

@@ -79,7 +79,8 @@ impl Bench {
     }
 }
 
-/// The fixture's members belong to user 0 and group 8; whoever runs these tests may not give files away.
+/// The fixture's members belong to user 0 and group 8; whoever runs these tests may not give files
+/// away.
 fn owned_by_me(bytes: &[u8]) -> Vec<u8> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let mut bytes = bytes.to_vec();
@@ -328,7 +329,8 @@ fn conflicts_name_both_packages() {
     assert_eq!(bench.error(), "package a is to be unpacked twice");
 }
 
-/// As dpkg has it (the table in its `src/main/unpack.c`): what is a directory stays one, be it by a link.
+/// As dpkg has it (the table in its `src/main/unpack.c`): what is a directory stays one, be it by a
+/// link.
 #[test]
 fn directories_and_links_to_them_stay() {
     let private = |name: &str| member(name.as_bytes(), b'5', b"", |block| block[100..107].copy_from_slice(b"0000700"));
@@ -381,7 +383,8 @@ fn the_last_entry_of_a_name_counts() {
     assert_eq!((bench.read("x"), bench.read("y")), ("file".into(), "two".into()));
 }
 
-/// As dpkg 1.21 to 1.23: with extended attributes a package would give files capabilities that dpkg gives them in no way.
+/// As dpkg 1.21 to 1.23: with extended attributes a package would give files capabilities that dpkg
+/// gives them in no way.
 #[test]
 fn pax_headers_are_refused() {
     for flag in *b"xg" {

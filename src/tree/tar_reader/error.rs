@@ -4,13 +4,13 @@ use std::io;
 
 use crate::tree::MAX_PATH_BYTES;
 
-/// No long name or set of PAX records is larger than this in honest archives: the kernel's limits are 4 KiB for a path
-/// and 64 KiB for all attributes of a file.
+/// No long name or set of PAX records is larger than this in honest archives: the kernel's limits
+/// are 4 KiB for a path and 64 KiB for all attributes of a file.
 pub(super) const MAX_EXTENSION: u64 = 1 << 20;
 /// The longest target of a link that Linux takes: `PATH_MAX` counts a NUL at its end.
 pub(super) const MAX_LINK_BYTES: usize = MAX_PATH_BYTES - 1;
-/// All names and values of an entry's extended attributes. Linux takes 64 KiB for one; ext4, where they are to go, has room
-/// for 4 KiB in all.
+/// All names and values of an entry's extended attributes. Linux takes 64 KiB for one; ext4, where
+/// they are to go, has room for 4 KiB in all.
 pub(super) const MAX_XATTR_BYTES: usize = 64 << 10;
 
 /// Why a tar stream cannot be read.

@@ -1,4 +1,5 @@
-//! The extended records of POSIX pax(1): `length key=value newline`, cut by their length since values may be binary.
+//! The extended records of POSIX pax(1): `length key=value newline`, cut by their length since
+//! values may be binary.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,8 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// `[-]seconds[.fraction]`; digits below a nanosecond are dropped, towards the past as the kernel does.
+/// `[-]seconds[.fraction]`; digits below a nanosecond are dropped, towards the past as the kernel
+/// does.
 fn timestamp(value: &[u8]) -> Option<Timestamp> {
     let (negative, value) = value.strip_prefix(b"-").map_or((false, value), |rest| (true, rest));
     let mut parts = value.splitn(2, |&byte| byte == b'.');

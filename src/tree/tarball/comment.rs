@@ -8,7 +8,8 @@ use fs_err::File;
 use super::writer::COMMENT;
 use crate::tree::tar_reader::BLOCK;
 
-/// The comment that [`super::TarWriter::comment`] wrote as the first thing of `file`; `None` if it begins otherwise.
+/// The comment that [`super::TarWriter::comment`] wrote as the first thing of `file`; `None` if it
+/// begins otherwise.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -28,10 +28,11 @@ pub struct Summary {
 
 /// Writes the tree under the directory `root` into `out`.
 ///
-/// Names are `./path`, owners are numbers, times are whole seconds and none is later than `latest_mtime`. A file with
-/// several names has its contents under the first of them. Entries of `deferred` are written too, in place of whatever
-/// stands there: device nodes that nobody may create in a user namespace. Nothing in `/dev`, `/proc`, `/run`, `/sys` and
-/// `/tmp` is, but for these. A `comment` stands before everything else. Sockets are left out, as every tar does.
+/// Names are `./path`, owners are numbers, times are whole seconds and none is later than
+/// `latest_mtime`. A file with several names has its contents under the first of them. Entries of
+/// `deferred` are written too, in place of whatever stands there: device nodes that nobody may
+/// create in a user namespace. Nothing in `/dev`, `/proc`, `/run`, `/sys` and `/tmp` is, but for
+/// these. A `comment` stands before everything else. Sockets are left out, as every tar does.
 ///
 /// # Errors
 /// When the tree cannot be read, changes meanwhile, or the tarball cannot be written.

@@ -15,14 +15,16 @@ const BUFFER_BYTES: usize = 4096;
 const UNDESCRIBED_MODE: u16 = 0o755;
 /// The most entries of a tree. ext4 by default has as many inodes on a disk of 64 GiB.
 const MAX_ENTRIES: usize = 4 << 20;
-/// The most bytes of names and metadata that are in the tree and not in the tarball. All others the tarball must have; these
-/// grow with the square of a path's depth: a directory for each level of a name, with all levels above it in its own.
-/// Half a million directories of usual length have room.
+/// The most bytes of names and metadata that are in the tree and not in the tarball. All others the
+/// tarball must have; these grow with the square of a path's depth: a directory for each level of a
+/// name, with all levels above it in its own. Half a million directories of usual length have room.
 const MAX_IMPLIED_BYTES: usize = 64 << 20;
 
-/// Reads the uncompressed tarball `file` from its beginning. Contents stay where they are: the tree points to them.
+/// Reads the uncompressed tarball `file` from its beginning. Contents stay where they are: the tree
+/// points to them.
 ///
-/// Later entries replace earlier ones of the same name, as unpacking would; directories that are missing are made.
+/// Later entries replace earlier ones of the same name, as unpacking would; directories that are
+/// missing are made.
 ///
 /// # Errors
 /// When the archive is damaged, or is no root file system.
@@ -177,7 +179,8 @@ impl Index {
         }
     }
 
-    /// Takes out what stands at `path`, and all under it. A file that has further names lives on under those.
+    /// Takes out what stands at `path`, and all under it. A file that has further names lives on
+    /// under those.
     fn remove(&mut self, path: &RootPath) {
         // Where there is no entry, none is below it either.
         let Some(removed) = self.tree.remove(path) else { return };

@@ -1,8 +1,9 @@
-//! Root tarballs: indexed into a [`Tree`](super::Tree) whose files point into the tarball, and written from a staging
-//! directory, always the same bytes for the same tree.
+//! Root tarballs: indexed into a [`Tree`](super::Tree) whose files point into the tarball, and
+//! written from a staging directory, always the same bytes for the same tree.
 //!
-//! How tar is encoded is the matter of [`tar_reader`](super::tar_reader) and [`TarWriter`]; here is what entries mean for a
-//! tree: what replaces what, which name of a file is the first, what a root file system leaves out.
+//! How tar is encoded is the matter of [`tar_reader`](super::tar_reader) and [`TarWriter`]; here is
+//! what entries mean for a tree: what replaces what, which name of a file is the first, what a root
+//! file system leaves out.
 
 mod comment;
 mod directory;

@@ -1,4 +1,5 @@
-//! Opens tarballs as people have them: plain, or compressed by gzip, xz or zstd, which their first bytes tell.
+//! Opens tarballs as people have them: plain, or compressed by gzip, xz or zstd, which their first
+//! bytes tell.
 
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
@@ -12,8 +13,9 @@ use crate::tree::Tree;
 const LONGEST_MAGIC: usize = 6;
 const COPY_BUFFER_BYTES: usize = 1 << 20;
 
-/// Indexes the tarball at `path`. Returns the tree with the file that its contents lie in: the tarball itself, or, if that
-/// is compressed, the empty file that `scratch` made, now with the decompressed tarball.
+/// Indexes the tarball at `path`. Returns the tree with the file that its contents lie in: the
+/// tarball itself, or, if that is compressed, the empty file that `scratch` made, now with the
+/// decompressed tarball.
 ///
 /// # Errors
 /// When a file cannot be read or written, or the tarball is damaged.

@@ -1,7 +1,7 @@
 //! Encodes tar: ustar headers, with PAX records for what these cannot say.
 //!
-//! No names of owners, no fractions of seconds, no field that depends on where or when it is written, so the bytes follow
-//! from the entries alone.
+//! No names of owners, no fractions of seconds, no field that depends on where or when it is
+//! written, so the bytes follow from the entries alone.
 
 use std::io::{self, Read, Write};
 
@@ -30,8 +30,8 @@ impl<W: Write> TarWriter<W> {
         Self { output, buffer: Vec::with_capacity(2 * BUFFER_BYTES), written: 0 }
     }
 
-    /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global header (pax(1p),
-    /// keyword `comment`). Only at the beginning does [`super::comment`] find it.
+    /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global
+    /// header (pax(1p), keyword `comment`). Only at the beginning does [`super::comment`] find it.
     ///
     /// # Errors
     /// When the output fails.
@@ -51,8 +51,9 @@ impl<W: Write> TarWriter<W> {
         self.pad(BLOCK);
     }
 
-    /// Writes the header of an entry. The name and the link target are written as they are given, the time in whole
-    /// seconds; the offset does not matter. For a file, its contents must follow ([`Self::contents`]).
+    /// Writes the header of an entry. The name and the link target are written as they are given,
+    /// the time in whole seconds; the offset does not matter. For a file, its contents must follow
+    /// ([`Self::contents`]).
     ///
     /// # Errors
     /// When the output fails.

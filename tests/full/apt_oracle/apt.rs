@@ -1,4 +1,5 @@
-//! An apt of its own: isolated configuration, state and cache in a temporary directory, real lists from the real mirror.
+//! An apt of its own: isolated configuration, state and cache in a temporary directory, real lists
+//! from the real mirror.
 
 use fam_build::archive::packages::{Origin, PackageIndex};
 use std::collections::BTreeMap;
@@ -69,7 +70,8 @@ impl Release {
         release
     }
 
-    /// The suite alone, without updates: what mmdebstrap reads when it is given a suite and a mirror.
+    /// The suite alone, without updates: what mmdebstrap reads when it is given a suite and a
+    /// mirror.
     pub fn suite_alone(&self) -> PackageIndex {
         let mut index = PackageIndex::new("amd64");
         index.add(self.list(&mirror(), self.suite), origin(mirror(), self.suite.to_owned())).unwrap();
@@ -82,8 +84,9 @@ impl Release {
         fs_err::read_to_string(self.root.path().join(file)).unwrap()
     }
 
-    /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris` decides as an installation
-    /// does, and spares what `--simulate` spends on the order of unpacking, which is most of its time.
+    /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris`
+    /// decides as an installation does, and spares what `--simulate` spends on the order of
+    /// unpacking, which is most of its time.
     ///
     /// # Errors
     /// With what apt says, where it refuses.

@@ -23,7 +23,8 @@ pub struct Fixture {
     pub tree: Tree,
 }
 
-/// An access control list in the form of the system calls: owner rwx, user 1000 r-x, group r-x, group 4 r--, mask, others.
+/// An access control list in the form of the system calls: owner rwx, user 1000 r-x, group r-x,
+/// group 4 r--, mask, others.
 const ACL: &[u8] = &[
     2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 5, 0, 0xe8, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 8, 0, 4, 0,
     4, 0, 0, 0, 16, 0, 5, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
@@ -109,7 +110,8 @@ impl Fixture {
         image::lay_out(tree, Arc::clone(&self.tarball), laid_last, &identity(number), &settings).map(Arc::new)
     }
 
-    /// The disk of node `number`, which has a host name of its own, a secret, and a name in the ESP.
+    /// The disk of node `number`, which has a host name of its own, a secret, and a name in the
+    /// ESP.
     pub fn node(&self, number: u128) -> Arc<DiskMap> {
         let mut overlay = Overlay::default();
         for (path, contents) in [

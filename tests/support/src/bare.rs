@@ -40,7 +40,8 @@ pub fn libraries(program: &Path) -> Vec<PathBuf> {
     words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// Copies a program of this host and the libraries that it is linked with to the same places in `root`.
+/// Copies a program of this host and the libraries that it is linked with to the same places in
+/// `root`.
 pub fn copy_with_libraries(program: &Path, root: &Path) {
     copy(program, root);
     for library in libraries(program) {
@@ -58,8 +59,8 @@ fn copy(from: &Path, root: &Path) {
     succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
 }
 
-/// Adds [`user`], this host's names of the network, and the program under test to the root of another system, so
-/// that [`command_in`] can run there.
+/// Adds [`user`], this host's names of the network, and the program under test to the root of
+/// another system, so that [`command_in`] can run there.
 pub fn move_in(root: &Path) {
     for directory in ["proc", "dev", "old", "output", "usr/bin"] {
         fs_err::create_dir_all(root.join(directory)).unwrap();
@@ -75,8 +76,8 @@ pub fn move_in(root: &Path) {
     fs_err::copy(public_program(), root.join("usr/bin/fam-build")).unwrap();
 }
 
-/// A program that runs as [`user`] with `root`, which [`move_in`] prepared, as its whole file system. The user's home
-/// is /output.
+/// A program that runs as [`user`] with `root`, which [`move_in`] prepared, as its whole file
+/// system. The user's home is /output.
 #[allow(unsafe_code, reason = "a process enters its namespaces between fork and exec")]
 pub fn command_in(root: &Path, program: &str) -> Command {
     let number = |flag: &str| succeed(Command::new("id").args([flag, user()])).trim().parse::<u32>().unwrap();
@@ -99,7 +100,8 @@ pub fn command_in(root: &Path, program: &str) -> Command {
         rustix::thread::set_thread_uid(rustix::fs::Uid::from_raw(uid))?;
         Ok(())
     };
-    // SAFETY: the closure makes system calls; what it allocates, it allocates in a child of its own.
+    // SAFETY: the closure makes system calls; what it allocates, it allocates in a child of its
+    // own.
     unsafe { program.pre_exec(enter) };
     program
 }

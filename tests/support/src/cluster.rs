@@ -1,5 +1,5 @@
-//! Nodes that the launch script runs, and what holds of a cluster however it is run. The cluster of the default
-//! system is booted once, and all tests ask the same nodes.
+//! Nodes that the launch script runs, and what holds of a cluster however it is run. The cluster of
+//! the default system is booted once, and all tests ask the same nodes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -38,13 +38,13 @@ const FOUR_NODES: [&str; 8] = [
     "fabric_known_hosts",
 ];
 
-/// The four nodes of the default system, which run after this. The first test that asks boots them; who asks
-/// while they run gets the same ones. `tests/run` stops what still runs at its end.
+/// The four nodes of the default system, which run after this. The first test that asks boots them;
+/// who asks while they run gets the same ones. `tests/run` stops what still runs at its end.
 ///
 /// # Panics
-/// If a node does not come up. It is stopped then, so that a second try starts that node again and no other: where
-/// several processors are emulated, QEMU now and then aborts, or has its guest stop while that sets up its devices
-/// (QEMU's issue 1921).
+/// If a node does not come up. It is stopped then, so that a second try starts that node again and
+/// no other: where several processors are emulated, QEMU now and then aborts, or has its guest stop
+/// while that sets up its devices (QEMU's issue 1921).
 pub fn running_cluster() -> Nodes {
     let (system, nodes) = (default_system(), of_default_system());
     let _turn = take_turn("cluster");
@@ -70,7 +70,8 @@ pub fn of_default_system() -> Nodes {
 }
 
 impl Nodes {
-    /// An empty directory, which goes with the nodes when this is dropped. `port` differs from those of other tests.
+    /// An empty directory, which goes with the nodes when this is dropped. `port` differs from
+    /// those of other tests.
     pub fn new(port: u16) -> Self {
         let owned = [directory_of(user()), tempfile::tempdir_in("/dev/shm").unwrap()];
         succeed(Command::new("chown").arg(user()).arg(owned[1].path()));
@@ -98,7 +99,8 @@ impl Nodes {
         variables
     }
 
-    /// Whether these are the nodes of the default system, which run as README has a newcomer run them.
+    /// Whether these are the nodes of the default system, which run as README has a newcomer run
+    /// them.
     fn is_default(&self) -> bool {
         self.owned.is_none()
     }
@@ -120,7 +122,8 @@ impl Nodes {
         command
     }
 
-    /// Runs the script with `arguments`, which start these nodes, and waits until all answer; returns what it said.
+    /// Runs the script with `arguments`, which start these nodes, and waits until all answer;
+    /// returns what it said.
     #[track_caller]
     pub fn start(&self, arguments: &[&str], numbers: &[u32]) -> String {
         let mut said = succeed(&mut self.script(arguments));
@@ -144,7 +147,8 @@ impl Nodes {
         said
     }
 
-    /// Waits until a node answers, but not for ever for one that hangs and whose kernel goes on to complain of that.
+    /// Waits until a node answers, but not for ever for one that hangs and whose kernel goes on to
+    /// complain of that.
     fn wait_for(&self, number: u32) -> Output {
         let script = self.script(&["ssh", &number.to_string(), "true"]);
         let mut command = Command::new("timeout");
@@ -152,7 +156,8 @@ impl Nodes {
         command.current_dir(script.get_current_dir().unwrap()).output().unwrap()
     }
 
-    /// The end of what a node wrote to its console, and the state of its processors if QEMU still runs.
+    /// The end of what a node wrote to its console, and the state of its processors if QEMU still
+    /// runs.
     fn last_words(&self, number: u32) -> String {
         let log = self.script(&["log", &number.to_string()]).output().unwrap().stdout;
         let log = String::from_utf8_lossy(&log);
@@ -203,7 +208,8 @@ impl Drop for Nodes {
     }
 }
 
-/// What QEMU's monitor says of two processors: where they are, and their interrupts in service and requested.
+/// What QEMU's monitor says of two processors: where they are, and their interrupts in service and
+/// requested.
 fn processors(monitor: &Path) -> std::io::Result<String> {
     let monitor = UnixStream::connect(monitor)?;
     monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -241,10 +247,12 @@ pub fn at_once<T: Send>(numbers: &[u32], ask: impl Fn(u32) -> T + Sync) -> Vec<T
     })
 }
 
-/// Runs a shell command on a node as the user fabric, as soon as it answers, and returns what it printed.
+/// Runs a shell command on a node as the user fabric, as soon as it answers, and returns what it
+/// printed.
 pub type Ssh<'a> = &'a (dyn Fn(u32, &str) -> String + Sync);
 
-/// Asserts that all four nodes come up without a failed unit, and that each reaches every other, and the host, by name.
+/// Asserts that all four nodes come up without a failed unit, and that each reaches every other,
+/// and the host, by name.
 pub fn assert_up_and_connected(ssh: Ssh<'_>) {
     let all = [1, 2, 3, 4];
     // The state is "running" if no unit failed.
@@ -266,8 +274,8 @@ pub fn assert_up_and_connected(ssh: Ssh<'_>) {
     }
 }
 
-/// Asserts that what `hello_fabric` stores on one node is on the others and in `memory`, the host's file, and that a counter
-/// of all four nodes loses nothing.
+/// Asserts that what `hello_fabric` stores on one node is on the others and in `memory`, the host's
+/// file, and that a counter of all four nodes loses nothing.
 pub fn assert_memory_is_shared(ssh: Ssh<'_>, memory: &Path) {
     // Not at home, where README's session makes it.
     const PROGRAM: &str = "/tmp/hello_fabric";

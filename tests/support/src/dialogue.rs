@@ -1,4 +1,5 @@
-//! A program at the other end of a terminal: what it prints is read as it comes, and lines are typed to it.
+//! A program at the other end of a terminal: what it prints is read as it comes, and lines are
+//! typed to it.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -54,7 +55,8 @@ impl Dialogue {
         self.wait_for_any(&[pattern], timeout).1
     }
 
-    /// Waits until one of `patterns` appears after what was read so far; gives back which, and what came before it.
+    /// Waits until one of `patterns` appears after what was read so far; gives back which, and what
+    /// came before it.
     #[track_caller]
     pub fn wait_for_any(&mut self, patterns: &[&str], timeout: Duration) -> (usize, String) {
         let deadline = Instant::now() + timeout;

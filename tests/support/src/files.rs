@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 /// One entry, every aspect as text so that a difference can be shown.
 pub type Aspects = BTreeMap<&'static str, String>;
 
-/// Every entry under `root` by its path there (`/etc/passwd`), symbolic links not followed. Owners have the names that the
-/// tree itself gives them, since the order of configuration decides the numbers of system users.
+/// Every entry under `root` by its path there (`/etc/passwd`), symbolic links not followed. Owners
+/// have the names that the tree itself gives them, since the order of configuration decides the
+/// numbers of system users.
 pub fn walk(root: &Path) -> BTreeMap<String, Aspects> {
     let (users, groups) = (names(root, "etc/passwd"), names(root, "etc/group"));
     let owner = |names: &BTreeMap<u32, String>, id: u32| names.get(&id).cloned().unwrap_or_else(|| id.to_string());
@@ -81,7 +82,8 @@ fn names(root: &Path, file: &str) -> BTreeMap<u32, String> {
     text.lines().filter_map(name).map(|(name, id)| (id, name)).collect()
 }
 
-/// The lines of a small file in order, in passwd and group files without the numbers that are given to system users.
+/// The lines of a small file in order, in passwd and group files without the numbers that are given
+/// to system users.
 fn sorted_lines(path: &str, content: &[u8]) -> Vec<u8> {
     if content.len() > 1 << 20 {
         return content.to_owned();
@@ -120,8 +122,8 @@ fn xattrs(path: &Path) -> String {
 pub struct Difference {
     /// The path in both trees.
     pub path: String,
-    /// `missing`, `added`, `order` where a file has the same lines in another order (see [`sorted_lines`]), or the aspect
-    /// that differs.
+    /// `missing`, `added`, `order` where a file has the same lines in another order (see
+    /// [`sorted_lines`]), or the aspect that differs.
     pub aspect: &'static str,
     /// What was found, and what was expected.
     pub detail: String,

@@ -1,6 +1,7 @@
-//! The main function of a test program. The tests are a list, so that some of them can be made at run
-//! time, and so that the program can first look whether it was started in one of fam-build's own roles.
-//! The command line is that of Rust's test harness, as `cargo test` and `cargo nextest` expect it.
+//! The main function of a test program. The tests are a list, so that some of them can be made at
+//! run time, and so that the program can first look whether it was started in one of fam-build's
+//! own roles. The command line is that of Rust's test harness, as `cargo test` and `cargo nextest`
+//! expect it.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -19,13 +20,15 @@ pub struct Test {
 }
 
 impl Test {
-    /// A test of the module with this path. The name of the program, which comes first in it, is left out.
+    /// A test of the module with this path. The name of the program, which comes first in it, is
+    /// left out.
     pub fn new(module: &str, name: &str, run: impl FnOnce() + Send + 'static) -> Self {
         let module = module.split_once("::").map_or("", |(_, module)| module);
         Self { name: format!("{module}::{name}"), needs: Vec::new(), run: Box::new(run) }
     }
 
-    /// Names what the host must have: programs, or [`ROOT`]. Where one is missing, the test does not run.
+    /// Names what the host must have: programs, or [`ROOT`]. Where one is missing, the test does
+    /// not run.
     #[must_use]
     pub fn needs(mut self, needs: &[&'static str]) -> Self {
         self.needs.extend(needs);
@@ -78,8 +81,8 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// Each case as root, and once more as [`crate::user`]: tests of the module with this path, all with these needs. `run` gets
-/// the name of the test, too.
+/// Each case as root, and once more as [`crate::user`]: tests of the module with this path, all
+/// with these needs. `run` gets the name of the test, too.
 pub fn as_root_and_as_user<C: Copy + Send + 'static>(
     module: &str,
     cases: &[(&'static str, C)],

@@ -1,5 +1,6 @@
-//! What integration tests share: the program under test, another user, a list of tests with a main function,
-//! archives of their own, the machine's mirror, the default system and its cluster, virtual machines.
+//! What integration tests share: the program under test, another user, a list of tests with a main
+//! function, archives of their own, the machine's mirror, the default system and its cluster,
+//! virtual machines.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on has failed")]
 
@@ -27,8 +28,8 @@ pub fn program() -> PathBuf {
     PathBuf::from(told.expect("these tests are run by tests/run or cargo nextest"))
 }
 
-/// A recipe of the smallest real system with apt, without kernel and boot loader, which takes seconds.
-/// `include` may be written before it, and plugins behind it.
+/// A recipe of the smallest real system with apt, without kernel and boot loader, which takes
+/// seconds. `include` may be written before it, and plugins behind it.
 pub const SMALL_SYSTEM: &str = r#"
 suite = "trixie"
 variant = "apt"
@@ -42,7 +43,8 @@ size = "1G"
 count = 1
 "#;
 
-/// The Debian mirror of this machine's apt sources: `MIRROR`, else the first `URIs:` that a deb822 source names.
+/// The Debian mirror of this machine's apt sources: `MIRROR`, else the first `URIs:` that a deb822
+/// source names.
 pub fn mirror() -> String {
     if let Ok(mirror) = std::env::var("MIRROR") {
         return mirror;
@@ -106,7 +108,8 @@ pub fn directory_of(owner: &str) -> tempfile::TempDir {
     directory
 }
 
-/// Where tests put large files: a disk, not a memory file system. `tests/run` makes it and removes it.
+/// Where tests put large files: a disk, not a memory file system. `tests/run` makes it and removes
+/// it.
 pub fn scratch() -> PathBuf {
     static SCRATCH: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     SCRATCH
@@ -136,7 +139,8 @@ pub fn allow_everyone_through(directory: &Path) {
     }
 }
 
-/// The program under test where any user can execute it, whatever the permissions above the build directory.
+/// The program under test where any user can execute it, whatever the permissions above the build
+/// directory.
 pub fn public_program() -> PathBuf {
     public_copy(&program(), "program")
 }
@@ -150,7 +154,8 @@ pub fn public_copy(program: &Path, name: &str) -> PathBuf {
     .join(file)
 }
 
-/// The recipe that the project has for this suite, or for one whose packages have the same names, with what it extends.
+/// The recipe that the project has for this suite, or for one whose packages have the same names,
+/// with what it extends.
 fn recipe_of(suite: &str) -> toml::Table {
     let name = match suite {
         "trixie" => "fabric",
@@ -173,8 +178,8 @@ pub fn default_include(suite: &str) -> Vec<String> {
     include.chain([kernel]).map(str::to_owned).collect()
 }
 
-/// The default recipe with these packages from the suite alone, Debian's own kind of initramfs, and no customization: the
-/// system that its packages make.
+/// The default recipe with these packages from the suite alone, Debian's own kind of initramfs, and
+/// no customization: the system that its packages make.
 pub fn packages_only_recipe(suite: &str, include: &[String]) -> String {
     let mut recipe = recipe_of(suite);
     recipe.remove("plugin");

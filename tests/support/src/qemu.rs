@@ -1,4 +1,5 @@
-//! A virtual machine under test: QEMU without hardware acceleration, driven over its serial console.
+//! A virtual machine under test: QEMU without hardware acceleration, driven over its serial
+//! console.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +7,8 @@ use std::time::Duration;
 
 use super::dialogue::Dialogue;
 
-/// How long a boot may take: some 40 s on an idle machine, several times that where tests share two cores.
+/// How long a boot may take: some 40 s on an idle machine, several times that where tests share two
+/// cores.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(600);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -69,7 +71,8 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// What a kernel, an initramfs or systemd prints where a system cannot boot, before it waits for ever.
+/// What a kernel, an initramfs or systemd prints where a system cannot boot, before it waits for
+/// ever.
 const CANNOT_BOOT: [&str; 3] = ["Kernel panic - not syncing", "(initramfs) ", "Give root password for maintenance"];
 
 /// The serial console of a running machine. Dropping it ends the machine.
@@ -108,11 +111,13 @@ impl Console {
     pub fn log_in(&mut self, user: &str, password: &str) {
         self.type_line(user);
         self.wait_for("assword: ", COMMAND_TIMEOUT);
-        // login(1) throws away what was typed before it turned the echo off, and prompts before it does.
+        // login(1) throws away what was typed before it turned the echo off, and prompts before it
+        // does.
         std::thread::sleep(Duration::from_secs(1));
         self.type_line(password);
         self.wait_for(&format!("{user}@"), COMMAND_TIMEOUT);
-        // A shell that neither edits lines nor prompts; the kernel's messages stay out of the output of commands.
+        // A shell that neither edits lines nor prompts; the kernel's messages stay out of the
+        // output of commands.
         self.type_line("stty -echo cols 200; dmesg --console-off 2>/dev/null; exec env PS1= PS2= sh");
         // The quotes keep an echo of the line from looking like its output.
         self.type_line("echo READY'':");

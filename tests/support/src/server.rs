@@ -1,6 +1,6 @@
 //! A small HTTP server on the loopback interface. A closure answers each request, with whatever it
-//! likes: late, slowly, in part, or not at all. It serves as an origin and, as a request to a proxy names
-//! a whole URL, as a proxy too.
+//! likes: late, slowly, in part, or not at all. It serves as an origin and, as a request to a proxy
+//! names a whole URL, as a proxy too.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -19,8 +19,9 @@ pub fn take_turn(name: &str) -> Turn {
     Turn(file)
 }
 
-/// A directory in [`scratch`] that `make` fills, once: the first test that asks makes it, and others wait
-/// for that. Where `make` panics, the next one that asks begins anew. The content is read, not changed.
+/// A directory in [`scratch`] that `make` fills, once: the first test that asks makes it, and
+/// others wait for that. Where `make` panics, the next one that asks begins anew. The content is
+/// read, not changed.
 pub fn shared(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let directory = scratch().join(name);
     let complete = scratch().join(format!("{name}.complete"));

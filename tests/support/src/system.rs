@@ -22,8 +22,9 @@ pub struct DefaultSystem {
 /// Where the build writes: the directory that README's session names.
 const OUTPUT: &str = "var/tmp/fabric";
 
-/// The default recipe with four nodes from the machine's mirror, built by a normal user with an empty cache, in a
-/// root that has none of Debian's tools. The first test that asks waits for the build.
+/// The default recipe with four nodes from the machine's mirror, built by a normal user with an
+/// empty cache, in a root that has none of Debian's tools. The first test that asks waits for the
+/// build.
 pub fn default_system() -> DefaultSystem {
     let place = shared("default-system", |place| {
         let root = place.join("root");
@@ -55,7 +56,8 @@ impl DefaultSystem {
         self.artifacts.join(name)
     }
 
-    /// Copies artifacts, which share their blocks with the originals where the file system can do that.
+    /// Copies artifacts, which share their blocks with the originals where the file system can do
+    /// that.
     pub fn copy(&self, names: impl IntoIterator<Item = String>, to: &Path) {
         for name in names {
             let mut copy = Command::new("cp");

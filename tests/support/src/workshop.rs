@@ -30,8 +30,8 @@ impl Workshop {
         path
     }
 
-    /// `fam-build` with this output directory, a cache in the workshop, the machine's mirror, and nothing of the
-    /// caller's environment but what finds programs.
+    /// `fam-build` with this output directory, a cache in the workshop, the machine's mirror, and
+    /// nothing of the caller's environment but what finds programs.
     pub fn fam_build(&self, output: &Path) -> Command {
         let mut command = Command::new(program());
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -20,7 +20,8 @@ fn first_lines() {
     }
 }
 
-/// A home in which a plugin, its recipe, an installation of Python and private files lie; and the view of the plugin.
+/// A home in which a plugin, its recipe, an installation of Python and private files lie; and the
+/// view of the plugin.
 struct Home {
     directory: tempfile::TempDir,
     path: PathBuf,

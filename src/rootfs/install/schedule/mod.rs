@@ -1,20 +1,24 @@
 //! In which order packages are installed: a pure function of what their control files say.
 //!
-//! What has to come before what, from Debian Policy 6.5, 6.7 and 7.2, and from the two stages in which debootstrap and
-//! mmdebstrap make a system:
-//! - The essential packages, and all that these depend on, are the first stage. They are placed together, since none of
-//!   their scripts runs without the others' programs. Then their preinst scripts run, then they are configured; all this
-//!   before a script of any other package runs, since each may count on them without saying so (3.8).
+//! What has to come before what, from Debian Policy 6.5, 6.7 and 7.2, and from the two stages in
+//! which debootstrap and mmdebstrap make a system:
+//! - The essential packages, and all that these depend on, are the first stage. They are placed
+//!   together, since none of their scripts runs without the others' programs. Then their preinst
+//!   scripts run, then they are configured; all this before a script of any other package runs,
+//!   since each may count on them without saying so (3.8).
 //! - Whatever else has no preinst is placed next: it waits for nothing.
-//! - A preinst runs when all that its package pre-depends on is configured, and before the package's files are placed.
+//! - A preinst runs when all that its package pre-depends on is configured, and before the
+//!   package's files are placed.
 //! - What pre-dependencies name is configured with all that it depends on, in one run of dpkg.
 //! - What is left is configured last.
 //!
-//! Where there are answers to questions, debconf is installed before all else that follows the first stage (if it is not in
-//! that), and takes them before another package of the second stage is configured.
+//! Where there are answers to questions, debconf is installed before all else that follows the
+//! first stage (if it is not in that), and takes them before another package of the second stage is
+//! configured.
 //!
-//! Within a run dpkg decides on the order, and where a circle of dependencies is broken. A circle through Pre-Depends,
-//! which Policy forbids and apt refuses, is broken here: one preinst of it runs before all that it waits for is configured.
+//! Within a run dpkg decides on the order, and where a circle of dependencies is broken. A circle
+//! through Pre-Depends, which Policy forbids and apt refuses, is broken here: one preinst of it
+//! runs before all that it waits for is configured.
 //!
 //! The order of `nodes` decides nothing: where nothing else does, names do.
 
@@ -24,7 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use node::{Clause, Node};
 
-/// The packages that all others of the first stage count on, whatever they depend on, in the order in which they are wanted.
+/// The packages that all others of the first stage count on, whatever they depend on, in the order
+/// in which they are wanted.
 pub const FOREMOST: [&str; 2] = ["base-passwd", "base-files"];
 
 /// The package that takes answers to the questions of others.
@@ -46,14 +51,15 @@ pub enum Step {
 /// What follows the first stage.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// What to do, one after another. Each package is placed once. What no step configures is left for the end.
+    /// What to do, one after another. Each package is placed once. What no step configures is left
+    /// for the end.
     pub steps: Vec<Step>,
     /// Packages whose preinst runs too early, since it waits for itself.
     pub cuts: Vec<usize>,
 }
 
-/// The first stage: what is meant for it ([`Node::first`]) and what that depends on. In the order in which preinst scripts
-/// run.
+/// The first stage: what is meant for it ([`Node::first`]) and what that depends on. In the order
+/// in which preinst scripts run.
 #[must_use]
 pub fn first_stage(nodes: &[Node]) -> Vec<usize> {
     let names = Names::new(nodes);
@@ -61,15 +67,16 @@ pub fn first_stage(nodes: &[Node]) -> Vec<usize> {
     names.in_order(&names.closure(begin, &BTreeSet::new()))
 }
 
-/// Whether all that `nodes` depend on is among them, so that they can be a first stage whatever other packages there are.
+/// Whether all that `nodes` depend on is among them, so that they can be a first stage whatever
+/// other packages there are.
 #[must_use]
 pub fn is_closed(nodes: &[Node]) -> bool {
     let names = Names::new(nodes);
     nodes.iter().flat_map(Node::needs).all(|clause| names.satisfying(clause).next().is_some())
 }
 
-/// All that comes after the first stage, which consists of the packages `first`. `preseed` says that there are answers that
-/// debconf does not know yet.
+/// All that comes after the first stage, which consists of the packages `first`. `preseed` says
+/// that there are answers that debconf does not know yet.
 #[must_use]
 pub fn second_stage(nodes: &[Node], first: &BTreeSet<usize>, preseed: bool) -> Schedule {
     let names = Names::new(nodes);
@@ -96,7 +103,8 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Installs debconf and what it needs, and has it take the answers. What has a preinst and is not needed waits until then.
+    /// Installs debconf and what it needs, and has it take the answers. What has a preinst and is
+    /// not needed waits until then.
     fn preseed(&mut self, debconf: usize) {
         let needed = self.needed_for(debconf);
         let (early, later) =
@@ -108,7 +116,8 @@ impl Planner<'_> {
         self.waiting = later;
     }
 
-    /// What has to be configured for `package` to be, itself included: also what preinst scripts wait for.
+    /// What has to be configured for `package` to be, itself included: also what preinst scripts
+    /// wait for.
     fn needed_for(&self, package: usize) -> BTreeSet<usize> {
         let mut needed = &self.names.closure([package], &self.configured) - &self.configured;
         loop {
@@ -142,8 +151,9 @@ impl Planner<'_> {
         self.take(&ready.into_keys().collect())
     }
 
-    /// Whatever is still waiting does so for one that is waiting, so there is a circle. Of those that wait for no circle but
-    /// their own, one is taken whose pre-dependencies themselves are placed, if there is one; else by name.
+    /// Whatever is still waiting does so for one that is waiting, so there is a circle. Of those
+    /// that wait for no circle but their own, one is taken whose pre-dependencies themselves are
+    /// placed, if there is one; else by name.
     fn take_one_of_a_circle(&mut self) -> bool {
         let for_whom: BTreeMap<usize, BTreeSet<usize>> =
             self.waiting.iter().map(|&package| (package, &self.awaited(package) & &self.waiting)).collect();
@@ -181,7 +191,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The preinst scripts of `packages`, then their files. None of the scripts counts on another of these packages.
+    /// The preinst scripts of `packages`, then their files. None of the scripts counts on another
+    /// of these packages.
     fn take(&mut self, packages: &BTreeSet<usize>) -> bool {
         self.schedule.steps.extend(self.names.in_order(packages).into_iter().map(Step::Preinst));
         self.place(packages);
@@ -221,7 +232,8 @@ impl<'a> Names<'a> {
         Self { nodes, by_name, providers }
     }
 
-    /// The packages that satisfy `clause`, in the order of its alternatives, a real package before those that provide it.
+    /// The packages that satisfy `clause`, in the order of its alternatives, a real package before
+    /// those that provide it.
     fn satisfying(&self, clause: &'a Clause) -> impl Iterator<Item = usize> {
         clause.alternatives().flat_map(|wanted| {
             let real = self.by_name.get(wanted.name()).copied();
@@ -230,7 +242,8 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// The package that is to satisfy `clause`: one of `preferred`, if one of these does. None where no package does.
+    /// The package that is to satisfy `clause`: one of `preferred`, if one of these does. None
+    /// where no package does.
     fn choice(&self, clause: &'a Clause, preferred: impl Fn(usize) -> bool) -> Option<usize> {
         let mut satisfying = self.satisfying(clause).peekable();
         let first = satisfying.peek().copied();
@@ -243,7 +256,8 @@ impl<'a> Names<'a> {
         clauses.filter_map(|clause| self.choice(clause, |position| preferred.contains(&position))).collect()
     }
 
-    /// The packages `begin` and all that these need, without what only those need that are `there` already.
+    /// The packages `begin` and all that these need, without what only those need that are `there`
+    /// already.
     fn closure(&self, begin: impl IntoIterator<Item = usize>, there: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut found: BTreeSet<usize> = begin.into_iter().collect();
         let mut pending = self.by_name(&found);
@@ -267,8 +281,8 @@ impl<'a> Names<'a> {
         sorted
     }
 
-    /// The packages so that each comes after what it depends on, as far as that is without a circle; [`FOREMOST`] come first,
-    /// else the order is that of the names.
+    /// The packages so that each comes after what it depends on, as far as that is without a
+    /// circle; [`FOREMOST`] come first, else the order is that of the names.
     fn in_order(&self, packages: &BTreeSet<usize>) -> Vec<usize> {
         let foremost: Vec<usize> = FOREMOST.iter().filter_map(|name| self.by_name.get(name).copied()).collect();
         let begin = foremost.iter().copied().filter(|position| packages.contains(position));

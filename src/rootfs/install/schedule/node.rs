@@ -23,7 +23,8 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause(Vec<Wanted>);
 
-/// A package by name, perhaps in certain versions. Of what is provided: the name, perhaps with its version.
+/// A package by name, perhaps in certain versions. Of what is provided: the name, perhaps with its
+/// version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
     name: String,
@@ -31,7 +32,8 @@ pub(super) struct Wanted {
 }
 
 impl Node {
-    /// Reads the stanza of a control file or of dpkg's status. Names and versions are taken as they stand.
+    /// Reads the stanza of a control file or of dpkg's status. Names and versions are taken as they
+    /// stand.
     ///
     /// # Errors
     /// [`RelationError`], where a relation cannot be read.
@@ -69,8 +71,8 @@ impl Wanted {
         &self.name
     }
 
-    /// Whether `node`, by its name or by what it provides, is what is wanted. What is provided without a version satisfies no
-    /// demand on one (Debian Policy 7.5).
+    /// Whether `node`, by its name or by what it provides, is what is wanted. What is provided
+    /// without a version satisfies no demand on one (Debian Policy 7.5).
     pub(super) fn accepts(&self, node: &Node) -> bool {
         let fits = |version: Option<&str>| match (&self.version, version) {
             (None, _) => true,

@@ -1,11 +1,13 @@
-//! Tables for the cases that have a name, and properties on random packages, with the rules said a second time.
+//! Tables for the cases that have a name, and properties on random packages, with the rules said a
+//! second time.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::archive::deb822::stanzas;
 
-/// A package from a line: `name`, then `!` for a preinst and `*` for one of the first stage, then fields separated by `;`.
+/// A package from a line: `name`, then `!` for a preinst and `*` for one of the first stage, then
+/// fields separated by `;`.
 fn node(line: &str) -> Node {
     let (head, fields) = line.split_once(' ').unwrap_or((line, ""));
     let name = head.trim_end_matches(['!', '*']);

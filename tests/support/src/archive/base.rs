@@ -15,8 +15,9 @@ const PROGRAMS: &str = "sh awk base64 basename cat chmod chown cmp cp cut date d
     ldconfig ln ls mkdir mknod mktemp mount mv perl readlink rm rmdir run-parts sed sleep sort start-stop-daemon stat su tail \
     tar touch tr true false umount uname unshare update-alternatives wc xargs";
 
-/// An essential package with a shell, dpkg and what they need, copied from this host, which must be a Debian
-/// system. With it, an archive of a few packages builds, configures and customizes as a real one does.
+/// An essential package with a shell, dpkg and what they need, copied from this host, which must be
+/// a Debian system. With it, an archive of a few packages builds, configures and customizes as a
+/// real one does.
 pub fn base() -> Deb {
     let mut files = BTreeSet::new();
     for program in PROGRAMS.split_whitespace() {

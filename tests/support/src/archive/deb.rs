@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::succeed;
 
-/// A package that is being described. Its version is 1, and its architecture `all`, unless said otherwise.
+/// A package that is being described. Its version is 1, and its architecture `all`, unless said
+/// otherwise.
 #[derive(Debug, Clone)]
 pub struct Deb {
     fields: Vec<(String, String)>,
@@ -80,7 +81,8 @@ impl Deb {
         self
     }
 
-    /// With another name of a file. Of several names, the first in the order of names is the file, and the others are links.
+    /// With another name of a file. Of several names, the first in the order of names is the file,
+    /// and the others are links.
     #[must_use]
     pub fn hard_link(mut self, path: &str, file: &str) -> Self {
         self.hard_links.push((path.to_owned(), file.to_owned()));

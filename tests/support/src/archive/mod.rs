@@ -1,5 +1,5 @@
-//! A small signed archive that tests make on the spot, and an HTTP server that serves it, with faults where
-//! a test asks for them.
+//! A small signed archive that tests make on the spot, and an HTTP server that serves it, with
+//! faults where a test asks for them.
 //!
 //! ```no_run
 //! use support::archive::{Archive, Deb, Fault};

@@ -1,5 +1,5 @@
-//! The key that signs the archives of the tests. `GnuPG` makes it, so that no code of fam-build's judges
-//! what fam-build's code made.
+//! The key that signs the archives of the tests. `GnuPG` makes it, so that no code of fam-build's
+//! judges what fam-build's code made.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
