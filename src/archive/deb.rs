@@ -172,7 +172,8 @@ impl<R: Read + Seek> Deb<R> {
             if !plain || name.contains('/') || matches!(name, "" | "." | "..") {
                 return Err(refuse());
             }
-            left = left.checked_sub(header.size).ok_or(DebError::ControlTooLarge)?;
+            // Each file takes memory beside its bytes, however few these are.
+            left = left.checked_sub(header.size.saturating_add(1024)).ok_or(DebError::ControlTooLarge)?;
             let mut bytes = Vec::new();
             tar.read_to_end(&mut bytes)?;
             if name == "control" {

@@ -2,6 +2,8 @@
 //! `.sources` files. Parsing only; what the fields mean is for the callers. The format is that of
 //! deb822(5).
 
+use std::collections::HashSet;
+
 /// One stanza: fields in the order of the file. Values keep inner newlines and the blank that
 /// begins each continuation line.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +64,14 @@ impl<'a> Stanza<'a> {
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
+
+    /// The name of a field that is there twice. deb822(5) forbids that, and each reader could take
+    /// another of the two.
+    #[must_use]
+    pub fn doubled(&self) -> Option<&'a str> {
+        let mut seen = HashSet::new();
+        self.fields().map(|(name, _)| name).find(|name| !seen.insert(name.to_ascii_lowercase()))
+    }
 }
 
 #[cfg(test)]
@@ -77,5 +87,16 @@ mod tests {
         assert_eq!(all[0].get("Empty"), Some(""));
         assert_eq!(all[1].get("Version"), Some("1:2"));
         assert_eq!(all[1].get("Missing"), None);
+    }
+
+    #[test]
+    fn finds_a_field_that_is_there_twice() {
+        for (text, doubled) in [
+            ("A: 1\nB: 2\nC:\n A: 3\n", None),
+            ("Date: 1\nB: 2\nDate:\n", Some("Date")),
+            ("Date: 1\nB: 2\ndATE: 2\n", Some("dATE")),
+        ] {
+            assert_eq!(stanzas(text).next().unwrap().doubled(), doubled, "{text}");
+        }
     }
 }

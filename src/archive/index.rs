@@ -9,8 +9,8 @@ use liblzma::stream::{CONCATENATED, Stream};
 use super::digest::sha256;
 use super::release::{Compression, IndexFile};
 
-/// More than any index has, where the Release file does not tell the size of the plain one.
-const MAX_PLAIN_BYTES: u64 = 1 << 30;
+/// Several times what the largest index of Debian has. It is held in memory twice for a moment.
+const MAX_PLAIN_BYTES: u64 = 256 << 20;
 /// What the strongest preset of xz needs to decode is 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 
@@ -29,6 +29,12 @@ pub enum IndexError {
     /// The plain text has another size or SHA-256 than the Release file lists.
     #[error("{path} is not the file that the Release file lists, once decompressed")]
     Differs {
+        /// The file, under the suite.
+        path: String,
+    },
+    /// It is larger than any index that makes sense.
+    #[error("{path} has more than {MAX_PLAIN_BYTES} bytes, once decompressed")]
+    TooLarge {
         /// The file, under the suite.
         path: String,
     },
@@ -55,6 +61,9 @@ impl IndexError {
 pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, IndexError> {
     let limit = file.plain.map_or(MAX_PLAIN_BYTES, |plain| plain.size);
     let path = || file.path.clone();
+    if limit > MAX_PLAIN_BYTES {
+        return Err(IndexError::TooLarge { path: path() });
+    }
     let failed = |reason: &dyn std::fmt::Display| IndexError::Compression { path: path(), reason: reason.to_string() };
     let plain = match file.compression {
         Compression::Plain => bytes,
@@ -64,19 +73,18 @@ pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Ind
             read(XzDecoder::new_stream(&bytes[..], stream), limit).map_err(|error| failed(&error))?
         }
     };
-    let differs = match file.plain {
-        Some(listed) => plain.len() as u64 != listed.size || sha256(&plain) != listed.sha256,
-        None => plain.len() as u64 > limit,
-    };
-    if differs {
-        return Err(IndexError::Differs { path: path() });
+    match file.plain {
+        Some(listed) if plain.len() as u64 != listed.size || sha256(&plain) != listed.sha256 => {
+            return Err(IndexError::Differs { path: path() });
+        }
+        None if plain.len() as u64 > limit => return Err(IndexError::TooLarge { path: path() }),
+        _ => {}
     }
     String::from_utf8(plain).map_err(|_| IndexError::Encoding { path: path() })
 }
 
 fn read(decoder: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
-    // Signed or not, a size is only trusted for as much memory as any index takes.
-    let expected = usize::try_from(limit.min(256 << 20)).unwrap_or(0);
+    let expected = usize::try_from(limit).unwrap_or(0);
     let mut plain = Vec::with_capacity(if limit == MAX_PLAIN_BYTES { 0 } else { expected + 1 });
     decoder.take(limit + 1).read_to_end(&mut plain)?;
     Ok(plain)
@@ -140,6 +148,13 @@ mod tests {
         assert!(bomb.len() < 64 << 10);
         let error = decompress(&index(Compression::Xz, Some(TEXT)), bomb).unwrap_err();
         assert!(matches!(error, IndexError::Differs { .. }));
+    }
+
+    #[test]
+    fn an_index_that_would_fill_the_memory_is_refused_unread() {
+        let mut index = index(Compression::Xz, None);
+        index.plain = Some(Listed { size: MAX_PLAIN_BYTES + 1, sha256: [0; 32] });
+        assert!(matches!(decompress(&index, Vec::new()), Err(IndexError::TooLarge { .. })));
     }
 
     #[test]

@@ -134,6 +134,16 @@ pub enum LockError {
         /// The format.
         format: i64,
     },
+    /// Packages for other machines than those that are wanted.
+    #[error("{what} is for {architecture}, not for {wanted}")]
+    Architecture {
+        /// The lock, or one of its packages.
+        what: String,
+        /// What it is for.
+        architecture: String,
+        /// What is wanted.
+        wanted: String,
+    },
 }
 
 impl LockError {
@@ -145,6 +155,7 @@ impl LockError {
             Self::Mirror(_) => "name the mirror as http://HOST/debian".into(),
             Self::Syntax { .. } => "`fam-build lock` writes a new lock file".into(),
             Self::Format { .. } => "take the fam-build that wrote it, or write a new one with `fam-build lock`".into(),
+            Self::Architecture { .. } => "write a lock for this recipe with `fam-build lock`".into(),
         })
     }
 }
@@ -178,6 +189,19 @@ impl Lock {
     /// Its archives, of which an old lock may know the logins.
     pub fn mirrors(&self) -> impl Iterator<Item = &MirrorUrl> {
         self.sources.iter().map(|source| &source.mirror).chain(self.packages.iter().map(|package| &package.mirror))
+    }
+
+    /// Whether all of it is for machines of the architecture `wanted`.
+    ///
+    /// # Errors
+    /// [`LockError::Architecture`]
+    pub fn check_architecture(&self, wanted: &str) -> Result<(), LockError> {
+        let packages = self.packages.iter().filter(|package| package.architecture != "all");
+        let parts = packages.map(|package| (format!("package {}", package.name), &package.architecture));
+        let mut all = std::iter::once(("the lock".to_owned(), &self.architecture)).chain(parts);
+        all.find(|(_, architecture)| *architecture != wanted).map_or(Ok(()), |(what, architecture)| {
+            Err(LockError::Architecture { what, architecture: architecture.clone(), wanted: wanted.to_owned() })
+        })
     }
 
     /// The newest date of the sources: the time that a build from this lock takes place at, for
@@ -382,6 +406,17 @@ mod tests {
         let urls: Vec<_> = lock.packages.iter().map(|package| package.download().url).collect();
         assert_eq!(urls[0], "http://mirror.example/debian/pool/dash_2-3_amd64.deb");
         assert_eq!(urls.len(), 3);
+    }
+
+    #[test]
+    fn is_for_one_architecture() {
+        let mut lock = example();
+        "all".clone_into(&mut lock.packages[1].architecture);
+        assert_eq!(lock.check_architecture("amd64"), Ok(()));
+        assert_eq!(lock.check_architecture("arm64").unwrap_err().to_string(), "the lock is for amd64, not for arm64");
+        "i386".clone_into(&mut lock.packages[1].architecture);
+        let error = lock.check_architecture("amd64").unwrap_err();
+        assert_eq!(error.to_string(), "package lib is for i386, not for amd64");
     }
 
     #[test]

@@ -170,6 +170,9 @@ impl Release {
         if all.next().is_some() {
             return Err(malformed("more than one stanza".to_owned()));
         }
+        if let Some(name) = stanza.doubled() {
+            return Err(malformed(format!("{name} is there twice")));
+        }
         let field = |name| stanza.get(name).unwrap_or_default().to_owned();
         let words = |name| stanza.get(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
         let date = |name| match stanza.get(name) {
@@ -383,6 +386,7 @@ mod tests {
             (" 12 main", " 12 13 main", "is not a digest"),
             ("e3b0c4", "e3b0c", "is not a digest"),
             ("Label: ", "\nLabel: ", "more than one stanza"),
+            ("Label: ", "Suite: other\nLabel: ", "Suite is there twice"),
             ("Packages.gz", "Packages", "is not a digest"),
         ] {
             let changed = text("").replacen(from, to, 1);

@@ -180,6 +180,8 @@ impl Selection {
             Some(path) => {
                 progress.step(format!("Taking the packages that {} locks", path.display()));
                 let lock = read_lock(path)?;
+                let fits = lock.check_architecture(&settings.recipe.architecture.to_string());
+                fits.map_err(|source| Error::Lock { path: path.clone(), source })?;
                 if lock.mirrors().any(|mirror| mirror.login().is_some()) {
                     progress.warning(
                         format!("{} has the login of a mirror in it", path.display()),

@@ -14,6 +14,9 @@ pub enum ControlError {
     /// Not exactly one stanza.
     #[error("its control file holds {0} stanzas instead of one")]
     Stanzas(usize),
+    /// A field is there twice, as dpkg forbids.
+    #[error("its control file has the field {0} twice")]
+    Doubled(String),
     /// A field that every package has is missing.
     #[error("its control file has no {0} field")]
     Missing(&'static str),
@@ -84,6 +87,9 @@ impl Package {
     pub fn new(control: ControlArchive) -> Result<Self, ControlError> {
         let count = stanzas(&control.stanza).count();
         let stanza = stanzas(&control.stanza).next().filter(|_| count == 1).ok_or(ControlError::Stanzas(count))?;
+        if let Some(name) = stanza.doubled() {
+            return Err(ControlError::Doubled(name.to_owned()));
+        }
         let name = field(&stanza, "Package", is_name)?;
         let version = field(&stanza, "Version", |value| Version::parse(value).is_ok())?;
         let architecture = field(&stanza, "Architecture", is_architecture)?;
@@ -162,4 +168,20 @@ fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, ControlError> {
         conffiles.push(Conffile { path: path.parse()?, remove_on_upgrade: flagged.is_some() });
     }
     Ok(conffiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_file_has_each_field_once() {
+        let package = |more: &str| {
+            let stanza = format!("Package: a\nVersion: 1\nArchitecture: all\n{more}");
+            Package::new(ControlArchive { stanza, files: std::collections::BTreeMap::new() })
+        };
+        assert_eq!(package("Depends: b\n").unwrap().name, "a");
+        let error = package("Depends: b\nversion: 2\n").unwrap_err();
+        assert_eq!(error.to_string(), "its control file has the field version twice");
+    }
 }
