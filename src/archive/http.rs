@@ -8,7 +8,7 @@
 use std::error::Error as _;
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::blocking::{Client, ClientBuilder, Response};
@@ -21,9 +21,12 @@ use crate::credentials::{Login, Logins, ProxyUrl};
 mod certificates;
 mod error;
 mod patience;
+mod speed;
 
 pub use error::HttpError;
 pub(super) use patience::Patience;
+pub use speed::LeastSpeed;
+use speed::Pace;
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -71,6 +74,8 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// How long a server may be silent, before its answer and within it.
     pub stall_timeout: Duration,
+    /// The least that a server has to send, so that it is waited for.
+    pub least_speed: LeastSpeed,
     /// How many times in a row something may fail.
     pub attempts: u32,
     /// The pause after the first failure; doubled after each further one.
@@ -85,6 +90,7 @@ impl Default for HttpOptions {
             ca_certificates: Vec::new(),
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
+            least_speed: LeastSpeed::default(),
             attempts: 5,
             pause: Duration::from_millis(250),
         }
@@ -105,6 +111,7 @@ pub(super) struct Reply<'a> {
     http: &'a Http,
     url: &'a str,
     response: Response,
+    pace: Pace,
     /// Where in the file the body begins.
     pub(super) first: u64,
     /// How long the file is in all, if the server says.
@@ -247,7 +254,8 @@ impl Http {
         } else {
             (0, response.content_length())
         };
-        Ok(Reply { http: self, url, response, first, total })
+        let pace = Pace::new(self.options.least_speed, Instant::now());
+        Ok(Reply { http: self, url, response, pace, first, total })
     }
 
     /// Asks for `url`, and goes where redirects lead. A login is for the place that was asked
@@ -346,7 +354,18 @@ impl Reply<'_> {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
         loop {
             match self.response.read(buffer) {
-                Ok(count) => return Ok(count),
+                Ok(0) => return Ok(0),
+                Ok(count) => {
+                    return match self.pace.count(count as u64, Instant::now()) {
+                        None => Ok(count),
+                        Some(bytes) => Err(HttpError::Slow {
+                            url: shown(self.url),
+                            via: self.http.via(self.url),
+                            bytes,
+                            within: self.http.options.least_speed.within,
+                        }),
+                    };
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());

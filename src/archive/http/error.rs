@@ -64,6 +64,18 @@ pub enum HttpError {
         /// Through which proxy.
         via: Option<String>,
     },
+    /// A server sends too slowly to be waited for.
+    #[error("fetch {url}{}: too slow: {bytes} bytes in {} s", through(via), within.as_secs_f64())]
+    Slow {
+        /// What was fetched.
+        url: String,
+        /// Through which proxy.
+        via: Option<String>,
+        /// What came.
+        bytes: u64,
+        /// In which time.
+        within: Duration,
+    },
     /// The proxy does not let the request pass.
     #[error("the proxy {proxy} refuses: {reason}")]
     ProxyRefused {
@@ -156,6 +168,7 @@ impl HttpError {
             Self::Unresolvable { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::Slow { .. }
             | Self::Broken { .. }
             | Self::Short { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
@@ -178,10 +191,10 @@ impl HttpError {
             Self::Unresolvable { .. } => {
                 "check the name of the mirror and the network of this host; behind a proxy, use --proxy".to_owned()
             }
-            Self::Unreachable { .. } | Self::Timeout { via: None, .. } => {
+            Self::Unreachable { .. } | Self::Timeout { via: None, .. } | Self::Slow { via: None, .. } => {
                 "check that the mirror is up, or choose another with --mirror; behind a proxy, use --proxy".to_owned()
             }
-            Self::Timeout { via: Some(_), .. } => format!("check that proxy and mirror are up; {proxy}"),
+            Self::Timeout { via: Some(_), .. } | Self::Slow { via: Some(_), .. } => format!("check that proxy and mirror are up; {proxy}"),
             Self::CaCertificate { .. } => {
                 "name a file of certificates that you can read, in PEM: it has lines `-----BEGIN CERTIFICATE-----`".to_owned()
             }

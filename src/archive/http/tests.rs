@@ -10,6 +10,7 @@ fn options() -> HttpOptions {
         ca_certificates: Vec::new(),
         connect_timeout: Duration::from_secs(5),
         stall_timeout: Duration::from_secs(5),
+        least_speed: LeastSpeed::default(),
         attempts: 3,
         pause: Duration::from_millis(1),
     }
@@ -92,6 +93,19 @@ fn a_silent_server_times_out() {
     let http = Http::new(HttpOptions { stall_timeout: Duration::from_millis(300), attempts: 1, ..options() }).unwrap();
     let error = http.get(&format!("{}/slow", server.url), 100).unwrap_err();
     assert!(matches!(error, HttpError::Timeout { via: None, .. }), "{error}");
+    assert!(http.get(&format!("{}/fast", server.url), 100).is_ok());
+}
+
+#[test]
+fn a_server_that_trickles_is_given_up() {
+    let server = Server::new(|request| Answer {
+        bytes_per_second: (request.target == "/slow").then_some(1),
+        ..Answer::ok("a body of some bytes")
+    });
+    let least_speed = LeastSpeed { bytes: 1000, within: Duration::from_millis(500) };
+    let http = Http::new(HttpOptions { least_speed, attempts: 2, ..options() }).unwrap();
+    let error = http.get(&format!("{}/slow", server.url), 100).unwrap_err().to_string();
+    assert!(error.contains("/slow: too slow: ") && error.ends_with(" bytes in 0.5 s"), "{error}");
     assert!(http.get(&format!("{}/fast", server.url), 100).is_ok());
 }
 
