@@ -82,19 +82,56 @@ fn meminfo_bytes(meminfo: &str, field: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The least that any control group (version 2) from this process's up to the root still allows.
+/// The least that any control group of memory, from this process's up to the root, still allows.
 fn control_group_room() -> Option<u64> {
     let groups = fs_err::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let number = |path: PathBuf| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    Path::new(own)
-        .ancestors()
-        .filter_map(|group| {
-            let group = Path::new("/sys/fs/cgroup").join(group);
-            let (limit, used) = (number(group.join("memory.max"))?, number(group.join("memory.current"))?);
-            Some(limit.saturating_sub(used))
-        })
+    let room = |hierarchy: ControlGroups, group: &Path| {
+        let (limit, used) = hierarchy.files();
+        let group = hierarchy.root().join(group);
+        Some(number(group.join(limit))?.saturating_sub(number(group.join(used))?))
+    };
+    groups
+        .lines()
+        .filter_map(memory_group)
+        .flat_map(|(hierarchy, own)| own.ancestors().filter_map(move |group| room(hierarchy, group)))
         .min()
+}
+
+/// The two forms of control groups (cgroups(7)); a host has one of them, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ControlGroups {
+    V1,
+    V2,
+}
+
+impl ControlGroups {
+    fn root(self) -> &'static Path {
+        Path::new(match self {
+            Self::V1 => "/sys/fs/cgroup/memory",
+            Self::V2 => "/sys/fs/cgroup",
+        })
+    }
+
+    /// The files with the limit and with what is used.
+    fn files(self) -> (&'static str, &'static str) {
+        match self {
+            Self::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            Self::V2 => ("memory.max", "memory.current"),
+        }
+    }
+}
+
+/// The path, without its first slash, in a line of /proc/self/cgroup that is about memory.
+fn memory_group(line: &str) -> Option<(ControlGroups, &Path)> {
+    let (_, rest) = line.split_once(':')?;
+    let (controllers, path) = rest.split_once(":/")?;
+    let hierarchy = match controllers {
+        "" => ControlGroups::V2,
+        _ if controllers.split(',').any(|controller| controller == "memory") => ControlGroups::V1,
+        _ => return None,
+    };
+    Some((hierarchy, Path::new(path)))
 }
 
 #[cfg(test)]
@@ -116,5 +153,19 @@ mod tests {
         assert_eq!(meminfo_bytes("MemTotal:  9 kB\nMemAvailable:   12 kB\n", "MemAvailable:"), Some(12288));
         assert_eq!(meminfo_bytes("MemAvailable: lots\n", "MemAvailable:"), None);
         assert!(available_memory().unwrap() > 1 << 20);
+    }
+
+    #[test]
+    fn knows_the_control_group_of_memory_by_either_form() {
+        for (line, expected) in [
+            ("0::/user.slice/a", Some((ControlGroups::V2, "user.slice/a"))),
+            ("0::/", Some((ControlGroups::V2, ""))),
+            ("9:memory:/docker/7", Some((ControlGroups::V1, "docker/7"))),
+            ("4:cpu,memory:/x", Some((ControlGroups::V1, "x"))),
+            ("4:cpu,cpuacct:/x", None),
+            ("1:name=systemd:/x", None),
+        ] {
+            assert_eq!(memory_group(line), expected.map(|(form, path)| (form, Path::new(path))), "{line}");
+        }
     }
 }
