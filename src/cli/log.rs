@@ -1,6 +1,7 @@
 //! The log of a build: every event with its time, whatever the screen shows. The log before it is
 //! kept.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,6 +16,10 @@ use crate::progress::{Event, Reporter, Task};
 pub const NAME: &str = "fabric_emulation.log";
 /// The name under which the log before it is kept.
 pub const OLD_NAME: &str = "fabric_emulation.log.old";
+
+/// How much one program may print into the log, and all of them together.
+const MAX_OUTPUT_OF_ONE: u64 = 4 << 20;
+const MAX_OUTPUT: u64 = 64 << 20;
 
 /// The log cannot be begun.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,13 @@ impl LogError {
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
-    file: Mutex<fs::File>,
+    log: Mutex<Log>,
+}
+
+#[derive(Debug)]
+struct Log {
+    file: fs::File,
+    output: Output,
 }
 
 impl LogFile {
@@ -51,7 +62,7 @@ impl LogFile {
         }
         // The directory may be /tmp: a link that somebody puts there meanwhile is not followed.
         let file = fs::OpenOptions::new().append(true).create_new(true).open(&path)?;
-        Ok(Self { path, file: Mutex::new(file) })
+        Ok(Self { path, log: Mutex::new(Log { file, output: Output::default() }) })
     }
 
     /// Where it is.
@@ -63,12 +74,74 @@ impl LogFile {
 
 impl Reporter for LogFile {
     fn report(&self, event: Event) {
-        let Some(text) = line(&event) else { return };
-        let time = Timestamp::now().round(Unit::Millisecond).unwrap_or_default();
-        if let Ok(mut file) = self.file.lock() {
-            // A log on a full disk stops no build; the build finds out by itself.
-            let _ = file.write_all(format!("{time} {text}\n").as_bytes());
+        let Ok(mut log) = self.log.lock() else { return };
+        let text = match &event {
+            Event::Output { source, line } if !log.output.has_room(source, line) => log.output.drop_line(source),
+            event => line(event),
+        };
+        if let Some(text) = text {
+            log.write(&text);
         }
+    }
+}
+
+impl Log {
+    fn write(&mut self, text: &str) {
+        let time = Timestamp::now().round(Unit::Millisecond).unwrap_or_default();
+        // A log on a full disk stops no build; the build finds out by itself.
+        let _ = self.file.write_all(format!("{time} {text}\n").as_bytes());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        for line in self.output.dropped() {
+            self.write(&line);
+        }
+    }
+}
+
+/// How much each program has printed into the log.
+#[derive(Debug, Default)]
+struct Output {
+    of: BTreeMap<String, Printed>,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Printed {
+    bytes: u64,
+    /// Lines that are not in the log.
+    dropped: u64,
+}
+
+impl Output {
+    /// Counts a line, if there is room for it.
+    fn has_room(&mut self, source: &str, line: &str) -> bool {
+        let len = line.len() as u64 + 1;
+        let printed = self.of.entry(source.to_owned()).or_default();
+        // After a line that is missing, no later one makes sense.
+        if printed.dropped > 0 || printed.bytes + len > MAX_OUTPUT_OF_ONE || self.bytes + len > MAX_OUTPUT {
+            return false;
+        }
+        printed.bytes += len;
+        self.bytes += len;
+        true
+    }
+
+    /// Counts a line that is not in the log. Returns what is said of the first.
+    fn drop_line(&mut self, source: &str) -> Option<String> {
+        let dropped = &mut self.of.entry(source.to_owned()).or_default().dropped;
+        *dropped += 1;
+        (*dropped == 1).then(|| format!("output   {}: [what it prints from here on is dropped]", visible(source)))
+    }
+
+    /// What is said at the end of lines that were dropped.
+    fn dropped(&self) -> Vec<String> {
+        let dropped = self.of.iter().filter(|(_, printed)| printed.dropped > 0);
+        dropped
+            .map(|(source, Printed { dropped, .. })| format!("dropped  {dropped} lines of {}", visible(source)))
+            .collect()
     }
 }
 
@@ -137,6 +210,30 @@ mod tests {
         );
         assert!(text.starts_with("20") && text.as_bytes()[10] == b'T', "{text}");
         assert_eq!(fs::read_to_string(output.join(OLD_NAME)).unwrap(), "first\n");
+    }
+
+    #[test]
+    fn a_program_that_prints_without_end_does_not_fill_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let progress = Progress::new(LogFile::create(directory.path()).unwrap());
+        let line = "x".repeat(4000);
+        for _ in 0..2000 {
+            progress.output("postinst of evil", &line);
+        }
+        progress.output("postinst of vim", "done");
+        drop(progress);
+        let text = fs::read_to_string(directory.path().join(NAME)).unwrap();
+        let kept = text.lines().filter(|logged| logged.ends_with(&line)).count();
+        assert_eq!(kept as u64, MAX_OUTPUT_OF_ONE / 4001);
+        let last: Vec<_> = text.lines().rev().take(3).map(|line| line.split_once("Z ").unwrap().1).collect();
+        assert_eq!(
+            last,
+            [
+                format!("dropped  {} lines of postinst of evil", 2000 - kept).as_str(),
+                "output   postinst of vim: done",
+                "output   postinst of evil: [what it prints from here on is dropped]",
+            ]
+        );
     }
 
     #[test]
