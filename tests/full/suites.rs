@@ -14,8 +14,13 @@ support::tests! {
     trixie_with_dracut_boots,
 }
 
-/// `fsck.mode=force` has the root checked though it was never mounted.
-const CHECKED: &str = "\n[kernel]\ncmdline = \"console=tty0 console=ttyS0,115200 net.ifnames=0 fsck.mode=force\"\n";
+/// The default command line, and `fsck.mode=force`, which has the root checked though it was never mounted.
+const CHECKED: &str = r#"
+[kernel]
+cmdline = """\
+    console=tty0 console=ttyS0,115200 net.ifnames=0 fsck.mode=force \
+    systemd.default_timeout_start_sec=300 systemd.default_device_timeout_sec=300"""
+"#;
 
 /// Builds the recipe `minimal` with these changes, and boots it.
 fn build_and_boot(changes: &str, flags: &[&str]) {
