@@ -5,7 +5,7 @@
 //! adds include lists, one a line.
 
 #[path = "apt_oracle/apt.rs"]
-mod apt;
+pub mod apt;
 #[path = "apt_oracle/lists.rs"]
 mod lists;
 

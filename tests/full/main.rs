@@ -5,6 +5,7 @@
 
 mod apt_oracle;
 mod archive;
+mod comparison;
 mod configure;
 mod downloads;
 mod fabrics;
@@ -12,6 +13,7 @@ mod install_order;
 mod installer_options;
 mod libvirt;
 mod nodes;
+mod packages;
 mod plugins;
 mod recipes;
 mod suites;
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         installer_options::tests(),
         libvirt::tests(),
         nodes::tests(),
+        packages::tests(),
+        packages::generated(),
         plugins::tests(),
         recipes::tests(),
         recipes::shipped(),

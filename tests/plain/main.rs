@@ -18,6 +18,7 @@ mod image;
 mod interruption;
 mod network;
 mod output;
+mod packages;
 mod paths;
 mod plugins;
 mod preseed;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         interruption::tests(),
         network::tests(),
         output::tests(),
+        packages::tests(),
         paths::tests(),
         plugins::tests(),
         preseed::tests(),

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod documents;
 pub mod files;
 pub mod harness;
+pub mod packages;
 pub mod qemu;
 pub mod server;
 pub mod shared;

@@ -1,0 +1,91 @@
+//! What mmdebstrap installs, fam-build installs: a build for each group of `tests/packages.toml`.
+
+use std::collections::BTreeSet;
+
+use fam_build::archive::packages::Relation;
+use fam_build::archive::resolve::{Request, Variant, resolve};
+use support::harness::{ROOT, Test};
+use support::packages::{Group, VARIANT, assert_installed, cache, extract, groups, output};
+
+use crate::apt_oracle::apt::Release;
+use crate::comparison::{Reference, assert_same};
+
+support::tests! {
+    needs [ROOT, "apt-get"];
+    every_package_that_pre_depends_is_listed,
+}
+
+/// A test for each group and suite, as `trixie_mail`.
+pub fn generated() -> Vec<Test> {
+    let cases = groups().into_iter().flat_map(|group| {
+        let group = std::sync::Arc::new(group);
+        let suites = group.suites.clone();
+        suites.into_iter().map(move |suite| (suite, std::sync::Arc::clone(&group)))
+    });
+    let tests = cases.map(|(suite, group)| {
+        let name = format!("{suite}_{}", group.name);
+        Test::new(module_path!(), &name, move || installs(&suite, &group)).needs(&[ROOT, "mmdebstrap", "newuidmap"])
+    });
+    tests.collect()
+}
+
+fn installs(suite: &str, group: &Group) {
+    let include = group.include();
+    let components = group.components.join(" ");
+    let reference = Reference { suite, variant: VARIANT, components: &components, include: &include };
+    let output = output();
+    let ours = group.build(suite, output.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&ours.stderr);
+    if !ours.status.success() || group.fails.is_some() {
+        let theirs = reference.command(&output.path().join("mmdebstrap.tar")).output().unwrap();
+        let they_said = String::from_utf8_lossy(&theirs.stderr);
+        assert_eq!(
+            (group.fails.is_some(), ours.status.success(), theirs.status.success()),
+            (true, false, false),
+            "whether the list says that the group fails, and whether fam-build and mmdebstrap install it\n\
+             fam-build: {said}\nmmdebstrap: {they_said}"
+        );
+        return;
+    }
+    let tree = output.path().join("tree");
+    extract(&output.path().join("fabric_template.tar"), &tree);
+    assert_installed(&tree, &include);
+    if group.compare {
+        assert_same(&reference, output.path(), &tree, &cache());
+    }
+}
+
+/// Packages that pre-depend on another one, and are not in any group.
+const NOT_LISTED: &[(&str, &str)] = &[
+    ("linux-image-6.", "the name changes with each version; the groups with a kernel have those of today"),
+    ("systemd-cron", "excludes cron, bcron and cronie, which are listed"),
+    ("debian-edu-artwork-", "exclude each other; those of some releases are listed"),
+];
+
+fn every_package_that_pre_depends_is_listed() {
+    let release = Release::fetch("trixie");
+    let index = release.suite_alone();
+    let request = Request { variant: Variant::Essential, include: &[], suite: None };
+    let essential = resolve(&index, &request).unwrap();
+    let provided: BTreeSet<&str> = essential
+        .packages()
+        .iter()
+        .flat_map(|selected| selected.package.relation(Relation::Provides).unwrap())
+        .flat_map(|clause| clause.alternatives)
+        .map(|alternative| alternative.name())
+        .collect();
+    let is_essential = |name: &str| essential.get(name).is_some() || provided.contains(name);
+    let groups = groups();
+    let listed: BTreeSet<&str> = groups.iter().flat_map(|group| &group.packages).map(String::as_str).collect();
+    let missing: BTreeSet<&str> = index
+        .packages()
+        .filter(|package| {
+            let needs = package.relation(Relation::PreDepends).unwrap();
+            needs.iter().any(|clause| !clause.alternatives.iter().any(|alternative| is_essential(alternative.name())))
+        })
+        .map(|package| package.name())
+        .filter(|name| !is_essential(name) && !listed.contains(name))
+        .filter(|name| !NOT_LISTED.iter().any(|(start, _)| name.starts_with(start)))
+        .collect();
+    assert!(missing.is_empty(), "in no group of tests/packages.toml: {missing:?}");
+}
