@@ -11,7 +11,7 @@ support::tests! {
 }
 
 fn the_hardest() {
-    let group = groups().into_iter().find(|group| group.name == "hardest").unwrap();
+    let group = groups().iter().find(|group| group.name == "hardest").unwrap();
     let output = output();
     succeed(&mut group.build("trixie", output.path()));
     let tree = output.path().join("tree");

@@ -1,7 +1,8 @@
 //! The groups of `tests/packages.toml`, and what one may ask of any tree that packages were installed in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -38,13 +39,14 @@ fn main_alone() -> Vec<String> {
 
 /// All groups, in the order of the file.
 #[must_use]
-pub fn groups() -> Vec<Group> {
+pub fn groups() -> &'static [Group] {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
         group: Vec<Group>,
     }
-    toml::from_str::<File>(include_str!("../../packages.toml")).unwrap().group
+    static FILE: LazyLock<File> = LazyLock::new(|| toml::from_str(include_str!("../../packages.toml")).unwrap());
+    &FILE.group
 }
 
 /// The variant of the systems that groups are installed into, which mmdebstrap has by the same name.
@@ -78,7 +80,7 @@ impl Group {
 
 /// The packages that groups have fetched, of all tests of a run.
 #[must_use]
-pub fn cache() -> std::path::PathBuf {
+pub fn cache() -> PathBuf {
     shared("packages-cache", |place| {
         succeed(Command::new("chown").arg(user()).arg(place));
     })
