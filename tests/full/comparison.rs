@@ -1,5 +1,6 @@
-//! A tree of fam-build's against mmdebstrap's of the same packages: every entry the same in type, mode, owner, target, content
-//! and extended attributes, but for what `tree_differences.toml` lists by name with its reason.
+//! A tree of fam-build's against mmdebstrap's of the same packages: every entry the same in type,
+//! mode, owner, target, content and extended attributes, but for what `tree_differences.toml` lists
+//! by name with its reason.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,8 @@ impl Reference<'_> {
     pub fn command(&self, tarball: &Path) -> Command {
         let Self { suite, variant, components, include } = self;
         let mut command = Command::new("mmdebstrap");
-        // Whatever the caller's environment says (PYTHONDONTWRITEBYTECODE, for one) would reach the maintainer scripts.
+        // Whatever the caller's environment says (PYTHONDONTWRITEBYTECODE, for one) would reach the
+        // maintainer scripts.
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("TMPDIR", memory_or_disk());
         command.args(["--quiet", "--skip=output/dev"]).arg(format!("--variant={variant}"));
         command.arg(format!("--include={}", include.join(","))).arg(suite).arg(tarball);
@@ -61,7 +63,8 @@ impl Reference<'_> {
         command
     }
 
-    /// Makes the system as `mmdebstrap.tar` in `work`, from the packages of `lock` in fam-build's cache, at the same time.
+    /// Makes the system as `mmdebstrap.tar` in `work`, from the packages of `lock` in fam-build's
+    /// cache, at the same time.
     pub fn make(&self, lock: &Lock, cache: &Path, work: &Path) -> PathBuf {
         let debs = work.join("debs");
         fs_err::create_dir(&debs).unwrap();
@@ -81,7 +84,8 @@ impl Reference<'_> {
     }
 }
 
-/// Where mmdebstrap makes its tree: dpkg waits for a disk at every package, so in memory if there is plenty.
+/// Where mmdebstrap makes its tree: dpkg waits for a disk at every package, so in memory if there
+/// is plenty.
 fn memory_or_disk() -> PathBuf {
     const PLENTY: u64 = 6 << 30;
     let memory = fs_err::read_to_string("/proc/meminfo").unwrap();
@@ -91,8 +95,8 @@ fn memory_or_disk() -> PathBuf {
     if available.min(shm) > PLENTY { "/dev/shm".into() } else { scratch() }
 }
 
-/// Asserts that fam-build's build in `output` has the tree that mmdebstrap makes of the same packages, which are in `cache`.
-/// `ours` is that build's template, extracted.
+/// Asserts that fam-build's build in `output` has the tree that mmdebstrap makes of the same
+/// packages, which are in `cache`. `ours` is that build's template, extracted.
 pub fn assert_same(reference: &Reference<'_>, output: &Path, ours: &Path, cache: &Path) {
     let suite = reference.suite;
     let lock = Lock::parse(&fs_err::read_to_string(output.join("fabric.lock")).unwrap()).unwrap();

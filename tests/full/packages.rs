@@ -73,7 +73,8 @@ fn every_package_that_pre_depends_is_listed() {
         })
         .map(|package| package.name())
         .filter(|name| !is_essential(name) && !listed.contains(name))
-        // The name of a kernel's package has its version in it; three groups have the kernels of today.
+        // The name of a kernel's package has its version in it; three groups have the kernels of
+        // today.
         .filter(|name| !name.starts_with("linux-image-6."))
         .collect();
     assert!(missing.is_empty(), "in no group of tests/packages.toml: {missing:?}");

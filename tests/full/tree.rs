@@ -23,7 +23,8 @@ fn cache() -> PathBuf {
 fn compare(suite: &str) {
     let work = tempfile::Builder::new().prefix("fam-build-tree.").tempdir_in(scratch()).unwrap();
     let work = work.path();
-    // The packages of the default list; nothing but packages, so that what differs is the work of the unpacker.
+    // The packages of the default list; nothing but packages, so that what differs is the work of
+    // the unpacker.
     let recipe = work.join("packages-only.toml");
     let include = support::default_include(suite);
     fs_err::write(&recipe, support::packages_only_recipe(suite, &include)).unwrap();

@@ -1,5 +1,5 @@
-//! The packages that are hardest to install, together in one system: the first group of `tests/packages.toml`. The others are
-//! built by `tests/full/packages.rs`.
+//! The packages that are hardest to install, together in one system: the first group of
+//! `tests/packages.toml`. The others are built by `tests/full/packages.rs`.
 
 use support::harness::ROOT;
 use support::packages::{assert_installed, extract, groups, output};

@@ -1,4 +1,5 @@
-//! The groups of `tests/packages.toml`, and what one may ask of any tree that packages were installed in.
+//! The groups of `tests/packages.toml`, and what one may ask of any tree that packages were
+//! installed in.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +50,8 @@ pub fn groups() -> &'static [Group] {
     &FILE.group
 }
 
-/// The variant of the systems that groups are installed into, which mmdebstrap has by the same name.
+/// The variant of the systems that groups are installed into, which mmdebstrap has by the same
+/// name.
 pub const VARIANT: &str = "apt";
 
 impl Group {
@@ -59,7 +61,8 @@ impl Group {
         self.packages.iter().chain(&self.kernel).cloned().collect()
     }
 
-    /// A build of the group from the machine's mirror by a normal user, who is [`user`], into `directory`.
+    /// A build of the group from the machine's mirror by a normal user, who is [`user`], into
+    /// `directory`.
     #[must_use]
     pub fn build(&self, suite: &str, directory: &Path) -> Command {
         let recipe = directory.join("group.toml");
@@ -115,7 +118,8 @@ pub fn installed(tree: &Path) -> String {
     )
 }
 
-/// Asserts that each of these packages is installed, and that dpkg finds nothing to say about the tree.
+/// Asserts that each of these packages is installed, and that dpkg finds nothing to say about the
+/// tree.
 pub fn assert_installed(tree: &Path, packages: &[String]) {
     let installed = installed(tree);
     let unfinished: Vec<&str> = installed.lines().filter(|line| !line.ends_with(" install ok installed")).collect();

@@ -149,6 +149,8 @@ impl Deb {
             fs_err::hard_link(below(&tree, file), below(&tree, path)).unwrap();
         }
         let mut build = Command::new("dpkg-deb");
+        // The same package has the same bytes whenever it is made.
+        build.env("SOURCE_DATE_EPOCH", "1700000000");
         succeed(build.args(["-Znone", "--root-owner-group", "--build"]).arg(&tree).arg(&deb));
         fs_err::read(deb).unwrap()
     }
