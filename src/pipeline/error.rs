@@ -12,7 +12,6 @@ use crate::archive::packages::IndexError;
 use crate::archive::resolve::ResolveError;
 use crate::customize::CustomizeError;
 use crate::fabric::SeedError;
-use crate::recipe::{FabricKind, SharedMemory};
 use crate::report::Failure;
 use crate::rootfs::bootloader;
 use crate::rootfs::configure;
@@ -81,8 +80,6 @@ pub enum Error {
     /// Answers that the recipe or a flag names are not there, or none.
     #[error("answers for debconf: {place}: {reason}")]
     Answers { place: String, reason: String, hint: &'static str },
-    #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
-    FabricTooSmall { kind: FabricKind, size: SharedMemory },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -121,7 +118,6 @@ impl Error {
             Self::Worker(error) => error.hint(),
             Self::Staging { .. } => None,
             Self::Answers { hint, .. } => Some((*hint).into()),
-            Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Io(error) => match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -160,8 +156,7 @@ impl From<Error> for Failure {
             | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
-            | Error::Answers { .. }
-            | Error::FabricTooSmall { .. } => Self::usage(&error, error.hint()),
+            | Error::Answers { .. } => Self::usage(&error, error.hint()),
             _ => Self::new(&error, error.hint()),
         }
     }

@@ -11,7 +11,7 @@ use crate::archive::http::Http;
 use crate::archive::lock::Lock;
 use crate::credentials::Logins;
 use crate::fabric::Seed;
-use crate::recipe::{Fabric, FabricKind, Settings};
+use crate::recipe::Settings;
 use crate::regular;
 use crate::supervisor::{Isolation, OutputLock, require_space};
 use crate::tree::tarball;
@@ -43,7 +43,6 @@ impl Preflight {
         let logins = logins(settings)?;
         super::plugins::customization(settings, &logins)?;
         let answers = answers(settings)?;
-        check_fabric(&settings.recipe.fabric)?;
         for keyring in &settings.keyrings {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
@@ -78,17 +77,6 @@ impl Preflight {
 pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), Error> {
     Http::new(super::http_options(settings, logins)).map_err(ClientError::from)?;
     Ok(())
-}
-
-/// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
-/// memory in units of 256 MiB.
-fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
-    match fabric.kind {
-        FabricKind::Nvdimm | FabricKind::Cxl if fabric.size.get().mebibytes() < 256 => {
-            Err(Error::FabricTooSmall { kind: fabric.kind, size: fabric.size })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The seed that a build would take, where it is there already.

@@ -10,10 +10,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds::SharedMemory;
 use super::extend::Loaded;
 use super::layers::{Environment, Flags};
 use super::load::{self, LoadError};
-use super::model::{Recipe, Source};
+use super::model::{Fabric, FabricKind, Recipe, Source};
 use super::names::PackageName;
 use crate::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
 
@@ -177,6 +178,14 @@ pub enum SettingsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The device that is to show the shared memory cannot have so little.
+    #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
+    FabricTooSmall {
+        /// The device.
+        kind: FabricKind,
+        /// The memory.
+        size: SharedMemory,
+    },
 }
 
 impl SettingsError {
@@ -185,8 +194,20 @@ impl SettingsError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Recipe(error) => error.hint(),
+            Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Environment { name, .. } => Some(format!("correct it, or run without it: env -u {name} fam-build …")),
         }
+    }
+}
+
+/// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
+/// memory in units of 256 MiB.
+fn check_fabric(fabric: &Fabric) -> Result<(), SettingsError> {
+    match fabric.kind {
+        FabricKind::Nvdimm | FabricKind::Cxl if fabric.size.get().mebibytes() < 256 => {
+            Err(SettingsError::FabricTooSmall { kind: fabric.kind, size: fabric.size })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -247,7 +268,8 @@ impl Settings {
     /// is read; whether files and directories are there is for the pipeline to find out.
     ///
     /// # Errors
-    /// The recipe cannot be had, or an environment variable is malformed.
+    /// The recipe cannot be had, an environment variable is malformed, or what all of them say
+    /// together cannot be.
     pub fn new(flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
         let recipe_name = flags.recipe.clone().unwrap_or_else(|| load::DEFAULT.to_owned());
         let loaded = Loaded::load(&recipe_name)?;
@@ -276,6 +298,7 @@ impl Settings {
         layers.over("size", &mut recipe.disk.size, flags.size);
         layers.over("compress", &mut recipe.disk.compress, flags.compress);
         layers.over("fabric", &mut recipe.fabric.kind, flags.fabric);
+        check_fabric(&recipe.fabric)?;
         layers.over("nodes", &mut recipe.nodes.count, flags.nodes);
         layers.over("memory", &mut recipe.nodes.memory, flags.memory);
         layers.over("cpus", &mut recipe.nodes.cpus, flags.cpus);

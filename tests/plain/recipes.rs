@@ -133,10 +133,15 @@ fn a_memory_too_small_for_a_module_is_wrong_usage() {
     let output = tempfile::tempdir().unwrap();
     let recipe = output.path().join("recipe.toml");
     fs_err::write(&recipe, "suite = \"trixie\"\nfabric.size = \"128M\"\n").unwrap();
-    let mut program = Command::new(program());
-    program.args(["--mirror", "http://127.0.0.1:9/", "--fabric", "nvdimm", "--recipe"]).arg(recipe);
-    let refused = program.arg("--output").arg(output.path()).output().unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("128M, but on a fabric of kind nvdimm") && said.contains("hint: in the recipe"), "{said}");
+    let build = ["--mirror", "http://127.0.0.1:9/", "--fabric", "nvdimm", "--recipe"];
+    for verb in [&[][..], &["plan"], &["lock"]] {
+        let mut program = Command::new(program());
+        program.args(verb).args(build).arg(&recipe).arg("--output").arg(output.path());
+        let (status, said) = fail(&mut program);
+        assert_eq!(status, 2);
+        assert!(said.contains("128M, but on a fabric of kind nvdimm") && said.contains("hint: in the"), "{said}");
+    }
+    fs_err::write(&recipe, "suite = \"trixie\"\nfabric = { kind = \"cxl\", size = \"128M\" }\n").unwrap();
+    let (_, said) = fail(Command::new(program()).args(["recipe", "check"]).arg(recipe));
+    assert!(said.contains("128M, but on a fabric of kind cxl"), "{said}");
 }
