@@ -374,8 +374,14 @@ fn what_dpkg_refuses_is_refused() {
             &["order-clash-a", "order-clash-b"][..],
             "packages order-clash-a and order-clash-b both hold /usr/share/order/clash",
         ),
-        (&["order-clash-a", "order-conflicts"], "order-conflicts conflicts"),
-        (&["order-clash-a", "order-breaks"], "order-breaks breaks"),
+        (
+            &["order-clash-a", "order-conflicts"],
+            "choose the packages: packages that cannot be installed:\n  order-conflicts: conflicts with order-clash-a, and order-clash-a=1 is to be installed",
+        ),
+        (
+            &["order-clash-a", "order-breaks"],
+            "choose the packages: packages that cannot be installed:\n  order-breaks: breaks order-clash-a (<< 2), and order-clash-a=1 is to be installed",
+        ),
         (
             &["order-diverts", "order-steals"],
             "package order-steals holds /usr/share/order/b, to which the diverted /usr/share/order/a was renamed",

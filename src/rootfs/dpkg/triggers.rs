@@ -105,14 +105,17 @@ impl Activations {
         }
     }
 
-    /// Leaves the activations for the next run of dpkg, in the form of deb-triggers(5)'s deferred
-    /// file: a trigger, and the packages that await it, a line.
+    /// Leaves the activations for the next run of dpkg, in the form of its deferred file: a trigger
+    /// and a package that awaits it, a line. A line may have more packages, but dpkg refuses long
+    /// ones, as hundreds of packages make that are placed at once.
     ///
     /// # Errors
     /// [`DatabaseError`]
     pub fn write(&self, staging: &Staging) -> Result<(), DatabaseError> {
         let activated = self.0.iter().filter(|(_, packages)| !packages.is_empty());
-        let lines: String = activated.map(|(path, packages)| format!("{path} {}\n", packages.join(" "))).collect();
+        let line = |path: &RootPath, package: &String| format!("{path} {package}\n");
+        let lines: String =
+            activated.flat_map(|(path, packages)| packages.iter().map(move |package| line(path, package))).collect();
         if !lines.is_empty() {
             let mut bytes = staging.read(&path(UNINCORP))?;
             bytes.extend_from_slice(lines.as_bytes());

@@ -44,17 +44,16 @@ pub fn libraries(program: &Path) -> Vec<PathBuf> {
 /// `root`.
 pub fn copy_with_libraries(program: &Path, root: &Path) {
     copy(program, root);
-    for library in libraries(program) {
-        copy(&library, root);
+    // Programs share most of them.
+    let is_missing = |library: &PathBuf| !root.join(library.strip_prefix("/").unwrap()).exists();
+    for library in libraries(program).iter().filter(|library| is_missing(library)) {
+        copy(library, root);
     }
 }
 
-/// Copies a file of this host to the same place in `root`, unless it is there.
+/// Copies a file of this host to the same place in `root`.
 fn copy(from: &Path, root: &Path) {
     let to = root.join(from.strip_prefix("/").unwrap());
-    if to.exists() {
-        return;
-    }
     fs_err::create_dir_all(to.parent().unwrap()).unwrap();
     succeed(Command::new("cp").args(["--dereference", "--preserve=mode,ownership"]).arg(from).arg(&to));
 }

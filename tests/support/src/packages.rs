@@ -32,6 +32,8 @@ pub struct Group {
     pub compare: bool,
     /// Why neither fam-build nor mmdebstrap can install it.
     pub fails: Option<String>,
+    /// What its scripts do to the host, so that fam-build refuses, and mmdebstrap is not asked.
+    pub refused: Option<String>,
 }
 
 fn main_alone() -> Vec<String> {

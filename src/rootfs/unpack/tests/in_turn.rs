@@ -186,7 +186,10 @@ fn interest_of_earlier_packages_is_activated() {
     bench.add("fish", "Multi-Arch: same\n", &[("triggers", "interest /usr/share/x\n")], &data);
     bench.add("zsh", "", &[("triggers", "interest ldconfig\n")], &data[..1]);
     bench.in_turn(&[&[0], &[1, 2]], &[]).unwrap();
-    assert_eq!(bench.read("var/lib/dpkg/triggers/Unincorp"), "/usr/share/shells.d fish:amd64 zsh\n");
+    assert_eq!(
+        bench.read("var/lib/dpkg/triggers/Unincorp"),
+        "/usr/share/shells.d fish:amd64\n/usr/share/shells.d zsh\n"
+    );
     let file = "/usr/share/shells.d first/noawait\n/usr/share/none first\n/usr/share/x fish:amd64\n";
     assert_eq!(bench.read("var/lib/dpkg/triggers/File"), file);
     assert_eq!(bench.read("var/lib/dpkg/triggers/ldconfig"), "first\nzsh\n");
