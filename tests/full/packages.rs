@@ -49,7 +49,7 @@ fn installs(suite: &str, group: &Group) {
     }
     let tree = output.path().join("tree");
     extract(&output.path().join("fabric_template.tar"), &tree);
-    assert_installed(&tree, &include);
+    assert_installed(&tree, &include, &group.changes);
     if group.compare {
         assert_same(&reference, output.path(), &tree, &cache());
     }

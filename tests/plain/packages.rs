@@ -16,5 +16,5 @@ fn the_hardest() {
     succeed(&mut group.build("trixie", output.path()));
     let tree = output.path().join("tree");
     extract(&output.path().join("fabric_template.tar"), &tree);
-    assert_installed(&tree, &group.include());
+    assert_installed(&tree, &group.include(), &group.changes);
 }
