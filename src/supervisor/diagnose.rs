@@ -61,8 +61,8 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
         // host's.
         found(
             "this is a chroot whose / is no mount point",
-            "outside of it: mount --bind DIRECTORY DIRECTORY, then chroot DIRECTORY as root; \
-             or enter it by `unshare --root`, bwrap or systemd-nspawn",
+            "enter it as root by: unshare --mount sh -c 'mount --bind DIRECTORY DIRECTORY; exec chroot DIRECTORY'; \
+             or by bwrap or systemd-nspawn",
         )
     } else if settings.unprivileged_userns_clone == Some(0) && forbidden {
         found(
