@@ -352,15 +352,21 @@ fn map_of(own: u32, ranges: &[(u32, u32)]) -> Result<Vec<Extent>, u32> {
 
 /// How many ids from 0 on, without a gap, a map in the form of `/proc/PID/uid_map` holds.
 fn ids_from_zero(map: &str) -> u32 {
-    let mut extents: Vec<(u32, u32)> = map
-        .lines()
-        .filter_map(|line| {
-            let mut numbers = line.split_whitespace().map(str::parse);
-            Some((numbers.next()?.ok()?, numbers.nth(1)?.ok()?))
-        })
-        .collect();
-    extents.sort_unstable();
-    extents.iter().fold(0, |end, &(first, count)| if first == end { end.saturating_add(count) } else { end })
+    let mut extents = parse_map(map);
+    extents.sort_unstable_by_key(|extent| extent.inside);
+    extents
+        .iter()
+        .fold(0, |end, &Extent { inside, count, .. }| if inside == end { end.saturating_add(count) } else { end })
+}
+
+/// The extents of a map in the form of `/proc/PID/uid_map`.
+pub(crate) fn parse_map(map: &str) -> Vec<Extent> {
+    let extent = |line: &str| {
+        let numbers: Vec<u32> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [inside, outside, count] = numbers[..] else { return None };
+        Some(Extent { inside, outside, count })
+    };
+    map.lines().filter_map(extent).collect()
 }
 
 #[cfg(test)]

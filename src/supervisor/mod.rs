@@ -28,6 +28,7 @@ use crate::progress::Progress;
 
 pub use artifact::Artifact;
 pub use diagnose::Diagnosis;
+pub(crate) use idmap::parse_map;
 pub use idmap::{Error as IdError, Extent, Ids, Kind as IdKind};
 pub use interrupts::{Interrupts, Shield};
 pub use isolation::Isolation;

@@ -30,7 +30,7 @@ const CASES: &[Case] = &[
     ("shows_no_hardware", shows_no_hardware),
     ("is_recognized_as_a_chroot", is_recognized_as_a_chroot),
     ("can_do_nothing_to_the_host", can_do_nothing_to_the_host),
-    ("has_ids_that_nobody_has", has_ids_that_nobody_has),
+    ("has_ids_of_no_user", has_ids_of_no_user),
     ("leaves_no_daemon", leaves_no_daemon),
     ("leaves_the_mounts_alone", leaves_the_mounts_alone),
     ("gives_a_clean_environment", gives_a_clean_environment),
@@ -215,7 +215,7 @@ fn can_do_nothing_to_the_host(place: &Place) {
 }
 
 /// As the host sees it: root inside is not root outside.
-fn has_ids_that_nobody_has(place: &Place) {
+fn has_ids_of_no_user(place: &Place) {
     let marker = marker();
     let script = format!("touch /etc/owned; chown 33 /etc/owned; sleep {marker}");
     let job = Job::Scripts { root: place.root(), settings: Settings::default(), scripts: vec![script] };

@@ -2,8 +2,8 @@
 //!
 //! In a build of a normal user they are subordinate ids, in the worker's user namespace. In a build
 //! of root's they get a user namespace of their own, in which the ids from 0 on are ids of the host
-//! that nobody has: a program that breaks out is nobody, and has no capability. The files of the
-//! tree keep their owners, as the tree is mounted with ids translated.
+//! that belong to no user: a program that breaks out owns nothing there, and has no capability. The
+//! files of the tree keep their owners, as the tree is mounted with ids translated.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::geteuid;
 
-use crate::supervisor::{Extent, Ids};
+use crate::supervisor::{Extent, Ids, parse_map};
 
 /// The first id on the host: the highest range of 65536 below 2^31, far from those that /etc/subuid
 /// gives by default.
@@ -30,7 +30,7 @@ pub(super) fn of_programs() -> Option<Ids> {
 /// Who programs are on the host. `own` says that they have the ids of [`of_programs`].
 pub(super) fn describe(own: bool) -> &'static str {
     match (own, is_root_of_host()) {
-        (true, _) => "programs of the new system run as users that nobody is on this host",
+        (true, _) => "programs of the new system run with ids that belong to no user of this host",
         (false, true) => "programs of the new system run as root of this host, which cannot translate ids of the tree",
         (false, false) => "programs of the new system run as users of this build's namespace",
     }
@@ -48,11 +48,10 @@ pub(super) fn give_up() {
 
 /// Whether the range is part of this user namespace, by its map (`user_namespaces(7)`).
 fn has_range(map: &str) -> bool {
-    map.lines().any(|line| {
-        let numbers: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let range = u64::from(FIRST)..u64::from(FIRST) + u64::from(COUNT);
-        matches!(numbers[..], [inside, _, count] if inside <= range.start && range.end <= inside + count)
-    })
+    let has = |Extent { inside, count, .. }| {
+        inside <= FIRST && u64::from(FIRST - inside) + u64::from(COUNT) <= u64::from(count)
+    };
+    parse_map(map).into_iter().any(has)
 }
 
 /// Translates the ids of a mount that is attached nowhere yet: what has id 0 in the file system
@@ -96,6 +95,8 @@ mod tests {
             ("0 1000 1\n1 100000 65536\n", false),
             ("0 0 2147418112\n", false),
             ("0 0 2147483648\n", true),
+            ("2147418112 0 65535\n", false),
+            ("2147418112 0 65536\n", true),
             ("", false),
         ] {
             assert_eq!(has_range(map), expected, "{map}");
