@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::printed::Record;
+use super::scripts::run_program_and_hear;
 use super::{Error, in_tree};
 use crate::progress::Progress;
 use crate::rootfs::sandbox::{Command, Sandbox};
@@ -63,21 +63,13 @@ pub(super) fn preseed(
     progress: &Progress,
 ) -> Result<(), Error> {
     staging.write(&in_tree(FILE), answers.reveal().as_bytes(), 0o600)?;
-    let mut record = Record::default();
-    let ended = sandbox.run(&Command::new(SET_SELECTIONS).arg(format!("/{FILE}")), |line| {
-        record.push(line);
-        match line.strip_prefix("warning: ") {
-            Some(warning) => progress.warning(format!("{SET_SELECTIONS}: {warning}"), None),
-            None => progress.output(SET_SELECTIONS, line),
-        }
+    let command = Command::new(SET_SELECTIONS).arg(format!("/{FILE}"));
+    let taken = run_program_and_hear(sandbox, &command, SET_SELECTIONS, |line| match line.strip_prefix("warning: ") {
+        Some(warning) => progress.warning(format!("{SET_SELECTIONS}: {warning}"), None),
+        None => progress.output(SET_SELECTIONS, line),
     });
     staging.remove(&in_tree(FILE))?;
-    match ended? {
-        ended if ended.success() => Ok(()),
-        ended => {
-            Err(Error::Program { program: SET_SELECTIONS.into(), how: ended.to_string(), printed: record.finish() })
-        }
-    }
+    taken
 }
 
 #[cfg(test)]

@@ -216,10 +216,20 @@ pub(super) fn run_program(
     source: &str,
     progress: &Progress,
 ) -> Result<(), Error> {
+    run_program_and_hear(sandbox, command, name, |line| progress.output(source, line))
+}
+
+/// As [`run_program`], but each line of the output goes to `hear`.
+pub(super) fn run_program_and_hear(
+    sandbox: &mut Sandbox,
+    command: &Command,
+    name: &str,
+    mut hear: impl FnMut(&str),
+) -> Result<(), Error> {
     let mut record = Record::default();
     let ended = sandbox.run(command, |line| {
         record.push(line);
-        progress.output(source, line);
+        hear(line);
     });
     let printed = record.finish();
     match ended {

@@ -42,9 +42,7 @@ impl<'a> Configurator<'a> {
     /// [`Error`]
     pub fn first_stage(&mut self, packages: &[&Package]) -> Result<(), Error> {
         essential::make_usable(self.staging, packages)?;
-        for package in packages {
-            self.scripts.add(&package.name, &package.version);
-        }
+        packages.iter().for_each(|package| self.add(package));
         if self.wants_preseeding() && packages.iter().any(|package| package.name == DEBCONF) {
             self.preseed()?;
         }
@@ -60,6 +58,12 @@ impl<'a> Configurator<'a> {
         let (foremost, others): (Vec<_>, Vec<_>) = names().partition(|name| FOREMOST.contains(name));
         self.run_dpkg(&["--force-depends", "--configure"], foremost)?;
         self.run_dpkg(&["--configure"], others)
+    }
+
+    /// Takes note of a package that is in the tree: from now on dpkg may run its scripts, those of
+    /// triggers too.
+    pub fn add(&mut self, package: &Package) {
+        self.scripts.add(&package.name, &package.version);
     }
 
     /// Whether there are answers that debconf does not know yet.
@@ -157,6 +161,7 @@ impl<'a> Configurator<'a> {
     /// an initramfs is made of, and tells whether it has to be made again.
     fn configure_rest(&mut self, initramfs_ready: impl FnOnce()) -> Result<bool, Error> {
         let packages = packages::read(self.staging)?;
+        packages.iter().for_each(|package| self.scripts.add(&package.name, &package.version));
         let ingredients = initramfs::ingredients(self.staging, &packages)?;
         if !ingredients.is_empty() {
             let left = packages.iter().filter(|package| !package.installed).map(|package| package.name.as_str());
@@ -183,11 +188,6 @@ impl<'a> Configurator<'a> {
     fn run_dpkg(&mut self, options: &[&str], arguments: Vec<&str>) -> Result<(), Error> {
         if arguments.is_empty() {
             return Ok(());
-        }
-        // Triggers are processed of packages that were configured before, so all that are there may
-        // have their turn.
-        for package in packages::read(self.staging)? {
-            self.scripts.add(&package.name, &package.version);
         }
         let mut sandbox = self.enter()?;
         let ran = self.scripts.dpkg(&mut sandbox, dpkg().args(options.iter().copied()).args(arguments));

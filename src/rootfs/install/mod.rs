@@ -149,6 +149,8 @@ impl Installer<'_> {
                 self.progress.detail(format!("placing {} packages", packages.len()));
                 self.configurator.leave()?;
                 self.placement.place(self.arrivals.take(packages.iter().copied()))?;
+                let placed = packages.iter().filter_map(|&position| self.placement.package(position));
+                placed.for_each(|package| self.configurator.add(package));
             }
             Step::Preinst(package) => {
                 self.placement.before_scripts()?;
