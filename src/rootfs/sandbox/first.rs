@@ -28,20 +28,19 @@ pub(crate) fn first_process() -> ExitCode {
         Err(code) => return code,
     };
     let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
-    match start_runner(control) {
-        Ok((runner, not_ready)) => match give_up_everything(copy) {
-            Ok(()) => {
-                drop(not_ready);
-                let _ = reap_until(runner.id());
-                ExitCode::SUCCESS
-            }
-            Err(_) => ExitCode::FAILURE,
-        },
+    let (runner, not_ready) = match start_runner(control) {
+        Ok(started) => started,
         Err(step) => {
             let _ = Sender::new(copy).send(&step.answer());
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
+    };
+    if give_up_everything(copy).is_err() {
+        return ExitCode::FAILURE;
     }
+    drop(not_ready);
+    let _ = reap_until(runner.id());
+    ExitCode::SUCCESS
 }
 
 /// Starts the runner, which waits until the other end of the pipe is closed.

@@ -117,7 +117,7 @@ impl Step {
     }
 }
 
-/// Makes the inside; gives back the files that it put into the tree.
+/// Makes the inside; returns the files that it put into the tree.
 fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
     rustix::process::umask(rustix::fs::Mode::empty());

@@ -234,10 +234,7 @@ impl Placing<'_, '_> {
 
     fn entry(&mut self, number: usize, entry: &Entry) -> Result<Verdict, UnpackError> {
         let place = self.place(&entry.path)?;
-        let Placement { activations, placed, .. } = &mut *self.placement;
-        if let Some(unpacked) = placed.get(&self.index) {
-            activations.note(&unpacked.package, &place.path);
-        }
+        self.note_activation(&place.path);
         let mut attributes = entry.attributes;
         let overridden = self.placement.overrides.as_ref().is_some_and(|them| them.apply(&entry.path, &mut attributes));
         if matches!(entry.what, What::Directory) {
@@ -269,14 +266,19 @@ impl Placing<'_, '_> {
         Ok(verdict)
     }
 
+    /// Notes that the package has brought `path`, which triggers may be about.
+    fn note_activation(&mut self, path: &RootPath) {
+        let Placement { activations, placed, .. } = &mut *self.placement;
+        if let Some(unpacked) = placed.get(&self.index) {
+            activations.note(&unpacked.package, path);
+        }
+    }
+
     /// Makes nothing of an excluded entry. As with dpkg, its path is the package's all the same: on
     /// its list, heard by triggers, and in conflict with that of another.
     fn leave_out(&mut self, entry: &Entry) -> Result<Verdict, UnpackError> {
         let path = self.used_path(&entry.path)?;
-        let Placement { activations, placed, .. } = &mut *self.placement;
-        if let Some(unpacked) = placed.get(&self.index) {
-            activations.note(&unpacked.package, &path);
-        }
+        self.note_activation(&path);
         let directory = matches!(entry.what, What::Directory);
         let may_be_there = directory || matches!(entry.what, What::Symlink(_));
         if may_be_there && self.placement.staging.is_directory(&path).map_err(|error| self.error(error))? {
