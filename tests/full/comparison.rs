@@ -9,8 +9,9 @@ use std::process::Command;
 use fam_build::archive::digest::hex;
 use fam_build::archive::lock::Lock;
 use serde::Deserialize;
+use support::files::extract;
 use support::files::{Difference, differences, walk};
-use support::packages::{extract, installed};
+use support::packages::installed;
 use support::{mirror, scratch, succeed};
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use fam_build::archive::lock::Lock;
 use support::archive::{Archive, Deb, Mirror};
+use support::files::extract;
 use support::harness::ROOT;
 use support::shared::shared;
 use support::{as_user, directory_of, fail, mirror, program, public_program, scratch, succeed, user};
@@ -274,7 +275,7 @@ pub fn mmdebstrap(mirror: &Mirror, include: &[&str], tarball: &Path) -> Command 
 fn answers(tarball: &Path) -> BTreeMap<String, String> {
     let directory = tempfile::tempdir_in(scratch()).unwrap();
     let root = directory.path();
-    succeed(Command::new("tar").arg("--extract").arg("--file").arg(tarball).arg("--directory").arg(root));
+    extract(tarball, root);
     let found =
         succeed(Command::new("find").args(["usr/bin", "usr/share/order", "etc/order", "var/lib"]).current_dir(root));
     let about = |path: &str| path.contains("order") || path.contains("zless");

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::archive::{Deb, Mirror};
+use support::files::extract;
 use support::harness::ROOT;
 use support::{directory_of, fail, scratch, succeed};
 
@@ -131,7 +132,7 @@ impl Tree {
     fn of(tarball: &Path) -> Self {
         let directory = tempfile::tempdir_in(scratch()).unwrap();
         support::allow_everyone_through(directory.path());
-        succeed(Command::new("tar").args(["--numeric-owner", "-xf"]).arg(tarball).arg("-C").arg(directory.path()));
+        extract(tarball, directory.path());
         // mmdebstrap was asked to leave it out.
         fs_err::create_dir_all(directory.path().join("dev")).unwrap();
         Self(directory)

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use fam_build::archive::packages::Relation;
 use fam_build::archive::resolve::{Request, Variant, resolve};
+use support::files::extract;
 use support::harness::{ROOT, Test};
-use support::packages::{Group, VARIANT, assert_installed, cache, extract, groups, output};
+use support::packages::{Group, VARIANT, assert_installed, cache, groups, output};
 
 use crate::apt_oracle::apt::Release;
 use crate::comparison::{Reference, assert_same};

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fam_build::recipe::SHIPPED;
+use support::files::in_tarball;
 use support::harness::{ROOT, Test};
 use support::qemu::{Console, Machine};
 use support::{as_user, directory_of, mirror, program, public_program, succeed, user};
@@ -86,7 +87,7 @@ fn plugins_with_files_beside_the_recipe_reach_the_guest() {
     let first = build();
     assert!(!first.contains("Reusing"), "{first}");
     let template = output.join("fabric_template.tar");
-    let of_template = |path: &str| succeed(Command::new("tar").arg("-xOf").arg(&template).arg(path));
+    let of_template = |path: &str| in_tarball(&template, path);
     assert_eq!(of_template("./etc/from-script"), "hello a b 0\n");
 
     // A file that changed makes a new template; one that did not, does not.

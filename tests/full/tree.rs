@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::packages::{assert_installed, extract};
+use support::files::extract;
+use support::packages::assert_installed;
 use support::{mirror, program, scratch, succeed};
 
 use crate::comparison::{Reference, assert_same};

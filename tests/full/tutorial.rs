@@ -4,6 +4,7 @@ use std::process::Command;
 
 use support::bare::{command_in, move_in};
 use support::documents::{blocks, document};
+use support::files::extract;
 use support::{SMALL_SYSTEM, directory_of, mirror, public_program, succeed};
 
 support::tests! {
@@ -19,8 +20,7 @@ fn clean_root() -> tempfile::TempDir {
     let mut program = Command::new(public_program());
     program.args(["--mirror", &mirror(), "--recipe"]).arg(recipe).arg("--output").arg(build.path());
     succeed(&mut program);
-    let template = build.path().join("fabric_template.tar");
-    succeed(Command::new("tar").args(["--numeric-owner", "-xpf"]).arg(template).arg("-C").arg(root.path()));
+    extract(&build.path().join("fabric_template.tar"), root.path());
     fs_err::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     move_in(root.path());
     root

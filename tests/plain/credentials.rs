@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use support::archive::{Files, Signer};
 use support::disk::RootFileSystem;
+use support::files::in_tarball;
 use support::server::{Answer, Request, Server};
 use support::{directory_of, fail, program, succeed};
 
@@ -192,10 +193,6 @@ fn watched(command: &mut Command) -> Output {
         };
         Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
     })
-}
-
-fn in_tarball(tarball: &Path, path: &str) -> String {
-    succeed(Command::new("tar").arg("-xOf").arg(tarball).arg(path))
 }
 
 fn no_password_is_found_in_what_a_build_leaves() {

@@ -1,8 +1,9 @@
 //! The packages that are hardest to install, together in one system: the first group of
 //! `tests/packages.toml`. The others are built by `tests/full/packages.rs`.
 
+use support::files::extract;
 use support::harness::ROOT;
-use support::packages::{assert_installed, extract, groups, output};
+use support::packages::{assert_installed, groups, output};
 use support::succeed;
 
 support::tests! {

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use support::archive::Deb;
+use support::files::in_tarball;
 use support::succeed;
 
 use crate::small::{Bench, archive, assert_fails, recipe_with};
@@ -24,14 +25,14 @@ fn excluded_paths_are_left_out_here_and_in_the_guest() {
     bench.write("tiny.toml", &format!("include = ['documented']\npaths = {rules}\n{}", recipe_with("")));
     succeed(&mut bench.build(&[]));
     let template = bench.output().join("fabric_template.tar");
-    let tar = |arguments: &[&str]| succeed(Command::new("tar").arg("--file").arg(&template).args(arguments));
-    let list = tar(&["--list"]);
-    let has = |path: &str| list.lines().any(|line| line.trim_end_matches('/') == format!("./{path}"));
-    assert!(has("usr/share/doc/documented/copyright") && has("usr/share/man/man1"), "{list}");
+    let list = || succeed(Command::new("tar").arg("--list").arg("--file").arg(&template));
+    let paths = list();
+    let has = |path: &str| paths.lines().any(|line| line.trim_end_matches('/') == format!("./{path}"));
+    assert!(has("usr/share/doc/documented/copyright") && has("usr/share/man/man1"), "{paths}");
     // dpkg keeps directories under which an included path might lie.
-    assert!(has("usr/share/doc/documented/examples"), "{list}");
-    assert!(!has("usr/share/doc/documented/examples/one") && !has("usr/share/man/man1/documented.1"), "{list}");
-    let configuration = tar(&["--extract", "--to-stdout", "./etc/dpkg/dpkg.cfg.d/fam-build-paths"]);
+    assert!(has("usr/share/doc/documented/examples"), "{paths}");
+    assert!(!has("usr/share/doc/documented/examples/one") && !has("usr/share/man/man1/documented.1"), "{paths}");
+    let configuration = in_tarball(&template, "./etc/dpkg/dpkg.cfg.d/fam-build-paths");
     let lines: Vec<&str> = configuration.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(
         lines,
@@ -45,7 +46,7 @@ fn excluded_paths_are_left_out_here_and_in_the_guest() {
     // Other rules make another template.
     bench.write("tiny.toml", &format!("include = ['documented']\n{}", recipe_with("")));
     succeed(&mut bench.build(&[]));
-    let list = succeed(Command::new("tar").arg("--list").arg("--file").arg(&template));
+    let list = list();
     assert!(list.contains("./usr/share/doc/documented/examples/one") && !list.contains("fam-build-paths"), "{list}");
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::archive::{Archive, Deb, debconf};
+use support::files::in_tarball;
 use support::succeed;
 
 use crate::small::{Bench, SUITE, Who, archive, assert_fails, recipe_with};
@@ -47,12 +48,9 @@ fn answers(name: &str) -> String {
 
 /// The file at `path` of the template, with its mode.
 fn in_template(bench: &Bench, path: &str) -> (String, String) {
-    let tar = |arguments: &[&str]| {
-        let template = bench.output().join("fabric_template.tar");
-        succeed(Command::new("tar").args(arguments).arg("--file").arg(template).arg(format!("./{path}")))
-    };
-    let list = tar(&["--list", "--verbose"]);
-    (tar(&["--extract", "--to-stdout"]), list.split(' ').next().unwrap().to_owned())
+    let (template, member) = (bench.output().join("fabric_template.tar"), format!("./{path}"));
+    let list = succeed(Command::new("tar").args(["--list", "--verbose", "--file"]).arg(&template).arg(&member));
+    (in_tarball(&template, &member), list.split(' ').next().unwrap().to_owned())
 }
 
 /// Finds that the password is in no file of the output directory but in those that only their owner

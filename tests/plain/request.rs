@@ -1,7 +1,6 @@
 //! Requests that cannot be met, and plans of those that can.
 
-use std::process::Command;
-
+use support::files::in_tarball;
 use support::succeed;
 
 use crate::small::{Bench, Who, archive, assert_fails, assert_nothing_left, names, packages_in, program_with};
@@ -94,8 +93,7 @@ fn a_plan_says_what_a_build_would_do_and_a_lock_holds_it() {
     let planned: Vec<String> = packages.iter().map(|one| pick(&|key| one[key].as_str().unwrap().into())).collect();
     assert_eq!(in_lock, planned);
     assert_eq!(fs_err::read_to_string(output.join("fabric.lock")).unwrap(), locked);
-    let mut tar = Command::new("tar");
-    let status = succeed(tar.arg("-xOf").arg(output.join("fabric_template.tar")).arg("./var/lib/dpkg/status"));
+    let status = in_tarball(&output.join("fabric_template.tar"), "./var/lib/dpkg/status");
     let mut installed: Vec<_> = status.lines().filter_map(|line| line.strip_prefix("Package: ")).collect();
     installed.sort_unstable();
     let mut names: Vec<_> = packages.iter().map(|one| one["name"].as_str().unwrap()).collect();

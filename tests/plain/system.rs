@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use support::disk::extract;
-use support::files::{differences, walk};
+use support::files::{self, differences, walk};
 use support::system::default_system;
 use support::{as_user, directory_of, mirror, program, public_program, succeed, user};
 
@@ -76,24 +76,8 @@ fn the_file_system_is_the_tarball() {
     let system = default_system();
     let work = directory_of("root");
     let (tree, disk) = (work.path().join("tree"), work.path().join("disk"));
-    for directory in [&tree, &disk] {
-        fs_err::create_dir(directory).unwrap();
-    }
-    let tarball = system.artifact("fabric_template.tar");
-    succeed(
-        Command::new("tar")
-            .args([
-                "--extract",
-                "--numeric-owner",
-                "--preserve-permissions",
-                "--xattrs",
-                "--xattrs-include=*",
-                "--file",
-            ])
-            .arg(tarball)
-            .arg("--directory")
-            .arg(&tree),
-    );
+    fs_err::create_dir(&disk).unwrap();
+    files::extract(&system.artifact("fabric_template.tar"), &tree);
     // The ESP is a file system of its own.
     fs_err::remove_dir_all(tree.join("boot/efi")).unwrap();
     fs_err::create_dir(tree.join("boot/efi")).unwrap();

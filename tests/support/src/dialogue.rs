@@ -55,7 +55,7 @@ impl Dialogue {
         self.wait_for_any(&[pattern], timeout).1
     }
 
-    /// Waits until one of `patterns` appears after what was read so far; gives back which, and what
+    /// Waits until one of `patterns` appears after what was read so far; returns which, and what
     /// came before it.
     #[track_caller]
     pub fn wait_for_any(&mut self, patterns: &[&str], timeout: Duration) -> (usize, String) {

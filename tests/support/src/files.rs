@@ -4,11 +4,27 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
+use crate::succeed;
+
 /// One entry, every aspect as text so that a difference can be shown.
 pub type Aspects = BTreeMap<&'static str, String>;
+
+/// Unpacks the tarball of a tree into a directory, which is made if it is not there.
+pub fn extract(tarball: &Path, into: &Path) {
+    fs_err::create_dir_all(into).unwrap();
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"]);
+    succeed(tar.arg("--file").arg(tarball).arg("--directory").arg(into));
+}
+
+/// The text of the file that a tarball has by the name `member`.
+pub fn in_tarball(tarball: &Path, member: &str) -> String {
+    succeed(Command::new("tar").args(["--extract", "--to-stdout"]).arg("--file").arg(tarball).arg(member))
+}
 
 /// Every entry under `root` by its path there (`/etc/passwd`), symbolic links not followed. Owners
 /// have the names that the tree itself gives them, since the order of configuration decides the

@@ -100,19 +100,6 @@ pub fn output() -> tempfile::TempDir {
     directory_of(user())
 }
 
-/// Unpacks the tarball of a tree into a directory that is made for it.
-pub fn extract(tarball: &Path, into: &Path) {
-    fs_err::create_dir(into).unwrap();
-    succeed(
-        Command::new("tar")
-            .args(["--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"])
-            .arg("--file")
-            .arg(tarball)
-            .arg("--directory")
-            .arg(into),
-    );
-}
-
 /// Each package of a tree with its version and its state, a line each.
 #[must_use]
 pub fn installed(tree: &Path) -> String {
