@@ -256,8 +256,8 @@ impl Selection {
         self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
     }
 
-    /// The error for a package that could not be had: whether it is the security archive that does
-    /// not have it decides what to do.
+    /// The error for a package that could not be fetched: whether it is the security archive that
+    /// does not have it decides what to do.
     pub(super) fn not_fetched(&self, error: FetchError) -> Error {
         let is_missing_from = |mirror: &MirrorUrl| {
             error

@@ -202,7 +202,7 @@ fn fetch_and_install(
     let (fetched, installed) = thread::scope(|scope| {
         let fetching = scope.spawn(|| {
             let sender = sender;
-            // Where installing has ended, nobody takes it any more.
+            // Where installing has ended, this goes nowhere.
             selection.fetch(&stop, &|index| {
                 let _ = sender.send(index);
             })

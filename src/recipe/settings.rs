@@ -268,8 +268,8 @@ impl Settings {
     /// is read; whether files and directories are there is for the pipeline to find out.
     ///
     /// # Errors
-    /// The recipe cannot be had, an environment variable is malformed, or what all of them say
-    /// together cannot be.
+    /// The recipe cannot be read, an environment variable is malformed, or the values contradict
+    /// each other.
     pub fn new(flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
         let recipe_name = flags.recipe.clone().unwrap_or_else(|| load::DEFAULT.to_owned());
         let loaded = Loaded::load(&recipe_name)?;
