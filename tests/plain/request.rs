@@ -1,5 +1,6 @@
 //! Requests that cannot be met, and plans of those that can.
 
+use support::archive::Deb;
 use support::files::in_tarball;
 use support::succeed;
 
@@ -10,6 +11,7 @@ support::tests! {
     what_is_wrong_with_a_request_is_said_at_once,
     an_unknown_package_is_named_with_its_neighbours,
     a_plan_says_what_a_build_would_do_and_a_lock_holds_it,
+    a_lock_of_packages_that_exclude_each_other_is_refused,
 }
 
 /// Each request is wrong in itself: exit code 2, before anything is written.
@@ -113,4 +115,21 @@ fn a_plan_says_what_a_build_would_do_and_a_lock_holds_it() {
     }
     assert!(!nowhere.exists());
     assert_eq!(packages_in(&bench.cache()), packages.len());
+}
+
+/// The resolver chooses no such packages, but a lock may be joined by hand.
+fn a_lock_of_packages_that_exclude_each_other_is_refused() {
+    let bench = Bench::new(archive().with(Deb::new("calm")).with(Deb::new("rival").field("Conflicts", "calm")));
+    let lock = |package: &str| -> toml::Table {
+        succeed(&mut bench.build(&["lock", "--include", package]));
+        fs_err::read_to_string(bench.output().join("fabric.lock")).unwrap().parse().unwrap()
+    };
+    let [mut joined, other] = ["calm", "rival"].map(lock);
+    let is_rival = |package: &&toml::Value| package["name"].as_str() == Some("rival");
+    let rival = other["package"].as_array().unwrap().iter().find(is_rival).unwrap();
+    joined["package"].as_array_mut().unwrap().push(rival.clone());
+    let lock = bench.write("joined.lock", &joined.to_string()).display().to_string();
+    let error = ["rival conflicts with calm or breaks it"];
+    assert_fails(&mut bench.build(&["--locked", &lock]), 1, &error, "leave rival or calm out");
+    assert!(!bench.output().join("fabric_template.tar").exists());
 }

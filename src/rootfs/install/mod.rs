@@ -97,6 +97,10 @@ impl Installer<'_> {
         let count = self.of.debs.len();
         self.progress.step(format!("Configuring {count} packages"));
         let nodes = self.nodes(0..count)?;
+        if let Some((package, other)) = schedule::exclusion(&nodes) {
+            let [package, other] = [package, other].map(|position| nodes[position].name.clone());
+            return Err(UnpackError::Excluded { package, other }.into());
+        }
         let first = match early {
             Some(first) => first,
             None => self.first_stage(&schedule::first_stage(&nodes))?,

@@ -149,6 +149,15 @@ pub enum UnpackError {
         /// The name that the diverted file had.
         contested: RootPath,
     },
+    /// A package that Conflicts with another one or Breaks it. The resolver chooses no such two, so
+    /// the list of packages is somebody's own.
+    #[error("package {package} conflicts with {other} or breaks it, and both are to be installed")]
+    Excluded {
+        /// The package that says so.
+        package: String,
+        /// The other one.
+        other: String,
+    },
     /// A package is given twice.
     #[error("package {0} is to be unpacked twice")]
     Twice(String),
@@ -183,6 +192,9 @@ impl UnpackError {
             Self::Staging { source, .. } | Self::Tree(source) => source.hint(),
             Self::Database(error) => error.hint(),
             Self::Conflict { first, second, .. } => Some(format!("leave {first} or {second} out")),
+            Self::Excluded { package, other } => {
+                Some(format!("leave {package} or {other} out; `fam-build lock` chooses packages that go together"))
+            }
             Self::Diverted { package, .. } => {
                 Some(format!("leave {package} out, or the package that diverts the file"))
             }

@@ -26,6 +26,7 @@ mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use node::Wanted;
 pub use node::{Clause, Node};
 
 /// The packages that all others of the first stage count on, whatever they depend on, in the order
@@ -73,6 +74,18 @@ pub fn first_stage(nodes: &[Node]) -> Vec<usize> {
 pub fn is_closed(nodes: &[Node]) -> bool {
     let names = Names::new(nodes);
     nodes.iter().flat_map(Node::needs).all(|clause| names.satisfying(clause).next().is_some())
+}
+
+/// Two packages of which the first Conflicts with the second or Breaks it, if there are such. A
+/// package excludes neither itself nor what it provides (Debian Policy 7.4).
+#[must_use]
+pub fn exclusion(nodes: &[Node]) -> Option<(usize, usize)> {
+    let names = Names::new(nodes);
+    let excluded = |package: usize| {
+        let others = nodes[package].excludes.iter().flat_map(|wanted| names.accepted(wanted));
+        others.filter(move |&other| other != package).map(move |other| (package, other))
+    };
+    (0..nodes.len()).flat_map(excluded).next()
 }
 
 /// All that comes after the first stage, which consists of the packages `first`. `preseed` says
@@ -235,11 +248,13 @@ impl<'a> Names<'a> {
     /// The packages that satisfy `clause`, in the order of its alternatives, a real package before
     /// those that provide it.
     fn satisfying(&self, clause: &'a Clause) -> impl Iterator<Item = usize> {
-        clause.alternatives().flat_map(|wanted| {
-            let real = self.by_name.get(wanted.name()).copied();
-            let virtual_ones = self.providers.get(wanted.name()).into_iter().flatten().copied();
-            real.into_iter().chain(virtual_ones).filter(|&position| wanted.accepts(&self.nodes[position]))
-        })
+        clause.alternatives().flat_map(|wanted| self.accepted(wanted))
+    }
+
+    fn accepted(&self, wanted: &'a Wanted) -> impl Iterator<Item = usize> {
+        let real = self.by_name.get(wanted.name()).copied();
+        let virtual_ones = self.providers.get(wanted.name()).into_iter().flatten().copied();
+        real.into_iter().chain(virtual_ones).filter(|&position| wanted.accepts(&self.nodes[position]))
     }
 
     /// The package that is to satisfy `clause`: one of `preferred`, if one of these does. None

@@ -17,6 +17,8 @@ pub struct Node {
     pub(super) pre_depends: Vec<Clause>,
     depends: Vec<Clause>,
     provides: Vec<Wanted>,
+    /// What must not be installed beside it: its Conflicts and Breaks.
+    pub(super) excludes: Vec<Wanted>,
 }
 
 /// A clause of a relation: one of its alternatives has to be there (Debian Policy 7.1).
@@ -28,6 +30,7 @@ pub struct Clause(Vec<Wanted>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
     name: String,
+    qualifier: Option<String>,
     version: Option<(Comparison, String)>,
 }
 
@@ -39,6 +42,12 @@ impl Node {
     /// [`RelationError`], where a relation cannot be read.
     pub fn new(stanza: &Stanza<'_>, first: bool, preinst: bool) -> Result<Self, RelationError> {
         let field = |name| stanza.get(name).unwrap_or_default();
+        let each = |name| clauses(field(name)).map(|clauses| clauses.into_iter().flat_map(|clause| clause.0));
+        // The packages of another architecture are not here.
+        let here = |wanted: &Wanted| {
+            let qualifier = wanted.qualifier.as_deref();
+            qualifier.is_none_or(|it| ["any", "native", field("Architecture")].contains(&it))
+        };
         Ok(Self {
             name: field("Package").to_owned(),
             version: field("Version").to_owned(),
@@ -46,7 +55,8 @@ impl Node {
             preinst,
             pre_depends: clauses(field("Pre-Depends"))?,
             depends: clauses(field("Depends"))?,
-            provides: clauses(field("Provides"))?.into_iter().flat_map(|clause| clause.0).collect(),
+            provides: each("Provides")?.collect(),
+            excludes: each("Conflicts")?.chain(each("Breaks")?).filter(here).collect(),
         })
     }
 
@@ -90,6 +100,7 @@ impl Wanted {
 fn clauses(field: &str) -> Result<Vec<Clause>, RelationError> {
     let wanted = |alternative: &dependency::Alternative<'_>| Wanted {
         name: alternative.name().to_owned(),
+        qualifier: alternative.qualifier().map(str::to_owned),
         version: alternative.constraint.map(|constraint| (constraint.comparison, constraint.version.to_owned())),
     };
     let clause = |clause: dependency::Clause<'_>| Clause(clause.alternatives.iter().map(wanted).collect());

@@ -65,6 +65,26 @@ fn first_stages_are_closed_or_not() {
 }
 
 #[test]
+fn packages_exclude_each_other() {
+    let excluded = |lines: &[&str]| {
+        let nodes: Vec<Node> = lines.iter().map(|line| node(line)).collect();
+        exclusion(&nodes).map(|(package, other)| format!("{} {}", nodes[package].name, nodes[other].name))
+    };
+    for (lines, expected) in [
+        (&["a Conflicts: b", "b"][..], Some("a b")),
+        (&["a", "b Breaks: a (<< 1:3)"], Some("b a")),
+        (&["a", "b Breaks: a (<< 1:2)"], None),
+        (&["a Provides: mta; Conflicts: mta", "b Provides: mta"], Some("a b")),
+        (&["a Provides: mta; Conflicts: mta, a"], None),
+        (&["a Architecture: amd64; Conflicts: b:i386", "b"], None),
+        (&["a Architecture: amd64; Conflicts: b:amd64", "b"], Some("a b")),
+        (&["a Conflicts: c", "b"], None),
+    ] {
+        assert_eq!(excluded(lines).as_deref(), expected, "{lines:?}");
+    }
+}
+
+#[test]
 fn base_passwd_comes_before_what_it_depends_on() {
     let lines = ["libc*", "base-passwd* Depends: libc", "base-files* Pre-Depends: awk", "mawk* Provides: awk"];
     assert_eq!(plan(&lines), "first base-passwd+base-files+libc+mawk");
