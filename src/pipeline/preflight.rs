@@ -112,11 +112,22 @@ pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error>
     Ok(())
 }
 
+/// Checks, now that the root file system is there, that what the build writes has room. Scripts and
+/// plugins can make any file, of any length: a file with holes took nothing until now.
+pub(super) fn check_room(job: &Job, root: &tarball::Survey<'_>) -> Result<(), Error> {
+    let mut what = format!("the build (tarball, raw image, {} nodes)", job.nodes.len());
+    if let Some((path, bytes)) = root.largest() {
+        what += &format!(", where the largest file of the system is {path} with {} MiB,", bytes >> 20);
+    }
+    require_space(job.output.path(), &what, bytes_written(&job.settings, root.bytes()))?;
+    Ok(())
+}
+
 /// About the bytes that a build writes of packages that take `installed` bytes when they are
 /// installed.
 #[must_use]
 pub fn bytes_written(settings: &Settings, installed: u64) -> u64 {
-    installed + image_bytes(settings, installed) + LEAST_BYTES
+    installed.saturating_add(image_bytes(settings, installed)).saturating_add(LEAST_BYTES)
 }
 
 /// About the bytes of the raw image and of the nodes' images, with `content` bytes of files in
@@ -124,7 +135,8 @@ pub fn bytes_written(settings: &Settings, installed: u64) -> u64 {
 fn image_bytes(settings: &Settings, content: u64) -> u64 {
     let node = if settings.thin { 16 << 20 } else { content / 2 };
     let backing = content / 2 * u64::from(settings.thin);
-    content + backing + node * u64::from(settings.recipe.nodes.count.get())
+    let nodes = node.saturating_mul(u64::from(settings.recipe.nodes.count.get()));
+    content.saturating_add(backing).saturating_add(nodes)
 }
 
 /// Checks that images of `tarball` have room in `output`, and a copy of it where it is compressed.

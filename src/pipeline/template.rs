@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::job::Job;
 use super::packages::Selection;
+use super::preflight::check_room;
 use super::{Error, images};
 use crate::archive::digest::{hex, sha256};
 use crate::archive::fetch::FetchError;
@@ -91,12 +92,14 @@ pub(super) fn obtain(
     let staging = Staging::open(&place.root)?;
     populate(job, selection, &place, &staging, customization, build, progress)?;
 
+    let root = File::open(staging.host_path())?;
+    let survey = tarball::Survey::of(root.as_fd())?;
+    check_room(job, &survey)?;
     progress.step(format!("Writing {}", path.display()));
     let artifact = job.output.create_private(TEMPLATE)?;
     let devices: BTreeMap<_, _> = staging.devices().into_iter().collect();
-    let root = File::open(staging.host_path())?;
     let latest = build.facts().source_date_epoch;
-    let summary = tarball::write_directory(root.as_fd(), &devices, latest, Some(&key), artifact.file())?;
+    let summary = survey.write(&devices, latest, Some(&key), artifact.file())?;
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
     drop(place);
     // Nothing that no disk can be made of gets the name of a template.

@@ -97,8 +97,8 @@ fn a_nodes_uuid_changes_superblocks_alone() {
 fn read_through_kernel(fixture: &Fixture, root: &Path) -> (Tree, BTreeMap<RootPath, Vec<u8>>) {
     let path = fixture.path("kernel.tar");
     let directory = File::open(root).unwrap();
-    tarball::write_directory(directory.as_fd(), &BTreeMap::new(), i64::MAX, None, &File::create(&path).unwrap())
-        .unwrap();
+    let survey = tarball::Survey::of(directory.as_fd()).unwrap();
+    survey.write(&BTreeMap::new(), i64::MAX, None, &File::create(&path).unwrap()).unwrap();
     let file = File::open(path).unwrap();
     let tree = tarball::index(&file).unwrap();
     let contents = contents(&tree, &file);

@@ -1,6 +1,6 @@
 //! A staging directory as a tarball: walked first, then written in byte order of the paths.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -26,40 +26,79 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// Writes the tree under the directory `root` into `out`.
-///
-/// Names are `./path`, owners are numbers, times are whole seconds and none is later than
-/// `latest_mtime`. A file with several names has its contents under the first of them. Entries of
-/// `deferred` are written too, in place of whatever stands there: device nodes that nobody may
-/// create in a user namespace. Nothing in `/dev`, `/proc`, `/run`, `/sys` and `/tmp` is, but for
-/// these. A `comment` stands before everything else. Sockets are left out, as every tar does.
-///
-/// # Errors
-/// When the tree cannot be read, changes meanwhile, or the tarball cannot be written.
-pub fn write_directory(
-    root: BorrowedFd<'_>,
-    deferred: &BTreeMap<RootPath, Entry>,
-    latest_mtime: i64,
-    comment: Option<&str>,
-    out: &File,
-) -> Result<Summary, TarballError> {
-    let found = walk(root)?;
-    let mut names: BTreeMap<&RootPath, Found<'_>> =
-        found.iter().map(|(path, stat)| (path, Found::Staged(stat))).collect();
-    names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
+/// The entries under a directory that belong into a tarball of it. Nothing in `/dev`, `/proc`,
+/// `/run`, `/sys` and `/tmp` does. Sockets do not, as with every tar.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    root: BorrowedFd<'a>,
+    found: Vec<(RootPath, Stat)>,
+}
 
-    let mut writing = Writing { root, latest_mtime, writer: TarWriter::new(out), first_names: HashMap::new() };
-    if let Some(text) = comment {
-        writing.writer.comment(text)?;
+impl<'a> Survey<'a> {
+    /// Walks the tree under `root`.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn of(root: BorrowedFd<'a>) -> Result<Self, TarballError> {
+        Ok(Self { root, found: walk(root)? })
     }
-    for (path, found) in &names {
-        match found {
-            Found::Staged(stat) => writing.staged(path, stat)?,
-            Found::Deferred(entry) => writing.deferred(path, entry)?,
+
+    /// Length of all files, holes included, which a tarball has as zeros.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        // A name more of a file takes nothing.
+        let mut seen = HashSet::new();
+        let counts = |stat: &&Stat| stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino));
+        let lengths = self.files().map(|(_, stat)| stat).filter(counts).map(|stat| stat.st_size.unsigned_abs());
+        lengths.fold(0, u64::saturating_add)
+    }
+
+    /// The largest file and its length.
+    #[must_use]
+    pub fn largest(&self) -> Option<(&RootPath, u64)> {
+        let lengths = self.files().map(|(path, stat)| (path, stat.st_size.unsigned_abs()));
+        lengths.max_by_key(|(_, length)| *length)
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&RootPath, &Stat)> {
+        let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        self.found.iter().filter(move |(_, stat)| is_file(stat)).map(|(path, stat)| (path, stat))
+    }
+
+    /// Writes a tarball into `out`.
+    ///
+    /// Names are `./path`, owners are numbers, times are whole seconds and none is later than
+    /// `latest_mtime`. A file with several names has its contents under the first of them. Entries
+    /// of `deferred` are written too, in place of whatever stands there: device nodes that nobody
+    /// may create in a user namespace. A `comment` stands before everything else.
+    ///
+    /// # Errors
+    /// When the tree cannot be read, changes meanwhile, or the tarball cannot be written.
+    pub fn write(
+        &self,
+        deferred: &BTreeMap<RootPath, Entry>,
+        latest_mtime: i64,
+        comment: Option<&str>,
+        out: &File,
+    ) -> Result<Summary, TarballError> {
+        let mut names: BTreeMap<&RootPath, Found<'_>> =
+            self.found.iter().map(|(path, stat)| (path, Found::Staged(stat))).collect();
+        names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
+
+        let writer = TarWriter::new(out);
+        let mut writing = Writing { root: self.root, latest_mtime, writer, first_names: HashMap::new() };
+        if let Some(text) = comment {
+            writing.writer.comment(text)?;
         }
+        for (path, found) in &names {
+            match found {
+                Found::Staged(stat) => writing.staged(path, stat)?,
+                Found::Deferred(entry) => writing.deferred(path, entry)?,
+            }
+        }
+        let bytes = writing.writer.finish()?;
+        Ok(Summary { entries: names.len() as u64, bytes })
     }
-    let bytes = writing.writer.finish()?;
-    Ok(Summary { entries: names.len() as u64, bytes })
 }
 
 enum Found<'a> {
@@ -67,7 +106,6 @@ enum Found<'a> {
     Deferred(&'a Entry),
 }
 
-/// Everything under `root` that belongs into the tarball.
 fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, TarballError> {
     let top = RootPath::root();
     let stat = rustix::fs::fstat(root).map_err(failed("stat", &top))?;
@@ -260,7 +298,7 @@ mod tests {
         let root = File::open(directory).unwrap();
         let out = tempfile::NamedTempFile::new().unwrap();
         let file = File::options().read(true).write(true).open(out.path()).unwrap();
-        let summary = write_directory(root.as_fd(), deferred, 1000, None, &file).unwrap();
+        let summary = Survey::of(root.as_fd()).unwrap().write(deferred, 1000, None, &file).unwrap();
         let tree = index(&File::open(out.path()).unwrap()).unwrap();
         (summary, tree, fs_err::read(out.path()).unwrap())
     }
@@ -307,5 +345,18 @@ mod tests {
         let device = tree.get(&null).unwrap();
         assert_eq!((&device.kind, device.mtime.seconds), (&Kind::CharDevice { major: 1, minor: 3 }, 1000));
         assert_eq!(written(directory.path(), &deferred).2, bytes);
+    }
+    #[test]
+    fn a_survey_counts_holes_and_each_file_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs_err::write(at("small"), "hello").unwrap();
+        fs_err::hard_link(at("small"), at("again")).unwrap();
+        fs_err::create_dir_all(at("var")).unwrap();
+        File::create(at("var/sparse")).unwrap().set_len(1 << 40).unwrap();
+        let root = File::open(directory.path()).unwrap();
+        let survey = Survey::of(root.as_fd()).unwrap();
+        assert_eq!(survey.bytes(), (1 << 40) + 5);
+        assert_eq!(survey.largest(), Some((&"var/sparse".parse().unwrap(), 1 << 40)));
     }
 }

@@ -14,7 +14,7 @@ mod writer;
 use std::io;
 
 pub use comment::comment;
-pub use directory::{Summary, write_directory};
+pub use directory::{Summary, Survey};
 pub use index::index;
 pub use open::{is_compressed, open};
 pub use writer::TarWriter;
