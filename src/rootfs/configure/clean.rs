@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::in_tree;
-use crate::rootfs::staging::{FileType, Staging, StagingError};
+use crate::rootfs::staging::{Attributes, FileType, Metadata, Staging, StagingError};
 use crate::tree::RootPath;
 
 /// Files that go.
@@ -35,6 +35,12 @@ const REMOVED: [&str; 16] = [
 const EMPTIED: [&str; 7] =
     ["run", "tmp", "var/cache/apt/archives", "var/lib/apt/lists", "var/log/journal", "var/tmp", "var/cache/man"];
 
+/// The user and the group to whom a user namespace has everything belong that belongs to nobody in
+/// it (`user_namespaces(7)`): also the files of /proc/sys, which are the host's root's.
+const OVERFLOW_ID: u32 = 65534;
+/// Length of what /proc/sys/kernel/random/uuid holds (`random(4)`).
+const UUID_LINE: u64 = 37;
+
 /// Removes the leftovers of making the tree. Every file of /var/log that is not removed is emptied.
 ///
 /// /etc/machine-id, if there is one, becomes empty: so systemd gives each machine its own
@@ -53,6 +59,9 @@ pub fn clean(staging: &Staging) -> Result<(), StagingError> {
         each_file(staging, &in_tree(path), &mut |path| staging.remove(path))?;
     }
     each_file(staging, &in_tree("var/log"), &mut |path| truncate(staging, path))?;
+    for directory in ["etc", "var"] {
+        each_file(staging, &in_tree(directory), &mut |path| give_secret_to_root(staging, path))?;
+    }
     let machine_id = in_tree("etc/machine-id");
     if kind(staging, &machine_id)? == Some(FileType::File) {
         staging.write(&machine_id, b"", 0o644)?;
@@ -115,4 +124,45 @@ fn truncate(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
     let parent = staging.parent(path)?;
     parent.write_file(path.file_name(), b"", metadata.attributes.mode)?;
     parent.set_attributes(path.file_name(), &metadata.attributes, &BTreeMap::new())
+}
+
+/// Gives the file at `path` to root, if it is a secret copied from /proc/sys/kernel/random/uuid with
+/// its owner, as tmpfiles.d(5) and `cp -p` do: on a machine that is root.
+fn give_secret_to_root(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
+    let Metadata { file_type, size, attributes, .. } = staging.metadata(path)?;
+    let is_nobodys = (attributes.uid, attributes.gid) == (OVERFLOW_ID, OVERFLOW_ID);
+    if file_type != FileType::File || size != UUID_LINE || !is_nobodys || !is_uuid_line(&staging.read(path)?) {
+        return Ok(());
+    }
+    let attributes = Attributes { uid: 0, gid: 0, ..attributes };
+    staging.parent(path)?.set_attributes(path.file_name(), &attributes, &BTreeMap::new())
+}
+
+/// Whether this is a line with a UUID (RFC 9562, 4).
+fn is_uuid_line(bytes: &[u8]) -> bool {
+    let Some(uuid) = bytes.strip_suffix(b"\n") else { return false };
+    let groups =
+        uuid.split(|&byte| byte == b'-').map(|group| group.iter().all(u8::is_ascii_hexdigit).then_some(group.len()));
+    groups.eq([8, 4, 4, 4, 12].map(Some))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_what_the_kernel_writes() {
+        for (line, expected) in [
+            ("4498829f-e08a-4417-a308-bbd460ef0a12\n", true),
+            ("4498829f-e08a-4417-a308-bbd460ef0a12", false),
+            ("4498829fe08a44-17-a308-bbd460ef-0a12\n", false),
+            ("4498829g-e08a-4417-a308-bbd460ef0a12\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_uuid_line(line.as_bytes()), expected, "{line:?}");
+        }
+        let kernels = fs_err::read("/proc/sys/kernel/random/uuid").unwrap();
+        assert!(is_uuid_line(&kernels));
+        assert_eq!(kernels.len() as u64, UUID_LINE);
+    }
 }
