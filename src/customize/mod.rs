@@ -19,7 +19,7 @@ mod staging_root;
 
 pub use error::CustomizeError;
 pub use external::{Form, HostFiles};
-pub(crate) use external::{guard as plugin_guard, library as plugin_library};
+pub(crate) use external::{guard as plugin_guard, library as plugin_library, try_landlock};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
 pub use places::Places;

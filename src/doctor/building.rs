@@ -11,7 +11,8 @@ use crate::pipeline;
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
 use crate::supervisor::{
-    IdError, Ids, Isolation, OutputLock, available_memory, check_output, free_space, nearest_writable,
+    IdError, Ids, Inactive, Isolation, OutputLock, Protection, available_memory, check_output, free_space,
+    nearest_writable,
 };
 
 /// What the packages of the default recipe take when they are installed: the measure until the
@@ -59,7 +60,15 @@ fn isolation(findings: &mut Findings) {
         }
     }
     match Isolation::detect() {
-        Ok(_) => findings.ok("namespaces", "a trial in new namespaces did all that a build does"),
+        Ok(isolation) => {
+            findings.ok("namespaces", "a trial in new namespaces did all that a build does");
+            for Protection { what, state } in isolation.protections() {
+                match state {
+                    Ok(says) => findings.ok(what, says),
+                    Err(Inactive { why, hint }) => findings.warning(what, why, hint),
+                }
+            }
+        }
         Err(error) => findings.fault("namespaces", error.to_string(), error.hint()),
     }
 }

@@ -37,7 +37,7 @@ use crate::customize::{Build, Customization, OverlayRoot};
 use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
-use crate::supervisor::{self, Interrupts, Isolation, OutputLock};
+use crate::supervisor::{self, Inactive, Interrupts, Isolation, OutputLock, Protection};
 use crate::tree::Overlay;
 use images::Disks;
 use packages::{Archives, Selection};
@@ -51,6 +51,12 @@ use template::Template;
 pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts) -> Result<BuildReport, Error> {
     let begin = Instant::now();
     let Preflight { job, isolation, lock } = preflight;
+    for Protection { what, state } in isolation.protections() {
+        progress.detail(match state {
+            Ok(says) => format!("{what}: {says}"),
+            Err(Inactive { why, .. }) => format!("{what}: not protected: {why}"),
+        });
+    }
     let built = supervisor::run(&job, &isolation, progress, interrupts);
     // A second ctrl-C must not cut the clean-up short.
     let _shield = interrupts.shield();

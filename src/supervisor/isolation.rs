@@ -22,12 +22,14 @@ pub(crate) const WORKER_NAMESPACES: UnshareFlags =
 pub struct Isolation {
     pub(crate) namespaces: UnshareFlags,
     pub(crate) ids: Ids,
+    /// The version of Landlock that a trial found.
+    pub(super) landlock: Option<i32>,
 }
 
 /// What a trial found.
 #[derive(Debug, Serialize, Deserialize)]
 enum Probed {
-    Works,
+    Works { landlock: Option<i32> },
     Refused { step: String, errno: i32 },
 }
 
@@ -39,9 +41,8 @@ impl Isolation {
     /// # Errors
     /// [`Error`] with the step that failed and what mends it.
     pub fn detect() -> Result<Self, Error> {
-        let isolation = Self { namespaces: WORKER_NAMESPACES, ids: Ids::detect()? };
-        isolation.check()?;
-        Ok(isolation)
+        let isolation = Self { namespaces: WORKER_NAMESPACES, ids: Ids::detect()?, landlock: None };
+        Ok(Self { landlock: isolation.check()?, ..isolation })
     }
 
     /// Tries only whether this process may make the namespaces, whatever ids there are for them.
@@ -56,7 +57,7 @@ impl Isolation {
     /// on disk, such as images from a tarball.
     #[must_use]
     pub fn none() -> Self {
-        Self { namespaces: UnshareFlags::empty(), ids: Ids::Own }
+        Self { namespaces: UnshareFlags::empty(), ids: Ids::Own, landlock: None }
     }
 
     /// Where the ids come from.
@@ -65,20 +66,14 @@ impl Isolation {
         &self.ids
     }
 
-    /// Tries it. See [`Isolation::detect`].
-    ///
-    /// # Errors
-    /// [`Error`] with the step that failed and what mends it.
-    pub fn check(&self) -> Result<(), Error> {
-        if self.namespaces.is_empty() {
-            return Ok(());
-        }
+    /// Tries it, and returns the version of Landlock that there is. See [`Isolation::detect`].
+    fn check(&self) -> Result<Option<i32>, Error> {
         let mut launched = launch(Role::Probe, self.namespaces, &self.ids)?;
         let control = launched.control.try_clone().map_err(|source| Error::Start { role: "probe", source })?;
         let probed = Receiver::new(control).receive().map_err(|source| Error::Start { role: "probe", source })?;
         launched.wait();
         match probed {
-            Some(Probed::Works) => Ok(()),
+            Some(Probed::Works { landlock }) => Ok(landlock),
             Some(Probed::Refused { step, errno }) => Err(Error::refused(step, errno)),
             None => Err(Error::Start { role: "probe", source: io::Error::other("it died") }),
         }
@@ -92,7 +87,7 @@ pub(crate) fn probe() -> ExitCode {
         Err(code) => return code,
     };
     let probed = match attempt() {
-        Ok(()) => Probed::Works,
+        Ok(landlock) => Probed::Works { landlock },
         Err((step, error)) => {
             Probed::Refused { step: step.into(), errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
         }
@@ -101,7 +96,7 @@ pub(crate) fn probe() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn attempt() -> Result<(), (&'static str, io::Error)> {
+fn attempt() -> Result<Option<i32>, (&'static str, io::Error)> {
     let at = |step: &'static str| move |error: rustix::io::Errno| (step, io::Error::from(error));
     super::init::make_mounts_private()?;
     // Over /proc, which exists everywhere; the namespace goes away with this process.
@@ -124,6 +119,8 @@ fn attempt() -> Result<(), (&'static str, io::Error)> {
     // As the sandbox around maintainer scripts does, one level down.
     super::launch::enter(WORKER_NAMESPACES | UnshareFlags::NEWNET)
         .map_err(|error| ("create mount, PID, IPC, UTS, network namespaces inside", error))?;
-    // Last, since it forbids all of the above.
-    crate::rootfs::sandbox::filter::install().map_err(|error| ("install a filter of system calls", error))
+    // Last, since these forbid all of the above.
+    let landlock = crate::customize::try_landlock();
+    crate::rootfs::sandbox::filter::install().map_err(|error| ("install a filter of system calls", error))?;
+    Ok(landlock)
 }

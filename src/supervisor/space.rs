@@ -83,7 +83,7 @@ fn meminfo_bytes(meminfo: &str, field: &str) -> Option<u64> {
 }
 
 /// The least that any control group of memory, from this process's up to the root, still allows.
-fn control_group_room() -> Option<u64> {
+pub(super) fn control_group_room() -> Option<u64> {
     let groups = fs_err::read_to_string("/proc/self/cgroup").ok()?;
     let number = |path: PathBuf| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let room = |hierarchy: ControlGroups, group: &Path| {

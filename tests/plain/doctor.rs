@@ -76,14 +76,21 @@ fn names(directory: &Path) -> Vec<String> {
 
 fn a_host_that_has_all_is_sound_for_root_and_users() {
     let output = directory_of(user());
-    for (program, ids) in [
-        (Command::new(public_program()), "root's own, without a user namespace"),
-        (as_user(public_program()), "of /etc/subuid and /etc/subgid, through"),
+    for (program, ids, programs) in [
+        (Command::new(public_program()), "root's own, without a user namespace", "belong to no user of this host"),
+        (as_user(public_program()), "of /etc/subuid and /etc/subgid, through", "users of the build's user namespace"),
     ] {
         let examined = Examined::of(program, output.path(), &["--nodes", "2"]);
         assert_eq!((examined.faults(), examined.code), (vec![], 0));
         examined.shows("ids", "ok", ids, "");
         examined.shows("namespaces", "ok", "did all that a build does", "");
+        examined.shows("programs' ids", "ok", programs, "");
+        examined.shows("programs' memory", "ok", "are ended first", "");
+        // What these come to depends on the kernel.
+        for what in ["plugins' files", "processes"] {
+            let finding = &examined.findings[what];
+            assert_eq!(finding["verdict"] == "warning", finding["mend"].is_string(), "{finding:#}");
+        }
         examined.shows("output directory", "ok", "may be written", "");
         examined.shows("mirror", "ok", "answers, and has trixie", "");
         examined.shows("fabric ivshmem", "ok", "qemu-system-x86_64", "");

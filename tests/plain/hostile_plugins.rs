@@ -192,6 +192,7 @@ fn assert_confined(said: &Value, with_recipe: bool) {
                     assert!(!["root", "run", "sys", "srv", "opt", "mnt", "boot"].contains(&name), "{said:#}");
                 }
             }
+            ("oom", value) => assert_eq!(value, "1000"),
             ("NoNewPrivs", value) => assert_eq!(value, "1"),
             ("Seccomp", value) => assert_eq!(value, "2"),
             _ => {

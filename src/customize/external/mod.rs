@@ -17,6 +17,7 @@ mod wire;
 
 pub(crate) use guard::guard;
 pub(crate) use library::library;
+pub(crate) use restrict::try_landlock;
 pub use view::HostFiles;
 
 use std::fmt;

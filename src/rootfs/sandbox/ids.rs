@@ -9,8 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::geteuid;
 
+use super::NAMESPACES;
+use crate::supervisor::launch::{Role, launch};
 use crate::supervisor::{Extent, Ids, parse_map};
 
 /// The first id on the host: the highest range of 65536 below 2^31, far from those that /etc/subuid
@@ -25,6 +28,21 @@ static IMPOSSIBLE: AtomicBool = AtomicBool::new(false);
 pub(super) fn of_programs() -> Option<Ids> {
     let possible = is_root_of_host() && !IMPOSSIBLE.load(Ordering::Relaxed);
     possible.then(|| Ids::Direct { extents: vec![Extent { inside: 0, outside: FIRST, count: COUNT }] })
+}
+
+/// Tries whether programs can have ids of their own, with a file system in memory as the tree;
+/// `None` where they are to have the worker's.
+pub(crate) fn try_own() -> Option<io::Result<()>> {
+    let ids = of_programs()?;
+    let attempt = || {
+        let file_system = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&file_system)?;
+        let tree = fsmount(&file_system, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        // Its first process stays until it is dropped here.
+        let launched = launch(Role::Sandbox, NAMESPACES, &ids).map_err(io::Error::other)?;
+        translate(&tree, launched.user_namespace()?)
+    };
+    Some(attempt())
 }
 
 /// Who programs are on the host. `own` says that they have the ids of [`of_programs`].

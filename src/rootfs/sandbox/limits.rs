@@ -1,19 +1,13 @@
-//! How much programs of a sandbox may take of the machine: memory as files, processes, the size of
-//! a file, core dumps.
-//!
-//! The memory that programs allocate is not limited here, only by the control group that the build
-//! runs in.
+//! How much programs of a sandbox may take of the machine, beside what
+//! [`limits`](crate::supervisor::limits) says: memory as files, the size of a file, core dumps.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::supervisor::available_memory;
+use crate::supervisor::limits::PROCESSES;
 
 /// For file systems that hold directories, links and mount points, as /dev and /sys.
 pub(super) const DIRECTORY_BYTES: u64 = 1 << 20;
-
-/// Processes and threads of a sandbox. A configuration has some ten at a time, and a program in
-/// Java some hundred threads.
-const PROCESSES: u64 = 8192;
 
 /// The sizes of the file systems in memory.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,22 +32,6 @@ impl Room {
         let share = |divisor: u64| (available_bytes / divisor).max(64 << 20);
         Self { tmp_bytes: share(2), shm_bytes: share(8), run_bytes: share(8) }
     }
-}
-
-/// Limits the number of processes by the highest process number of this PID namespace, which binds
-/// root as well. Only for the first process of one, while its /proc is writable.
-pub(super) fn limit_processes() {
-    // On an older kernel root would change the machine's number.
-    if has_pid_max_per_namespace(&rustix::system::uname().release().to_string_lossy()) {
-        // Where /proc is held read-only all the same, `RLIMIT_NPROC` is left, for users.
-        let _ = fs_err::write("/proc/sys/kernel/pid_max", PROCESSES.to_string());
-    }
-}
-
-/// Whether this release of Linux is 6.14 or later.
-fn has_pid_max_per_namespace(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
 }
 
 /// Limits what each process may take, after the root is changed.
@@ -91,21 +69,5 @@ mod tests {
         assert_eq!(room, Room { tmp_bytes: 8 << 30, shm_bytes: 2 << 30, run_bytes: 2 << 30 });
         let least = 64 << 20;
         assert_eq!(Room::of(100 << 20), Room { tmp_bytes: least, shm_bytes: least, run_bytes: least });
-    }
-
-    #[test]
-    fn leaves_the_machine_its_highest_process_number() {
-        for (release, expected) in [
-            ("6.14.0", true),
-            ("6.18.44-fc-v669", true),
-            ("7.0-rc1", true),
-            ("6.12.43+deb13-amd64", false),
-            ("5.15.0-91-generic", false),
-            ("6", false),
-            ("", false),
-            ("unknown", false),
-        ] {
-            assert_eq!(has_pid_max_per_namespace(release), expected, "{release}");
-        }
     }
 }

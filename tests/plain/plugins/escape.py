@@ -116,6 +116,8 @@ def found(given):
     result["processes"] = sum(name.isdigit() for name in os.listdir("/proc"))
     result["dev"] = " ".join(sorted(os.listdir("/dev")))
     result["root"] = " ".join(sorted(os.listdir("/")))
+    with open("/proc/self/oom_score_adj") as adjustment:
+        result["oom"] = adjustment.read().strip()
     with open("/proc/self/status") as status:
         fields = dict(line.split(":\t") for line in status.read().splitlines() if ":\t" in line)
     result |= {name: fields[name] for name in ["NoNewPrivs", "Seccomp"]}
