@@ -30,6 +30,8 @@ struct Allowance {
     aspects: Vec<String>,
     /// Only for this suite.
     suite: Option<String>,
+    /// Only for this group of `tests/packages.toml`.
+    group: Option<String>,
     reason: String,
 }
 
@@ -45,6 +47,8 @@ fn matches(pattern: &str, path: &str) -> bool {
 /// What mmdebstrap is asked for.
 pub struct Reference<'a> {
     pub suite: &'a str,
+    /// The group of `tests/packages.toml`, if it is one.
+    pub group: Option<&'a str>,
     pub variant: &'a str,
     pub components: &'a str,
     pub include: &'a [String],
@@ -53,7 +57,7 @@ pub struct Reference<'a> {
 impl Reference<'_> {
     /// The command that makes the system as a tarball.
     pub fn command(&self, tarball: &Path) -> Command {
-        let Self { suite, variant, components, include } = self;
+        let Self { suite, variant, components, include, .. } = self;
         let mut command = Command::new("mmdebstrap");
         // Whatever the caller's environment says (PYTHONDONTWRITEBYTECODE, for one) would reach the
         // maintainer scripts.
@@ -115,6 +119,7 @@ pub fn assert_same(reference: &Reference<'_>, output: &Path, ours: &Path, cache:
         .filter(|difference| {
             let reason = allowed.difference.iter().position(|allowance| {
                 allowance.suite.as_deref().is_none_or(|only| only == suite)
+                    && allowance.group.as_deref().is_none_or(|only| Some(only) == reference.group)
                     && allowance.aspects.iter().any(|aspect| aspect == difference.aspect)
                     && allowance.paths.iter().any(|pattern| matches(pattern, &difference.path))
             });

@@ -29,7 +29,8 @@ pub fn generated() -> Vec<Test> {
 fn installs(suite: &str, group: &Group) {
     let include = group.include();
     let components = group.components.join(" ");
-    let reference = Reference { suite, variant: VARIANT, components: &components, include: &include };
+    let reference =
+        Reference { suite, group: Some(&group.name), variant: VARIANT, components: &components, include: &include };
     let output = output();
     let ours = group.build(suite, output.path()).output().unwrap();
     let said = String::from_utf8_lossy(&ours.stderr);

@@ -42,7 +42,7 @@ fn compare(suite: &str) {
     let ours = work.join("ours");
     extract(&work.join("fabric_template.tar"), &ours);
     assert_installed(&ours, &include, &[]);
-    let reference = Reference { suite, variant: "buildd", components: "main", include: &include };
+    let reference = Reference { suite, group: None, variant: "buildd", components: "main", include: &include };
     assert_same(&reference, work, &ours, &cache());
 }
 
