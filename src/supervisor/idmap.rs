@@ -48,6 +48,13 @@ impl Kind {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+
     fn map(self) -> &'static str {
         match self {
             Self::User => "uid_map",
@@ -138,8 +145,10 @@ pub enum Ids {
     Single,
     /// A user namespace whose maps this process may write itself.
     Direct {
-        /// Users and groups alike.
-        extents: Vec<Extent>,
+        /// Users.
+        uids: Vec<Extent>,
+        /// Groups.
+        gids: Vec<Extent>,
     },
     /// A user namespace whose maps the setuid helpers write.
     Helpers {
@@ -162,17 +171,16 @@ impl Ids {
     pub fn detect() -> Result<Self, Error> {
         let effective = rustix::thread::capabilities(None).map_err(io::Error::from)?.effective;
         if geteuid().is_root() {
-            for (map, kind) in [("/proc/self/uid_map", "user"), ("/proc/self/gid_map", "group")] {
-                let count = ids_from_zero(&fs_err::read_to_string(map)?);
-                if count <= NEEDED_SUBORDINATE_IDS {
-                    return Err(Error::PoorRoot { count, kind });
-                }
-            }
+            let own = |kind: Kind| {
+                let map = fs_err::read_to_string(format!("/proc/self/{}", kind.map()))?;
+                same_from_zero(&map).map_err(|count| Error::PoorRoot { count, kind: kind.name() })
+            };
+            let (uids, gids) = (own(Kind::User)?, own(Kind::Group)?);
             if effective.contains(CapabilitySet::SYS_ADMIN) {
                 return Ok(Self::Own);
             }
             if effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {
-                return Ok(Self::Direct { extents: vec![Extent { inside: 0, outside: 0, count: 65535 }] });
+                return Ok(Self::Direct { uids, gids });
             }
         }
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
@@ -207,7 +215,7 @@ impl Ids {
         match self {
             Self::Own => "root's own, without a user namespace".into(),
             Self::Single => "the caller's own alone".into(),
-            Self::Direct { extents } => format!("{} of this process's own user namespace", count(extents)),
+            Self::Direct { uids, .. } => format!("{} of this process's own user namespace", count(uids)),
             Self::Helpers { uids, gids, newuidmap, .. } => format!(
                 "{} users and {} groups of /etc/subuid and /etc/subgid, through {}",
                 count(uids),
@@ -233,8 +241,8 @@ impl Ids {
                 }
                 Ok(())
             }
-            Self::Direct { extents } => {
-                for kind in [Kind::User, Kind::Group] {
+            Self::Direct { uids, gids } => {
+                for (kind, extents) in [(Kind::User, uids), (Kind::Group, gids)] {
                     let text: String = extents
                         .iter()
                         .map(|Extent { inside, outside, count }| format!("{inside} {outside} {count}\n"))
@@ -350,13 +358,23 @@ fn map_of(own: u32, ranges: &[(u32, u32)]) -> Result<Vec<Extent>, u32> {
     if granted < NEEDED_SUBORDINATE_IDS { Err(granted) } else { Ok(extents) }
 }
 
-/// How many ids from 0 on, without a gap, a map in the form of `/proc/PID/uid_map` holds.
-fn ids_from_zero(map: &str) -> u32 {
-    let mut extents = parse_map(map);
-    extents.sort_unstable_by_key(|extent| extent.inside);
-    extents
-        .iter()
-        .fold(0, |end, &Extent { inside, count, .. }| if inside == end { end.saturating_add(count) } else { end })
+/// Maps the ids that a build needs to themselves, where this user namespace has `map`; fails with
+/// how many it has from 0 on without a gap if that is too few. An extent for each of the map's own,
+/// as the kernel takes none that lies in two of these.
+fn same_from_zero(map: &str) -> Result<Vec<Extent>, u32> {
+    const NEEDED: u32 = NEEDED_SUBORDINATE_IDS + 1;
+    let mut own = parse_map(map);
+    own.sort_unstable_by_key(|extent| extent.inside);
+    let mut extents = Vec::new();
+    let mut end = 0;
+    for Extent { inside, count, .. } in own.into_iter().filter(|extent| extent.count > 0) {
+        if inside == end && end < NEEDED {
+            let count = count.min(NEEDED - end);
+            extents.push(Extent { inside, outside: inside, count });
+            end += count;
+        }
+    }
+    if end < NEEDED { Err(end) } else { Ok(extents) }
 }
 
 /// The extents of a map in the form of `/proc/PID/uid_map`.
@@ -401,13 +419,17 @@ mod tests {
     }
 
     #[test]
-    fn counts_ids_of_this_namespace() {
-        assert_eq!(ids_from_zero("         0          0 4294967295\n"), u32::MAX);
-        assert_eq!(ids_from_zero("0 1000 1\n1 100000 65536\n"), 65537);
-        assert_eq!(ids_from_zero("1 100000 65536\n0 1000 1\n"), 65537);
-        assert_eq!(ids_from_zero("0 1000 1\n"), 1);
-        assert_eq!(ids_from_zero("5 1000 100\n"), 0);
-        assert_eq!(ids_from_zero(""), 0);
+    fn ids_of_this_namespace_keep_to_its_extents() {
+        let extent = |first, count| Extent { inside: first, outside: first, count };
+        assert_eq!(same_from_zero("         0          0 4294967295\n"), Ok(vec![extent(0, 65535)]));
+        // A container of a user's.
+        assert_eq!(same_from_zero("0 1000 1\n1 100000 65536\n"), Ok(vec![extent(0, 1), extent(1, 65534)]));
+        assert_eq!(same_from_zero("1 100000 65536\n0 1000 1\n"), Ok(vec![extent(0, 1), extent(1, 65534)]));
+        assert_eq!(same_from_zero("0 1 65535\n65535 70000 1\n"), Ok(vec![extent(0, 65535)]));
+        assert_eq!(same_from_zero("0 1000 1\n2 100000 65536\n"), Err(1));
+        assert_eq!(same_from_zero("0 1000 1\n"), Err(1));
+        assert_eq!(same_from_zero("5 1000 100\n"), Err(0));
+        assert_eq!(same_from_zero(""), Err(0));
     }
 
     #[test]

@@ -26,8 +26,9 @@ static IMPOSSIBLE: AtomicBool = AtomicBool::new(false);
 
 /// The ids for a sandbox, other than the worker's; `None` where it has to be those.
 pub(super) fn of_programs() -> Option<Ids> {
-    let possible = is_root_of_host() && !IMPOSSIBLE.load(Ordering::Relaxed);
-    possible.then(|| Ids::Direct { extents: vec![Extent { inside: 0, outside: FIRST, count: COUNT }] })
+    let possible = !cfg!(fam_build_unprotected) && is_root_of_host() && !IMPOSSIBLE.load(Ordering::Relaxed);
+    let extents = || vec![Extent { inside: 0, outside: FIRST, count: COUNT }];
+    possible.then(|| Ids::Direct { uids: extents(), gids: extents() })
 }
 
 /// Tries whether programs can have ids of their own, with a file system in memory as the tree;
