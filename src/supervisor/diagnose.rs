@@ -1,6 +1,7 @@
 //! Finds out why the kernel refused a namespace or a mount, and the command that mends it.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 /// What is known about a refusal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ struct Settings {
     /// Whether the root directory of this process is a mount point; where unknown, it is not in a
     /// plain chroot.
     root_is_mounted: Option<bool>,
+    /// The file of this program.
+    program: PathBuf,
 }
 
 impl Settings {
@@ -32,6 +35,7 @@ impl Settings {
             apparmor_restrict_unprivileged_userns: sysctl("kernel/apparmor_restrict_unprivileged_userns"),
             seccomp: fs_err::read_to_string("/proc/self/status").ok().as_deref().and_then(seccomp_mode),
             root_is_mounted: root_is_mounted(),
+            program: std::env::current_exe().unwrap_or_else(|_| "/usr/local/bin/fam-build".into()),
         }
     }
 }
@@ -75,11 +79,7 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
             "as root: sysctl -w user.max_user_namespaces=15000 (and a line in /etc/sysctl.d to keep it)",
         )
     } else if settings.apparmor_restrict_unprivileged_userns == Some(1) && forbidden {
-        found(
-            "kernel.apparmor_restrict_unprivileged_userns is 1",
-            "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (and a line in /etc/sysctl.d to keep it), \
-             or give fam-build an AppArmor profile with `userns,`",
-        )
+        found("kernel.apparmor_restrict_unprivileged_userns is 1", &allow_by_apparmor(&settings.program))
     } else if settings.seccomp.is_some_and(|mode| mode != 0) && forbidden {
         found(
             "a seccomp filter confines this process, as in a container",
@@ -110,6 +110,17 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
     }
 }
 
+/// The command that installs a profile of `AppArmor` under which a program may make user namespaces:
+/// one that allows all else, too, as the profiles of Ubuntu for such programs do.
+fn allow_by_apparmor(program: &Path) -> String {
+    let program = program.display();
+    format!(
+        "as root: printf '%s\\n' 'abi <abi/4.0>,' 'include <tunables/global>' \
+         'profile fam-build \"{program}\" flags=(unconfined) {{' '  userns,' '}}' > /etc/apparmor.d/fam-build && \
+         apparmor_parser --replace /etc/apparmor.d/fam-build"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,9 +136,13 @@ mod tests {
             ),
             (Settings { max_user_namespaces: Some(0), ..open.clone() }, libc::ENOSPC, "max_user_namespaces=15000"),
             (
-                Settings { apparmor_restrict_unprivileged_userns: Some(1), ..open.clone() },
+                Settings {
+                    apparmor_restrict_unprivileged_userns: Some(1),
+                    program: "/usr/bin/fam-build".into(),
+                    ..open.clone()
+                },
                 libc::EACCES,
-                "apparmor_restrict_unprivileged_userns=0",
+                "'profile fam-build \"/usr/bin/fam-build\" flags=(unconfined) {' '  userns,' '}' > /etc/apparmor.d/fam-build",
             ),
             (Settings { seccomp: Some(2), ..open.clone() }, libc::EPERM, "seccomp=unconfined"),
             (Settings { root_is_mounted: Some(false), ..open.clone() }, libc::EINVAL, "mount --bind"),
