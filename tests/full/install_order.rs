@@ -57,8 +57,9 @@ fn questions() -> Vec<Small> {
             &[("postinst", "ischroot && say chroot\nsay $(ls -d /sys/devices /sys/class/net/lo)")],
             &[],
         ),
-        // A secret of the kernel's, copied with its owner.
-        small("order-secret", "", &[("postinst", "cp -p /proc/sys/kernel/random/uuid /var/lib/order/secret")], &[]),
+        // A secret of the kernel's, copied with its owner. Then another, as all are to install the
+        // same.
+        small("order-secret", "", &[("postinst", COPY_SECRET)], &[]),
         // A preinst that needs what it pre-depends on configured, and comes before its own files.
         small(
             "order-tool",
@@ -170,6 +171,9 @@ fn questions() -> Vec<Small> {
         ),
     ]
 }
+
+const COPY_SECRET: &str = "cp -p /proc/sys/kernel/random/uuid /var/lib/order/secret
+echo 4498829f-e08a-4417-a308-bbd460ef0a12 >/var/lib/order/secret";
 
 const CHAIN: [(&str, &str); 2] = [
     ("preinst", "echo \"preinst of $DPKG_MAINTSCRIPT_PACKAGE\" >>/var/lib/order/chain"),
@@ -285,9 +289,7 @@ fn answers(tarball: &Path) -> BTreeMap<String, String> {
     for path in found.lines().filter(|path| about(path)) {
         let metadata = fs_err::symlink_metadata(root.join(path)).unwrap();
         let mut answer = format!("{:o} {}:{}", metadata.mode(), metadata.uid(), metadata.gid());
-        if path.ends_with("/secret") {
-            write!(answer, " of {} bytes", metadata.len()).unwrap();
-        } else if metadata.is_file() {
+        if metadata.is_file() {
             write!(answer, " {}", String::from_utf8_lossy(&fs_err::read(root.join(path)).unwrap())).unwrap();
         }
         answers.insert(path.to_owned(), answer);
@@ -332,7 +334,7 @@ fn packages_leave_what_they_leave_with_dpkg() {
     // A few of them by name, so that both cannot be wrong together.
     let text = |path: &str| ours[path].split_once(' ').unwrap().1.split_once(' ').unwrap().1.to_owned();
     assert_eq!(text("var/lib/order/order-su"), "nobody\n");
-    assert_eq!(ours["var/lib/order/secret"], "100444 0:0 of 37 bytes");
+    assert!(ours["var/lib/order/secret"].starts_with("100444 0:0 4498829f-"), "{ours:#?}");
     assert_eq!(text("var/lib/order/order-chroot"), "chroot\n/sys/class/net/lo /sys/devices\n");
     assert_eq!(
         text("var/lib/order/order-predep"),

@@ -13,6 +13,7 @@ support::tests! {
     needs [support::harness::ROOT, "gpg", "dpkg-deb"];
     a_disk_that_is_too_small_is_refused_before_the_work,
     a_disk_too_small_for_a_tarballs_images_is_refused_at_once,
+    files_with_holes_count_in_full,
     a_disk_that_fills_up_while_images_are_written,
     places_that_cannot_be_written_to,
     tarballs_that_are_none,
@@ -56,6 +57,16 @@ fn a_disk_too_small_for_a_tarballs_images_is_refused_at_once() {
     let mut command = bench.build(&["--nodes", "6", "--from-tarball", tarball.to_str().unwrap()]);
     assert_fails(&mut command, 1, &["0.3 GiB free", "raw image, 6 nodes"], "free some space");
     assert!(names(&bench.output()).is_empty());
+}
+
+/// Holes take nothing until the tree is written out, where they are zeros.
+fn files_with_holes_count_in_full() {
+    let holes =
+        "mkdir /var/holes\nexec perl -e 'for (1 .. 9000) { open F, \">/var/holes/$_\"; truncate F, 500 << 20 }'";
+    let bench = Bench::new(archive().with(Deb::new("holes").script("postinst", holes)));
+    let error = ["takes 1098", "largest file of the system is /var/holes/", "with 500 MiB"];
+    assert_fails(&mut bench.build(&["--include", "holes"]), 1, &error, "free some space");
+    assert_nothing_left(&bench.output());
 }
 
 fn a_disk_that_fills_up_while_images_are_written() {
