@@ -16,7 +16,7 @@ use super::job::Job;
 use crate::image::{self, BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
 use crate::parallel::parallel;
 use crate::progress::{Progress, Task};
-use crate::recipe::{Compression, Settings};
+use crate::recipe::Settings;
 use crate::supervisor::Artifact;
 use crate::tree::{Overlay, RootPath, Tree};
 
@@ -124,11 +124,8 @@ impl Disks<'_> {
 
     fn qcow2_options(&self) -> qcow2::Options {
         let default = qcow2::Options::default();
-        let compression = match self.job.settings.recipe.disk.compress {
-            Compression::Zstd => qcow2::Compression::Zstd,
-            Compression::None => qcow2::Compression::None,
-        };
-        qcow2::Options { compression, jobs: self.job.settings.jobs.unwrap_or(default.jobs) }
+        let Settings { recipe, jobs, .. } = &self.job.settings;
+        qcow2::Options { compression: recipe.disk.compress, jobs: jobs.unwrap_or(default.jobs) }
     }
 
     /// Writes the template's raw image and one qcow2 a node.

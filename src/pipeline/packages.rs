@@ -13,13 +13,13 @@ use crate::archive::fetch::FetchError;
 use crate::archive::http::{HttpOptions, ProxyChoice};
 use crate::archive::lock::{Lock, LockError, LockedPackage, LockedSource};
 use crate::archive::packages::PackageIndex;
-use crate::archive::resolve::{Request, Variant, resolve};
+use crate::archive::resolve::{Request, resolve};
 use crate::archive::sources::host_mirrors;
 use crate::archive::{Client, ClientError, ClientOptions, Download, OpenedSource, Source};
 use crate::credentials::{Logins, MirrorUrl};
 use crate::customize::Build;
 use crate::progress::Progress;
-use crate::recipe::{self, FabricKind, Origin, Security, Settings};
+use crate::recipe::{FabricKind, Origin, Security, Settings};
 use crate::rootfs::unpack::DebFile;
 
 /// The suite that has no updates and no security archive of its own.
@@ -223,8 +223,7 @@ impl Selection {
         let mut include: Vec<String> =
             recipe.include.iter().chain([&recipe.kernel.package]).map(ToString::to_string).collect();
         include.extend(fabric_packages(recipe.fabric.kind).iter().map(ToString::to_string));
-        let request =
-            Request { variant: variant(recipe.variant), include: &include, suite: Some(recipe.suite.as_str()) };
+        let request = Request { variant: recipe.variant, include: &include, suite: Some(recipe.suite.as_str()) };
         let selection = resolve(&index, &request)?;
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
@@ -333,17 +332,6 @@ fn locked_source(opened: &OpenedSource) -> Result<LockedSource, LockError> {
         components: opened.source.components.clone(),
         date: opened.release.date,
     })
-}
-
-fn variant(variant: recipe::Variant) -> Variant {
-    match variant {
-        recipe::Variant::Essential => Variant::Essential,
-        recipe::Variant::Apt => Variant::Apt,
-        recipe::Variant::Minbase => Variant::Minbase,
-        recipe::Variant::Buildd => Variant::Buildd,
-        recipe::Variant::Important => Variant::Important,
-        recipe::Variant::Standard => Variant::Standard,
-    }
 }
 
 #[cfg(test)]

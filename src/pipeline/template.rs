@@ -22,7 +22,7 @@ use crate::archive::lock::Lock;
 use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
 use crate::progress::Progress;
-use crate::recipe::{Initramfs, PathRule, Recipe, Settings};
+use crate::recipe::{PathRule, Recipe, Settings};
 use crate::regular;
 use crate::rootfs::configure::{self, Answers, Configuration};
 use crate::rootfs::install::Installation;
@@ -179,10 +179,6 @@ fn fetch_and_install(
     progress: &Progress,
 ) -> Result<(), Error> {
     let recipe = &job.settings.recipe;
-    let initramfs = match recipe.initramfs {
-        Initramfs::Vm => configure::Initramfs::Vm,
-        Initramfs::Most => configure::Initramfs::Most,
-    };
     let installation = Installation {
         debs: &selection.debs(),
         first: &selection.first_stage(),
@@ -193,7 +189,7 @@ fn fetch_and_install(
             jobs: job.settings.jobs,
         },
         configuration: &Configuration {
-            initramfs,
+            initramfs: recipe.initramfs,
             source_date_epoch,
             answers: job.answers.clone(),
             limits: TimeLimits::default(),

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::debconf::Answer;
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite};
+pub use crate::archive::resolve::Variant;
+pub use crate::image::qcow2::Compression;
+pub use crate::rootfs::configure::Initramfs;
 
 /// Everything about the machines to build that is worth writing down and keeping. Where the
 /// packages come from and where the images go is a matter of the run, and belongs to
@@ -139,37 +142,6 @@ pub enum Architecture {
     Amd64,
 }
 
-/// The set of packages that a system begins with, as mmdebstrap names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Variant {
-    /// Packages marked essential, and what they depend on.
-    Essential,
-    /// Essential packages and apt.
-    Apt,
-    /// Packages of priority required, and apt.
-    #[default]
-    Minbase,
-    /// Minbase and build-essential.
-    Buildd,
-    /// Packages of priority required and important, and apt.
-    Important,
-    /// Packages of priority required, important and standard.
-    Standard,
-}
-
-/// What the initramfs holds drivers for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Initramfs {
-    /// The disks that virtual machines have: virtio, SCSI, SATA and those on PCI Express.
-    #[default]
-    Vm,
-    /// Most hardware there is, as Debian's installer sets it up; larger and slower to make and to
-    /// boot.
-    Most,
-}
-
 /// A table of a recipe, twice: with all its values, and as a file writes it, which may leave out
 /// any.
 macro_rules! table {
@@ -226,17 +198,6 @@ table! {
         /// Whether the clusters of the images are compressed.
         compress: Compression = "zstd",
     }
-}
-
-/// How the clusters of a disk image are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    /// Zstandard: a third of the size; needs QEMU 5.1.
-    #[default]
-    Zstd,
-    /// None: larger images, which a guest reads a little faster.
-    None,
 }
 
 table! {

@@ -25,7 +25,7 @@ use state::Solver;
 use std::io;
 
 pub use explain::Problem;
-pub use request::{Request, Variant, VariantError};
+pub use request::{Request, Variant};
 
 /// What resolving came to: packages sorted by name.
 #[derive(Debug, Clone)]

@@ -1,10 +1,12 @@
 //! What is asked of the resolver: a variant and packages by name.
 
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::ResolveError;
 use super::near::near;
 use crate::archive::packages::{NameId, PackageId, PackageIndex};
-use std::fmt;
-use std::str::FromStr;
 
 /// What to install.
 #[derive(Debug, Clone, Copy)]
@@ -18,81 +20,23 @@ pub struct Request<'a> {
     pub suite: Option<&'a str>,
 }
 
-/// A base set of packages, with the names and meanings of mmdebstrap(1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The set of packages that a system begins with, as mmdebstrap names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Variant {
-    /// Packages that say they are essential, and what they need.
+    /// Packages marked essential, and what they depend on.
     Essential,
-    /// The essential packages and apt.
+    /// Essential packages and apt.
     Apt,
-    /// The essential packages and those of priority `required`.
+    /// Packages of priority required, and apt.
+    #[default]
     Minbase,
-    /// As [`Minbase`](Self::Minbase), and build-essential.
+    /// Minbase and build-essential.
     Buildd,
-    /// As [`Minbase`](Self::Minbase), and the packages of priority `important`.
+    /// Packages of priority required and important, and apt.
     Important,
-    /// As [`Important`](Self::Important), and the packages of priority `standard`.
+    /// Packages of priority required, important and standard.
     Standard,
-}
-
-impl Variant {
-    /// All variants.
-    pub const ALL: [Self; 6] =
-        [Self::Essential, Self::Apt, Self::Minbase, Self::Buildd, Self::Important, Self::Standard];
-
-    /// The name on the command line and in recipes.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Essential => "essential",
-            Self::Apt => "apt",
-            Self::Minbase => "minbase",
-            Self::Buildd => "buildd",
-            Self::Important => "important",
-            Self::Standard => "standard",
-        }
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that no variant has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown variant `{name}`")]
-pub struct VariantError {
-    name: String,
-}
-
-impl VariantError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let all = Variant::ALL.map(Variant::name);
-        let meant = near(&self.name, all.into_iter());
-        let meant = meant.first().map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
-        Some(format!("{meant}the variants are {}", all.join(", ")))
-    }
-}
-
-impl FromStr for Variant {
-    type Err = VariantError;
-
-    /// Reads a variant's name, or one of mmdebstrap's other names for it: `required` and
-    /// `debootstrap`.
-    fn from_str(name: &str) -> Result<Self, VariantError> {
-        match name {
-            "required" => Ok(Self::Minbase),
-            "debootstrap" => Ok(Self::Important),
-            _ => Self::ALL
-                .into_iter()
-                .find(|variant| variant.name() == name)
-                .ok_or_else(|| VariantError { name: name.to_owned() }),
-        }
-    }
 }
 
 /// A package that was asked for by name.
@@ -149,22 +93,5 @@ fn sole_provider(index: &PackageIndex, name: &str) -> Result<Option<Wanted>, Res
             name: name.to_owned(),
             providers: providers.iter().map(|package| package.name().to_owned()).collect(),
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_variants() {
-        for variant in Variant::ALL {
-            assert_eq!(variant.to_string().parse(), Ok(variant));
-        }
-        assert_eq!("required".parse(), Ok(Variant::Minbase));
-        let error = "mimbase".parse::<Variant>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown variant `mimbase`");
-        let hint = "did you mean `minbase`? the variants are essential, apt, minbase, buildd, important, standard";
-        assert_eq!(error.hint().unwrap(), hint);
     }
 }

@@ -20,6 +20,10 @@ mod thin;
 
 use std::num::NonZero;
 
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub use nodes::NodeImages;
 pub use thin::ThinImages;
 
@@ -29,13 +33,14 @@ use super::map::DiskMap;
 /// Bytes of a cluster, of the disk and of the file alike.
 pub const CLUSTER_BYTES: u64 = 64 << 10;
 
-/// How clusters are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How the clusters of a disk image are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Compression {
-    /// zstd at its fastest regular level.
+    /// Zstandard: a third of the size; needs QEMU 5.1.
     #[default]
     Zstd,
-    /// As they are: the fastest to write and to run, and the largest.
+    /// None: larger images, which a guest reads a little faster.
     None,
 }
 

@@ -20,8 +20,8 @@ mod stages;
 mod transcript;
 mod updated;
 
-use std::str::FromStr;
-
+use clap::ValueEnum;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cause::Cause;
@@ -36,27 +36,16 @@ use super::sandbox::{self, TimeLimits};
 use super::staging::{Staging, StagingError};
 use crate::tree::RootPath;
 
-/// What the initramfs can boot from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What the initramfs holds drivers for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Initramfs {
-    /// The disks and file system of virtual machines: small, soon made, soon booted.
+    /// The disks that virtual machines have: virtio, SCSI, SATA and those on PCI Express.
     #[default]
     Vm,
-    /// Most hardware, as Debian makes it.
+    /// Most hardware there is, as Debian's installer sets it up; larger and slower to make and to
+    /// boot.
     Most,
-}
-
-impl FromStr for Initramfs {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "vm" => Ok(Self::Vm),
-            "most" => Ok(Self::Most),
-            _ => Err(format!("{text:?} is no kind of initramfs: it is \"vm\" or \"most\"")),
-        }
-    }
 }
 
 /// How to configure.
