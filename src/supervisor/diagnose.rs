@@ -83,8 +83,8 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
     } else if settings.seccomp.is_some_and(|mode| mode != 0) && forbidden {
         found(
             "a seccomp filter confines this process, as in a container",
-            "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
-             --security-opt systempaths=unconfined (podman: --security-opt unmask=ALL)",
+            "start the container with --security-opt seccomp=unconfined --security-opt systempaths=unconfined \
+             (podman: unmask=ALL for the latter), and where AppArmor is active --security-opt apparmor=unconfined",
         )
     } else if errno == libc::ENOSPC || errno == libc::EUSERS {
         found("too many or too deeply nested namespaces", "as root: sysctl -w user.max_user_namespaces=15000")

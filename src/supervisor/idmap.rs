@@ -176,7 +176,8 @@ impl Ids {
                 same_from_zero(&map).map_err(|count| Error::PoorRoot { count, kind: kind.name() })
             };
             let (uids, gids) = (own(Kind::User)?, own(Kind::Group)?);
-            if effective.contains(CapabilitySet::SYS_ADMIN) {
+            // In a container root may have the one and not the other.
+            if effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
                 return Ok(Self::Own);
             }
             if effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::idmap::Ids;
 use super::init::begin_role;
-use super::launch::{Error, Role, launch};
+use super::launch::{Error, Role, Step, launch};
 use super::protocol::{Receiver, Sender};
+use crate::rootfs::sandbox::{be_a_machine_of_its_own, filter};
 
 /// The namespaces of a worker, beside the user namespace where ids must be mapped.
 pub(crate) const WORKER_NAMESPACES: UnshareFlags =
@@ -88,17 +89,16 @@ pub(crate) fn probe() -> ExitCode {
     };
     let probed = match attempt() {
         Ok(landlock) => Probed::Works { landlock },
-        Err((step, error)) => {
-            Probed::Refused { step: step.into(), errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
-        }
+        Err(Step { what, errno }) => Probed::Refused { step: what, errno },
     };
     let _ = Sender::new(control).send(&probed);
     ExitCode::SUCCESS
 }
 
-fn attempt() -> Result<Option<i32>, (&'static str, io::Error)> {
-    let at = |step: &'static str| move |error: rustix::io::Errno| (step, io::Error::from(error));
-    super::init::make_mounts_private()?;
+fn attempt() -> Result<Option<i32>, Step> {
+    let at = |step: &'static str| move |error: rustix::io::Errno| Step::new(step, error);
+    let of = |(step, error): (&'static str, io::Error)| Step::from_io(step, &error);
+    super::init::make_mounts_private().map_err(of)?;
     // Over /proc, which exists everywhere; the namespace goes away with this process.
     mount("tmpfs", "/proc", "tmpfs", MountFlags::NODEV, Some(c"mode=0755")).map_err(at("mount a tmpfs"))?;
     for id in [0, 65534] {
@@ -109,7 +109,7 @@ fn attempt() -> Result<Option<i32>, (&'static str, io::Error)> {
         rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(at(step))?;
     }
     rustix::mount::unmount("/proc", rustix::mount::UnmountFlags::DETACH).map_err(at("unmount a tmpfs"))?;
-    super::init::mount_proc()?;
+    super::init::mount_proc().map_err(of)?;
     let step = "mount a tmpfs by the mount interface of Linux 5.2";
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at(step))?;
     fsconfig_create(&fs).map_err(at(step))?;
@@ -118,9 +118,10 @@ fn attempt() -> Result<Option<i32>, (&'static str, io::Error)> {
         .map_err(at("open a file by openat2 of Linux 5.6"))?;
     // As the sandbox around maintainer scripts does, one level down.
     super::launch::enter(WORKER_NAMESPACES | UnshareFlags::NEWNET)
-        .map_err(|error| ("create mount, PID, IPC, UTS, network namespaces inside", error))?;
+        .map_err(|error| of(("create mount, PID, IPC, UTS, network namespaces inside", error)))?;
+    be_a_machine_of_its_own()?;
     // Last, since these forbid all of the above.
     let landlock = crate::customize::try_landlock();
-    crate::rootfs::sandbox::filter::install().map_err(|error| ("install a filter of system calls", error))?;
+    filter::install().map_err(|error| of(("install a filter of system calls", error)))?;
     Ok(landlock)
 }

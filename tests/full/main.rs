@@ -7,6 +7,7 @@ mod apt_oracle;
 mod archive;
 mod comparison;
 mod configure;
+mod containers;
 mod downloads;
 mod fabrics;
 mod install_order;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         apt_oracle::tests(),
         archive::tests(),
         configure::tests(),
+        containers::tests(),
         fabrics::tests(),
         install_order::tests(),
         installer_options::tests(),

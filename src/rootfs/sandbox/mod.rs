@@ -39,7 +39,7 @@ pub(crate) use first::first_process;
 pub(crate) use ids::try_own as try_own_ids;
 pub use output::Tail;
 pub(crate) use output::read_lines;
-pub(crate) use runner::{keep_capabilities, runner};
+pub(crate) use runner::{be_a_machine_of_its_own, keep_capabilities, runner};
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]

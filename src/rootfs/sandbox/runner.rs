@@ -133,8 +133,7 @@ fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| Step::new("adopt processes", error))?;
     let placed = mounts::place_stand_ins(&settings.stand_ins)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    rustix::system::sethostname(b"localhost").map_err(|error| Step::new("set the host name", error))?;
-    raise_loopback().map_err(|error| Step::from_io("bring the loopback interface up", &error))?;
+    be_a_machine_of_its_own()?;
     hide_this_process().map_err(|error| Step::from_io("hide the process that runs programs", &error))?;
     limits::limit_resources().map_err(|error| Step::new("set the limits of programs", error))?;
     filter::install().map_err(|error| Step::from_io("install the filter of system calls", &error))?;
@@ -264,6 +263,13 @@ fn take_away(placed: &[String]) -> Result<(), Step> {
         }
     }
     Ok(())
+}
+
+/// Gives the namespaces for host name and network what programs expect there, and nothing of the
+/// host's.
+pub(crate) fn be_a_machine_of_its_own() -> Result<(), Step> {
+    rustix::system::sethostname(b"localhost").map_err(|error| Step::new("set the host name", error))?;
+    raise_loopback().map_err(|error| Step::from_io("bring the loopback interface up", &error))
 }
 
 /// Programs that talk to themselves expect 127.0.0.1 to answer (netdevice(7)).
