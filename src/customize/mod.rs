@@ -23,10 +23,11 @@ pub(crate) use external::{guard as plugin_guard, library as plugin_library, try_
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
 pub use places::Places;
-pub use recipe_files::{Unreadable, read_recipe_file, read_recipe_files};
+pub use recipe_files::{Unreadable, read_recipe_file};
 pub use registry::{Known, Origin, Registry};
 pub use staging_root::StagingRoot;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,12 +51,16 @@ pub struct Request {
     /// Its settings, `Null` for none.
     #[serde(default)]
     pub settings: Value,
+    /// For each of the settings the directory of the recipe that has it, from which the paths in it
+    /// are taken. A recipe that is built in has none.
+    #[serde(default)]
+    pub directories: BTreeMap<String, PathBuf>,
 }
 
 impl Request {
     /// Asks for a customization by name.
     pub fn new(name: impl Into<String>, settings: Value) -> Self {
-        Self { name: name.into(), path: None, time_limit: None, settings }
+        Self { name: name.into(), path: None, time_limit: None, settings, directories: BTreeMap::new() }
     }
 }
 

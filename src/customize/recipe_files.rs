@@ -8,37 +8,31 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use fam_plugin::{Error, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
+use fam_plugin::{Description, Error, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
 
-use super::{CustomizeError, Registry};
+use super::{CustomizeError, Request};
 
 /// The most that one setting may bring: it is held in memory, as the settings are.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Puts what the recipe's files hold into `settings` of the customization `name`, wherever that
-/// says that a setting names files. `directory` gives the recipe's directory by the outermost key
-/// of the setting.
+/// The settings of `request` with what the recipe's files hold, wherever `description`, of the same
+/// customization, says that a setting names files.
 ///
 /// # Errors
 /// [`CustomizeError::Settings`], with the setting: there is no such file, or it cannot be read or
 /// be named.
-pub fn read_recipe_files(
-    registry: &Registry,
-    name: &str,
-    settings: &mut Value,
-    directory: &dyn Fn(&str) -> Option<PathBuf>,
-) -> std::result::Result<(), CustomizeError> {
-    let Some(description) = registry.descriptions().find(|description| description.name == name) else {
-        // That there is no such customization is for the registry to say.
-        return Ok(());
-    };
+pub(super) fn read_recipe_files(
+    request: &Request,
+    description: &Description,
+) -> std::result::Result<Value, CustomizeError> {
+    let mut settings = request.settings.clone();
     for setting in &description.reads {
         let steps: Vec<&str> = setting.split('.').collect();
-        let directory = directory(steps[0]);
-        fill(settings, &steps, String::new(), directory.as_deref())
-            .map_err(|source| CustomizeError::Settings { plugin: name.into(), source: Box::new(source) })?;
+        let directory = request.directories.get(steps[0]).map(PathBuf::as_path);
+        fill(&mut settings, &steps, String::new(), directory)
+            .map_err(|source| CustomizeError::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
     }
-    Ok(())
+    Ok(settings)
 }
 
 fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>) -> Result<()> {
@@ -162,30 +156,21 @@ fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fam_plugin::{Context, Customize, Description, Root, Stage};
+    use fam_plugin::Stage;
     use serde_json::json;
-    use std::sync::Arc;
 
-    /// Takes files at two places of its settings.
-    struct Reader;
-
-    impl Customize for Reader {
-        type Settings = Value;
-
-        fn describe(&self) -> Description {
-            Description::new("reader", "reads").at(Stage::System).reads("file").reads("list.source")
+    /// The settings of a plugin that takes files at two places of them.
+    fn read_from(settings: Value, directory: Option<&Path>) -> std::result::Result<Value, String> {
+        let description = Description::new("reader", "reads").at(Stage::System).reads("file").reads("list.source");
+        let mut request = Request::new("reader", settings);
+        for key in ["file", "list"] {
+            request.directories.extend(directory.map(|directory| (key.to_owned(), directory.to_owned())));
         }
-
-        fn apply_system(&self, _: &Value, _: &mut Root<'_>, _: &Context) -> Result<()> {
-            Ok(())
-        }
-    }
-
-    fn read_into(settings: &mut Value, directory: &Path) -> std::result::Result<(), String> {
-        let mut registry = Registry::empty();
-        registry.add(Arc::new(Reader)).unwrap();
-        read_recipe_files(&registry, "reader", settings, &|_| Some(directory.to_owned()))
-            .map_err(|error| error.to_string().replace(directory.to_str().unwrap(), "DIR"))
+        let shown = |error: CustomizeError| match directory {
+            Some(directory) => error.to_string().replace(directory.to_str().unwrap(), "DIR"),
+            None => error.to_string(),
+        };
+        read_recipe_files(&request, &description).map_err(shown)
     }
 
     #[test]
@@ -197,8 +182,8 @@ mod tests {
         fs_err::write(at("tree/a"), "a").unwrap();
         fs_err::set_permissions(at("tree/a"), std::fs::Permissions::from_mode(0o700)).unwrap();
         fs_err::os::unix::fs::symlink("/etc/passwd", at("tree/link")).unwrap();
-        let mut settings = json!({ "file": "./tree/a", "list": [{ "source": "tree", "other": 1 }, {}] });
-        read_into(&mut settings, directory.path()).unwrap();
+        let settings = json!({ "file": "./tree/a", "list": [{ "source": "tree", "other": 1 }, {}] });
+        let settings = read_from(settings, Some(directory.path())).unwrap();
         let files: RecipeFiles = serde_json::from_value(settings["file"].clone()).unwrap();
         assert_eq!(files.file(), Some(&b"a"[..]));
         assert_eq!(
@@ -234,14 +219,12 @@ mod tests {
             ("link", "\"link\" leads out of the recipe's directory"),
             ("pipe", "\"pipe\" is neither a file nor a directory nor a symbolic link"),
         ] {
-            let error = read_into(&mut json!({ "list": [{ "source": path }] }), directory.path()).unwrap_err();
+            let error = read_from(json!({ "list": [{ "source": path }] }), Some(directory.path())).unwrap_err();
             assert_eq!(error, format!("plugin reader: setting list[0].source: {message}"));
         }
-        let forged = read_into(&mut json!({ "file": { "path": "x", "entries": [] } }), directory.path());
+        let forged = read_from(json!({ "file": { "path": "x", "entries": [] } }), Some(directory.path()));
         assert_eq!(forged.unwrap_err(), "plugin reader: setting file: must be a path");
-        let mut registry = Registry::empty();
-        registry.add(Arc::new(Reader)).unwrap();
-        let shipped = read_recipe_files(&registry, "reader", &mut json!({ "file": "x" }), &|_| None);
-        assert!(shipped.unwrap_err().to_string().contains("a recipe that is built in has no files beside it"));
+        let shipped = read_from(json!({ "file": "x" }), None);
+        assert!(shipped.unwrap_err().contains("a recipe that is built in has no files beside it"));
     }
 }

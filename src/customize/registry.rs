@@ -15,6 +15,7 @@ use crate::credentials::Logins;
 
 use super::external::External;
 use super::places::plugins_in;
+use super::recipe_files::read_recipe_files;
 use super::{Customization, CustomizeError, Form, HostFiles, Places, Request, Step, panic_message};
 
 /// Where a customization comes from.
@@ -160,9 +161,9 @@ impl Registry {
         Ok(())
     }
 
-    /// What each customization that needs no file says of itself, by name.
-    pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
-        self.plugins.values().map(|(description, _)| description)
+    /// Whether a built-in customization has this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.plugins.contains_key(name)
     }
 
     /// All customizations: the built-in ones by name, then those in the directories in the order of
@@ -193,8 +194,9 @@ impl Registry {
         Ok(Known::of(&plugin))
     }
 
-    /// Checks all that a recipe asks for, and makes it ready to be applied in the order of the
-    /// list. A customization may be listed several times.
+    /// Finds all that a recipe asks for, reads the files that its settings name, checks these, and
+    /// makes it ready to be applied in the order of the list. A customization may be listed several
+    /// times.
     ///
     /// # Errors
     /// [`CustomizeError`] on the first entry that is wrong.
@@ -203,12 +205,13 @@ impl Registry {
         let mut steps = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let (Known { description, origin }, plugin) = self.find(request, &mut loaded)?;
-            check(&request.name, plugin.as_ref(), &request.settings)?;
+            let settings = read_recipe_files(request, &description)?;
+            check(&request.name, plugin.as_ref(), &settings)?;
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
                 return Err(CustomizeError::Order { plugin: request.name.clone(), before: before.clone() });
             }
-            steps.push(Step { plugin, description, origin, settings: request.settings.clone() });
+            steps.push(Step { plugin, description, origin, settings });
         }
         Ok(Customization { steps })
     }

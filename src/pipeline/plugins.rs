@@ -7,28 +7,26 @@ use serde_json::Value;
 
 use super::Error;
 use crate::credentials::Logins;
-use crate::customize::{Customization, HostFiles, Known, Origin, Places, Registry, Request, read_recipe_files};
-use crate::recipe::Settings;
+use crate::customize::{Customization, HostFiles, Known, Origin, Places, Registry, Request};
+use crate::recipe::{Plugin, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};
 
 /// The recipe's plugins, found, checked and in order, with the files that their settings name. The
 /// one built-in plugin that writes logins is the only one that gets them.
 pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Customization, Error> {
-    let registry = registry(settings).with_logins(logins);
-    let mut requests = Vec::with_capacity(settings.recipe.plugins.len());
-    for plugin in &settings.recipe.plugins {
-        let mut given = Value::Object(plugin.settings.clone());
-        let directory = |setting: &str| plugin.source_of(setting).directory.clone();
-        read_recipe_files(&registry, plugin.name.as_str(), &mut given, &directory)?;
+    let request = |plugin: &Plugin| {
         let beside = plugin.source.directory.as_deref().unwrap_or(Path::new(""));
-        requests.push(Request {
+        let directory = |key: &String| Some((key.clone(), plugin.source_of(key).directory.clone()?));
+        Request {
             name: plugin.name.to_string(),
             path: plugin.path.as_ref().map(|path| beside.join(path)),
             time_limit: plugin.time_limit.map(|seconds| Duration::from_secs(seconds.get().into())),
-            settings: given,
-        });
-    }
-    Ok(registry.plan(&requests)?)
+            settings: Value::Object(plugin.settings.clone()),
+            directories: plugin.settings.keys().filter_map(directory).collect(),
+        }
+    };
+    let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
+    Ok(registry(settings).with_logins(logins).plan(&requests)?)
 }
 
 /// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe

@@ -18,6 +18,7 @@ support::tests! {
     stays_inside,
     what_is_no_plugin,
     lists_what_there_is,
+    settings_that_name_files_bring_them,
 }
 
 fn compile(place: &Path, name: &str, options: &[&str]) -> PathBuf {
@@ -212,4 +213,37 @@ fn lists_what_there_is() {
     assert_eq!(json["report"]["faults"].as_array().unwrap().len(), 1);
     let (code, said) = fail(workshop.fam_build(&place).args(["plugin", "list", "--plugin-dir", "/no/such"]));
     assert!(code == 2 && said.contains("look for plugins in /no/such"), "{said}");
+}
+
+/// What a plugin says of its setting `file`, which names a file beside the recipe.
+const READER: &str = r#"#!/usr/bin/env python3
+import json, sys
+call = json.loads(sys.stdin.readline())
+if call["call"] == "describe":
+    print(json.dumps({"op": "describe", "name": "reader", "summary": "reads", "stages": ["node"], "reads": ["file"]}), flush=True)
+    sys.stdin.readline()
+else:
+    print(json.dumps({"op": "fail", "message": "got " + json.dumps(call["settings"]["file"])}), flush=True)
+    sys.exit()
+print('{"op":"done"}')
+"#;
+
+fn settings_that_name_files_bring_them() {
+    let workshop = Workshop::new();
+    let plugin = workshop.path().join("reader");
+    fs_err::write(&plugin, READER).unwrap();
+    fs_err::set_permissions(&plugin, PermissionsExt::from_mode(0o755)).unwrap();
+    fs_err::write(workshop.path().join("motd"), "hello\n").unwrap();
+    let check = |file: &str| {
+        let table = format!("[[plugin]]\nname = \"reader\"\npath = \"reader\"\nsettings.file = \"{file}\"\n");
+        let recipe = workshop.recipe("reads", &table);
+        fail(workshop.fam_build(workshop.path()).args(["recipe", "check"]).arg(recipe)).1
+    };
+    let said = check("motd");
+    let file =
+        r#"got {"entries": [{"executable": false, "path": "", "text": "hello\n", "type": "file"}], "path": "motd"}"#;
+    assert!(said.contains(file), "{said}");
+    assert!(
+        check("/etc/shadow").contains("plugin reader: setting file: \"/etc/shadow\" is no path of something beneath")
+    );
 }

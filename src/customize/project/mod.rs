@@ -173,7 +173,7 @@ pub fn create(name: &str, language: Language, directory: &Path) -> Result<Projec
     if !plain || !name.starts_with(|first: char| first.is_ascii_lowercase()) || name.ends_with('-') {
         return Err(ProjectError::Name(name.into()));
     }
-    if super::Registry::built_in().descriptions().any(|description| description.name == name) {
+    if super::Registry::built_in().has(name) {
         return Err(ProjectError::Taken(name.into()));
     }
     match fs_err::create_dir(directory) {
