@@ -126,14 +126,14 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was found.
     pub says: String,
-    /// What mends it, where something does.
-    pub mend: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// What was found about a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoctorReport {
-    /// All of it, in the order in which it is best mended.
+    /// All of it, in the order in which it is best changed.
     pub findings: Vec<Finding>,
 }
 

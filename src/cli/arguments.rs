@@ -78,7 +78,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: RecipeVerb,
     },
-    /// Examine whether this host can build and run that, and say what mends it
+    /// Examine whether this host can build and run that, with a hint for each fault
     Doctor(Box<BuildRequest>),
     /// List plugins, begin a new one, or check one
     Plugin {

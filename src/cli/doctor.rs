@@ -1,4 +1,4 @@
-//! `fam-build doctor`: whether this host can build and run, and what mends it.
+//! `fam-build doctor`: whether this host can build and run, with a hint for each fault.
 
 use super::screen::json_line;
 use super::text::Style;
@@ -24,6 +24,6 @@ fn verdict(report: &DoctorReport) -> Result<(), Failure> {
         (true, false) => "this host cannot run what would be built",
         (false, false) => "this host can neither build what was asked for nor run it",
     };
-    let hint = Some("mend each fault as the line beneath it says, and ask again".to_owned());
+    let hint = Some("change each fault as the hint beneath it says, then run `fam-build doctor` again".to_owned());
     Err(Failure { hint, ..Failure::message(what) })
 }

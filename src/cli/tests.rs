@@ -83,12 +83,12 @@ fn built() -> BuildReport {
 }
 
 fn examined() -> DoctorReport {
-    let finding = |purpose, what: &str, verdict, says: &str, mend: Option<&str>| Finding {
+    let finding = |purpose, what: &str, verdict, says: &str, hint: Option<&str>| Finding {
         purpose,
         what: what.to_owned(),
         verdict,
         says: says.to_owned(),
-        mend: mend.map(ToOwned::to_owned),
+        hint: hint.map(ToOwned::to_owned),
     };
     let findings = vec![
         finding(Purpose::Build, "ids", Verdict::Ok, "65535 users and 65535 groups", None),

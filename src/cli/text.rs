@@ -155,7 +155,7 @@ pub(super) fn built(report: &BuildReport) -> String {
     text
 }
 
-/// What was found about a host: a line for each thing, and under it the command that mends it. Fit
+/// What was found about a host: a line for each thing, and under it the command that changes it. Fit
 /// to be printed as it is.
 pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
@@ -172,9 +172,9 @@ pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
                 Verdict::Fault => style.paint("1;31", "fault  "),
             };
             let _ = writeln!(text, "  {verdict}  {:width$}  {}", finding.what, message(&finding.says));
-            if let Some(mend) = &finding.mend {
-                let (mark, mend) = (style.paint("1;36", "mend:"), message(mend));
-                let _ = writeln!(text, "           {:width$}  {mark} {mend}", "");
+            if let Some(hint) = &finding.hint {
+                let (mark, hint) = (style.paint("1;36", "hint:"), message(hint));
+                let _ = writeln!(text, "           {:width$}  {mark} {hint}", "");
             }
         }
     }

@@ -70,11 +70,11 @@ pub(super) fn examine(findings: &mut Findings, distribution: Distribution, kind:
             findings.ok(&what, format!("{shown} has the device {device}"));
             continue;
         };
-        let mend = "install another build, as Debian's or Arch's qemu-system-x86, or name one: QEMU=PROGRAM";
+        let hint = "install another build, as Debian's or Arch's qemu-system-x86, or name one: QEMU=PROGRAM";
         if of == kind {
-            findings.fault(&what, lacks, Some(mend.into()));
+            findings.fault(&what, lacks, Some(hint.into()));
         } else {
-            findings.warning(&what, lacks, mend);
+            findings.warning(&what, lacks, hint);
         }
     }
     Some(qemu)
@@ -94,9 +94,9 @@ pub(super) fn examine_kvm(findings: &mut Findings, qemu: &Path) {
     let slower = |says: String| format!("{says}; nodes run emulated (TCG), some ten times slower");
     let device = Path::new("/dev/kvm");
     if !device.exists() {
-        let mend = "turn on virtualization in the firmware, or nested virtualization in the hypervisor around this \
+        let hint = "turn on virtualization in the firmware, or nested virtualization in the hypervisor around this \
                     host; then: sudo modprobe -a kvm_intel kvm_amd";
-        findings.warning(WHAT, slower("there is no /dev/kvm".into()), mend);
+        findings.warning(WHAT, slower("there is no /dev/kvm".into()), hint);
         return;
     }
     if let Err(error) = fs_err::OpenOptions::new().read(true).write(true).open(device) {

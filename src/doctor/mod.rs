@@ -1,4 +1,4 @@
-//! Whether this host can build, and can run what was built; and the command that mends what is in
+//! Whether this host can build, and can run what was built; and the command that changes what is in
 //! the way.
 //!
 //! Things are tried rather than looked for, as far as a trial leaves nothing behind. Programs of
@@ -37,22 +37,22 @@ impl Findings {
         Self { purpose, all: Vec::new() }
     }
 
-    fn add(&mut self, what: &str, verdict: Verdict, says: impl Into<String>, mend: Option<String>) {
-        self.all.push(Finding { purpose: self.purpose, what: what.to_owned(), verdict, says: says.into(), mend });
+    fn add(&mut self, what: &str, verdict: Verdict, says: impl Into<String>, hint: Option<String>) {
+        self.all.push(Finding { purpose: self.purpose, what: what.to_owned(), verdict, says: says.into(), hint });
     }
 
     fn ok(&mut self, what: &str, says: impl Into<String>) {
         self.add(what, Verdict::Ok, says, None);
     }
 
-    fn warning(&mut self, what: &str, says: impl Into<String>, mend: impl Into<String>) {
-        self.add(what, Verdict::Warning, says, Some(mend.into()));
+    fn warning(&mut self, what: &str, says: impl Into<String>, hint: impl Into<String>) {
+        self.add(what, Verdict::Warning, says, Some(hint.into()));
     }
 
-    /// Something that keeps the host from its purpose. `mend` is a hint of the error that shows it,
+    /// Something that keeps the host from its purpose. `hint` is a hint of the error that shows it,
     /// where it has one.
-    fn fault(&mut self, what: &str, says: impl Into<String>, mend: Option<String>) {
-        self.add(what, Verdict::Fault, says, mend);
+    fn fault(&mut self, what: &str, says: impl Into<String>, hint: Option<String>) {
+        self.add(what, Verdict::Fault, says, hint);
     }
 }
 

@@ -145,12 +145,12 @@ fn libvirt(findings: &mut Findings, distribution: Distribution) {
         }
         Ok(answer) => {
             let said = answer.last_line().trim_start_matches("error: ");
-            let mend = if said.contains("authentication") || said.contains("ermission") {
+            let hint = if said.contains("authentication") || said.contains("ermission") {
                 "sudo usermod -aG libvirt $USER, and log in again".to_owned()
             } else {
                 format!("{}; sudo systemctl start libvirtd", distribution.install(LIBVIRT))
             };
-            findings.warning(WHAT, optional(format!("the daemon does not answer: {said}")), mend);
+            findings.warning(WHAT, optional(format!("the daemon does not answer: {said}")), hint);
         }
         Err(error) => {
             findings.warning(WHAT, optional(format!("{}: {error}", virsh.display())), distribution.install(LIBVIRT));

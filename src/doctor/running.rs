@@ -107,7 +107,7 @@ fn shared_memory(findings: &mut Findings, settings: &Settings) {
     let size = settings.recipe.fabric.size.get().bytes();
     match check_shared_memory(&path, size) {
         Ok(says) => findings.ok(WHAT, says),
-        Err((says, mend)) => findings.fault(WHAT, says, Some(mend)),
+        Err((says, hint)) => findings.fault(WHAT, says, Some(hint)),
     }
 }
 
@@ -116,7 +116,7 @@ fn shared_memory(findings: &mut Findings, settings: &Settings) {
 fn check_shared_memory(path: &Path, size: u64) -> Result<String, (String, String)> {
     let shown = path.display();
     let elsewhere = "take another file when nodes are started: SHM=FILE ./fabric_emulation.bash";
-    let fail = |says: String, mend: String| Err((says, mend));
+    let fail = |says: String, hint: String| Err((says, hint));
     let may = |path: &Path, access| accessat(CWD, path, access, AtFlags::EACCESS).is_ok();
     if let Ok(metadata) = fs_err::metadata(path) {
         if !metadata.is_file() || !may(path, Access::READ_OK | Access::WRITE_OK) {
@@ -156,12 +156,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("shared");
         assert!(check_shared_memory(&path, 1 << 20).unwrap().contains("can be made"));
-        let (says, mend) = check_shared_memory(&path, u64::MAX).unwrap_err();
-        assert!(says.contains("free; the shared memory takes") && mend.contains("remount"), "{says} {mend}");
+        let (says, hint) = check_shared_memory(&path, u64::MAX).unwrap_err();
+        assert!(says.contains("free; the shared memory takes") && hint.contains("remount"), "{says} {hint}");
         fs_err::write(&path, vec![0; 1 << 20]).unwrap();
         assert!(check_shared_memory(&path, 1 << 20).unwrap().contains("keeps its contents"));
-        let (says, mend) = check_shared_memory(&path, 2 << 20).unwrap_err();
-        assert!(says.contains("has 1 MiB, but the nodes share 2 MiB") && mend.contains("rm "), "{says} {mend}");
+        let (says, hint) = check_shared_memory(&path, 2 << 20).unwrap_err();
+        assert!(says.contains("has 1 MiB, but the nodes share 2 MiB") && hint.contains("rm "), "{says} {hint}");
         assert!(check_shared_memory(directory.path(), 1).unwrap_err().0.contains("not this user's"));
         assert!(check_shared_memory(Path::new("/proc/1/none/shared"), 1).unwrap_err().0.contains("cannot be made"));
     }

@@ -200,7 +200,7 @@ choose_acceleration() {
 # Whether this user can plug a node into the bridge. The helper is given a real try: its rules may be unreadable.
 bridge_works() {
     local candidate output
-    why_not="the bridge $bridge is not up" mend="$0 network up"
+    why_not="the bridge $bridge is not up" hint="$0 network up"
     [[ -d /sys/class/net/$bridge/bridge ]] || return 1
     helper=
     for candidate in /run/wrappers/bin /usr/lib/qemu /usr/libexec /usr/lib64/qemu /usr/lib /usr/libexec/qemu \
@@ -210,16 +210,16 @@ bridge_works() {
             break
         fi
     done
-    why_not='qemu-bridge-helper is not installed' mend='Fedora: dnf install qemu-common; elsewhere it comes with QEMU'
+    why_not='qemu-bridge-helper is not installed' hint='Fedora: dnf install qemu-common; elsewhere it comes with QEMU'
     [[ -n $helper ]] || return 1
-    why_not="$helper may not make interfaces for users" mend="sudo chmod u+s $helper"
+    why_not="$helper may not make interfaces for users" hint="sudo chmod u+s $helper"
     # Debian's way outlasts upgrades.
-    if command -v dpkg-statoverride >/dev/null; then mend="sudo dpkg-statoverride --update --add root root 4755 $helper"; fi
+    if command -v dpkg-statoverride >/dev/null; then hint="sudo dpkg-statoverride --update --add root root 4755 $helper"; fi
     [[ $EUID == 0 || -u $helper ]] || return 1
-    why_not='/dev/net/tun, which makes interfaces, is not there' mend='sudo modprobe tun'
+    why_not='/dev/net/tun, which makes interfaces, is not there' hint='sudo modprobe tun'
     [[ -e /dev/net/tun ]] || return 1
     # The helper gives up root's right to pass over modes before it opens this.
-    why_not='/dev/net/tun may not be used by this user' mend='sudo chmod 666 /dev/net/tun'
+    why_not='/dev/net/tun may not be used by this user' hint='sudo chmod 666 /dev/net/tun'
     [[ -r /dev/net/tun && -w /dev/net/tun ]] || return 1
     if output=$(printf 'quit\n' | timeout 10 "$qemu" -machine none -nodefaults -no-user-config -display none \
         -monitor stdio -netdev "bridge,id=trial,br=$bridge,helper=$helper" 2>&1); then
@@ -227,9 +227,9 @@ bridge_works() {
     fi
     why_not="$helper does not give access to $bridge"
     if [[ $output == *[Aa]cl* || $output == *denied* ]]; then
-        mend="sudo mkdir -p /etc/qemu; echo 'allow $bridge' | sudo tee -a /etc/qemu/bridge.conf"
+        hint="sudo mkdir -p /etc/qemu; echo 'allow $bridge' | sudo tee -a /etc/qemu/bridge.conf"
     else
-        mend="see what it says: ${output##*$'\n'}"
+        hint="see what it says: ${output##*$'\n'}"
     fi
     return 1
 }
@@ -247,7 +247,7 @@ choose_network() {
     case $wanted in
         user) net=user ;;
         bridge)
-            bridge_works || fail "NET=bridge cannot be had: $why_not" "$mend"
+            bridge_works || fail "NET=bridge cannot be had: $why_not" "$hint"
             net=bridge
             ;;
         '') if bridge_works; then net=bridge; else net=user; fi ;;
@@ -258,7 +258,7 @@ choose_network() {
     elif [[ -n $wanted ]]; then
         say "network: user mode"
     else
-        say "network: user mode, since $why_not (to change that: $mend)"
+        say "network: user mode, since $why_not (to change that: $hint)"
     fi
     printf '%s\n' "$net" >"$run/net"
 }
@@ -496,7 +496,7 @@ start() {
     find_qemu
     make_run_directory
     trap settle EXIT
-    helper='' mend=''
+    helper='' hint=''
     choose_acceleration
     choose_network
     prepare_shared_memory

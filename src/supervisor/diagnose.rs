@@ -1,4 +1,4 @@
-//! Finds out why the kernel refused a namespace or a mount, and the command that mends it.
+//! Finds out why the kernel refused a namespace or a mount, and the command that helps.
 
 use std::io;
 use std::path::{Path, PathBuf};

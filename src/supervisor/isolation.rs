@@ -40,7 +40,7 @@ impl Isolation {
     /// its system calls.
     ///
     /// # Errors
-    /// [`Error`] with the step that failed and what mends it.
+    /// [`Error`] with the step that failed and a hint.
     pub fn detect() -> Result<Self, Error> {
         let isolation = Self { namespaces: WORKER_NAMESPACES, ids: Ids::detect()?, landlock: None };
         Ok(Self { landlock: isolation.check()?, ..isolation })
@@ -49,7 +49,7 @@ impl Isolation {
     /// Tries only whether this process may make the namespaces, whatever ids there are for them.
     ///
     /// # Errors
-    /// [`Error`] with what mends it.
+    /// [`Error`] with a hint.
     pub fn try_namespaces() -> Result<(), Error> {
         super::launch::try_namespaces(WORKER_NAMESPACES)
     }

@@ -138,10 +138,10 @@ fn domains_and_processes_share_the_bridge() {
     // needed.
     for _ in 0..3 {
         let said = support::fail(&mut as_user(&["start", "3"])).1;
-        let mend = said.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_else(|| panic!("{said}"));
+        let hint = said.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap_or_else(|| panic!("{said}"));
         println!("{}", said.trim());
         // There is no sudo here; root needs none.
-        succeed(room.command("bash").args(["-ec", &mend.replace("sudo ", "")]));
+        succeed(room.command("bash").args(["-ec", &hint.replace("sudo ", "")]));
     }
 
     succeed(&mut as_root(&["libvirt", "define"]));

@@ -48,14 +48,14 @@ impl Examined {
         Self { code: output.status.code().unwrap(), findings: findings.collect(), stderr }
     }
 
-    /// Asserts that `what` was found to be so, that `says` is part of what it says, and `mend` of
-    /// what mends it.
+    /// Asserts that `what` was found to be so, that `says` is part of what it says, and `hint` of its
+    /// hint.
     #[track_caller]
-    fn shows(&self, what: &str, verdict: &str, says: &str, mend: &str) {
+    fn shows(&self, what: &str, verdict: &str, says: &str, hint: &str) {
         let finding = self.findings.get(what).unwrap_or_else(|| panic!("nothing on {what}: {:#?}", self.findings));
         assert_eq!(finding["verdict"], verdict, "{finding:#}");
         assert!(finding["says"].as_str().unwrap().contains(says), "{finding:#}");
-        assert!(finding["mend"].as_str().unwrap_or_default().contains(mend), "{finding:#}");
+        assert!(finding["hint"].as_str().unwrap_or_default().contains(hint), "{finding:#}");
     }
 
     fn faults(&self) -> Vec<&str> {
@@ -89,7 +89,7 @@ fn a_host_that_has_all_is_sound_for_root_and_users() {
         // What these come to depends on the kernel.
         for what in ["plugins' files", "processes"] {
             let finding = &examined.findings[what];
-            assert_eq!(finding["verdict"] == "warning", finding["mend"].is_string(), "{finding:#}");
+            assert_eq!(finding["verdict"] == "warning", finding["hint"].is_string(), "{finding:#}");
         }
         examined.shows("output directory", "ok", "may be written", "");
         examined.shows("mirror", "ok", "answers, and has trixie", "");
@@ -111,10 +111,10 @@ fn people_read_a_line_for_each_thing() {
         lines.next().is_some_and(|line| line.contains("http://127.0.0.1:1/debian (flag --mirror): connect to")),
         "{stdout}"
     );
-    assert!(lines.next().is_some_and(|line| line.trim().starts_with("mend: check that the mirror is up")), "{stdout}");
+    assert!(lines.next().is_some_and(|line| line.trim().starts_with("hint: check that the mirror is up")), "{stdout}");
     assert!(stdout.contains("\nTo run what was built\n  ok       bash"), "{stdout}");
     assert_eq!(stderr.lines().next(), Some("error: this host cannot build what was asked for"));
-    assert!(stderr.contains("hint: mend each fault"), "{stderr}");
+    assert!(stderr.contains("hint: change each fault"), "{stderr}");
 }
 
 fn a_user_without_ids_is_told_the_command_that_gives_them() {

@@ -291,7 +291,7 @@ fn a_missing_file_is_looked_for_in_the_next_place() {
 }
 
 #[test]
-fn damage_in_the_cache_is_found_and_mended() {
+fn damage_in_the_cache_is_found_and_repaired() {
     let body = body(5000);
     let server = Server::files(HashMap::from([("/f".to_owned(), body.clone())]));
     let bench = Bench::new();

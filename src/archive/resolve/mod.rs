@@ -4,7 +4,7 @@
 //! essential packages, then, with these in place, everything else. Other choices may be as valid;
 //! this one is what users of Debian get, and what its packages are tested with. So the resolver
 //! does not search for a solution: it makes apt's moves in apt's order. [`state`] holds what they
-//! work on, [`mark`] the moves, [`repair`] the mending of what these leave broken, [`sweep`] the
+//! work on, [`mark`] the moves, [`repair`] what these leave broken, [`sweep`] the
 //! clearing up; [`explain`] says why something cannot be had.
 
 mod explain;

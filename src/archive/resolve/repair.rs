@@ -21,7 +21,7 @@ const ROUNDS: usize = 20;
 const RESOLVER: By = By::Package { depth: 0 };
 
 impl Solver<'_> {
-    /// Tries to mend what is broken. Whether it did is for the caller to see.
+    /// Tries to repair what is broken. The caller sees whether it did.
     pub(super) fn repair(&mut self, wanted: &[NameId]) {
         let marked: HashSet<_> = self.marked().collect();
         let mut order: Vec<_> = self.index.names().filter(|&name| self.index.newest(name).is_some()).collect();
@@ -85,7 +85,7 @@ impl<'i> Repair<'_, 'i> {
         let clauses = self.solver.clauses(package);
         let mut visit = Visit { name, round, changed: false, removals: Vec::new() };
         for number in 0..clauses.len() {
-            if self.mend(&mut visit, &clauses, number).is_break() {
+            if self.repair_clause(&mut visit, &clauses, number).is_break() {
                 break;
             }
         }
@@ -96,7 +96,7 @@ impl<'i> Repair<'_, 'i> {
     }
 
     /// Works on one clause of a broken package; breaks where the package is settled.
-    fn mend(&mut self, visit: &mut Visit, clauses: &Rc<[Clause<'i>]>, number: usize) -> ControlFlow<()> {
+    fn repair_clause(&mut self, visit: &mut Visit, clauses: &Rc<[Clause<'i>]>, number: usize) -> ControlFlow<()> {
         let clause = &clauses[number];
         let has_choice = clause.targets.len() > 1;
         let removals_before = visit.removals.len();
@@ -265,7 +265,7 @@ impl<'i> Repair<'_, 'i> {
         false
     }
 
-    /// Makes one clause hold, as far as this part of apt cares: what only removals could mend is
+    /// Makes one clause hold, as far as this part of apt cares: what only removals could repair is
     /// left to the next round.
     fn bring_in_one(&mut self, name: NameId, clause: &Clause<'i>) -> bool {
         let mut succeeded = true;
