@@ -10,27 +10,15 @@ pub type Sha256Digest = [u8; 32];
 /// Reads 64 hexadecimal digits, in either case of letters.
 #[must_use]
 pub fn parse_sha256(text: &str) -> Option<Sha256Digest> {
-    let nibble = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let mut digest = [0; 32];
-    if pairs.len() != digest.len() {
-        return None;
-    }
-    for (byte, [high, low]) in digest.iter_mut().zip(pairs) {
-        *byte = nibble(*high)? << 4 | nibble(*low)?;
-    }
+    hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)
 }
 
 /// The 64 lower-case hexadecimal digits of `digest`.
 #[must_use]
 pub fn hex(digest: &Sha256Digest) -> String {
-    hex_bytes(digest)
-}
-
-/// Two lower-case hexadecimal digits for each of `bytes`.
-pub(super) fn hex_bytes(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest)
 }
 
 /// The digest of `bytes`.

@@ -13,8 +13,6 @@ use pgp::composed::{SignedPublicKey, SignedPublicKeyParser};
 use pgp::packet::{Packet, PacketParser, PacketTrait as _};
 use pgp::types::{KeyDetails as _, Tag};
 
-use super::digest::hex_bytes;
-
 /// Larger than any keyring of an archive; Debian's whole one is 56 kB.
 const MAX_KEYRING_BYTES: u64 = 4 << 20;
 
@@ -154,7 +152,7 @@ impl Keyring {
     /// One line a key: fingerprint and first user ID.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
-        self.keys.iter().map(|key| format!("{} {}", hex_bytes(key.fingerprint().as_bytes()), user_id(key))).collect()
+        self.keys.iter().map(|key| format!("{} {}", hex::encode(key.fingerprint().as_bytes()), user_id(key))).collect()
     }
 }
 
@@ -228,9 +226,9 @@ mod tests {
         let keyring = Keyring::debian().unwrap();
         assert_eq!(keyring.keys().len(), BUILT_IN.len());
         for key in keyring.keys() {
-            assert!(readme.contains(&hex_bytes(key.fingerprint().as_bytes())), "{key:?}");
+            assert!(readme.contains(&hex::encode(key.fingerprint().as_bytes())), "{key:?}");
             for subkey in &key.public_subkeys {
-                assert!(readme.contains(&hex_bytes(subkey.key.fingerprint().as_bytes())), "{subkey:?}");
+                assert!(readme.contains(&hex::encode(subkey.key.fingerprint().as_bytes())), "{subkey:?}");
             }
         }
     }

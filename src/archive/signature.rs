@@ -21,7 +21,6 @@ use pgp::types::KeyDetails;
 
 use super::CLOCK_TOLERANCE;
 use super::cleartext;
-use super::digest::hex_bytes;
 use super::keyring::{Keyring, armored_blocks, dearmor, user_id};
 
 mod key;
@@ -252,8 +251,8 @@ fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Time
 }
 
 fn issuer(signature: &Signature) -> String {
-    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| hex_bytes(fingerprint.as_bytes()));
-    let key_id = || signature.issuer_key_id().first().map(|id| hex_bytes(id.as_ref()));
+    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| hex::encode(fingerprint.as_bytes()));
+    let key_id = || signature.issuer_key_id().first().map(|id| hex::encode(id.as_ref()));
     fingerprint.or_else(key_id).unwrap_or_else(|| "(no issuer)".to_owned())
 }
 
@@ -290,7 +289,7 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
         };
         match verdict {
             Ok(fingerprint) => {
-                let fingerprint = hex_bytes(fingerprint.as_bytes());
+                let fingerprint = hex::encode(fingerprint.as_bytes());
                 return Ok(Good { fingerprint, user_id: user_id(key), signed_at: at });
             }
             Err(reason) => refusal = reason,

@@ -132,7 +132,7 @@ impl Customization {
         let mut hash = Sha256::new();
         hash.update(told.to_string());
         hash.update(build.context("", Stage::System).secret("customize/system-key"));
-        hex(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 
     fn at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
@@ -155,11 +155,6 @@ fn guard(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<
             Err(CustomizeError::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) })
         }
     }
-}
-
-/// Two hexadecimal digits for each byte.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {

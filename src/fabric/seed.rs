@@ -71,7 +71,9 @@ impl Seed {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(malformed()),
             other => other?,
         };
-        parse_hex(text.trim_end()).map(Self).ok_or_else(malformed)
+        let mut seed = [0; 32];
+        hex::decode_to_slice(text.trim_end(), &mut seed).map_err(|_| malformed())?;
+        Ok(Self(seed))
     }
 
     /// Reads the seed in `path`, or makes a random one there, readable by its owner only. Of
@@ -133,18 +135,6 @@ impl Seed {
         half.copy_from_slice(&bytes[..16]);
         uuid::Builder::from_random_bytes(half).into_uuid()
     }
-}
-
-fn parse_hex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

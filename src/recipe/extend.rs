@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fam_plugin::nearest;
 use serde_json::{Map, Value};
 
 use super::model::{Listed, Plugin, Preseed, Recipe, Source};
 use super::names::{PackageName, PluginName};
-use super::parse::nearest;
 use super::written::{Addition, IncludeChange, LineOrFile, List, PluginChange, Written, WrittenPlugin, WrittenPreseed};
 
 /// A recipe and where each of its values comes from.

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use fam_plugin::nearest;
+
 use super::extend::{Loaded, Misfit};
 use super::model::{Recipe, Source};
-use super::parse::{ParseError, nearest};
+use super::parse::ParseError;
 use super::written::Written;
 
 /// A recipe that is built into the program.

@@ -50,7 +50,7 @@ fn a_good_signature_gives_the_signed_text() {
     assert_eq!(verified.text, TEXT);
     assert_eq!(verified.user_id, "Test Archive Key <test@example.org>");
     assert_eq!(verified.signed_at, now());
-    assert_eq!(verified.fingerprint, hex_bytes(key.public.fingerprint().as_bytes()));
+    assert_eq!(verified.fingerprint, hex::encode(key.public.fingerprint().as_bytes()));
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn one_good_signature_suffices() {
     let error = verify_inline(&message, &keyring(&[&other]), now()).unwrap_err();
     let SignatureError::NoneGood { attempts, known: keys } = &error else { panic!("{error}") };
     assert_eq!(attempts.len(), 2);
-    assert!(keys[0].starts_with(&hex_bytes(other.public.fingerprint().as_bytes())));
+    assert!(keys[0].starts_with(&hex::encode(other.public.fingerprint().as_bytes())));
     let message = error.to_string();
     assert!(
-        message.contains(&hex_bytes(stranger.public.fingerprint().as_bytes())) && message.contains("key not known")
+        message.contains(&hex::encode(stranger.public.fingerprint().as_bytes())) && message.contains("key not known")
     );
     assert!(error.hint().unwrap().contains("--keyring"));
 }
@@ -195,7 +195,7 @@ fn a_key_must_be_meant_to_sign() {
     // As Debian's: the primary key may as well only certify, while its subkey signs.
     let key = key.with_subkey(None, true, true, false);
     let verified = judged_by_subkey(&key).unwrap();
-    assert_eq!(verified.fingerprint, hex_bytes(key.subkey.as_ref().unwrap().fingerprint().as_bytes()));
+    assert_eq!(verified.fingerprint, hex::encode(key.subkey.as_ref().unwrap().fingerprint().as_bytes()));
 }
 
 #[test]

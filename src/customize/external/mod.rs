@@ -30,7 +30,6 @@ use fam_plugin::{Context, Description, Error, Node, Plugin, Result, Root, Value}
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use crate::supervisor::{Ended, LaunchError};
 use guard::Start;
 use process::Process;
@@ -164,7 +163,7 @@ impl External {
         hash.update(&magic[..begun]);
         io::copy(&mut opened, &mut hash).map_err(unreadable)?;
         let nothing_yet = Description::new("", "");
-        let (digest, time_limit) = (hex(&hash.finalize()), DEFAULT_TIME_LIMIT);
+        let (digest, time_limit) = (hex::encode(hash.finalize()), DEFAULT_TIME_LIMIT);
         let mut plugin = Self { file, form, digest, description: nothing_yet, time_limit, host_files };
         let call = plugin.call(Entry::Describe, &Value::Null);
         match plugin.answer(&call)? {

@@ -10,7 +10,6 @@ use fam_plugin::{Description, Facts, NewGroup, NewUser, Node, Problem, Value, ab
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::hex;
 
 /// The version of the protocol.
 pub(super) const PROTOCOL: u32 = 1;
@@ -296,7 +295,7 @@ pub(super) struct Secret(pub(super) [u8; 32]);
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex(&self.0))
+        serializer.serialize_str(&hex::encode(self.0))
     }
 }
 
