@@ -14,5 +14,6 @@ pub mod recipe;
 mod regular;
 pub mod report;
 pub mod rootfs;
+pub mod sbom;
 pub mod supervisor;
 pub mod tree;

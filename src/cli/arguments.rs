@@ -230,8 +230,14 @@ pub struct BuildOptions {
     #[arg(long, value_name = "DIR", help_heading = "What to build")]
     pub plugin_dir: Vec<PathBuf>,
     /// Make images of this root tarball, whoever made it, and install nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["locked", "include", "debconf", "variant", "suite", "fresh"],
-          help_heading = "What to build")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["locked", "include", "debconf", "variant", "suite", "fresh"],
+        help_heading = "What to build",
+        long_help = "Make images of this root tarball, whoever made it, and install nothing. There is no fabric.lock then, \
+                       and fabric.spdx.json says what the tarball's own dpkg knows"
+    )]
     pub from_tarball: Option<PathBuf>,
     /// Install exactly the packages of this lock
     #[arg(long, value_name = "FILE", conflicts_with_all = ["include", "variant", "suite"],

@@ -1,37 +1,20 @@
 //! What the GRUB of a root tree can read of the disks that are made of the tree.
 
-use fs_err::File;
-use fs_err::os::unix::fs::FileExt;
-
+use super::template::{DPKG_STATUS, Template};
 use crate::archive::deb822::stanzas;
 use crate::archive::version::Version;
-use crate::tree::{Content, Kind, RootPath, Tree};
 
 /// From this version on Debian's GRUB reads ext4 with `metadata_csum_seed`. That of bullseye says
 /// `unknown filesystem`.
 const FIRST_TO_KNOW_SEEDS: &str = "2.06-8";
 /// The packages that GRUB is installed from.
 const PACKAGES: [&str; 2] = ["grub-pc-bin", "grub-efi-amd64-bin"];
-const MAX_STATUS_BYTES: u64 = 256 << 20;
 
 /// Whether nodes may have the metadata of one file system, and differ in its UUID alone (see
 /// [`crate::image`]): their GRUB must know the feature. Where dpkg's database does not tell, it is
 /// taken to.
-pub(super) fn knows_checksum_seeds(tree: &Tree, tarball: &File) -> bool {
-    status(tree, tarball).is_none_or(|status| !has_old_grub(&String::from_utf8_lossy(&status)))
-}
-
-/// dpkg's database.
-fn status(tree: &Tree, tarball: &File) -> Option<Vec<u8>> {
-    let path = RootPath::new("var/lib/dpkg/status").ok()?;
-    match &tree.get(&path)?.kind {
-        Kind::File(Content::InTarball { offset, len }) if *len <= MAX_STATUS_BYTES => {
-            let mut bytes = vec![0; usize::try_from(*len).ok()?];
-            tarball.read_exact_at(&mut bytes, *offset).ok()?;
-            Some(bytes)
-        }
-        _ => None,
-    }
+pub(super) fn knows_checksum_seeds(template: &Template) -> bool {
+    template.text(DPKG_STATUS).is_none_or(|status| !has_old_grub(&status))
 }
 
 fn has_old_grub(status: &str) -> bool {

@@ -130,6 +130,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
             let template = template::from_tarball(tarball, job)?;
             let mirror = settings.mirror.clone().unwrap_or_else(packages::fallback_mirror);
             let facts = job::facts(settings, &mirror, None, template.time(settings));
+            surroundings::write_sbom(job, &template, None, facts.source_date_epoch, progress)?;
             (template, Build::new(facts, job.seed, progress.clone()))
         }
         None => {
@@ -139,6 +140,8 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
             let build = selection.build(settings, job.seed, progress);
             let template = template::obtain(job, &selection, &customization, &build, progress)?;
             surroundings::write_lock(&job.output, selection.lock())?;
+            let time = build.facts().source_date_epoch;
+            surroundings::write_sbom(job, &template, Some(selection.lock()), time, progress)?;
             (template, build)
         }
     };
@@ -151,7 +154,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         timestamp: build.facts().source_date_epoch,
         overlays: overlays(job, &template, &customization, &build)?,
         own_identities: job.has_identities(),
-        one_layout: boot_loader::knows_checksum_seeds(&template.tree, &template.tarball),
+        one_layout: boot_loader::knows_checksum_seeds(&template),
         secrets: Secrets::new(job.seed),
     };
     disks.write(progress)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE};
 use super::job::{Job, has_identities};
 use super::packages::Selection;
-use super::surroundings::{LAUNCH_SCRIPT, LOCK, NETWORK_XML, SSH_CONFIG};
+use super::surroundings::{LAUNCH_SCRIPT, LOCK, NETWORK_XML, SBOM, SSH_CONFIG};
 use super::template::TEMPLATE;
 use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE};
 use crate::recipe::Settings;
@@ -27,6 +27,7 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
         add(TEMPLATE, "root file system of the template".into());
         add(LOCK, "exact package set".into());
     }
+    add(SBOM, "bill of materials (SPDX)".into());
     add(TEMPLATE_IMAGE, "raw disk image of the template".into());
     add(NETWORK_XML, "libvirt network".into());
     for node in &cluster.nodes {
@@ -61,6 +62,8 @@ pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: 
 /// What the build did that began at `begin`, with the sizes that its artifacts take on disk.
 pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildReport {
     let mut artifacts = artifacts(&job.settings);
+    // Of a tree without a package there is none.
+    artifacts.retain(|artifact| artifact.name != SBOM || job.artifact(SBOM).exists());
     for artifact in &mut artifacts {
         let metadata = fs_err::metadata(job.artifact(&artifact.name));
         artifact.bytes = metadata.ok().map(|metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);

@@ -1,23 +1,31 @@
-//! The artifacts around the disks: lock, libvirt XML, launch script, ssh configuration.
+//! The artifacts around the disks: lock, bill of materials, libvirt XML, launch script, ssh configuration.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use fam_plugin::Context;
 
 use super::Error;
 use super::job::Job;
+use super::template::{DPKG_STATUS, Template};
 use crate::archive::lock::Lock;
 use crate::fabric::{
     Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, Seed, domain_xml, known_hosts, launch_script, network_xml,
     ssh_config,
 };
+use crate::progress::Progress;
+use crate::sbom;
 use crate::supervisor::OutputDir;
 
 pub(super) const LOCK: &str = "fabric.lock";
+pub(super) const SBOM: &str = "fabric.spdx.json";
 pub(super) const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 pub(super) const NETWORK_XML: &str = "fabric_network.xml";
 pub(super) const SSH_CONFIG: &str = "fabric_ssh_config";
+
+/// Which packages are there only because others need them.
+const EXTENDED_STATES: &str = "var/lib/apt/extended_states";
+const OS_RELEASE: &str = "usr/lib/os-release";
 
 fn write_artifact(output: &OutputDir, name: &str, mode: u32, text: &str) -> Result<PathBuf, Error> {
     let mut artifact = output.create_with_mode(name, mode)?;
@@ -28,6 +36,36 @@ fn write_artifact(output: &OutputDir, name: &str, mode: u32, text: &str) -> Resu
 /// Writes down the exact packages of the template.
 pub(super) fn write_lock(output: &OutputDir, lock: &Lock) -> Result<PathBuf, Error> {
     write_artifact(output, LOCK, 0o644, &lock.to_toml())
+}
+
+/// Writes down what is installed in the template, as its own dpkg knows it. Where that knows
+/// nothing, as in a tarball of another distribution, there is no document, also none of an earlier
+/// build.
+pub(super) fn write_sbom(
+    job: &Job,
+    template: &Template,
+    lock: Option<&Lock>,
+    time: i64,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let text = template.text(DPKG_STATUS).and_then(|status| {
+        sbom::render(&sbom::Known {
+            status: &status,
+            extended_states: &template.text(EXTENDED_STATES).unwrap_or_default(),
+            os_release: &template.text(OS_RELEASE).unwrap_or_default(),
+            lock,
+            suite: lock.map(|_| job.settings.recipe.suite.as_str()),
+            time,
+        })
+    });
+    let Some(text) = text else {
+        progress.detail(format!("no {SBOM}: the root tree has no packages in /{DPKG_STATUS}"));
+        return match fs_err::remove_file(job.artifact(SBOM)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        };
+    };
+    write_artifact(&job.output, SBOM, 0o644, &text).map(drop)
 }
 
 /// Writes everything that runs the disks. What ssh needs is there only where the nodes have keys of

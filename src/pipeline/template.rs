@@ -10,6 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use fs_err::File;
+use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
 
 use super::job::Job;
@@ -32,10 +33,14 @@ use crate::rootfs::tmpfs;
 use crate::rootfs::unpack::{Filter, Filters, UnpackOptions};
 use crate::rootfs::{apt, bootloader};
 use crate::supervisor::{available_memory, require_space};
-use crate::tree::{Tree, tarball};
+use crate::tree::{Content, Kind, RootPath, Tree, tarball};
 
 /// The root file system that all nodes share.
 pub(super) const TEMPLATE: &str = "fabric_template.tar";
+/// dpkg's database in a root tree.
+pub(super) const DPKG_STATUS: &str = "var/lib/dpkg/status";
+/// The longest file that is read whole.
+const MAX_TEXT_BYTES: u64 = 256 << 20;
 
 /// Memory that a build takes beside the staging tree.
 const WORKING_MEMORY_BYTES: u64 = 700 << 20;
@@ -55,6 +60,18 @@ impl Template {
     pub(super) fn time(&self, settings: &Settings) -> i64 {
         let newest = self.tree.iter().map(|(_, entry)| entry.mtime.seconds).max().unwrap_or(0);
         settings.source_date_epoch.and_then(|time| i64::try_from(time).ok()).unwrap_or(newest)
+    }
+
+    /// The text of a file of the tree; `None` where there is none. No link is followed.
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        match &self.tree.get(&RootPath::new(path).ok()?)?.kind {
+            Kind::File(Content::InTarball { offset, len }) if *len <= MAX_TEXT_BYTES => {
+                let mut bytes = vec![0; usize::try_from(*len).ok()?];
+                self.tarball.read_exact_at(&mut bytes, *offset).ok()?;
+                Some(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            _ => None,
+        }
     }
 }
 

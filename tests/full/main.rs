@@ -17,6 +17,7 @@ mod nodes;
 mod packages;
 mod plugins;
 mod recipes;
+mod sbom;
 mod suites;
 mod thin_cluster;
 mod tree;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         plugins::tests(),
         recipes::tests(),
         recipes::shipped(),
+        sbom::tests(),
         suites::tests(),
         thin_cluster::tests(),
         tree::tests(),

@@ -228,6 +228,8 @@ fn no_password_is_found_in_what_a_build_leaves() {
     assert_eq!(warnings, 1, "{screen}");
     let lock = fs_err::read_to_string(output.join("fabric.lock")).unwrap();
     assert!(lock.contains(&format!("mirror = \"{}\"", server.url)), "{lock}");
+    let sbom = fs_err::read_to_string(output.join("fabric.spdx.json")).unwrap();
+    assert!(sbom.contains(&format!("\"downloadLocation\": \"{}/pool/base_1_all.deb\"", server.url)), "{sbom}");
     let sources = in_tarball(&output.join("fabric_template.tar"), "./etc/apt/sources.list.d/debian.sources");
     assert!(sources.contains(&format!("URIs: {}\n", server.url)), "{sources}");
     let requests = server.requests();

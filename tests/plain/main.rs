@@ -29,6 +29,7 @@ mod request;
 mod roles;
 mod running;
 mod sandbox;
+mod sbom;
 mod signatures;
 mod small;
 mod system;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         recipes::tests(),
         request::tests(),
         sandbox::tests(),
+        sbom::tests(),
         signatures::tests(),
         system::tests(),
     ];

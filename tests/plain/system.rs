@@ -45,7 +45,7 @@ fn root_makes_the_same_bytes_from_the_lock() {
     build.args(["--mirror", &mirror(), "--nodes", "4", "--jobs", "1", "--locked"]).arg(system.artifact("fabric.lock"));
     build.arg("--cache-dir").arg(&system.cache).arg("--output").arg(output.path());
     succeed(&mut build);
-    for name in IMAGES.iter().chain(&["fabric_template.tar", "fabric.lock", "fabric_known_hosts"]) {
+    for name in IMAGES.iter().chain(&["fabric_template.tar", "fabric.lock", "fabric.spdx.json", "fabric_known_hosts"]) {
         succeed(Command::new("cmp").arg(system.artifact(name)).arg(output.path().join(name)));
     }
 }

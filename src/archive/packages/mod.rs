@@ -20,7 +20,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub(crate) use names::NameId;
-pub use package::{MultiArch, Package, Priority, Relation};
+pub use package::{MultiArch, Package, Priority, Relation, source_package};
 
 /// Where an index comes from, and so where the packages in it are to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -134,11 +134,18 @@ impl<'a> Package<'a> {
     /// Name and version of the source package.
     #[must_use]
     pub fn source(&self) -> (&'a str, &'a str) {
-        let Some(field) = self.field("Source") else { return (self.name(), self.version()) };
-        match field.split_once(' ') {
-            Some((name, version)) => (name, version.trim().trim_matches(['(', ')'])),
-            None => (field, self.version()),
-        }
+        source_package(self.field("Source"), self.name(), self.version())
+    }
+}
+
+/// Name and version of the source package of the package `name`: what its field Source says, and
+/// where that is silent, its own (Debian Policy 5.6.1).
+#[must_use]
+pub fn source_package<'a>(field: Option<&'a str>, name: &'a str, version: &'a str) -> (&'a str, &'a str) {
+    let Some(field) = field else { return (name, version) };
+    match field.split_once(' ') {
+        Some((source, version)) => (source, version.trim().trim_matches(['(', ')'])),
+        None => (field, version),
     }
 }
 
