@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::shared::shared;
+use crate::shared::{shared, take_turn};
 
 /// A key of the tests' own. It is made once in a run of the tests.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ impl Signer {
     }
 
     fn gpg(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+        // Else another test would end the agent in the midst of this.
+        let _turn = take_turn("gnupg");
         let mut child = Command::new("gpg")
             .env("GNUPGHOME", &self.home)
             .args(["--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
