@@ -254,18 +254,23 @@ fn populate(
     let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
     apt::record(staging, &lock.architecture, automatic)?;
 
-    progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
-    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins: StandIn::no_services() };
-    let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
-    customization.apply_system(&mut root, build)?;
     let settings = bootloader::Settings {
         root_label: recipe.disk.label.as_str(),
         root_partition: ROOT_PARTITION,
         command_line: recipe.kernel.cmdline.as_str(),
     };
-    let mut sandbox = Sandbox::enter(staging.host_path(), &inside)?;
+    let mut stand_ins = StandIn::no_services();
+    stand_ins.extend(bootloader::stand_ins(&settings));
+    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins };
+    let enter = || Sandbox::enter(staging.host_path(), &inside);
+    let mut sandbox = enter()?;
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
     sandbox.leave()?;
+
+    progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
+    let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
+    customization.apply_system(&mut root, build)?;
+    bootloader::apply_settings(staging, enter, &settings, progress)?;
     configure::clean(staging)?;
     configure::mark_up_to_date(staging)?;
     Ok(())

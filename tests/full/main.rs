@@ -5,6 +5,7 @@
 
 mod apt_oracle;
 mod archive;
+mod boot_files;
 mod comparison;
 mod configure;
 mod containers;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let tests = [
         apt_oracle::tests(),
         archive::tests(),
+        boot_files::tests(),
         configure::tests(),
         containers::tests(),
         fabrics::tests(),

@@ -10,7 +10,6 @@ use fam_plugin::{Description, Facts, NewGroup, NewUser, Node, Problem, Value, ab
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-
 /// The version of the protocol.
 pub(super) const PROTOCOL: u32 = 1;
 

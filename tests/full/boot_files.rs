@@ -1,0 +1,54 @@
+//! Settings of GRUB and /etc/fstab that a recipe has: they hold at the first boot, and after
+//! `update-grub` in the guest.
+
+use std::path::Path;
+
+use support::files::in_tarball;
+use support::harness::ROOT;
+use support::qemu::Machine;
+use support::{as_user, directory_of, mirror, public_program, succeed, user};
+
+support::tests! {
+    needs [ROOT, "newuidmap", "qemu-system-x86_64"];
+    settings_in_a_directory_hold_at_the_first_boot_and_later,
+    update_grub_works_in_a_script,
+}
+
+/// Builds the recipe `minimal` with a script that runs in the new system.
+fn build(script: &str, output: &Path) {
+    let recipe = output.join("changed.toml");
+    let text =
+        format!("extends = \"minimal\"\n[[plugin.add]]\nname = \"script\"\nsettings.script = '''\n{script}\n'''\n");
+    fs_err::write(&recipe, text).unwrap();
+    let mut build = as_user(public_program());
+    build.args(["1", "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(output);
+    succeed(&mut build);
+}
+
+fn settings_in_a_directory_hold_at_the_first_boot_and_later() {
+    let output = directory_of(user());
+    let script = "\
+        echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX of.the.recipe=1\"' > /etc/default/grub.d/recipe.cfg\n\
+        sed -i 's/errors=remount-ro/errors=remount-ro,noatime/' /etc/fstab";
+    build(script, output.path());
+    let mut console = Machine::new(&output.path().join("fabric1.qcow2")).start();
+    console.wait_for_login();
+    console.log_in("root", "aresquare");
+    let has_parameter = |file: &str| format!("grep -o of.the.recipe=1 {file} | head -n 1");
+    assert_eq!(console.check(&has_parameter("/proc/cmdline")), "of.the.recipe=1");
+    assert_eq!(console.check("findmnt --noheadings --output OPTIONS / | grep -o noatime"), "noatime");
+    console.check("update-grub");
+    assert_eq!(console.check(&has_parameter("/boot/grub/grub.cfg")), "of.the.recipe=1");
+    console.power_off();
+}
+
+fn update_grub_works_in_a_script() {
+    let output = directory_of(user());
+    build("sed -i 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=7/' /etc/default/grub && update-grub", output.path());
+    let made = in_tarball(&output.path().join("fabric_template.tar"), "./boot/grub/grub.cfg");
+    assert!(made.contains("set timeout=7\n"), "{made}");
+    let kernel = made.lines().find(|line| line.trim_start().starts_with("linux")).unwrap();
+    assert!(kernel.contains("\t/boot/vmlinuz-") && kernel.contains(" root=/dev/disk/by-label/minimal "), "{kernel}");
+    let settings = in_tarball(&output.path().join("fabric_template.tar"), "./etc/default/grub");
+    assert!(settings.contains("GRUB_TIMEOUT=7\n"), "{settings}");
+}
