@@ -290,4 +290,6 @@ impl<R: Read + Seek> Members<'_, R> {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;
