@@ -34,8 +34,8 @@ pub struct ClientOptions {
     pub cache_dir: PathBuf,
     /// How many files are fetched at the same time.
     pub jobs: usize,
-    /// Whether Release files are accepted that have expired, or are older than one seen before.
-    /// Each is warned of.
+    /// Whether Release files are accepted that have expired, are older than one seen before, or are
+    /// signed by a key that has expired since. Each is warned of.
     pub accept_expired: bool,
     /// The time by which dates are judged.
     pub now: Timestamp,
@@ -350,7 +350,14 @@ impl Client {
             };
             verify_detached(&text, &signature, keyring, now)
         };
-        verified.map_err(|source| ClientError::Signature { mirror, suite, source })
+        match verified {
+            Err(source @ SignatureError::KeyExpired { .. }) if self.options.accept_expired => {
+                self.progress.warning(format!("suite {suite} of {mirror}: {source}; accepted, as was asked for"), None);
+                let SignatureError::KeyExpired { verified, .. } = source else { unreachable!("see the pattern above") };
+                Ok(*verified)
+            }
+            verified => verified.map_err(|source| ClientError::Signature { mirror, suite, source }),
+        }
     }
 }
 

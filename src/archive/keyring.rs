@@ -165,16 +165,16 @@ fn malformed(path: &Path, reason: impl fmt::Display) -> KeyringError {
     KeyringError::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// The armored blocks of a text, and whether anything but blank lines lies outside them.
+/// The armored blocks of a text, and whether any line lies outside them.
 pub(super) struct Armored<'a> {
     pub(super) blocks: Vec<&'a str>,
-    pub(super) text_outside: bool,
+    pub(super) lines_outside: bool,
 }
 
 /// Finds all blocks of the kind `label` in `text`; rPGP itself reads the first only.
 pub(super) fn armored_blocks<'a>(text: &'a str, label: &str) -> Result<Armored<'a>, String> {
     let (begin, end) = (format!("-----BEGIN PGP {label}-----"), format!("-----END PGP {label}-----"));
-    let mut found = Armored { blocks: Vec::new(), text_outside: false };
+    let mut found = Armored { blocks: Vec::new(), lines_outside: false };
     let mut start = None;
     let mut position = 0;
     for line in text.split_inclusive('\n') {
@@ -185,7 +185,7 @@ pub(super) fn armored_blocks<'a>(text: &'a str, label: &str) -> Result<Armored<'
                 found.blocks.push(&text[begun..next]);
                 start = None;
             }
-            (line, None) => found.text_outside |= !line.is_empty(),
+            (_, None) => found.lines_outside = true,
             (line, Some(_)) if line.starts_with("-----") => return Err(format!("{line:?} within an armored block")),
             _ => {}
         }

@@ -1,13 +1,14 @@
-//! Which signatures on a Release file count. rPGP does the cryptography; the policy is here, and is
-//! that of apt 3:
+//! Which signatures on a Release file count. rPGP does the cryptography; the policy is here. It
+//! accepts nothing that apt 2 or apt 3 refuses, but for what apt 2 cannot read: version 6, SHA-3.
 //!
-//! - one good signature by a key of the [`Keyring`] suffices, whatever else is wrong with the other
-//!   signatures;
+//! - one good signature by a key of the [`Keyring`] suffices, unless another one by such a key does
+//!   not match the text, or may mean something else;
 //! - SHA-256 and stronger, RSA of 2048 bits and more, elliptic curves; in the data signature as in
 //!   the key's signatures on itself;
-//! - a key is judged as of the time of signing: it existed, had not expired, was not revoked, and
-//!   was meant to sign data;
-//! - a compromised key signs nothing, at any time, and no signature comes from the future;
+//! - a key is judged as of the time of signing: it existed, had said what it is for, had not
+//!   expired, and was meant to sign data;
+//! - a key that has expired since signs nothing any more, unless the caller takes it all the same;
+//! - a revoked key signs nothing, at any time, and no signature comes from the future;
 //! - a subkey must be bound to its primary key, and have agreed to that (back signature).
 //!
 //! What comes out is the text that was verified, and only that must be parsed.
@@ -17,15 +18,15 @@ use std::fmt;
 use jiff::Timestamp;
 use pgp::armor::BlockType;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion};
-use pgp::types::KeyDetails;
+use pgp::ser::Serialize;
+use pgp::types::{KeyDetails, VerifyingKey};
 
-use super::CLOCK_TOLERANCE;
 use super::cleartext;
 use super::keyring::{Keyring, armored_blocks, dearmor, user_id};
 
 mod key;
 
-use key::{check_form, created, judge_primary, judge_subkey, lapse};
+use key::{check_critical, check_curve, check_hash, created, judge_primary, judge_subkey, lapse};
 
 /// Release files and their signatures larger than this are refused; Debian's largest has 0.2 MiB.
 pub const MAX_SIGNED_BYTES: u64 = 1 << 20;
@@ -64,6 +65,17 @@ pub enum SignatureError {
         /// The keys of the keyring, one line each.
         known: Vec<String>,
     },
+    /// There is a good signature, and one by a known key that is bad.
+    #[error("one signature is good, but that of {} {}", .0.issuer, .0.refusal)]
+    OneBad(Attempt),
+    /// All good signatures are by keys that have expired since.
+    #[error("the key {} has expired at {at}, after it signed", verified.fingerprint)]
+    KeyExpired {
+        /// When the key expired.
+        at: Timestamp,
+        /// What it vouched for.
+        verified: Box<Verified>,
+    },
 }
 
 impl SignatureError {
@@ -73,6 +85,12 @@ impl SignatureError {
         match self {
             Self::TooLarge(_) | Self::Malformed(_) => Some(
                 "the mirror, or a proxy before it, serves something else than the file; try another mirror".to_owned(),
+            ),
+            Self::OneBad(_) => Some("the file may have been tampered with; try another mirror".to_owned()),
+            Self::KeyExpired { .. } => Some(
+                "get the archive's current keys, and give them with --keyring FILE; or, for a snapshot, take it as it is with \
+                 --accept-expired"
+                    .to_owned(),
             ),
             Self::NoneGood { attempts, known } => {
                 let known = known.join("; ");
@@ -159,11 +177,10 @@ pub fn verify_inline(file: &[u8], keyring: &Keyring, now: Timestamp) -> Result<V
     let text = decode(file)?;
     let parts = cleartext::split(text).map_err(SignatureError::Malformed)?;
     let signatures = parse_signatures(parts.armor.as_bytes())?;
-    let good = judge_all(&signatures, &parts.signed_bytes(), keyring, now)?;
-    Ok(good.vouch(parts.text()))
+    judge_all(&signatures, &parts.signed_bytes(), keyring, now)?.vouch(parts.text(), now)
 }
 
-/// Verifies a Release file with its Release.gpg, which is binary or armored.
+/// Verifies a Release file with its Release.gpg, which is armored.
 ///
 /// # Errors
 /// When either is malformed, or no signature counts.
@@ -175,8 +192,7 @@ pub fn verify_detached(
 ) -> Result<Verified, SignatureError> {
     let text = decode(file)?;
     let signatures = parse_signatures(signature)?;
-    let good = judge_all(&signatures, file, keyring, now)?;
-    Ok(good.vouch(text.to_owned()))
+    judge_all(&signatures, file, keyring, now)?.vouch(text.to_owned(), now)
 }
 
 fn decode(file: &[u8]) -> Result<&str, SignatureError> {
@@ -192,18 +208,15 @@ fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
     if bytes.len() as u64 > MAX_SIGNED_BYTES {
         return Err(SignatureError::TooLarge(bytes.len() as u64));
     }
+    // apt takes no binary ones, and nothing around the blocks.
+    let text = str::from_utf8(bytes).map_err(|_| malformed(&"not armored"))?;
+    let armored = armored_blocks(text, "SIGNATURE").map_err(|reason| malformed(&reason))?;
+    if armored.lines_outside {
+        return Err(malformed(&"lines outside the armored block"));
+    }
     let mut packets = Vec::new();
-    if bytes.first().is_some_and(|first| first & 0x80 != 0) {
-        packets.extend_from_slice(bytes);
-    } else {
-        let text = str::from_utf8(bytes).map_err(|_| malformed(&"neither armored nor binary OpenPGP"))?;
-        let armored = armored_blocks(text, "SIGNATURE").map_err(|reason| malformed(&reason))?;
-        if armored.text_outside {
-            return Err(malformed(&"text outside the armored block"));
-        }
-        for block in armored.blocks {
-            packets.extend(dearmor(block, BlockType::Signature).map_err(|reason| malformed(&reason))?);
-        }
+    for block in armored.blocks {
+        packets.extend(dearmor(block, BlockType::Signature).map_err(|reason| malformed(&reason))?);
     }
     let mut signatures = Vec::new();
     for packet in PacketParser::new(&packets[..]) {
@@ -230,24 +243,44 @@ struct Good {
     fingerprint: String,
     user_id: String,
     signed_at: Timestamp,
+    /// When the key expires.
+    end: Option<Timestamp>,
 }
 
 impl Good {
-    fn vouch(self, text: String) -> Verified {
-        let Self { fingerprint, user_id, signed_at } = self;
-        Verified { text, fingerprint, user_id, signed_at }
+    fn has_expired(&self, now: Timestamp) -> bool {
+        self.end.is_some_and(|end| now >= end)
+    }
+
+    fn vouch(self, text: String, now: Timestamp) -> Result<Verified, SignatureError> {
+        let expired = self.end.filter(|_| self.has_expired(now));
+        let Self { fingerprint, user_id, signed_at, .. } = self;
+        let verified = Verified { text, fingerprint, user_id, signed_at };
+        match expired {
+            Some(at) => Err(SignatureError::KeyExpired { at, verified: Box::new(verified) }),
+            None => Ok(verified),
+        }
     }
 }
 
+/// The signature that counts. A key that has not expired since comes before one that has.
 fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Good, SignatureError> {
-    let mut attempts = Vec::new();
+    let (mut good, mut attempts) = (Vec::new(), Vec::new());
     for signature in signatures {
         match judge(signature, data, keyring, now) {
-            Ok(good) => return Ok(good),
+            Ok(one) => good.push(one),
             Err(refusal) => attempts.push(Attempt { issuer: issuer(signature), refusal }),
         }
     }
-    Err(SignatureError::NoneGood { attempts, known: keyring.describe() })
+    good.sort_by_key(|good| good.has_expired(now));
+    let Some(first) = good.into_iter().next() else {
+        return Err(SignatureError::NoneGood { attempts, known: keyring.describe() });
+    };
+    // apt 2 refuses the file for these.
+    match attempts.into_iter().find(|attempt| matches!(attempt.refusal, Refusal::Mismatch | Refusal::Critical)) {
+        Some(bad) => Err(SignatureError::OneBad(bad)),
+        None => Ok(first),
+    }
 }
 
 fn issuer(signature: &Signature) -> String {
@@ -263,34 +296,25 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
     if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
         return Err(Refusal::Kind);
     }
-    check_form(signature)?;
-    let at = created(signature).ok_or(Refusal::Undated)?;
-    if at > now + CLOCK_TOLERANCE {
-        return Err(Refusal::Future(at));
-    }
-    if let Some(end) = lapse(at, signature.signature_expiration_time())
-        && now >= end
-    {
-        return Err(Refusal::Expired(end));
-    }
+    check_hash(signature)?;
     let mut refusal = Refusal::UnknownKey;
     for key in keyring.keys() {
+        let subkey = || key.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key));
         let verdict = if is_issuer(signature, &key.primary_key) {
-            judge_primary(key, at, true)
-                .and_then(|()| signature.verify(&key.primary_key, data).map_err(|_| Refusal::Mismatch))
-                .map(|()| key.fingerprint())
-        } else if let Some(subkey) = key.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key)) {
-            judge_primary(key, at, false)
-                .and_then(|()| judge_subkey(key, subkey, at))
-                .and_then(|()| signature.verify(&subkey.key, data).map_err(|_| Refusal::Mismatch))
-                .map(|()| subkey.key.fingerprint())
+            verify(signature, &key.primary_key, data, now)
+                .and_then(|at| Ok((at, key.fingerprint(), judge_primary(key, at, true)?)))
+        } else if let Some(subkey) = subkey() {
+            verify(signature, &subkey.key, data, now).and_then(|at| {
+                let ends = [judge_primary(key, at, false)?, judge_subkey(key, subkey, at)?];
+                Ok((at, subkey.key.fingerprint(), ends.into_iter().flatten().min()))
+            })
         } else {
             continue;
         };
         match verdict {
-            Ok(fingerprint) => {
+            Ok((signed_at, fingerprint, end)) => {
                 let fingerprint = hex::encode(fingerprint.as_bytes());
-                return Ok(Good { fingerprint, user_id: user_id(key), signed_at: at });
+                return Ok(Good { fingerprint, user_id: user_id(key), signed_at, end });
             }
             Err(reason) => refusal = reason,
         }
@@ -298,9 +322,34 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
     Err(refusal)
 }
 
+/// Whether `key` made the signature on `data`, and it holds now; returns when it was made. What the
+/// key is worth is not looked at.
+fn verify(
+    signature: &Signature,
+    key: &(impl VerifyingKey + Serialize),
+    data: &[u8],
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
+    check_curve(key)?;
+    signature.verify(key, data).map_err(|_| Refusal::Mismatch)?;
+    check_critical(signature)?;
+    let at = created(signature).ok_or(Refusal::Undated)?;
+    if at > now {
+        return Err(Refusal::Future(at));
+    }
+    match lapse(at, signature.signature_expiration_time()) {
+        Some(end) if now >= end => Err(Refusal::Expired(end)),
+        _ => Ok(at),
+    }
+}
+
+/// Whether a signature names `key`. apt 2 wants the key ID, too, which signatures of version 6 no
+/// longer have.
 fn is_issuer(signature: &Signature, key: &impl KeyDetails) -> bool {
-    signature.issuer_fingerprint().contains(&&key.fingerprint())
-        || signature.issuer_key_id().contains(&&key.legacy_key_id())
+    match signature.version() {
+        SignatureVersion::V6 => signature.issuer_fingerprint().contains(&&key.fingerprint()),
+        _ => signature.issuer_key_id().contains(&&key.legacy_key_id()),
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,6 @@ mod roles;
 mod running;
 mod sandbox;
 mod sbom;
-mod signatures;
 mod small;
 mod system;
 
@@ -75,7 +74,6 @@ fn main() -> ExitCode {
         request::tests(),
         sandbox::tests(),
         sbom::tests(),
-        signatures::tests(),
         system::tests(),
     ];
     support::harness::run(tests.into_iter().flatten().collect())

@@ -9,7 +9,7 @@ use crate::progress::{Event, Reporter};
 
 use super::super::digest::sha256;
 use super::super::http::ProxyChoice;
-use super::super::testing::keys::{Sign, Spec, TestKey, now, sign_detached};
+use super::super::testing::keys::{Sign, Spec, TestKey, now, sign_detached, sign_inline};
 use super::*;
 use support::server::{Answer, Server};
 
@@ -153,15 +153,13 @@ fn opens_a_suite_by_its_inrelease() {
 
 #[test]
 fn opens_a_suite_by_release_and_its_signature() {
-    for armored in [true, false] {
-        let mut archive = Archive::new();
-        let text = archive.release.clone();
-        let (binary, text_form) = sign_detached(text.as_bytes(), &Sign::by(&archive.key.secret));
-        archive.put("Release", text);
-        assert!(matches!(archive.open(), Err(ClientError::Unsigned { .. })));
-        archive.put("Release.gpg", if armored { text_form.into_bytes() } else { binary });
-        assert_eq!(archive.open().unwrap().indexes[0].text, PACKAGES);
-    }
+    let mut archive = Archive::new();
+    let text = archive.release.clone();
+    let (_, armored) = sign_detached(text.as_bytes(), &Sign::by(&archive.key.secret));
+    archive.put("Release", text);
+    assert!(matches!(archive.open(), Err(ClientError::Unsigned { .. })));
+    archive.put("Release.gpg", armored);
+    assert_eq!(archive.open().unwrap().indexes[0].text, PACKAGES);
 }
 
 #[test]
@@ -236,6 +234,27 @@ fn an_expired_release_needs_an_explicit_word() {
         events.iter().any(|event| matches!(event, Event::Warning { message, .. } if message.contains("expired"))),
         "{events:?}"
     );
+}
+
+#[test]
+fn a_key_that_has_expired_since_needs_an_explicit_word() {
+    let mut archive = Archive::new();
+    archive.key = TestKey::new(Spec { created: -1000, lifetime: Some(900), ..Spec::default() });
+    fs::write(archive.keyring(), archive.key.export()).unwrap();
+    let sign = Sign { day: -101, ..Sign::by(&archive.key.secret) };
+    let signed = sign_inline(&archive.release, &[sign]);
+    archive.put("InRelease", signed);
+    let with = |accept_expired| ClientOptions { accept_expired, ..archive.options() };
+    let error = archive.open_with(with(false), &archive.serve()).unwrap_err();
+    assert!(matches!(error, ClientError::Signature { source: SignatureError::KeyExpired { .. }, .. }), "{error}");
+    assert!(told(&error).contains("--accept-expired"), "{error}");
+
+    let recorder = Recorder::default();
+    let client = Client::new(with(true), Progress::new(recorder.clone())).unwrap();
+    assert_eq!(client.open(&source(&archive.serve())).unwrap().indexes[0].text, PACKAGES);
+    let events = recorder.0.lock().unwrap();
+    let is_told = |event: &Event| matches!(event, Event::Warning { message, .. } if message.contains("has expired"));
+    assert!(events.iter().any(is_told), "{events:?}");
 }
 
 #[test]

@@ -6,37 +6,57 @@ use jiff::Timestamp;
 use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
-use pgp::packet::{RevocationCode, Signature, SignatureType, SubpacketData, SubpacketType};
+use pgp::packet::{Signature, SignatureType, SubpacketData, SubpacketType};
 use pgp::ser::Serialize as _;
-use pgp::types::{KeyDetails, PublicParams, Tag};
+use pgp::types::{EcdsaPublicParams, KeyDetails, PublicParams, Tag};
 
 use super::Refusal;
 
 const MIN_RSA_BITS: u16 = 2048;
 
 /// What must hold for every signature that is to mean something, on data or on a key.
-pub(super) fn check_form(signature: &Signature) -> Result<(), Refusal> {
-    let config = signature.config().ok_or(Refusal::Version)?;
-    if !matches!(
-        config.hash_alg,
+fn check_form(signature: &Signature) -> Result<(), Refusal> {
+    check_hash(signature)?;
+    check_critical(signature)
+}
+
+/// Whether a signature's hash is strong enough.
+pub(super) fn check_hash(signature: &Signature) -> Result<(), Refusal> {
+    match signature.config().ok_or(Refusal::Version)?.hash_alg {
         HashAlgorithm::Sha256
-            | HashAlgorithm::Sha384
-            | HashAlgorithm::Sha512
-            | HashAlgorithm::Sha3_256
-            | HashAlgorithm::Sha3_512
-    ) {
-        return Err(Refusal::WeakHash(config.hash_alg.to_string()));
+        | HashAlgorithm::Sha384
+        | HashAlgorithm::Sha512
+        | HashAlgorithm::Sha3_256
+        | HashAlgorithm::Sha3_512 => Ok(()),
+        other => Err(Refusal::WeakHash(other.to_string())),
     }
+}
+
+/// Whether all that a signature calls critical is understood. apt 2 looks at what is not signed,
+/// too.
+pub(super) fn check_critical(signature: &Signature) -> Result<(), Refusal> {
+    let config = signature.config().ok_or(Refusal::Version)?;
     let unknown = |data: &SubpacketData| {
         matches!(data, SubpacketData::Other(..) | SubpacketData::Experimental(..) | SubpacketData::Notation(_))
     };
-    if config.hashed_subpackets().any(|part| part.is_critical && unknown(&part.data)) {
-        return Err(Refusal::Critical);
+    let mut parts = config.hashed_subpackets().chain(config.unhashed_subpackets());
+    if parts.any(|part| part.is_critical && unknown(&part.data)) { Err(Refusal::Critical) } else { Ok(()) }
+}
+
+/// Whether a key is on a curve that signatures are verified with. Those that `GnuPG` makes on
+/// secp256k1 verify only now and then here, and not at all in apt 3.
+pub(super) fn check_curve(key: &impl KeyDetails) -> Result<(), Refusal> {
+    match key.public_params() {
+        PublicParams::ECDSA(
+            EcdsaPublicParams::P256 { .. } | EcdsaPublicParams::P384 { .. } | EcdsaPublicParams::P521 { .. },
+        ) => Ok(()),
+        PublicParams::ECDSA(other) => Err(Refusal::WeakKey(format!("ECDSA on the curve {}", other.curve()))),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn check_strength(key: &impl KeyDetails) -> Result<(), Refusal> {
+    check_curve(key)?;
     match (key.algorithm(), key.public_params()) {
         (PublicKeyAlgorithm::RSA | PublicKeyAlgorithm::RSASign, PublicParams::RSA(rsa)) => {
             // The modulus comes first, and an OpenPGP integer begins with its length in bits.
@@ -74,28 +94,16 @@ fn key_created(key: &impl KeyDetails) -> Result<Timestamp, Refusal> {
     Timestamp::from_second(i64::from(key.created_at().as_secs())).map_err(|_| Refusal::BeforeKey)
 }
 
-/// Of signatures that a key made on itself, the one in force at the time `at`: the newest of then,
-/// else the oldest later one (a key whose owner renewed it and exported the newest statement only).
+/// Of signatures that a key made on itself, the one in force at the time `at`: the newest of then.
+/// What a key said of itself later does not count, since apt 3 does not count it.
 fn in_force<'a>(signatures: impl Iterator<Item = &'a Signature>, at: Timestamp) -> Option<&'a Signature> {
-    let mut dated: Vec<_> = signatures
+    signatures
         .filter(|signature| check_form(signature).is_ok())
         .filter_map(|signature| created(signature).map(|time| (time, signature)))
+        .filter(|(time, _)| *time <= at)
         .filter(|(time, signature)| lapse(*time, signature.signature_expiration_time()).is_none_or(|end| at < end))
-        .collect();
-    dated.sort_by_key(|(time, _)| *time);
-    let then = dated.iter().rev().find(|(time, _)| *time <= at);
-    then.or_else(|| dated.first()).map(|(_, signature)| *signature)
-}
-
-/// Whether one of `revocations`, which the key itself made, takes the key back for the time `at`.
-/// Revocations with a weak hash count too: doubt is on the safe side here.
-fn revoked<'a>(mut revocations: impl Iterator<Item = &'a Signature>, at: Timestamp) -> bool {
-    revocations.any(|revocation| match revocation.revocation_reason_code() {
-        Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired | RevocationCode::CertUserIdInvalid) => {
-            created(revocation).is_none_or(|time| time <= at)
-        }
-        _ => true,
-    })
+        .max_by_key(|(time, _)| *time)
+        .map(|(_, signature)| signature)
 }
 
 fn states_signing(signature: &Signature) -> Option<bool> {
@@ -104,8 +112,9 @@ fn states_signing(signature: &Signature) -> Option<bool> {
 }
 
 /// Whether the primary key was valid at the time `at`, and for signing data if it is to sign
-/// itself.
-pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<(), Refusal> {
+/// itself; returns when it expires. A revocation counts for all times and with any hash: doubt is on
+/// the safe side here.
+pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<Option<Timestamp>, Refusal> {
     let primary = &key.primary_key;
     check_strength(primary)?;
     let born = key_created(primary)?;
@@ -113,8 +122,7 @@ pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -
         return Err(Refusal::BeforeKey);
     }
     let details = &key.details;
-    let revocations = details.revocation_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
-    if revoked(revocations, at) {
+    if details.revocation_signatures.iter().any(|signature| signature.verify_key(primary).is_ok()) {
         return Err(Refusal::KeyRevoked);
     }
     // A key speaks for itself in certifications of its user IDs and in direct signatures. Debian's
@@ -138,43 +146,47 @@ pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -
         return Err(Refusal::Unbound("self-signature"));
     }
     let statements = || certification.into_iter().chain(direct);
-    if let Some(end) = statements().filter_map(|statement| lapse(born, statement.key_expiration_time())).min()
-        && at >= end
-    {
-        return Err(Refusal::KeyExpired(end));
-    }
+    let end = statements().filter_map(|statement| lapse(born, statement.key_expiration_time())).min();
+    check_not_expired(end, at)?;
     if signs && !statements().find_map(states_signing).unwrap_or(false) {
         return Err(Refusal::NotForSigning);
     }
-    Ok(())
+    Ok(end)
 }
 
-/// Whether `subkey` was bound to its primary key for signing at the time `at`.
-pub(super) fn judge_subkey(key: &SignedPublicKey, subkey: &SignedPublicSubKey, at: Timestamp) -> Result<(), Refusal> {
+fn check_not_expired(end: Option<Timestamp>, at: Timestamp) -> Result<(), Refusal> {
+    end.filter(|end| at >= *end).map_or(Ok(()), |end| Err(Refusal::KeyExpired(end)))
+}
+
+/// Whether `subkey` was bound to its primary key for signing at the time `at`; returns when it
+/// expires.
+pub(super) fn judge_subkey(
+    key: &SignedPublicKey,
+    subkey: &SignedPublicSubKey,
+    at: Timestamp,
+) -> Result<Option<Timestamp>, Refusal> {
     let primary = &key.primary_key;
     check_strength(&subkey.key)?;
     let born = key_created(&subkey.key)?;
     if at < born {
         return Err(Refusal::BeforeKey);
     }
-    let (revocations, bindings): (Vec<_>, Vec<_>) = subkey
+    let (revocations, bindings): (Vec<&Signature>, Vec<_>) = subkey
         .signatures
         .iter()
         .filter(|signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok())
         .partition(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation));
-    if revoked(revocations.into_iter(), at) {
+    if !revocations.is_empty() {
         return Err(Refusal::KeyRevoked);
     }
     let binding = in_force(bindings.into_iter(), at).ok_or(Refusal::Unbound("binding to its primary key"))?;
-    if let Some(end) = lapse(born, binding.key_expiration_time())
-        && at >= end
-    {
-        return Err(Refusal::KeyExpired(end));
-    }
+    let end = lapse(born, binding.key_expiration_time());
+    check_not_expired(end, at)?;
     if states_signing(binding) != Some(true) {
         return Err(Refusal::NotForSigning);
     }
     let back = binding.embedded_signature().ok_or(Refusal::Unbound("back signature"))?;
     check_form(back)?;
-    back.verify_primary_key_binding(&subkey.key, primary).map_err(|_| Refusal::Unbound("back signature"))
+    back.verify_primary_key_binding(&subkey.key, primary).map_err(|_| Refusal::Unbound("back signature"))?;
+    Ok(end)
 }

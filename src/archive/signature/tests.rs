@@ -4,7 +4,6 @@ use pgp::composed::KeyType;
 use pgp::crypto::ecc_curve::ECCCurve;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{RevocationCode, Subpacket, SubpacketData};
-use pgp::ser::Serialize as _;
 
 use super::super::testing::keys::{DAY, NOW, Sign, Spec, TestKey, now, sign_detached, sign_inline};
 use super::*;
@@ -131,7 +130,11 @@ fn keys_are_judged_as_of_the_time_of_signing() {
     let expired = TestKey::new(Spec { created: -1000, lifetime: Some(900), ..Spec::default() });
     let end = Timestamp::from_second(NOW - 100 * DAY).unwrap();
     assert_eq!(refusal(judged(&expired, Sign::by(&expired.secret))), Refusal::KeyExpired(end));
-    assert!(judged(&expired, Sign { day: -101, ..Sign::by(&expired.secret) }).is_ok());
+    // One that signed in time has expired since.
+    let past = judged(&expired, Sign { day: -101, ..Sign::by(&expired.secret) }).unwrap_err();
+    assert!(past.hint().unwrap().contains("--accept-expired"), "{past}");
+    let SignatureError::KeyExpired { at, verified } = past else { panic!("{past}") };
+    assert_eq!((at, verified.text.as_str()), (end, TEXT));
 
     let young = TestKey::new(Spec { created: -5, ..Spec::default() });
     assert_eq!(refusal(judged(&young, Sign { day: -6, ..Sign::by(&young.secret) })), Refusal::BeforeKey);
@@ -147,8 +150,9 @@ fn revoked_keys_are_refused() {
         }
     }
     let retired = TestKey::new(Spec { revoked: Some((RevocationCode::KeyRetired, -10)), ..Spec::default() });
-    assert_eq!(refusal(judged(&retired, Sign::by(&retired.secret))), Refusal::KeyRevoked);
-    assert!(judged(&retired, Sign { day: -20, ..Sign::by(&retired.secret) }).is_ok());
+    for day in [-20, 0] {
+        assert_eq!(refusal(judged(&retired, Sign { day, ..Sign::by(&retired.secret) })), Refusal::KeyRevoked);
+    }
 }
 
 #[test]
@@ -160,13 +164,36 @@ fn a_revocation_by_another_key_means_nothing() {
 }
 
 #[test]
-fn the_future_is_refused_but_for_a_small_difference_of_clocks() {
+fn a_key_that_is_still_valid_comes_before_one_that_is_not() {
+    let expired = TestKey::new(Spec { created: -1000, lifetime: Some(900), ..Spec::default() });
+    let valid = TestKey::new(Spec::default());
+    let past = |key| Sign { day: -101, ..Sign::by(key) };
+    let message = sign_inline(TEXT, &[past(&expired.secret), past(&valid.secret)]);
+    let verified = verify_inline(&message, &keyring(&[&expired, &valid]), now()).unwrap();
+    assert_eq!(verified.fingerprint, hex_bytes(valid.public.fingerprint().as_bytes()));
+}
+
+#[test]
+fn one_bad_signature_by_a_known_key_spoils_all() {
+    let (key, other) = (TestKey::new(Spec::default()), TestKey::new(Spec::default()));
+    let armored = |key: &TestKey, text: &str| sign_detached(text.as_bytes(), &Sign::by(&key.secret)).1;
+    let both = armored(&key, TEXT) + &armored(&other, "other\n");
+    let verify = |keys: &[&TestKey]| verify_detached(TEXT.as_bytes(), both.as_bytes(), &keyring(keys), now());
+    assert!(verify(&[&key]).is_ok(), "what an unknown key signed says nothing");
+    let error = verify(&[&key, &other]).unwrap_err();
+    assert!(matches!(&error, SignatureError::OneBad(bad) if bad.refusal == Refusal::Mismatch), "{error}");
+}
+
+#[test]
+fn the_future_is_refused() {
     let key = TestKey::new(Spec::default());
     let message = sign_inline(TEXT, &[Sign { day: 1, ..Sign::by(&key.secret) }]);
     let at = Timestamp::from_second(NOW + DAY).unwrap();
-    assert_eq!(refusal(verify_inline(&message, &keyring(&[&key]), now())), Refusal::Future(at));
-    let almost = at - jiff::SignedDuration::from_mins(4);
-    assert!(verify_inline(&message, &keyring(&[&key]), almost).is_ok());
+    let almost = at - jiff::SignedDuration::from_secs(1);
+    for now in [now(), almost] {
+        assert_eq!(refusal(verify_inline(&message, &keyring(&[&key]), now)), Refusal::Future(at));
+    }
+    assert!(verify_inline(&message, &keyring(&[&key]), at).is_ok());
 }
 
 #[test]
@@ -228,13 +255,13 @@ fn subkeys_must_be_bound_both_ways() {
 }
 
 #[test]
-fn detached_signatures_in_all_forms() {
+fn detached_signatures_are_armored() {
     let key = TestKey::new(Spec::default());
     let keyring = keyring(&[&key]);
     for typ in [SignatureType::Binary, SignatureType::Text] {
         let (binary, armored) = sign_detached(TEXT.as_bytes(), &Sign { typ, ..Sign::by(&key.secret) });
-        let joined = format!("{armored}{armored}");
-        for signature in [&binary[..], armored.as_bytes(), joined.as_bytes(), format!("\n{armored}\n").as_bytes()] {
+        for signature in [armored.clone(), format!("{armored}{armored}"), armored.trim_end().to_owned()] {
+            let signature = signature.as_bytes();
             assert_eq!(verify_detached(TEXT.as_bytes(), signature, &keyring, now()).unwrap().text, TEXT);
             let changed = TEXT.replace("stable", "sid");
             let refused = refusals(verify_detached(changed.as_bytes(), signature, &keyring, now()));
@@ -242,10 +269,10 @@ fn detached_signatures_in_all_forms() {
         }
         for bad in [
             format!("evil\n{armored}").as_bytes(),
+            format!("\n{armored}").as_bytes(),
             b"",
             &armored.as_bytes()[..60],
-            &binary[..20],
-            &[binary.clone(), vec![0; 9]].concat(),
+            &binary,
         ] {
             assert!(matches!(
                 verify_detached(TEXT.as_bytes(), bad, &keyring, now()),
@@ -254,8 +281,8 @@ fn detached_signatures_in_all_forms() {
         }
     }
     let certification = key.public.details.users[0].signatures[0].clone();
-    let bytes = pgp::composed::DetachedSignature::new(certification).to_bytes().unwrap();
-    assert_eq!(refusal(verify_detached(TEXT.as_bytes(), &bytes, &keyring, now())), Refusal::Kind);
+    let armored = pgp::composed::DetachedSignature::new(certification).to_armored_bytes(None.into()).unwrap();
+    assert_eq!(refusal(verify_detached(TEXT.as_bytes(), &armored, &keyring, now())), Refusal::Kind);
 }
 
 #[test]
@@ -264,9 +291,8 @@ fn size_and_number_are_bounded() {
     let large = vec![b'a'; usize::try_from(MAX_SIGNED_BYTES).unwrap() + 1];
     assert!(matches!(verify_inline(&large, &keyring(&[&key]), now()), Err(SignatureError::TooLarge(_))));
     assert!(matches!(verify_detached(b"a\n", &large, &keyring(&[&key]), now()), Err(SignatureError::TooLarge(_))));
-    let (binary, _) = sign_detached(TEXT.as_bytes(), &Sign::by(&key.secret));
-    let many = binary.repeat(MAX_SIGNATURES + 1);
-    assert!(
-        verify_detached(TEXT.as_bytes(), &many, &keyring(&[&key]), now()).unwrap_err().to_string().contains("too many")
-    );
+    let (_, armored) = sign_detached(TEXT.as_bytes(), &Sign::by(&key.secret));
+    let many = armored.repeat(MAX_SIGNATURES + 1);
+    let error = verify_detached(TEXT.as_bytes(), many.as_bytes(), &keyring(&[&key]), now()).unwrap_err();
+    assert!(error.to_string().contains("too many"), "{error}");
 }
