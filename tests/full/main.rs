@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod apt3_vectors;
 mod apt_oracle;
 mod archive;
 mod boot_files;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         return code;
     }
     let tests = [
+        apt3_vectors::tests(),
         apt_oracle::tests(),
         archive::tests(),
         boot_files::tests(),

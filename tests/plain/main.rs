@@ -33,6 +33,7 @@ mod sandbox;
 mod sbom;
 mod small;
 mod system;
+mod vectors;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         sandbox::tests(),
         sbom::tests(),
         system::tests(),
+        vectors::tests(),
     ];
     support::harness::run(tests.into_iter().flatten().collect())
 }

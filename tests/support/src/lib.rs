@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot go on has failed")]
 
+pub mod apt;
 pub mod archive;
 pub mod bare;
 pub mod cluster;
@@ -11,12 +12,14 @@ pub mod dialogue;
 pub mod disk;
 pub mod documents;
 pub mod files;
+pub mod gnupg;
 pub mod harness;
 pub mod packages;
 pub mod qemu;
 pub mod server;
 pub mod shared;
 pub mod system;
+pub mod vectors;
 pub mod workshop;
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,12 +1,9 @@
-//! The key that signs the archives of the tests. `GnuPG` makes it, so that no code of fam-build's
-//! judges what fam-build's code made.
+//! The key that signs the archives of the tests.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
-use crate::shared::{shared, take_turn};
+use crate::gnupg::Gnupg;
+use crate::shared::shared;
 
 /// A key of the tests' own. It is made once in a run of the tests.
 #[derive(Debug)]
@@ -24,10 +21,9 @@ impl Signer {
     pub fn named(name: &str) -> Self {
         let place = shared(name, |place| {
             let signer = Self { home: place.join("gnupg") };
-            fs_err::create_dir(&signer.home).unwrap();
-            fs_err::set_permissions(&signer.home, std::fs::Permissions::from_mode(0o700)).unwrap();
-            signer.gpg(&["--quick-generate-key", "Archive of the tests", "ed25519", "sign", "1y"], b"");
-            fs_err::write(signer.keyring(), signer.gpg(&["--export"], b"")).unwrap();
+            let (gnupg, name) = (Gnupg::at(&signer.home), "Archive of the tests");
+            gnupg.key(name, "ed25519", "sign", "1y", &[]);
+            fs_err::write(signer.keyring(), gnupg.export(name)).unwrap();
         });
         Self { home: place.join("gnupg") }
     }
@@ -39,29 +35,7 @@ impl Signer {
 
     /// The text as an `InRelease` file.
     pub fn clearsign(&self, text: &str) -> Vec<u8> {
-        self.gpg(&["--clearsign"], text.as_bytes())
+        // An agent of its own: one for all would end with the first that has signed.
+        Gnupg::copy_of(&self.home).good(&["--clearsign"], text.as_bytes())
     }
-
-    fn gpg(&self, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-        // Else another test would end the agent in the midst of this.
-        let _turn = take_turn("gnupg");
-        let mut child = Command::new("gpg")
-            .env("GNUPGHOME", &self.home)
-            .args(["--batch", "--no-tty", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("gpg is needed");
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "gpg {arguments:?}");
-        end_agent(&self.home);
-        output.stdout
-    }
-}
-
-/// Ends the agent that gpg starts in the background, which would outlive the tests.
-fn end_agent(home: &Path) {
-    let _ = Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", home).status();
 }
