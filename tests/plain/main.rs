@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod apt_faults;
 mod boot_files;
 mod causes;
 mod cluster;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         return sandbox::builds::supervise(serde_json::from_str(job).unwrap(), output.as_ref());
     }
     let tests = [
+        apt_faults::tests(),
         boot_files::tests(),
         causes::tests(),
         cluster::tests(),
