@@ -170,7 +170,7 @@ fn a_key_that_is_still_valid_comes_before_one_that_is_not() {
     let past = |key| Sign { day: -101, ..Sign::by(key) };
     let message = sign_inline(TEXT, &[past(&expired.secret), past(&valid.secret)]);
     let verified = verify_inline(&message, &keyring(&[&expired, &valid]), now()).unwrap();
-    assert_eq!(verified.fingerprint, hex_bytes(valid.public.fingerprint().as_bytes()));
+    assert_eq!(verified.fingerprint, hex::encode(valid.public.fingerprint().as_bytes()));
 }
 
 #[test]
