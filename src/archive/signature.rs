@@ -297,7 +297,9 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
         return Err(Refusal::Kind);
     }
     check_hash(signature)?;
-    let mut refusal = Refusal::UnknownKey;
+    let (mut good, mut refusal) = (None::<Good>, Refusal::UnknownKey);
+    // A keyring may hold several states of one key. Of these, one that says that it is revoked
+    // counts, else the one that is valid longest.
     for key in keyring.keys() {
         let subkey = || key.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key));
         let verdict = if is_issuer(signature, &key.primary_key) {
@@ -314,12 +316,14 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
         match verdict {
             Ok((signed_at, fingerprint, end)) => {
                 let fingerprint = hex::encode(fingerprint.as_bytes());
-                return Ok(Good { fingerprint, user_id: user_id(key), signed_at, end });
+                let one = Good { fingerprint, user_id: user_id(key), signed_at, end };
+                good = [good, Some(one)].into_iter().flatten().max_by_key(|good| good.end.unwrap_or(Timestamp::MAX));
             }
+            Err(Refusal::KeyRevoked) => return Err(Refusal::KeyRevoked),
             Err(reason) => refusal = reason,
         }
     }
-    Err(refusal)
+    good.ok_or(refusal)
 }
 
 /// Whether `key` made the signature on `data`, and it holds now; returns when it was made. What the

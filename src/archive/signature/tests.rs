@@ -174,6 +174,24 @@ fn a_key_that_is_still_valid_comes_before_one_that_is_not() {
 }
 
 #[test]
+fn of_several_states_of_a_key_the_last_one_counts() {
+    let old = TestKey::new(Spec { lifetime: Some(900), ..Spec::default() });
+    let sign = || Sign { day: -101, ..Sign::by(&old.secret) };
+    let renewed = old.certified(-1000, Some(2000));
+    let revoked = old.revoked(RevocationCode::KeyRetired, -10);
+    let message = sign_inline(TEXT, &[sign()]);
+    for (keys, is_good) in [
+        (vec![&old, &renewed], true),
+        (vec![&renewed, &old], true),
+        (vec![&old], false),
+        (vec![&renewed, &revoked], false),
+        (vec![&revoked, &renewed], false),
+    ] {
+        assert_eq!(verify_inline(&message, &keyring(&keys), now()).is_ok(), is_good);
+    }
+}
+
+#[test]
 fn one_bad_signature_by_a_known_key_spoils_all() {
     let (key, other) = (TestKey::new(Spec::default()), TestKey::new(Spec::default()));
     let armored = |key: &TestKey, text: &str| sign_detached(text.as_bytes(), &Sign::by(&key.secret)).1;

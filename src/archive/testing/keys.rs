@@ -84,19 +84,45 @@ impl TestKey {
         let inner = PubKeyInner::new(KeyVersion::V4, kind.to_alg(), timestamp(created), None, params).unwrap();
         let primary = PublicKey::from_inner(inner).unwrap();
         let secret = SecretKey::new(primary.clone(), secret).unwrap();
+        let details = SignedKeyDetails::new(Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let bare = Self { secret, public: SignedPublicKey::new(primary, details, Vec::new()), subkey: None };
+        let key = bare.certifying(signs, created, lifetime);
+        match revoked {
+            Some((code, day)) => key.revoked(code, day),
+            None => key,
+        }
+    }
+
+    fn bare(&self) -> Self {
+        Self { secret: self.secret.clone(), public: self.public.clone(), subkey: self.subkey.clone() }
+    }
+
+    /// The same key, which says on a day that it signs or not, and for how long it is valid.
+    fn certifying(&self, signs: bool, day: i64, lifetime: Option<i64>) -> Self {
+        let mut key = self.bare();
         let id = UserId::from_str(PacketHeaderVersion::New, "Test Archive Key <test@example.org>").unwrap();
         let certification =
-            config(SignatureType::CertPositive, HashAlgorithm::Sha512, &secret, created, claims(signs, lifetime))
-                .sign_certification(&secret, &primary, &Password::empty(), Tag::UserId, &id)
+            config(SignatureType::CertPositive, HashAlgorithm::Sha512, &key.secret, day, claims(signs, lifetime))
+                .sign_certification(&key.secret, &key.public.primary_key, &Password::empty(), Tag::UserId, &id)
                 .unwrap();
-        let revocations = revoked.map(|(code, day)| {
-            config(SignatureType::KeyRevocation, HashAlgorithm::Sha256, &secret, day, revocation(Some(code)))
-                .sign_key(&secret, &Password::empty(), &primary)
-                .unwrap()
-        });
-        let users = vec![SignedUser::new(id, vec![certification])];
-        let details = SignedKeyDetails::new(revocations.into_iter().collect(), Vec::new(), users, Vec::new());
-        Self { secret, public: SignedPublicKey::new(primary, details, Vec::new()), subkey: None }
+        key.public.details.users = vec![SignedUser::new(id, vec![certification])];
+        key
+    }
+
+    /// The same key with another lifetime, said on a day.
+    pub(in super::super) fn certified(&self, day: i64, lifetime: Option<i64>) -> Self {
+        self.certifying(true, day, lifetime)
+    }
+
+    /// The same key, revoked on a day.
+    pub(in super::super) fn revoked(&self, code: RevocationCode, day: i64) -> Self {
+        let mut key = self.bare();
+        let revocation =
+            config(SignatureType::KeyRevocation, HashAlgorithm::Sha256, &key.secret, day, revocation(Some(code)))
+                .sign_key(&key.secret, &Password::empty(), &key.public.primary_key)
+                .unwrap();
+        key.public.details.revocation_signatures.push(revocation);
+        key
     }
 
     /// Adds a subkey, bound to the primary key.
