@@ -9,7 +9,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
+use bzip2::bufread::BzDecoder;
 use liblzma::bufread::XzDecoder;
+use liblzma::stream::Stream;
+use zstd::stream::read::Decoder as ZstdDecoder;
 
 use crate::tree::Timestamp;
 use crate::tree::tar_reader::{EntryKind, TarError, TarReader};
@@ -36,6 +39,9 @@ pub enum DebError {
     /// A format before 2.0 or after it.
     #[error("its format version is {0:?}, only 2.x is known")]
     Version(String),
+    /// Every member is padded to an even length, so the whole has one.
+    #[error("it has an odd number of bytes: something is missing at its end")]
+    OddSize,
     /// It ends within a member.
     #[error("it is cut off within member {0:?}")]
     Truncated(String),
@@ -92,6 +98,19 @@ enum Compression {
     Zstd,
 }
 
+/// How a control archive may be compressed, by the end of its name.
+const CONTROL_COMPRESSIONS: [(&str, Compression); 4] =
+    [("", Compression::None), (".gz", Compression::Gzip), (".xz", Compression::Xz), (".zst", Compression::Zstd)];
+/// How a data archive may be compressed, too.
+const COMPRESSIONS: [(&str, Compression); 6] = [
+    ("", Compression::None),
+    (".gz", Compression::Gzip),
+    (".xz", Compression::Xz),
+    (".zst", Compression::Zstd),
+    (".bz2", Compression::Bzip2),
+    (".lzma", Compression::Lzma),
+];
+
 #[derive(Debug, Clone, Copy)]
 struct Member {
     offset: u64,
@@ -142,13 +161,16 @@ impl<R: Read + Seek> Deb<R> {
         if end < MAGIC.len() as u64 || file.read_exact(&mut magic).is_err() || magic != MAGIC {
             return Err(DebError::NotADeb);
         }
+        if !end.is_multiple_of(2) {
+            return Err(DebError::OddSize);
+        }
         let mut members = Members { file: &mut file, offset: MAGIC.len() as u64, end };
         match members.next()? {
             Some((name, offset, size)) if name == "debian-binary" => members.verify_version(offset, size)?,
             _ => return Err(DebError::NotADeb),
         }
-        let control = members.find("control.tar")?;
-        let data = members.find("data.tar")?;
+        let control = members.find("control.tar", &CONTROL_COMPRESSIONS)?;
+        let data = members.find("data.tar", &COMPRESSIONS)?;
         Ok(Self { file, control, data })
     }
 
@@ -169,7 +191,8 @@ impl<R: Read + Seek> Deb<R> {
             let refuse = || DebError::ControlEntry(String::from_utf8_lossy(&header.path).into_owned());
             let name = str::from_utf8(name).map_err(|_| refuse())?;
             let plain = header.kind == EntryKind::File && name.len() <= MAX_CONTROL_NAME;
-            if !plain || name.contains('/') || matches!(name, "" | "." | "..") {
+            // dpkg lists what is in its database a line a file.
+            if !plain || name.contains(['/', '\n']) || matches!(name, "" | "." | "..") {
                 return Err(refuse());
             }
             // Each file takes memory beside its bytes, however few these are.
@@ -201,21 +224,42 @@ impl<R: Read + Seek> Deb<R> {
     }
 }
 
-/// Every format allows several streams one after another, and so does dpkg.
+/// As dpkg does, this reads several members of gzip one after another, but one stream of any other
+/// format. dpkg passes over what follows; here that is an error, since it could only mislead.
 fn decompress<'a>(input: impl BufRead + 'a, compression: Compression) -> io::Result<Box<dyn Read + 'a>> {
+    let by_liblzma = |input, stream| Single::new(XzDecoder::new_stream(input, stream), XzDecoder::get_mut);
     Ok(match compression {
         Compression::None => Box::new(input),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-        Compression::Lzma => {
-            Box::new(XzDecoder::new_stream(input, liblzma::stream::Stream::new_lzma_decoder(XZ_MEMORY)?))
+        Compression::Bzip2 => Box::new(Single::new(BzDecoder::new(input), BzDecoder::get_mut)),
+        Compression::Lzma => Box::new(by_liblzma(input, Stream::new_lzma_decoder(XZ_MEMORY)?)),
+        Compression::Xz => Box::new(by_liblzma(input, Stream::new_stream_decoder(XZ_MEMORY, 0)?)),
+        Compression::Zstd => {
+            Box::new(Single::new(ZstdDecoder::with_buffer(input)?.single_frame(), ZstdDecoder::get_mut))
         }
-        Compression::Xz => {
-            let flags = liblzma::stream::CONCATENATED;
-            Box::new(XzDecoder::new_stream(input, liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?))
-        }
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
     })
+}
+
+/// The decoder of one stream, with which its input ends.
+struct Single<D, R> {
+    decoder: D,
+    input: fn(&mut D) -> &mut R,
+}
+
+impl<D, R> Single<D, R> {
+    fn new(decoder: D, input: fn(&mut D) -> &mut R) -> Self {
+        Self { decoder, input }
+    }
+}
+
+impl<D: Read, R: BufRead> Read for Single<D, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.decoder.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && !(self.input)(&mut self.decoder).fill_buf()?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more data follows the compressed data"));
+        }
+        Ok(count)
+    }
 }
 
 /// Walks over the members of an ar archive.
@@ -257,28 +301,31 @@ impl<R: Read + Seek> Members<'_, R> {
         Ok(Some((name, offset, size)))
     }
 
+    /// The version is a line of two numbers with a dot between them; dpkg passes over further lines.
     fn verify_version(&mut self, offset: u64, size: u64) -> Result<(), DebError> {
-        let mut text = String::new();
+        let mut beginning = Vec::new();
         self.file.seek(SeekFrom::Start(offset))?;
-        (&mut *self.file).take(size.min(32)).read_to_string(&mut text).map_err(|_| DebError::NotADeb)?;
-        let line = text.lines().next().unwrap_or_default();
-        if line.starts_with("2.") { Ok(()) } else { Err(DebError::Version(line.to_owned())) }
+        (&mut *self.file).take(size.min(32)).read_to_end(&mut beginning)?;
+        let line = beginning.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let line_ends = line.len() < beginning.len();
+        let line = String::from_utf8_lossy(line).into_owned();
+        let number = |digits: &str| {
+            let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse::<i32>().ok().filter(|_| valid)
+        };
+        match line.split_once('.').map(|(major, minor)| (number(major), number(minor))) {
+            Some((Some(2), Some(_))) if line_ends => Ok(()),
+            _ => Err(DebError::Version(line)),
+        }
     }
 
-    /// The next member, which must be `stem` with the suffix of some compression; names that begin
-    /// with `_` are passed.
-    fn find(&mut self, stem: &'static str) -> Result<Member, DebError> {
+    /// The next member, which must be `stem` with the end for one of these compressions; names that
+    /// begin with `_` are passed.
+    fn find(&mut self, stem: &'static str, compressions: &[(&str, Compression)]) -> Result<Member, DebError> {
         while let Some((name, offset, size)) = self.next()? {
             if let Some(suffix) = name.strip_prefix(stem) {
-                let compression = match suffix {
-                    "" => Compression::None,
-                    ".gz" => Compression::Gzip,
-                    ".bz2" => Compression::Bzip2,
-                    ".lzma" => Compression::Lzma,
-                    ".xz" => Compression::Xz,
-                    ".zst" => Compression::Zstd,
-                    _ => return Err(DebError::Compression(name)),
-                };
+                let known = compressions.iter().find(|(known, _)| *known == suffix);
+                let &(_, compression) = known.ok_or(DebError::Compression(name))?;
                 return Ok(Member { offset, size, compression });
             }
             if !name.starts_with('_') {

@@ -3,12 +3,10 @@
 use jiff::SignedDuration;
 
 pub mod cache;
-mod cleartext;
+pub(crate) mod cleartext;
 pub mod client;
 pub mod deb;
 pub mod deb822;
-#[cfg(test)]
-pub(crate) mod deb_fixture;
 pub mod dependency;
 pub mod digest;
 pub mod fetch;

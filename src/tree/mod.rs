@@ -6,8 +6,6 @@
 
 mod overlay;
 mod path;
-#[cfg(test)]
-pub(crate) mod tar_fixture;
 pub mod tar_reader;
 pub mod tarball;
 

@@ -85,7 +85,7 @@ pub struct TarReader<R> {
     padding: u64,
     global: Records,
     skip: fn(&mut R, u64) -> io::Result<u64>,
-    takes_pax: bool,
+    of_a_package: bool,
     ended: bool,
 }
 
@@ -103,15 +103,17 @@ impl<R: Read> TarReader<R> {
             padding: 0,
             global: Records::default(),
             skip,
-            takes_pax: true,
+            of_a_package: false,
             ended: false,
         }
     }
 
-    /// Refuses PAX headers, as dpkg does in the data archive of a package (up to 1.23, the newest).
+    /// Reads the data archive of a package: refuses what dpkg (up to 1.23, the newest) refuses there,
+    /// or takes for something else than every tar does. That is PAX headers, contiguous files,
+    /// checksums of signed bytes, and directories that only the slash at their name's end tells.
     #[must_use]
-    pub fn without_pax(self) -> Self {
-        Self { takes_pax: false, ..self }
+    pub fn of_a_package(self) -> Self {
+        Self { of_a_package: true, ..self }
     }
 
     /// The next entry, `None` at the end-of-archive mark.
@@ -126,8 +128,9 @@ impl<R: Read> TarReader<R> {
         let mut records = self.global.clone();
         let mut long_name = None;
         let mut long_link = None;
-        // Where the first header stands that is for the next entry alone.
+        // Where the first header stands that is for the next entry alone, and what all of these hold.
         let mut described = None;
+        let mut described_bytes = 0;
         loop {
             let start = self.position;
             let mut block = [0; BLOCK as usize];
@@ -137,12 +140,12 @@ impl<R: Read> TarReader<R> {
                 return described.map_or(Ok(None), |start| Err(TarError::Dangling(start)));
             }
             let raw = RawHeader { block: &block, start };
-            raw.verify_checksum()?;
+            raw.verify_checksum(!self.of_a_package)?;
             match raw.flag() {
-                b'x' | b'g' if !self.takes_pax => return Err(TarError::PaxInPackage(start)),
-                b'x' => records.parse(&self.extension(&raw)?).ok_or(TarError::Pax(start))?,
+                b'x' | b'g' if self.of_a_package => return Err(TarError::PaxInPackage(start)),
+                b'x' => records.parse(&self.extension(&raw, &mut described_bytes)?).ok_or(TarError::Pax(start))?,
                 b'g' => {
-                    let extension = self.extension(&raw)?;
+                    let extension = self.extension(&raw, &mut 0)?;
                     self.global.parse(&extension).ok_or(TarError::Pax(start))?;
                     records.parse(&extension).ok_or(TarError::Pax(start))?;
                     if self.global.are_of_one_entry() {
@@ -150,8 +153,8 @@ impl<R: Read> TarReader<R> {
                     }
                     continue;
                 }
-                b'L' => long_name = Some(until_nul(&self.extension(&raw)?).to_vec()),
-                b'K' => long_link = Some(until_nul(&self.extension(&raw)?).to_vec()),
+                b'L' => long_name = Some(until_nul(&self.extension(&raw, &mut described_bytes)?).to_vec()),
+                b'K' => long_link = Some(until_nul(&self.extension(&raw, &mut described_bytes)?).to_vec()),
                 _ => return self.entry(&raw, records, long_name, long_link).map(Some),
             }
             described = described.or(Some(start));
@@ -197,6 +200,8 @@ impl<R: Read> TarReader<R> {
             Ok((most(329, 0xfff)?, most(337, 0xf_ffff)?))
         };
         let kind = match raw.flag() {
+            b'0' | 0 if self.of_a_package && path.ends_with(b"/") => return Err(TarError::SlashedFile(shown())),
+            b'7' if self.of_a_package => return Err(TarError::Unsupported { path: shown(), flag: '7' }),
             // Before POSIX there was no type for directories: the slash at the end told.
             b'0' | 0 | b'7' if path.ends_with(b"/") => EntryKind::Directory,
             b'0' | 0 | b'7' => EntryKind::File,
@@ -219,7 +224,10 @@ impl<R: Read> TarReader<R> {
         if attributes > MAX_XATTR_BYTES {
             return Err(TarError::Attributes { path: shown(), size: attributes });
         }
-        let size = if kind == EntryKind::File { number("size", 124, 12, records.size)? } else { 0 };
+        let size = number("size", 124, 12, records.size)?;
+        if size > 0 && kind != EntryKind::File {
+            return Err(TarError::Sized(shown()));
+        }
         let padding = size.wrapping_neg() % BLOCK;
         // An offset beyond the range of files cannot be honest, and would wrap.
         if self
@@ -238,7 +246,7 @@ impl<R: Read> TarReader<R> {
         };
         let header = Header {
             kind,
-            mode: (number("mode", 100, 8, None)? & 0o7777) as u16,
+            mode: (small("mode", number("mode", 100, 8, None)?)? & 0o7777) as u16,
             uid: small("uid", number("uid", 108, 8, records.uid)?)?,
             gid: small("gid", number("gid", 116, 8, records.gid)?)?,
             mtime,
@@ -253,13 +261,15 @@ impl<R: Read> TarReader<R> {
         Ok(header)
     }
 
-    /// The data of an extension header, whole.
-    fn extension(&mut self, raw: &RawHeader<'_>) -> Result<Vec<u8>, TarError> {
+    /// The data of an extension header, whole; `before` counts what such headers have had for the
+    /// same entry, so that no number of them takes more memory than one.
+    fn extension(&mut self, raw: &RawHeader<'_>, before: &mut u64) -> Result<Vec<u8>, TarError> {
         let size = parse_number(raw.field(124, 12))
             .and_then(|size| u64::try_from(size).ok())
             .ok_or(TarError::Pax(raw.start))?;
-        if size > MAX_EXTENSION {
-            return Err(TarError::TooLarge { offset: raw.start, size });
+        *before = before.saturating_add(size);
+        if *before > MAX_EXTENSION {
+            return Err(TarError::TooLarge { offset: raw.start, size: *before });
         }
         let mut data = vec![0; size.next_multiple_of(BLOCK) as usize];
         self.fill(&mut data)?;
@@ -338,7 +348,7 @@ impl RawHeader<'_> {
 
     /// The sum of all bytes, the checksum's own counted as blanks; some old programs summed signed
     /// bytes.
-    fn verify_checksum(&self) -> Result<(), TarError> {
+    fn verify_checksum(&self, may_be_signed: bool) -> Result<(), TarError> {
         let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
         for (at, &byte) in self.block.iter().enumerate() {
@@ -346,7 +356,7 @@ impl RawHeader<'_> {
             signed += i64::from(counted(at, byte).cast_signed());
         }
         match parse_number(self.field(148, 8)) {
-            Some(sum) if sum == unsigned || sum == signed => Ok(()),
+            Some(sum) if sum == unsigned || may_be_signed && sum == signed => Ok(()),
             _ => Err(TarError::Checksum(self.start)),
         }
     }
@@ -368,7 +378,8 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// Octal digits between blanks and NULs, or base-256 when the first bit is set. A blank field is 0.
+/// Octal digits after blanks and before blanks or NULs, or base-256 when the first bit is set. A
+/// field of NULs is 0. What follows a NUL is no digit, which each reader could take in its own way.
 fn parse_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 != 0 {
         // Two's complement, big-endian; the first bit is only the mark, the second the sign.
@@ -378,11 +389,15 @@ fn parse_number(field: &[u8]) -> Option<i64> {
             value.checked_mul(256)?.checked_add(i64::from(byte))
         });
     }
-    let text = str::from_utf8(until_nul(field)).ok()?.trim_matches(' ');
-    if text.is_empty() {
+    let ends = |byte: &u8| matches!(byte, 0 | b' ');
+    let begin = field.iter().position(|&byte| byte != b' ')?;
+    let digits = &field[begin..field.iter().rposition(|byte| !ends(byte)).map_or(begin, |last| last + 1)];
+    if digits.is_empty() {
         return Some(0);
     }
-    if text.starts_with('+') { None } else { i64::from_str_radix(text, 8).ok() }
+    // The standard library would take a sign, too.
+    let text = str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    i64::from_str_radix(text, 8).ok()
 }
 
 #[cfg(test)]

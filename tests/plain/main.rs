@@ -14,6 +14,7 @@ mod doctor;
 mod fabric;
 mod file_names;
 mod host;
+mod hostile_debs;
 mod hostile_plugins;
 mod hostile_scripts;
 mod image;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         fabric::tests(),
         file_names::tests(),
         host::tests(),
+        hostile_debs::tests(),
         hostile_plugins::tests(),
         hostile_scripts::tests(),
         image::tests(),

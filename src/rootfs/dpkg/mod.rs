@@ -3,6 +3,7 @@
 //! `newconffile`. And read for what scripts left in it that decides how further packages are
 //! unpacked: diversions and overrides.
 
+mod control;
 mod diversions;
 mod overrides;
 mod package;
@@ -143,8 +144,10 @@ fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), StagingError>
     let name = |extension: &str| format!("{stem}.{extension}").into_bytes();
     for (extension, file) in record.package.control.files.iter().filter(|(extension, _)| *extension != "list") {
         let name = name(extension);
-        info.write_file(&name, &file.bytes, file.mode)?;
-        let attributes = Attributes { mode: file.mode, uid: 0, gid: 0, mtime: file.mtime };
+        // dpkg makes the one script executable that it runs before the database has it.
+        let mode = if extension == "preinst" && file.mode & 0o555 != 0o555 { 0o755 } else { file.mode };
+        info.write_file(&name, &file.bytes, mode)?;
+        let attributes = Attributes { mode, uid: 0, gid: 0, mtime: file.mtime };
         info.set_attributes(&name, &attributes, &Default::default())?;
     }
     if let Some(sums) = record.md5sums {

@@ -1,6 +1,7 @@
 //! What dpkg knows of one package: its stanza read for the fields that decide something, and its
 //! conffiles.
 
+use super::control;
 use crate::archive::deb::ControlArchive;
 use crate::archive::deb822::{Stanza, stanzas};
 use crate::archive::dependency;
@@ -17,6 +18,12 @@ pub enum ControlError {
     /// A field is there twice, as dpkg forbids.
     #[error("its control file has the field {0} twice")]
     Doubled(String),
+    /// A line that is no part of any field to dpkg.
+    #[error("its control file has a line that dpkg does not take: {0:?}")]
+    Line(String),
+    /// A field that belongs to the database of a system.
+    #[error("its control file has the field {0}, which no package may have")]
+    OfDatabase(&'static str),
     /// A field that every package has is missing.
     #[error("its control file has no {0} field")]
     Missing(&'static str),
@@ -32,6 +39,14 @@ pub enum ControlError {
     /// A relation field cannot be read.
     #[error("its control file: {0}")]
     Relation(#[from] dependency::RelationError),
+    /// A relation names no package, or no version.
+    #[error("its control file: {field} has {text:?}, which dpkg does not take")]
+    Relative {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong in it.
+        text: String,
+    },
     /// The list of conffiles holds something else.
     #[error("its conffiles file has a malformed line: {0:?}")]
     Conffile(String),
@@ -90,12 +105,15 @@ impl Package {
         if let Some(name) = stanza.doubled() {
             return Err(ControlError::Doubled(name.to_owned()));
         }
+        control::verify(&control.stanza, &stanza)?;
         let name = field(&stanza, "Package", is_name)?;
-        let version = field(&stanza, "Version", |value| Version::parse(value).is_ok())?;
+        let version = field(&stanza, "Version", is_version)?;
         let architecture = field(&stanza, "Architecture", is_architecture)?;
         let is = |name, wanted: &str| stanza.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
         let (multi_arch_same, essential) = (is("Multi-Arch", "same"), is("Essential", "yes"));
-        dependency::parse(stanza.get("Replaces").unwrap_or_default())?;
+        if multi_arch_same && architecture == "all" {
+            return Err(ControlError::Invalid { field: "Multi-Arch", value: "same".into() });
+        }
         let conffiles = match control.files.get("conffiles") {
             Some(file) => parse_conffiles(&String::from_utf8_lossy(&file.bytes))?,
             None => Vec::new(),
@@ -146,26 +164,40 @@ fn field(stanza: &Stanza<'_>, name: &'static str, valid: impl Fn(&str) -> bool) 
 }
 
 /// As dpkg's `pkg_name_is_illegal`, which is a little laxer than Policy 5.6.1.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "-+._".contains(c))
 }
 
-fn is_architecture(name: &str) -> bool {
+/// As dpkg takes it in a package: stricter than in its database.
+pub(super) fn is_version(text: &str) -> bool {
+    Version::parse(text).is_ok_and(|version| version.upstream().starts_with(|first: char| first.is_ascii_digit()))
+}
+
+pub(super) fn is_architecture(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
-/// Lines of deb-conffiles(5): an absolute path, perhaps after the flag `remove-on-upgrade`.
+/// Lines of deb-conffiles(5): an absolute path, perhaps after the flag `remove-on-upgrade`. As dpkg
+/// reads them: it is strict about blanks, the last newline and the length.
 fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, ControlError> {
+    const LONGEST_LINE: usize = 997;
     let mut conffiles = Vec::new();
-    for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
-        let flagged = line.strip_prefix("remove-on-upgrade").filter(|rest| rest.starts_with([' ', '\t']));
-        let path = flagged.unwrap_or(line).trim_start();
-        if !path.starts_with('/') {
-            return Err(ControlError::Conffile(line.to_owned()));
+    for line in text.split_inclusive('\n') {
+        let malformed = || ControlError::Conffile(line.trim_end().to_owned());
+        if !line.ends_with('\n') || line.len() > LONGEST_LINE {
+            return Err(malformed());
         }
-        conffiles.push(Conffile { path: path.parse()?, remove_on_upgrade: flagged.is_some() });
+        let (flag, path) = match line.trim_ascii_end() {
+            "" => continue,
+            line if line.starts_with('/') => ("", line),
+            line => line.split_once(' ').ok_or_else(malformed)?,
+        };
+        if !path.starts_with('/') || !matches!(flag, "" | "remove-on-upgrade") || line.starts_with(' ') {
+            return Err(malformed());
+        }
+        conffiles.push(Conffile { path: path.parse()?, remove_on_upgrade: !flag.is_empty() });
     }
     Ok(conffiles)
 }

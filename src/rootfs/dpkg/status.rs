@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn order_and_form_are_dpkgs() {
         let stanza = "Package: a\nTag: x,\n y\nDepends: b(>=0:1)|c ,  d:any\n ( << 2:3 )\nVersion: 0:1-1\nEssential: no\n\
-                      Multi-Arch: no\nArchitecture: all\nPriority: Optional\nStatus: hacked\nDescription: short\n long\n .\n";
+                      Multi-Arch: no\nArchitecture: all\nPriority: Optional\nDescription: short\n long\n .\n";
         let package = Package::new(ControlArchive { stanza: stanza.into(), files: Default::default() }).unwrap();
         assert_eq!(
             unpacked_stanza(&package).unwrap(),

@@ -40,19 +40,20 @@ impl Interest {
             let (directive, name) = line.split_once([' ', '\t']).ok_or_else(malformed)?;
             let name = name.trim_start();
             let suffix = match directive {
-                "interest" | "interest-await" => "",
-                "interest-noawait" => "/noawait",
-                "activate" | "activate-await" | "activate-noawait" => continue,
+                "interest" | "interest-await" => Some(""),
+                "interest-noawait" => Some("/noawait"),
+                "activate" | "activate-await" | "activate-noawait" => None,
                 _ => return Err(malformed()),
             };
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let is_path = name.starts_with('/');
+            let is_word = !name.contains('/') && !name.starts_with('.') && !RESERVED.contains(&name);
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) || !is_path && !is_word {
                 return Err(malformed());
             }
+            let Some(suffix) = suffix else { continue };
             let interested = format!("{}{suffix}\n", package.qualified_name());
-            if name.starts_with('/') {
+            if is_path {
                 self.files.push_str(&format!("{name} {interested}"));
-            } else if name.contains('/') || name.starts_with('.') || RESERVED.contains(&name) {
-                return Err(malformed());
             } else {
                 self.explicit.entry(name.to_owned()).or_default().push_str(&interested);
             }

@@ -97,6 +97,32 @@ pub enum UnpackError {
         /// Which path.
         path: RootPath,
     },
+    /// An entry that dpkg would not take, or not as it is meant.
+    #[error("package {package}: data archive: {path} {problem}")]
+    Entry {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An entry in a directory that is not there.
+    #[error("package {package}: data archive: {path} is in a directory that neither it nor an earlier package has")]
+    NoDirectory {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
+    /// A path that is a directory and something else in the same package.
+    #[error("package {package}: data archive: {path} is to be a directory and something else")]
+    Contradiction {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
     /// A hard link to something that the package did not bring before it.
     #[error("package {package}: hard link {path} leads to {target}, which is no earlier file of the package")]
     HardLink {
@@ -204,9 +230,13 @@ impl UnpackError {
             Self::InExcluded { directory, .. } => Some(format!(
                 "in the recipe, exclude all that is in it (\"{directory}/*\"), or add {{ include = \"{directory}\" }} to `paths`"
             )),
-            Self::Identity { .. } | Self::Path { .. } | Self::Newline { .. } | Self::HardLink { .. } => {
-                Some("the package is malformed: leave it out, or take another mirror".into())
-            }
+            Self::Identity { .. }
+            | Self::Path { .. }
+            | Self::Newline { .. }
+            | Self::Entry { .. }
+            | Self::NoDirectory { .. }
+            | Self::Contradiction { .. }
+            | Self::HardLink { .. } => Some("the package is malformed: leave it out, or take another mirror".into()),
             Self::NotUtf8 { package, .. } => Some(format!("leave {package} out: names in an image must be UTF-8")),
             Self::Read { .. } | Self::Data { .. } | Self::Twice(_) | Self::Stopped => None,
         }

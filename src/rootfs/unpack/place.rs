@@ -5,7 +5,7 @@
 //! Directories get their attributes when all packages of a call are through. A directory that was
 //! there before, be it of an earlier call or of a script, keeps what it has, its time included.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::rc::Rc;
 
@@ -213,23 +213,33 @@ struct Place {
 }
 
 impl Placing<'_, '_> {
-    /// Places all entries; gives the text for `md5sums`, of those sums that the entries have.
+    /// Places all entries; gives the text for `md5sums`, of those sums that the entries have. As with
+    /// dpkg, symbolic links come after all else, so that nothing of the package goes through them.
     fn run(&mut self, entries: Vec<Entry>) -> Result<String, UnpackError> {
-        let mut sums = String::new();
-        for (number, entry) in entries.into_iter().enumerate() {
+        let mut sums = HashMap::new();
+        let mut listed = Vec::with_capacity(entries.len());
+        let is_link = |(_, entry): &(usize, Entry)| matches!(entry.what, What::Symlink(_));
+        let (links, others): (Vec<_>, Vec<_>) = entries.into_iter().enumerate().partition(is_link);
+        for (number, entry) in others.into_iter().chain(links) {
             let verdict = if entry.excluded { self.leave_out(&entry)? } else { self.entry(number, &entry)? };
             if verdict == Verdict::Lost {
                 continue;
             }
-            // As dpkg generates them: every regular file and hard link, conffiles too.
-            if let What::File(Some(sum)) | What::HardLink(_, Some(sum)) = &entry.what {
-                let _ = writeln!(sums, "{sum}  {}", String::from_utf8_lossy(entry.path.as_bytes()));
+            if let What::File(Some(sum)) | What::HardLink(_, Some(sum)) = entry.what {
+                sums.insert(entry.path.clone(), sum);
             }
-            if let Some(unpacked) = self.placement.placed.get_mut(&self.index) {
-                unpacked.files.push(entry.path);
-            }
+            listed.push(entry.path);
         }
-        Ok(sums)
+        // As dpkg generates them: every regular file and hard link, conffiles too, as often as it is
+        // listed, with the sum of the last.
+        let mut text = String::new();
+        for (path, sum) in listed.iter().filter_map(|path| Some((path, sums.get(path)?))) {
+            let _ = writeln!(text, "{sum}  {}", String::from_utf8_lossy(path.as_bytes()));
+        }
+        if let Some(unpacked) = self.placement.placed.get_mut(&self.index) {
+            unpacked.files = listed;
+        }
+        Ok(text)
     }
 
     fn entry(&mut self, number: usize, entry: &Entry) -> Result<Verdict, UnpackError> {
@@ -260,6 +270,7 @@ impl Placing<'_, '_> {
         let verdict = self.decide(&place.real_path, &claim)?;
         if verdict == Verdict::Make {
             self.placement.staging.forget_device(&place.path);
+            self.take_privileges(&place).map_err(|error| self.error(error))?;
             self.make(number, &place, entry, &attributes, overridden).map_err(|error| self.error(error))?;
             self.placement.claims.hold(place.real_path, claim);
         }
@@ -295,6 +306,20 @@ impl Placing<'_, '_> {
         Ok(Verdict::Shared)
     }
 
+    /// Takes privileges from the file that is replaced, as dpkg does: it may have another name.
+    fn take_privileges(&self, place: &Place) -> Result<(), StagingError> {
+        let (directory, name) = (&place.parent.directory, place.name.as_slice());
+        let found = match directory.metadata(name) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        if found.file_type != FileType::File || found.attributes.mode & 0o7000 == 0 {
+            return Ok(());
+        }
+        let plain = Attributes { mode: 0o600, ..found.attributes };
+        directory.set_attributes(name, &plain, &BTreeMap::new())
+    }
+
     fn make(
         &self,
         number: usize,
@@ -314,7 +339,9 @@ impl Placing<'_, '_> {
             What::HardLink(target, _) => {
                 let used = self.placement.diversions.name(target, &self.package);
                 directory.remove(name)?;
-                directory.hard_link(name, &staging.parent(used)?, &self.name_on_disk(target, used))
+                directory.hard_link(name, &staging.parent(used)?, &self.name_on_disk(target, used))?;
+                // Of all names of a file, the last says how it should be.
+                directory.set_attributes(name, attributes, &BTreeMap::new())
             }
             What::Symlink(target) => {
                 directory.remove(name)?;
@@ -375,7 +402,12 @@ impl Placing<'_, '_> {
     fn place(&mut self, listed: &RootPath) -> Result<Place, UnpackError> {
         let path = self.used_path(listed)?;
         self.require_included_parents(&path)?;
-        let parent = self.parent(&path).map_err(|error| self.error(error))?;
+        let parent = self.parent(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                UnpackError::NoDirectory { package: self.package.clone(), path: listed.clone() }
+            }
+            _ => self.error(error),
+        })?;
         let real_path = parent.real_path.join(path.file_name());
         let real_path = real_path.map_err(|source| UnpackError::Path { package: self.package.clone(), source })?;
         let name = self.name_on_disk(listed, &path);
@@ -398,25 +430,15 @@ impl Placing<'_, '_> {
         Err(UnpackError::InExcluded { package: self.package.clone(), directory, path: path.clone() })
     }
 
-    /// The directory that holds `path` (the root holds itself). What no entry of any archive
-    /// announced is made, as tar does.
+    /// The directory that holds `path` (the root holds itself). As with dpkg, it must be there.
     fn parent(&mut self, path: &RootPath) -> Result<Rc<Parent>, StagingError> {
         let wanted = path.parent().unwrap_or_default();
         if let Some(parent) = self.parent.as_ref().filter(|parent| *parent.directory.path() == wanted) {
             return Ok(Rc::clone(parent));
         }
         let staging = self.placement.staging;
-        let ancestors = |path: &RootPath| std::iter::successors(Some(path.clone()), RootPath::parent);
-        let mut missing = 0;
-        for ancestor in ancestors(&wanted) {
-            if staging.exists(&ancestor)? {
-                break;
-            }
-            missing += 1;
-        }
-        let directory = staging.create_dir_all(&wanted)?;
+        let directory = staging.directory(&wanted)?;
         let real_path = staging.real_path(&directory)?;
-        self.placement.ownerless.extend(ancestors(&real_path).take(missing));
         let time = directory.own_metadata()?.attributes.mtime;
         self.placement.directories.old.entry(real_path.clone()).or_insert(time);
         Ok(Rc::clone(self.parent.insert(Rc::new(Parent { directory, real_path }))))
@@ -457,6 +479,9 @@ impl Placing<'_, '_> {
         let name = |claim: &Claim| {
             self.placement.placed.get(&claim.owner).map_or_else(String::new, |it| it.package.name.clone())
         };
+        if held.owner == wanted.owner {
+            return UnpackError::Contradiction { package: self.package.clone(), path: wanted.path.clone() };
+        }
         let (first, second) = if held.owner < wanted.owner { (held, wanted) } else { (wanted, held) };
         UnpackError::Conflict {
             path: first.path.clone(),

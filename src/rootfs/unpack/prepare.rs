@@ -9,12 +9,17 @@ use md5::{Digest, Md5};
 
 use super::{DebFile, Filters, UnpackError};
 use crate::archive::deb::Deb;
-use crate::rootfs::dpkg::Package;
+use crate::rootfs::dpkg::{NEW_CONFFILE, Package};
 use crate::rootfs::staging::{Attributes, Directory, Staging, StagingError};
 use crate::tree::tar_reader::{EntryKind, Header, TarReader};
-use crate::tree::{Kind, RootPath};
+use crate::tree::{Kind, MAX_NAME_BYTES, RootPath};
 
 const BUFFER: usize = 256 << 10;
+/// What the entries of a package may take in memory. The largest of Debian, some 100 000 files, takes
+/// a third.
+const MAX_ENTRIES_BYTES: usize = 256 << 20;
+/// What an entry takes beside its names, and at most.
+const ENTRY_BYTES: usize = 512;
 /// What may follow the end of a tar archive: it is padded to a record of 10 KiB, or more by choice.
 const MAX_TRAILER: u64 = 16 << 20;
 
@@ -71,7 +76,9 @@ pub(super) struct Preparation<'a> {
     /// those are wanted.
     files: HashMap<RootPath, Option<String>>,
     wants_sums: bool,
+    conffiles: HashMap<RootPath, bool>,
     entries: Vec<Entry>,
+    entries_bytes: usize,
     buffer: Vec<u8>,
 }
 
@@ -95,7 +102,9 @@ impl<'a> Preparation<'a> {
             directory: make().map_err(|error| deb.staging_error(error))?,
             files: HashMap::new(),
             wants_sums: !package.has("md5sums"),
+            conffiles: package.conffiles.iter().map(|it| (it.path.clone(), it.remove_on_upgrade)).collect(),
             entries: Vec::new(),
+            entries_bytes: 0,
             buffer: vec![0; BUFFER],
         })
     }
@@ -108,10 +117,14 @@ impl<'a> Preparation<'a> {
     ) -> Result<Vec<Entry>, UnpackError> {
         let deb = self.deb;
         let data = file.data().map_err(|source| deb.error(source))?;
-        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, data)).without_pax();
+        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, data)).of_a_package();
         while let Some(header) = tar.next_entry().map_err(|source| deb.tar_error(source))? {
             if !go_on() {
                 return Err(UnpackError::Stopped);
+            }
+            self.entries_bytes += ENTRY_BYTES + 2 * header.path.len() + header.link.len();
+            if self.entries_bytes > MAX_ENTRIES_BYTES {
+                return Err(deb.data_error(io::Error::other("more entries than any package has")));
             }
             let entry = self.entry(header, &mut tar)?;
             self.entries.push(entry);
@@ -140,8 +153,9 @@ impl<'a> Preparation<'a> {
         if [at.as_bytes(), &header.link].into_iter().any(|name| str::from_utf8(name).is_err()) {
             return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path: at });
         }
-        if at.is_root() && header.kind != EntryKind::Directory {
-            return Err(deb.data_error(io::Error::other("the root is no directory in it")));
+        let malformed = |problem| UnpackError::Entry { package: deb.name.clone(), path: at.clone(), problem };
+        if let Some(problem) = self.problem(&header, &at) {
+            return Err(malformed(problem));
         }
         let attributes = Attributes { mode: header.mode, uid: header.uid, gid: header.gid, mtime: header.mtime };
         let excluded = self.filters.exclude(&at, matches!(header.kind, EntryKind::Directory | EntryKind::Symlink));
@@ -166,9 +180,35 @@ impl<'a> Preparation<'a> {
         Ok(Entry { path: at, what, attributes, excluded })
     }
 
+    /// What is wrong with an entry as dpkg sees it, which takes the name as it is written for the
+    /// path's name in its database.
+    fn problem(&self, header: &Header, at: &RootPath) -> Option<&'static str> {
+        let directory = header.kind == EntryKind::Directory;
+        let written = header.path.strip_prefix(b".").unwrap_or(&header.path);
+        let written = written.strip_prefix(b"/").unwrap_or(written);
+        let written = if directory { written.strip_suffix(b"/").unwrap_or(written) } else { written };
+        let node =
+            matches!(header.kind, EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. });
+        let conffile = self.conffiles.get(at);
+        if at.is_root() {
+            return (!directory).then_some("is no directory in it");
+        }
+        Some(match () {
+            () if written != at.as_bytes() => "is written with doubled slashes or with dots",
+            () if at.file_name().len() + NEW_CONFFILE.len() > MAX_NAME_BYTES => {
+                "has a name that is too long for dpkg, which puts `.dpkg-new` behind it"
+            }
+            () if node && self.files.contains_key(at) => "is a file in it, and then something else",
+            () if !directory && at.starts_with(&dpkg_database()) => "belongs to dpkg's own database",
+            () if conffile == Some(&true) => "is a conffile that is to be removed, and yet in it",
+            () if conffile.is_some() && directory => "is a conffile, and a directory in it",
+            () => return None,
+        })
+    }
+
     /// Takes note of a hard link to an earlier file; gives the sum of that.
     fn linked(&mut self, path: &RootPath, target: &RootPath) -> Result<Option<String>, UnpackError> {
-        if let Some(sum) = self.files.get(target).cloned() {
+        if let Some(sum) = self.files.get(target).filter(|_| target != path).cloned() {
             self.files.insert(path.clone(), sum.clone());
             return Ok(sum);
         }
@@ -208,6 +248,10 @@ impl<'a> Preparation<'a> {
         self.directory.finish_file(&name, &file, attributes, &BTreeMap::new()).map_err(failed)?;
         Ok(hasher.map(|hasher| format!("{:x}", hasher.finalize())))
     }
+}
+
+fn dpkg_database() -> RootPath {
+    RootPath::new("var/lib/dpkg").expect("it holds neither `..` nor NUL")
 }
 
 /// The error with the path that the file will have, not the number that it has.

@@ -6,10 +6,10 @@ mod in_turn;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::archive::deb_fixture::{ar, deb, stanza};
 use crate::rootfs::staging::FileType;
-use crate::tree::tar_fixture::{archive, directory, file, link, member, record};
 use crate::tree::{Entry, Kind};
+use support::handmade::deb::{ar, deb, stanza};
+use support::handmade::tar::{archive, directory, file, link, member, record};
 
 /// Names of `root`, without dpkg's database.
 fn names(bench: &Bench) -> Vec<String> {
@@ -136,7 +136,7 @@ fn unpacks_as_dpkg_does() {
     assert!(unpacked[0].package.has("preinst"));
     assert_eq!(
         bench.read("var/lib/dpkg/info/tool:amd64.list"),
-        "/.\n/bin\n/bin/tool\n/bin/alias\n/etc\n/etc/tool.conf\n/etc/tool.again\n/etc/link\n/etc/pipe\n/etc/null\n"
+        "/.\n/bin\n/bin/tool\n/bin/alias\n/etc\n/etc/tool.conf\n/etc/tool.again\n/etc/pipe\n/etc/null\n/etc/link\n"
     );
     assert_eq!(bench.read("var/lib/dpkg/info/tool:amd64.preinst"), "#!/bin/sh\n");
     assert_eq!(
@@ -175,10 +175,18 @@ fn no_entry_gets_out() {
         ("dots inside", vec![file("./a/../../outside/evil", b"")], "leaves the root"),
         ("hard link out", vec![link("./x", b'1', "../outside/secret")], "leaves the root"),
         ("hard link to others", vec![link("./x", b'1', "/etc/shadow")], "no earlier file of the package"),
-        ("root as link", vec![link("./", b'2', "outside")], "root is no directory"),
+        ("root as link", vec![link("./", b'2', "outside")], "/ is no directory in it"),
         ("file in file", vec![file("./a", b""), file("./a/b", b"")], "Not a directory"),
-        ("directory over file", vec![file("./a", b""), directory("./a/")], "as a directory and as a file"),
-        ("file over directory", vec![directory("./a/"), file("./a", b"")], "as a directory and as a file"),
+        (
+            "directory over file",
+            vec![file("./a", b""), directory("./a/")],
+            "/a is to be a directory and something else",
+        ),
+        (
+            "file over directory",
+            vec![directory("./a/"), file("./a", b"")],
+            "/a is to be a directory and something else",
+        ),
         ("long name", vec![member(b"L", b'L', &[b'x'; 300], |_| {}), file("./a", b"")], "a name of 300 bytes"),
         ("long path", vec![member(b"L", b'L', &b"a/".repeat(3000), |_| {}), file("./a", b"")], "has 5999 bytes"),
         (
@@ -214,12 +222,12 @@ fn planted_links_lead_nowhere() {
         let mut bench = Bench::new();
         bench.add("evil", "", &[], &[link("./x", b'2', target), file("./x/secret", b"evil")]);
         let error = bench.error();
-        assert!(error.contains("in the staging tree"), "{target}: {error}");
+        assert!(error.contains("/x/secret is in a directory that neither it nor an earlier package has"), "{error}");
     }
-    // A link that stays inside leads where it would in the finished system.
+    // One of an earlier package that stays inside leads where it would in the finished system.
     let mut bench = Bench::new();
-    let members = [directory("./etc/"), link("./x", b'2', "/etc"), file("./x/inside", b"fine"), file("/abs", b"fine")];
-    bench.add("honest", "", &[], &members);
+    bench.add("first", "", &[], &[directory("./etc/"), link("./x", b'2', "/etc")]);
+    bench.add("honest", "", &[], &[file("./x/inside", b"fine"), file("/abs", b"fine")]);
     bench.run().unwrap();
     assert_eq!(bench.read("etc/inside"), "fine");
     assert_eq!(bench.read("abs"), "fine", "an absolute name lies beneath the root, as with dpkg");
@@ -362,15 +370,19 @@ fn directories_and_links_to_them_stay() {
     }
 }
 
-/// What no entry announces is made, and the first package that names it says how it should be.
+/// As with dpkg. What the tree has of no package, a package that names it says how it should be.
 #[test]
-fn missing_directories_are_made() {
-    let private = member(b"./usr/lib/x/", b'5', b"", |block| block[100..107].copy_from_slice(b"0000711"));
+fn missing_directories_are_an_error() {
     let mut bench = Bench::new();
-    bench.add("a", "", &[], &[file("./lib/x/y/z", b"")]).add("b", "", &[], &[private]);
+    bench.add("a", "", &[], &[file("./lib/x/y", b"")]);
+    let error = bench.error();
+    assert_eq!(error, "package a: data archive: /lib/x/y is in a directory that neither it nor an earlier package has");
+    let private = member(b"./usr/lib/", b'5', b"", |block| block[100..107].copy_from_slice(b"0000711"));
+    let mut bench = Bench::new();
+    bench.add("a", "", &[], &[file("./lib/x", b"")]).add("b", "", &[], &[private]);
     bench.run().unwrap();
     let mode = |path: &str| bench.staging.metadata(&path.parse().unwrap()).unwrap().attributes.mode;
-    assert_eq!([mode("usr/lib/x"), mode("usr/lib/x/y")], [0o711, 0o755]);
+    assert_eq!(mode("usr/lib"), 0o711);
 }
 
 #[test]

@@ -44,8 +44,10 @@ pub enum TarError {
     /// PAX records are not in the form `length key=value newline`.
     #[error("tar header at byte {0} has malformed PAX records")]
     Pax(u64),
-    /// A long name or a set of PAX records is unreasonably large.
-    #[error("tar extension header at byte {offset} claims {size} bytes, {MAX_EXTENSION} are allowed")]
+    /// The long names and PAX records of one entry are unreasonably large.
+    #[error(
+        "tar extension header at byte {offset} brings those of an entry to {size} bytes, {MAX_EXTENSION} are allowed"
+    )]
     TooLarge {
         /// Where.
         offset: u64,
@@ -55,6 +57,12 @@ pub enum TarError {
     /// PAX records for all entries that follow, which make sense for one only.
     #[error("tar header at byte {0} gives one name, size or extended attribute to all entries")]
     Global(u64),
+    /// Readers differ in whether data follows such an entry, so each could find other entries.
+    #[error("tar entry {0} has a size, and is no regular file")]
+    Sized(String),
+    /// A file in a package by its type, and a directory by its name.
+    #[error("tar entry {0} is a file whose name ends with a slash")]
+    SlashedFile(String),
     /// PAX records in an archive that must have none.
     #[error("tar header at byte {0} is one of PAX, which dpkg does not take in a package")]
     PaxInPackage(u64),
@@ -97,7 +105,9 @@ impl TarError {
         match self {
             Self::Read { .. } => None,
             Self::Sparse(_) => Some("write the archive again without tar's --sparse".into()),
-            Self::PaxInPackage(_) => Some("build the package again with dpkg-deb, which writes none".into()),
+            Self::PaxInPackage(_) | Self::SlashedFile(_) => {
+                Some("build the package again with dpkg-deb, which writes no such entries".into())
+            }
             Self::Unsupported { .. } => {
                 Some("write the archive again with `tar --format=pax` or `--format=gnu`".into())
             }

@@ -238,7 +238,7 @@ fn undescribed_directory(mtime: Timestamp) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::tar_fixture::{archive, file, member, record};
+    use support::handmade::tar::{archive, file, member, record};
 
     fn header(path: &str, kind: EntryKind, link: &str) -> Header {
         Header {

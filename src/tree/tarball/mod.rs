@@ -7,6 +7,8 @@
 
 mod comment;
 mod directory;
+#[cfg(test)]
+mod hostile_tests;
 mod index;
 mod open;
 mod writer;

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod documents;
 pub mod files;
 pub mod gnupg;
+pub mod handmade;
 pub mod harness;
 pub mod packages;
 pub mod qemu;

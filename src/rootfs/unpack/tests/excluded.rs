@@ -34,7 +34,7 @@ fn what_is_excluded_is_listed_and_not_there() {
     assert_eq!(
         bench.read("var/lib/dpkg/info/a.list"),
         "/.\n/etc\n/etc/a.conf\n/usr\n/usr/share\n/usr/share/doc\n/usr/share/doc/a\n/usr/share/doc/a/copyright\n\
-         /usr/share/doc/a/again\n/usr/out\n/usr/in\n"
+         /usr/share/doc/a/again\n/usr/in\n/usr/out\n"
     );
     assert_eq!(bench.read("var/lib/dpkg/info/a.md5sums"), "13b5bfe96f3e2fe411c9f66f4a582adf  usr/in\n");
     assert!(bench.read("var/lib/dpkg/status").contains(" /etc/a.conf newconffile\n"));

@@ -62,7 +62,7 @@ fn rename(staging: &Staging, directory: &str, from: &str, to: &str) {
 #[test]
 fn what_is_diverted_has_another_name_on_disk_only() {
     let mut bench = Bench::new();
-    bench.add("d", "", &[], &[file("./etc/x", b"of d")]);
+    bench.add("d", "", &[], &[directory("./etc/"), file("./etc/x", b"of d")]);
     let data =
         [file("./etc/x", b"of p"), link("./etc/again", b'1', "./etc/x"), directory("./etc/y/"), file("./etc/y/z", b"")];
     bench.add("p", "", &[("conffiles", "/etc/x\n")], &data);
@@ -181,7 +181,8 @@ fn files_of_earlier_packages_are_replaced() {
 fn interest_of_earlier_packages_is_activated() {
     let mut bench = Bench::new();
     let triggers = "interest-noawait /usr/share/shells.d\ninterest /usr/share/none\ninterest ldconfig\n";
-    bench.add("first", "", &[("triggers", triggers)], &[directory("./usr/share/shells.d/")]);
+    let made = [directory("./usr/share/"), directory("./usr/share/shells.d/")];
+    bench.add("first", "", &[("triggers", triggers)], &made);
     let data = [directory("./usr/share/shells.d/"), file("./usr/share/shells.d/fish", b"")];
     bench.add("fish", "Multi-Arch: same\n", &[("triggers", "interest /usr/share/x\n")], &data);
     bench.add("zsh", "", &[("triggers", "interest ldconfig\n")], &data[..1]);

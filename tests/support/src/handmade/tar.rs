@@ -1,7 +1,7 @@
-//! Writes tar archives for tests, byte by byte, so that they can also be wrong.
+//! Tar archives.
 
 /// A header block, and `data` padded; the checksum made right.
-pub(crate) fn member(name: &[u8], flag: u8, data: &[u8], change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
+pub fn member(name: &[u8], flag: u8, data: &[u8], change: impl FnOnce(&mut [u8; 512])) -> Vec<u8> {
     let mut block = [0_u8; 512];
     block[..name.len()].copy_from_slice(name);
     block[100..107].copy_from_slice(b"0004755");
@@ -22,7 +22,7 @@ pub(crate) fn member(name: &[u8], flag: u8, data: &[u8], change: impl FnOnce(&mu
 }
 
 /// One PAX record.
-pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
+pub fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
     let mut len = body + 1;
     while len != body + len.to_string().len() {
@@ -32,21 +32,21 @@ pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 /// A whole archive.
-pub(crate) fn archive(members: &[Vec<u8>]) -> Vec<u8> {
+pub fn archive(members: &[Vec<u8>]) -> Vec<u8> {
     [members.concat(), vec![0; 1024]].concat()
 }
 
 /// A symbolic (`'2'`) or hard (`'1'`) link.
-pub(crate) fn link(name: &str, flag: u8, target: &str) -> Vec<u8> {
+pub fn link(name: &str, flag: u8, target: &str) -> Vec<u8> {
     member(name.as_bytes(), flag, b"", |block| block[157..157 + target.len()].copy_from_slice(target.as_bytes()))
 }
 
 /// A directory.
-pub(crate) fn directory(name: &str) -> Vec<u8> {
+pub fn directory(name: &str) -> Vec<u8> {
     member(name.as_bytes(), b'5', b"", |block| block[100..107].copy_from_slice(b"0000755"))
 }
 
 /// A regular file.
-pub(crate) fn file(name: &str, data: &[u8]) -> Vec<u8> {
+pub fn file(name: &str, data: &[u8]) -> Vec<u8> {
     member(name.as_bytes(), b'0', data, |block| block[100..107].copy_from_slice(b"0000644"))
 }

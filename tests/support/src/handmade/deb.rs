@@ -1,9 +1,9 @@
-//! Writes `.deb` files for tests, byte by byte, so that they can also be wrong.
+//! `.deb` files.
 
-use crate::tree::tar_fixture;
+use super::tar;
 
 /// An ar archive of these members.
-pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = b"!<arch>\n".to_vec();
     for (name, data) in members {
         out.extend_from_slice(
@@ -16,7 +16,7 @@ pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A stanza for a control file; `more` is further fields, each with its newline.
-pub(crate) fn stanza(name: &str, version: &str, more: &str) -> String {
+pub fn stanza(name: &str, version: &str, more: &str) -> String {
     format!(
         "Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: Nobody <nobody@example.org>\n{more}\
          Description: for a test\n"
@@ -25,12 +25,8 @@ pub(crate) fn stanza(name: &str, version: &str, more: &str) -> String {
 
 /// A `.deb` with plain members: control files besides `control` by name, and the members of the
 /// data archive.
-pub(crate) fn deb(stanza: &str, control: &[(&str, &str)], data: &[Vec<u8>]) -> Vec<u8> {
-    let mut files = vec![tar_fixture::directory("./"), tar_fixture::file("./control", stanza.as_bytes())];
-    files.extend(control.iter().map(|(name, text)| tar_fixture::file(&format!("./{name}"), text.as_bytes())));
-    ar(&[
-        ("debian-binary", b"2.0\n"),
-        ("control.tar", &tar_fixture::archive(&files)),
-        ("data.tar", &tar_fixture::archive(data)),
-    ])
+pub fn deb(stanza: &str, control: &[(&str, &str)], data: &[Vec<u8>]) -> Vec<u8> {
+    let mut files = vec![tar::directory("./"), tar::file("./control", stanza.as_bytes())];
+    files.extend(control.iter().map(|(name, text)| tar::file(&format!("./{name}"), text.as_bytes())));
+    ar(&[("debian-binary", b"2.0\n"), ("control.tar", &tar::archive(&files)), ("data.tar", &tar::archive(data))])
 }
