@@ -3,15 +3,15 @@
 use std::io::Cursor;
 
 use super::*;
-use crate::archive::deb_fixture::{ar, stanza};
-use crate::tree::tar_fixture::{archive, file, member};
+use support::handmade::deb::{ar, stanza};
+use support::handmade::tar::{archive, file, member};
 
 /// What the readers of a package say to it: to its members, its control archive, and each entry of
 /// its data archive.
 fn read(bytes: &[u8]) -> Result<usize, String> {
     let mut deb = Deb::open(Cursor::new(bytes)).map_err(|error| error.to_string())?;
     deb.control().map_err(|error| error.to_string())?;
-    let mut tar = TarReader::new(deb.data().map_err(|error| error.to_string())?).without_pax();
+    let mut tar = TarReader::new(deb.data().map_err(|error| error.to_string())?).of_a_package();
     let mut entries = 0;
     while tar.next_entry().map_err(|error| error.to_string())?.is_some() {
         std::io::copy(&mut tar, &mut std::io::sink()).map_err(|error| error.to_string())?;
@@ -36,7 +36,7 @@ fn with_header(number: usize, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 
 /// A package with this data archive.
 fn with_data(members: &[Vec<u8>]) -> Vec<u8> {
-    ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control()), ("data.tar", &archive(members))])
+    ar(&[("debian-binary", &b"2.0\n"[..]), ("control.tar", &control()[..]), ("data.tar", &archive(members)[..])])
 }
 
 /// apt read beyond names of ar's members that BSD's form announces, or that have no end, and beyond
@@ -110,7 +110,8 @@ fn cve_2020_27350_sizes_that_overflow() {
         }
         // apt allocated what the control file claims, and one byte more.
         let lies = member(b"./control", b'0', b"Package: a\n", |block| block[124..136].copy_from_slice(claim));
-        let bytes = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &archive(&[lies])), ("data.tar", &archive(&[]))]);
+        let bytes =
+            ar(&[("debian-binary", &b"2.0\n"[..]), ("control.tar", &archive(&[lies])), ("data.tar", &archive(&[]))]);
         assert!(read(&bytes).is_err(), "control file of {claim:?}");
     }
 }
