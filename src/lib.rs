@@ -15,5 +15,6 @@ mod regular;
 pub mod report;
 pub mod rootfs;
 pub mod sbom;
+mod shortage;
 pub mod supervisor;
 pub mod tree;

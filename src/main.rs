@@ -36,7 +36,7 @@ impl PreparedBuild for Build {
 
 impl Engine for Pipeline {
     fn prepare(&self, settings: &Settings) -> Result<Box<dyn PreparedBuild>, Failure> {
-        let interrupts = Interrupts::install().map_err(|error| Failure::new(&error, None))?;
+        let interrupts = Interrupts::install().map_err(pipeline::Error::from)?;
         Ok(Box::new(Build { preflight: Preflight::check(settings)?, interrupts }))
     }
 

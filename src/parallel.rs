@@ -34,7 +34,8 @@ pub fn parallel<T: Sync, R: Send, E: Send>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads.clamp(1, items.len().max(1)) {
-            scope.spawn(worker);
+            // Where the host allows no more threads, those that there are do it all.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, worker);
         }
         worker();
     });

@@ -31,7 +31,7 @@ const MAX_RECORD_BYTES: u64 = 4096;
 #[non_exhaustive]
 pub enum CacheError {
     /// Its directories cannot be made or written.
-    #[error("the cache {} is not writable: {source}", root.display())]
+    #[error("the cache {} cannot be used: {source}", root.display())]
     Unwritable {
         /// The cache.
         root: PathBuf,

@@ -19,6 +19,7 @@ use crate::rootfs::install::InstallError;
 use crate::rootfs::sandbox;
 use crate::rootfs::staging::StagingError;
 use crate::rootfs::unpack::UnpackError;
+use crate::shortage;
 use crate::supervisor::{self, LaunchError, OutputError, SpaceError};
 use crate::tree::tarball::TarballError;
 
@@ -88,6 +89,11 @@ impl Error {
     /// What the user should do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
+        let first = shortage::hint(self).map(str::to_owned);
+        first.or_else(|| self.own_hint()).or_else(|| shortage::last_hint(self).map(str::to_owned))
+    }
+
+    fn own_hint(&self) -> Option<String> {
         match self {
             Self::Archive(error) => error.hint(),
             Self::SecurityPool(_) => Some(
@@ -116,15 +122,9 @@ impl Error {
             Self::Space(error) => error.hint(),
             Self::Isolation(error) => error.hint(),
             Self::Worker(error) => error.hint(),
-            Self::Staging { .. } => None,
             Self::Answers { hint, .. } => Some((*hint).into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
-            Self::Io(error) => match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("free some space, or choose another directory with --output or TMPDIR".into())
-                }
-                _ => None,
-            },
+            Self::Staging { .. } | Self::Io(_) => None,
         }
     }
 }
@@ -140,9 +140,12 @@ impl From<InstallError> for Error {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        match error {
-            // The worker has said it all.
-            Error::Worker(supervisor::Error::Failed(failure)) => failure,
+        match &error {
+            // The worker has said it all, unless it could not even begin.
+            Error::Worker(supervisor::Error::Failed(failure)) => {
+                let hint = failure.hint.clone().or_else(|| error.hint());
+                Self { hint, ..failure.clone() }
+            }
             // What the recipe asks of plugins is part of the request.
             Error::Customize(
                 CustomizeError::Unknown { .. }

@@ -22,6 +22,7 @@ mod worker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +49,9 @@ where
     J: DeserializeOwned,
     T: Serialize,
 {
+    // Without a handler, whoever writes beyond `ulimit -f` is killed, and cannot say why; with one, the
+    // write fails. Programs that are executed have none.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
     let mut arguments = std::env::args_os().skip(1);
     let role = launch::Role::from_argument(&arguments.next()?.to_string_lossy())?;
     let arguments: Vec<OsString> = arguments.collect();

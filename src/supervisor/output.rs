@@ -151,8 +151,8 @@ pub struct OutputLock {
     isolation: Isolation,
     /// Whether the directory may be another build's by now.
     released: bool,
-    // Closing it gives the lock up.
-    _lock: File,
+    /// Closing it gives the lock up.
+    lock: File,
 }
 
 impl OutputLock {
@@ -169,7 +169,8 @@ impl OutputLock {
         loop {
             make_private_directory(&directory.work())?;
             let Some(lock) = lock(&directory)? else { continue };
-            let lock = Self { directory, isolation: isolation.clone(), released: false, _lock: lock };
+            let mut lock = Self { directory, isolation: isolation.clone(), released: false, lock };
+            lock.note_process()?;
             lock.remove_leftovers()?;
             return Ok(lock);
         }
@@ -196,6 +197,13 @@ impl OutputLock {
     /// [`Error`]; the next build tries again then.
     pub fn release(mut self) -> Result<(), Error> {
         self.clean()
+    }
+
+    /// Writes into the lock file who has it.
+    fn note_process(&mut self) -> Result<(), Error> {
+        self.lock.set_len(0)?;
+        writeln!(self.lock, "{}", std::process::id())?;
+        Ok(())
     }
 
     fn clean(&mut self) -> Result<(), Error> {
@@ -322,8 +330,6 @@ fn lock(directory: &OutputDir) -> Result<Option<File>, Error> {
     if !same {
         return Ok(None);
     }
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())?;
     Ok(Some(file))
 }
 

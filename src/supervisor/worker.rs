@@ -54,6 +54,11 @@ impl Error {
                 "see `dmesg` for the kernel's out-of-memory killer; with little memory, --jobs 1 or a TMPDIR on disk needs less"
                     .into(),
             ),
+            Self::Died(Ended::Signaled(libc::SIGABRT)) => Some(
+                "where a line above says that memory could not be allocated, raise the limit (`ulimit -v`), or try --jobs 1; \
+                 else this is a fault of fam-build: please report it with fabric_emulation.log"
+                    .into(),
+            ),
             Self::Interrupted { .. } => {
                 Some("nothing unfinished is left, and what was fetched stays in the cache: run it again to go on".into())
             }
