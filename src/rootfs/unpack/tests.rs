@@ -188,7 +188,11 @@ fn no_entry_gets_out() {
             "/a is to be a directory and something else",
         ),
         ("long name", vec![member(b"L", b'L', &[b'x'; 300], |_| {}), file("./a", b"")], "a name of 300 bytes"),
-        ("long path", vec![member(b"L", b'L', &b"a/".repeat(3000), |_| {}), file("./a", b"")], "has 5999 bytes"),
+        (
+            "long path",
+            vec![member(b"L", b'L', &[&b"a/".repeat(3000)[..], b"a"].concat(), |_| {}), file("./a", b"")],
+            "has 6001 bytes",
+        ),
         (
             "newline",
             vec![file("./a\n/etc/passwd", b"")],
