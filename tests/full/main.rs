@@ -12,6 +12,7 @@ mod configure;
 mod containers;
 mod downloads;
 mod fabrics;
+mod faults;
 mod install_order;
 mod installer_options;
 mod libvirt;
@@ -19,7 +20,13 @@ mod nodes;
 mod packages;
 mod plugins;
 mod recipes;
+#[path = "../plain/running.rs"]
+#[allow(dead_code, reason = "these tests use a part of it")]
+mod running;
 mod sbom;
+#[path = "../plain/small.rs"]
+#[allow(dead_code, reason = "these tests use a part of it")]
+mod small;
 mod suites;
 mod thin_cluster;
 mod tree;
@@ -42,6 +49,7 @@ fn main() -> ExitCode {
         configure::tests(),
         containers::tests(),
         fabrics::tests(),
+        faults::tests(),
         install_order::tests(),
         installer_options::tests(),
         libvirt::tests(),

@@ -27,7 +27,7 @@ impl Bench {
         let said = String::from_utf8_lossy(&ended.stderr);
         match victim {
             Victim::CtrlC => assert_failed(ended, 1, &["interrupted by ctrl-C"], "nothing unfinished is left"),
-            Victim::Supervisor => assert_eq!(ended.status.signal(), Some(9), "{said}"),
+            Victim::Supervisor | Victim::Group => assert_eq!(ended.status.signal(), Some(9), "{said}"),
             Victim::Worker => assert_failed(ended, 1, &["the worker was killed by signal 9"], "fabric_emulation.log"),
             Victim::Around(_) => assert_failed(ended, 1, &[], "fabric_emulation.log"),
             Victim::Script(name) => {
@@ -37,7 +37,7 @@ impl Bench {
         }
         let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.directory.path().to_str().unwrap()), "{mounts}");
-        if victim != Victim::Supervisor {
+        if !matches!(victim, Victim::Supervisor | Victim::Group) {
             assert!(!self.output().join(".fam-build").exists(), "{victim:?}");
         }
         succeed(&mut self.build(&["lock"]));
@@ -79,7 +79,7 @@ fn in_every_stage_nothing_is_left() {
     let before = mounts();
     let bench = Bench::new(with_slow_packages());
     let with_large = || bench.build(&["--include", "large"]);
-    let all = [Victim::CtrlC, Victim::Supervisor, Victim::Worker];
+    let all = [Victim::CtrlC, Victim::Supervisor, Victim::Group, Victim::Worker];
 
     // While a package is fetched. The second and third find half of it in the cache.
     bench.mirror.fault(LARGE, Fault::Stalled(2 << 20));

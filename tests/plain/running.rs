@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,6 +63,8 @@ pub enum Victim {
     /// The whole foreground group, by SIGINT, as a terminal does it for ctrl-C.
     CtrlC,
     Supervisor,
+    /// The supervisor with whatever is in its process group, as `kill -9 -PID` does it.
+    Group,
     Worker,
     /// One of the processes around the worker and the scripts, by its role.
     Around(&'static str),
@@ -137,8 +139,7 @@ impl Run {
                 return found.clone();
             }
             let said = || self.lines.try_iter().collect::<Vec<_>>().join("\n");
-            let runs = Process::read(self.child.id().try_into().unwrap()).is_some_and(|process| !process.is_zombie);
-            assert!(runs, "it ended without {part:?}: {}{}", self.said, said());
+            assert!(!self.has_ended(), "it ended without {part:?}: {}{}", self.said, said());
             assert!(begin.elapsed() < PATIENCE, "no {part:?} among {all:#?}");
             thread::sleep(Duration::from_millis(5));
         }
@@ -148,6 +149,26 @@ impl Run {
     #[track_caller]
     pub fn wait_for_process(&self, part: &str) {
         self.find(part);
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        Process::read(self.child.id().try_into().unwrap()).is_none_or(|process| process.is_zombie)
+    }
+
+    /// Waits for its own end.
+    #[allow(dead_code, reason = "tests of one of the two programs that have this file use it")]
+    pub fn wait(mut self) -> Output {
+        let status = self.child.wait().unwrap();
+        self.ended(status)
+    }
+
+    /// What is known of a build that has ended.
+    fn ended(&mut self, status: ExitStatus) -> Output {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            self.said.extend([line.as_str(), "\n"]);
+        }
+        Output { status, stdout: Vec::new(), stderr: std::mem::take(&mut self.said).into_bytes() }
     }
 
     /// The number of the process that was started.
@@ -162,6 +183,7 @@ impl Run {
         match victim {
             Victim::CtrlC => kill_process_group(Pid::from_child(&self.child), Signal::INT).unwrap(),
             Victim::Supervisor => self.child.kill().unwrap(),
+            Victim::Group => kill_process_group(Pid::from_child(&self.child), Signal::KILL).unwrap(),
             Victim::Worker => self.find("--fam-build-role=worker").kill(),
             Victim::Around(part) | Victim::Script(part) => self.find(part).kill(),
         }
@@ -174,14 +196,12 @@ impl Run {
                 break;
             }
             // Who was not told, because the supervisor itself was killed, has a moment.
-            let allowed = if victim == Victim::Supervisor { Duration::from_secs(5) } else { Duration::ZERO };
+            let is_told = !matches!(victim, Victim::Supervisor | Victim::Group);
+            let allowed = if is_told { Duration::ZERO } else { Duration::from_secs(5) };
             assert!(killed.elapsed() < allowed, "{victim:?} left processes: {left:#?}");
             thread::sleep(Duration::from_millis(10));
         }
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
-            self.said.extend([line.as_str(), "\n"]);
-        }
-        Output { status, stdout: Vec::new(), stderr: std::mem::take(&mut self.said).into_bytes() }
+        self.ended(status)
     }
 }
 

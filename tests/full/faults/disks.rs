@@ -1,0 +1,252 @@
+//! Disks that fill up, quotas that are used up, disks that become read-only or break: in the
+//! output directory and in the cache.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fs_err::File;
+use support::archive::{Archive, Deb, Fault};
+use support::{succeed, user};
+
+use super::{Place, said, wait_until};
+use crate::running::Run;
+use crate::small::{Bench, Who, archive, assert_failed, assert_fails};
+
+support::tests! {
+    needs [support::harness::ROOT, "newuidmap", "gpg", "dpkg-deb", "mke2fs", "perl", "setquota"];
+    the_output_fills_up,
+    the_quota_of_the_output_is_used_up,
+    the_output_breaks,
+    the_cache_fills_up,
+    the_quota_of_the_cache_is_used_up,
+    the_cache_is_read_only,
+}
+
+/// A file system mounted at a directory, unmounted in the end.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn in_memory(at: &Path, options: &str) -> Self {
+        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", options, "fam-build-test"]).arg(at));
+        Self(at.to_owned())
+    }
+
+    /// An ext4 of its own, with quotas for users, that all may write to.
+    fn ext4(image: &Path, at: &Path, mib: u64) -> Self {
+        File::create(image).unwrap().set_len(mib << 20).unwrap();
+        let mut mke2fs = Command::new("mke2fs");
+        succeed(mke2fs.args(["-q", "-t", "ext4", "-O", "quota", "-E", "quotatype=usrquota"]).arg(image));
+        succeed(Command::new("mount").args(["-o", "loop,usrquota"]).arg(image).arg(at));
+        succeed(Command::new("chmod").arg("0777").arg(at));
+        fs_err::remove_dir(at.join("lost+found")).unwrap();
+        Self(at.to_owned())
+    }
+
+    /// The KiB that the tests' user may have here, beside what there is of theirs.
+    fn set_quota(&self, kib: u64) {
+        let used = succeed(Command::new("repquota").arg("--raw-grace").arg(&self.0));
+        let line = used.lines().find(|line| line.starts_with(user()));
+        let used: u64 = line.map_or(0, |line| line.split_whitespace().nth(2).unwrap().parse().unwrap());
+        let limit = (used + kib).max(1).to_string();
+        succeed(Command::new("setquota").args(["-u", user(), "0", &limit, "0", "0"]).arg(&self.0));
+    }
+
+    fn lift_quota(&self) {
+        succeed(Command::new("setquota").args(["-u", user(), "0", "0", "0", "0"]).arg(&self.0));
+    }
+
+    /// Leaves only so many bytes.
+    fn fill(&self, leave: u64) -> PathBuf {
+        let filler = self.0.join("filler");
+        let file = File::create(&filler).unwrap();
+        // A build may write in the midst of this.
+        wait_until("a full disk", || {
+            let room = rustix::fs::statvfs(&self.0).unwrap();
+            let bytes = (room.f_bavail * room.f_frsize).saturating_sub(leave);
+            bytes == 0 || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_ok()
+        });
+        filler
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// No other process of the machine sleeps as long.
+const SLEEP: &str = "sleep 1.0519";
+const DISK_MIB: u64 = 700;
+
+fn with_a_pause() -> Archive {
+    archive().with(Deb::new("slow").script("postinst", SLEEP))
+}
+
+/// A place whose output directory is on a disk of its own.
+fn on_a_disk(who: Who, disk: impl FnOnce(&Bench) -> Disk) -> (Place, Disk) {
+    // The first build shows what all artifacts come to.
+    let mut place = Place::new(who, with_a_pause(), &["--include", "slow"]);
+    place.clear();
+    let disk = disk(&place.bench);
+    if who == Who::User {
+        succeed(Command::new("chown").arg(user()).arg(place.bench.output()));
+    }
+    succeed(&mut place.build());
+    place.artifacts = place.found();
+    (place, disk)
+}
+
+impl Place {
+    /// The bytes that the artifacts take on the disk.
+    fn bytes(&self) -> u64 {
+        let blocks = |name: &String| {
+            std::os::unix::fs::MetadataExt::blocks(&fs_err::metadata(self.bench.output().join(name)).unwrap())
+        };
+        self.artifacts.keys().map(|name| blocks(name) * 512).sum()
+    }
+
+    /// Builds, and does something while a script runs.
+    fn build_with(&self, meanwhile: impl FnOnce()) -> std::process::Output {
+        let run = Run::start(&mut self.build());
+        run.wait_for_process(SLEEP);
+        meanwhile();
+        run.wait()
+    }
+
+    #[track_caller]
+    fn assert_no_room(&self, case: &str, output: &std::process::Output) {
+        assert_failed(output, 1, &[], "free some space");
+        assert!(!self.bench.output().join(".fam-build").exists(), "{case}: {}", said(output));
+    }
+}
+
+fn the_output_fills_up() {
+    let (place, disk) =
+        on_a_disk(Who::Root, |bench| Disk::in_memory(&bench.output(), &format!("size={DISK_MIB}M,mode=755")));
+    let all = place.bytes();
+    for part in 0..8 {
+        place.clear();
+        let mut filler = PathBuf::new();
+        let leave = all * part / 8;
+        let output = place.build_with(|| filler = disk.fill(leave));
+        let case = format!("{leave} of {all} bytes are left");
+        place.assert_no_room(&case, &output);
+        fs_err::remove_file(filler).unwrap();
+        place.assert_whole(&case);
+        place.assert_works(&case);
+    }
+}
+
+fn the_quota_of_the_output_is_used_up() {
+    let (place, disk) =
+        on_a_disk(Who::User, |bench| Disk::ext4(&bench.directory.path().join("disk"), &bench.output(), DISK_MIB));
+    let all = place.bytes();
+    for part in [0, 1, 3, 5, 7] {
+        place.clear();
+        let leave = all * part / 8;
+        let output = place.build_with(|| disk.set_quota(leave >> 10));
+        disk.lift_quota();
+        let case = format!("the quota leaves {leave} of {all} bytes");
+        place.assert_no_room(&case, &output);
+        place.assert_whole(&case);
+        place.assert_works(&case);
+    }
+}
+
+/// As a disk that is pulled out, or one whose file system stops on an error.
+fn the_output_breaks() {
+    let image = tempfile::NamedTempFile::new_in(support::scratch()).unwrap();
+    let (place, disk) = on_a_disk(Who::Root, |bench| Disk::ext4(image.path(), &bench.output(), DISK_MIB));
+    place.clear();
+    let output = place.build_with(|| {
+        // EXT4_IOC_SHUTDOWN, without flushing the log.
+        let shut_down = "open(my $d, '<', $ARGV[0]) or die $!; ioctl($d, 0x8004587d, pack('L', 2)) or die $!";
+        succeed(Command::new("perl").args(["-e", shut_down]).arg(&disk.0));
+    });
+    assert_failed(&output, 1, &["Input/output error"], "see `dmesg`");
+    drop(disk);
+    succeed(Command::new("mount").args(["-o", "loop,usrquota"]).arg(image.path()).arg(place.bench.output()));
+    let _disk = Disk(place.bench.output());
+    place.assert_works("a disk that broke");
+}
+
+impl Bench {
+    /// Puts the cache on a disk of its own.
+    fn cache_on(&self, disk: impl FnOnce(&Path) -> Disk) -> Disk {
+        let _ = fs_err::remove_dir_all(self.cache());
+        fs_err::create_dir(self.cache()).unwrap();
+        disk(&self.cache())
+    }
+}
+
+const DEB: &str = "/pool/base_1_all.deb";
+
+impl Place {
+    /// Uses the cache's room up while a package is fetched.
+    fn cache_without_room(&self, use_up: impl Fn(), give_back: impl Fn()) {
+        let hint = "name a directory on another file system with --cache-dir";
+        let full = format!("the file system of the cache {}/fam-build is full", self.bench.cache().display());
+        // At once, and when a part of the package has come.
+        use_up();
+        assert_fails(&mut self.build(), 1, &[&full], hint);
+        give_back();
+        self.assert_works("a full cache");
+
+        self.clear();
+        succeed(Command::new("find").arg(self.bench.cache()).args(["-type", "f", "-delete"]));
+        self.bench.mirror.fault(DEB, Fault::Slow(2 << 20));
+        let asked = self.bench.mirror.requests_of(DEB);
+        let run = Run::start(&mut self.build());
+        wait_until("a request", || self.bench.mirror.requests_of(DEB) > asked);
+        use_up();
+        assert_failed(&run.wait(), 1, &[&full], hint);
+        self.bench.mirror.repair();
+        give_back();
+        self.assert_works("a cache that filled up");
+    }
+}
+
+fn the_cache_fills_up() {
+    let place = Place::new(Who::Root, archive(), &[]);
+    let disk = place.bench.cache_on(|at| Disk::in_memory(at, "size=200M"));
+    place.cache_without_room(|| drop(disk.fill(0)), || fs_err::remove_file(disk.0.join("filler")).unwrap());
+}
+
+fn the_quota_of_the_cache_is_used_up() {
+    let place = Place::new(Who::User, archive(), &[]);
+    let image = place.bench.directory.path().join("disk");
+    let disk = place.bench.cache_on(|at| Disk::ext4(&image, at, 200));
+    place.cache_without_room(|| disk.set_quota(0), || disk.lift_quota());
+}
+
+fn the_cache_is_read_only() {
+    let place = Place::new(Who::Root, archive(), &[]);
+    let error = format!("the cache {}/fam-build cannot be used", place.bench.cache().display());
+    let hint = "name a directory that you may write with --cache-dir DIR";
+    let remount = |disk: &Disk, how: &str| {
+        succeed(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&disk.0));
+    };
+    let disk = place.bench.cache_on(|at| Disk::in_memory(at, "size=200M"));
+    // Empty, and with all that a build needs.
+    for case in ["an empty cache", "a full one"] {
+        remount(&disk, "ro");
+        place.clear();
+        assert_fails(&mut place.build(), 1, &[&error, "Read-only file system"], hint);
+        remount(&disk, "rw");
+        place.assert_works(case);
+    }
+    // It becomes so while nothing of it is open.
+    place.clear();
+    succeed(Command::new("find").arg(place.bench.cache()).args(["-type", "f", "-delete"]));
+    let release = "/dists/tiny/InRelease";
+    place.bench.mirror.fault(release, Fault::Slow(100));
+    let asked = place.bench.mirror.requests_of(release);
+    let run = Run::start(&mut place.build());
+    wait_until("a request", || place.bench.mirror.requests_of(release) > asked);
+    remount(&disk, "ro");
+    assert_failed(&run.wait(), 1, &[&error, "Read-only file system"], hint);
+    place.bench.mirror.repair();
+    remount(&disk, "rw");
+    place.assert_works("a cache that became read-only");
+}
