@@ -26,7 +26,9 @@ pub(crate) fn last_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     causes(error).find_map(|cause| match number(cause)? {
         libc::ENOSPC | libc::EDQUOT => Some("free some space, or choose another directory with --output or TMPDIR"),
         libc::EROFS => Some("choose a directory that you may write to, with --output or TMPDIR"),
-        libc::EAGAIN => Some("raise the limit on processes and threads (`ulimit -u`, or that of the control group)"),
+        libc::EAGAIN => {
+            Some("raise the limits on processes and memory (`ulimit -u`, `ulimit -v`, or those of the control group)")
+        }
         _ => None,
     })
 }

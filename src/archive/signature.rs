@@ -96,6 +96,8 @@ impl SignatureError {
                 let known = known.join("; ");
                 Some(if attempts.iter().all(|attempt| attempt.refusal == Refusal::UnknownKey) {
                     format!("if you trust this archive, give its keys with --keyring FILE; known are {known}")
+                } else if attempts.iter().any(|attempt| matches!(attempt.refusal, Refusal::Future(_))) {
+                    "check this host's clock, which seems to be behind; if it is right, try another mirror".to_owned()
                 } else {
                     format!("the file may have been tampered with; try another mirror; known keys are {known}")
                 })

@@ -32,14 +32,25 @@ fn has_pid_max_per_namespace(release: &str) -> bool {
     matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (6, 14))
 }
 
-/// Has the kernel end this process and its descendants first where memory ends
-/// (`proc_pid_oom_score_adj(5)`). Only who has `CAP_SYS_RESOURCE` on the host can take it back.
+/// Which process the kernel ends where memory ends: first code from outside, then the worker, so
+/// that the supervisor is left to clean up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expendable {
+    Code,
+    Worker,
+}
+
+/// Says so of this process and its descendants (`proc_pid_oom_score_adj(5)`). Only who has
+/// `CAP_SYS_RESOURCE` on the host can take it back.
 ///
 /// # Errors
 /// /proc is not there, or does not take it.
-pub(crate) fn be_the_first_without_memory() -> io::Result<()> {
-    const FIRST: &str = "1000";
-    fs_err::write("/proc/self/oom_score_adj", FIRST)
+pub(crate) fn be_expendable(process: Expendable) -> io::Result<()> {
+    let score = match process {
+        Expendable::Code => "1000",
+        Expendable::Worker => "500",
+    };
+    fs_err::write("/proc/self/oom_score_adj", score)
 }
 
 #[cfg(test)]

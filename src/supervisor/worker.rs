@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::interrupts::Interrupts;
 use super::isolation::Isolation;
 use super::launch::{self, Role, launch};
+use super::limits::{Expendable, be_expendable};
 use super::not_for_people;
 use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, control_of_this_process, remote_progress};
 use crate::progress::Progress;
@@ -162,6 +163,8 @@ where
     let Ok(control) = control_of_this_process() else { return not_for_people() };
     let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // Without it a build is as good, while there is memory.
+    let _ = be_expendable(Expendable::Worker);
     let mut receiver = Receiver::new(copy);
     let sender = Arc::new(Sender::new(control));
     let outcome = match receiver.receive::<J>() {

@@ -139,7 +139,9 @@ impl ResolveError {
             Self::Unsatisfiable { .. } => {
                 Some("leave one of them out; or, if suites of different releases are mixed, take all from one".into())
             }
-            Self::Start { .. } => Some("free some memory, or raise the limit on processes (ulimit -u)".into()),
+            Self::Start { .. } => {
+                Some("raise the limits on memory and processes (`ulimit -v`, `ulimit -u`), or free some memory".into())
+            }
         }
     }
 }

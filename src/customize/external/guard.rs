@@ -20,7 +20,7 @@ use crate::rootfs::sandbox::keep_capabilities;
 use crate::supervisor::Ended;
 use crate::supervisor::init::{begin_first_process, reap_until};
 use crate::supervisor::launch::{Role, Step};
-use crate::supervisor::limits::{be_the_first_without_memory, limit_processes};
+use crate::supervisor::limits::{Expendable, be_expendable, limit_processes};
 use crate::supervisor::protocol::{Receiver, halves};
 
 /// What to start.
@@ -93,7 +93,7 @@ pub(crate) fn guard() -> ExitCode {
 
 fn confine(view: View) -> Result<(), Step> {
     limit_processes();
-    be_the_first_without_memory().map_err(|error| Step::from_io("be the first to be ended", &error))?;
+    be_expendable(Expendable::Code).map_err(|error| Step::from_io("be the first to be ended", &error))?;
     mounts::enter(view)?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|error| Step::new("forbid core dumps", error))?;

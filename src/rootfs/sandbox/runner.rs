@@ -22,7 +22,7 @@ use super::{Answer, Command, Request, Settings};
 use crate::supervisor::Ended;
 use crate::supervisor::init::{make_mounts_private, reap_until};
 use crate::supervisor::launch::Step;
-use crate::supervisor::limits::{be_the_first_without_memory, limit_processes};
+use crate::supervisor::limits::{Expendable, be_expendable, limit_processes};
 use crate::supervisor::not_for_people;
 use crate::supervisor::protocol::{Receiver, Sender, control_of_this_process, halves};
 
@@ -123,7 +123,7 @@ fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
     rustix::process::umask(rustix::fs::Mode::empty());
     limit_processes();
-    be_the_first_without_memory().map_err(|error| Step::from_io("be the first to be ended", &error))?;
+    be_expendable(Expendable::Code).map_err(|error| Step::from_io("be the first to be ended", &error))?;
     let tree = take_tree().map_err(|error| Step::from_io("take the tree over", &error))?;
     Mounts::make(tree, &Room::now())?.enter()?;
     if let Some(flag) = mounts::useless_flag().map_err(|error| Step::from_io("look at the tree's mount", &error))? {

@@ -24,7 +24,7 @@ support::tests! {
 /// asked of a lock.
 fn a_clock_that_is_wrong() {
     let place = Place::new(Who::Root, archive(), &[]);
-    for (offset, works) in [("-5m", true), ("-2d", false), ("-20y", false), ("+2d", true), ("+200d", true)] {
+    for (offset, works) in [("-5m", false), ("-2d", false), ("-20y", false), ("+2d", true), ("+5d", true)] {
         place.clear();
         let lock = place.bench.build(&["lock"]);
         let mut arguments: Vec<_> = lock.get_args().map(ToOwned::to_owned).collect();
@@ -36,7 +36,7 @@ fn a_clock_that_is_wrong() {
             succeed(&mut command);
             assert_eq!(place.found()["fabric.lock"], place.artifacts["fabric.lock"], "{offset}");
         } else {
-            assert_fails(&mut command, 1, &["suite tiny", "in the future: it is "], "clock");
+            assert_fails(&mut command, 1, &["suite tiny", "in the future"], "clock");
         }
         place.assert_works(offset);
     }

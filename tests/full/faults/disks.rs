@@ -1,5 +1,5 @@
-//! Disks that fill up, quotas that are used up, disks that become read-only or break: in the
-//! output directory and in the cache.
+//! Disks that fill up, become read-only or break: in the output directory and in the cache. A quota
+//! that is used up is EDQUOT in place of ENOSPC, which `crate::shortage`'s own tests ask about.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,12 +13,10 @@ use crate::running::Run;
 use crate::small::{Bench, Who, archive, assert_failed, assert_fails};
 
 support::tests! {
-    needs [support::harness::ROOT, "newuidmap", "gpg", "dpkg-deb", "mke2fs", "perl", "setquota"];
+    needs [support::harness::ROOT, "newuidmap", "gpg", "dpkg-deb", "mke2fs", "perl"];
     the_output_fills_up,
-    the_quota_of_the_output_is_used_up,
     the_output_breaks,
     the_cache_fills_up,
-    the_quota_of_the_cache_is_used_up,
     the_cache_is_read_only,
 }
 
@@ -31,28 +29,14 @@ impl Disk {
         Self(at.to_owned())
     }
 
-    /// An ext4 of its own, with quotas for users, that all may write to.
+    /// An ext4 of its own that all may write to.
     fn ext4(image: &Path, at: &Path, mib: u64) -> Self {
         File::create(image).unwrap().set_len(mib << 20).unwrap();
-        let mut mke2fs = Command::new("mke2fs");
-        succeed(mke2fs.args(["-q", "-t", "ext4", "-O", "quota", "-E", "quotatype=usrquota"]).arg(image));
-        succeed(Command::new("mount").args(["-o", "loop,usrquota"]).arg(image).arg(at));
+        succeed(Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(image));
+        succeed(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
         succeed(Command::new("chmod").arg("0777").arg(at));
         fs_err::remove_dir(at.join("lost+found")).unwrap();
         Self(at.to_owned())
-    }
-
-    /// The KiB that the tests' user may have here, beside what there is of theirs.
-    fn set_quota(&self, kib: u64) {
-        let used = succeed(Command::new("repquota").arg("--raw-grace").arg(&self.0));
-        let line = used.lines().find(|line| line.starts_with(user()));
-        let used: u64 = line.map_or(0, |line| line.split_whitespace().nth(2).unwrap().parse().unwrap());
-        let limit = (used + kib).max(1).to_string();
-        succeed(Command::new("setquota").args(["-u", user(), "0", &limit, "0", "0"]).arg(&self.0));
-    }
-
-    fn lift_quota(&self) {
-        succeed(Command::new("setquota").args(["-u", user(), "0", "0", "0", "0"]).arg(&self.0));
     }
 
     /// Leaves only so many bytes.
@@ -138,22 +122,6 @@ fn the_output_fills_up() {
     }
 }
 
-fn the_quota_of_the_output_is_used_up() {
-    let (place, disk) =
-        on_a_disk(Who::User, |bench| Disk::ext4(&bench.directory.path().join("disk"), &bench.output(), DISK_MIB));
-    let all = place.bytes();
-    for part in [0, 1, 3, 5, 7] {
-        place.clear();
-        let leave = all * part / 8;
-        let output = place.build_with(|| disk.set_quota(leave >> 10));
-        disk.lift_quota();
-        let case = format!("the quota leaves {leave} of {all} bytes");
-        place.assert_no_room(&case, &output);
-        place.assert_whole(&case);
-        place.assert_works(&case);
-    }
-}
-
 /// As a disk that is pulled out, or one whose file system stops on an error.
 fn the_output_breaks() {
     let image = tempfile::NamedTempFile::new_in(support::scratch()).unwrap();
@@ -161,12 +129,13 @@ fn the_output_breaks() {
     place.clear();
     let output = place.build_with(|| {
         // EXT4_IOC_SHUTDOWN, without flushing the log.
-        let shut_down = "open(my $d, '<', $ARGV[0]) or die $!; ioctl($d, 0x8004587d, pack('L', 2)) or die $!";
+        let shut_down =
+            "open(my $d, '<', $ARGV[0]) or die $!; my $f = pack('L', 2); ioctl($d, 0x8004587d, $f) or die $!";
         succeed(Command::new("perl").args(["-e", shut_down]).arg(&disk.0));
     });
     assert_failed(&output, 1, &["Input/output error"], "see `dmesg`");
     drop(disk);
-    succeed(Command::new("mount").args(["-o", "loop,usrquota"]).arg(image.path()).arg(place.bench.output()));
+    succeed(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(place.bench.output()));
     let _disk = Disk(place.bench.output());
     place.assert_works("a disk that broke");
 }
@@ -211,13 +180,6 @@ fn the_cache_fills_up() {
     let place = Place::new(Who::Root, archive(), &[]);
     let disk = place.bench.cache_on(|at| Disk::in_memory(at, "size=200M"));
     place.cache_without_room(|| drop(disk.fill(0)), || fs_err::remove_file(disk.0.join("filler")).unwrap());
-}
-
-fn the_quota_of_the_cache_is_used_up() {
-    let place = Place::new(Who::User, archive(), &[]);
-    let image = place.bench.directory.path().join("disk");
-    let disk = place.bench.cache_on(|at| Disk::ext4(&image, at, 200));
-    place.cache_without_room(|| disk.set_quota(0), || disk.lift_quota());
 }
 
 fn the_cache_is_read_only() {

@@ -124,7 +124,7 @@ impl Drop for Group {
 
 fn memory_of_a_control_group() {
     let place = Place::new(Who::Root, archive(), &[]);
-    for mib in [6, 12] {
+    for mib in [32, 40] {
         let group = Group::new(mib << 20).expect("a control group can be made with a limit of memory");
         place.clear();
         let output = group.run(&place.build()).output().unwrap();
