@@ -1,6 +1,7 @@
 //! What a build needs of the host: ids and namespaces, room on disk and in memory, a cache, and a
 //! mirror that answers.
 
+use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
 use crate::supervisor::{
     IdError, Ids, Inactive, Isolation, OutputLock, Protection, available_memory, check_output, free_space,
-    nearest_writable,
+    nearest_writable, programs_ids,
 };
 
 /// What the packages of the default recipe take when they are installed: the measure until the
@@ -62,7 +63,7 @@ fn isolation(findings: &mut Findings) {
     match Isolation::detect() {
         Ok(isolation) => {
             findings.ok("namespaces", "a trial in new namespaces did all that a build does");
-            for Protection { what, state } in isolation.protections() {
+            for Protection { what, state } in iter::once(programs_ids()).chain(isolation.protections()) {
                 match state {
                     Ok(says) => findings.ok(what, says),
                     Err(Inactive { why, hint }) => findings.warning(what, why, hint),

@@ -37,7 +37,7 @@ pub use interrupts::{Interrupts, Shield};
 pub use isolation::Isolation;
 pub use launch::Error as LaunchError;
 pub use output::{Error as OutputError, OutputDir, OutputLock, check_output, nearest_writable};
-pub use protections::{Inactive, Protection};
+pub use protections::{Inactive, Protection, programs_ids};
 pub use protocol::{Ended, Failure};
 pub use space::{Error as SpaceError, available_memory, free_space, require_space};
 pub use worker::{Error, run};
@@ -49,8 +49,8 @@ where
     J: DeserializeOwned,
     T: Serialize,
 {
-    // Without a handler, whoever writes beyond `ulimit -f` is killed, and cannot say why; with one, the
-    // write fails. Programs that are executed have none.
+    // Without a handler, a process that writes beyond `ulimit -f` is killed, and cannot say why; with one,
+    // the write fails. Programs that are executed have none.
     let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
     let mut arguments = std::env::args_os().skip(1);
     let role = launch::Role::from_argument(&arguments.next()?.to_string_lossy())?;

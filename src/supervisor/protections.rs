@@ -5,7 +5,7 @@
 use super::isolation::Isolation;
 use super::limits::{PROCESSES, has_process_limit_of_namespaces};
 use super::space::control_group_room;
-use crate::rootfs::sandbox::try_own_ids;
+use crate::rootfs::sandbox::{describe_ids, try_own_ids};
 
 /// A protection that not every host has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,9 @@ pub struct Inactive {
 }
 
 impl Isolation {
-    /// The protections of builds on this host, found by trials. None where no trial was made, as
-    /// packages' programs do not run.
+    /// The protections of builds on this host, as the trial found them. None where no trial was
+    /// made, as packages' programs do not run. Who these are on the host takes a trial of its own:
+    /// [`programs_ids`].
     #[must_use]
     pub fn protections(&self) -> Vec<Protection> {
         if *self == Self::none() {
@@ -35,7 +36,6 @@ impl Isolation {
         }
         let protection = |what, state| Protection { what, state };
         vec![
-            protection("programs' ids", programs_ids()),
             protection("plugins' files", plugins_files(self.landlock)),
             protection("processes", processes(self.ids().needs_user_namespace())),
             protection("programs' memory", Ok(programs_memory(control_group_room()))),
@@ -43,15 +43,19 @@ impl Isolation {
     }
 }
 
-fn programs_ids() -> Result<String, Inactive> {
-    match try_own_ids() {
-        None => Ok("programs of the new system run as users of the build's user namespace".into()),
-        Some(Ok(())) => Ok("programs of the new system run with ids that belong to no user of this host".into()),
+/// Who programs of the new system are on the host, by a trial. A build has no need of it: it says
+/// what came of the real thing.
+#[must_use]
+pub fn programs_ids() -> Protection {
+    let state = match try_own_ids() {
+        None => Ok(describe_ids(false).into()),
+        Some(Ok(())) => Ok(describe_ids(true).into()),
         Some(Err(error)) => Err(Inactive {
-            why: format!("programs of the new system run as root of this host, in namespaces: {error}"),
+            why: format!("{}: {error}", describe_ids(false)),
             hint: "build as a normal user, or take Linux 6.3 or later, which translates ids of files in memory",
         }),
-    }
+    };
+    Protection { what: "programs' ids", state }
 }
 
 fn plugins_files(landlock: Option<i32>) -> Result<String, Inactive> {

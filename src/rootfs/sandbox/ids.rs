@@ -9,10 +9,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::mount::MountAttrFlags;
 use rustix::process::geteuid;
 
-use super::NAMESPACES;
+use super::{NAMESPACES, mounts};
 use crate::supervisor::launch::{Role, launch};
 use crate::supervisor::{Extent, Ids, parse_map};
 
@@ -36,9 +36,8 @@ pub(super) fn of_programs() -> Option<Ids> {
 pub(crate) fn try_own() -> Option<io::Result<()>> {
     let ids = of_programs()?;
     let attempt = || {
-        let file_system = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_create(&file_system)?;
-        let tree = fsmount(&file_system, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        let tree = mounts::detached("tmpfs", &[], MountAttrFlags::empty())
+            .map_err(|step| io::Error::from_raw_os_error(step.errno))?;
         // Its first process stays until it is dropped here.
         let launched = launch(Role::Sandbox, NAMESPACES, &ids).map_err(io::Error::other)?;
         translate(&tree, launched.user_namespace()?)
@@ -47,11 +46,11 @@ pub(crate) fn try_own() -> Option<io::Result<()>> {
 }
 
 /// Who programs are on the host. `own` says that they have the ids of [`of_programs`].
-pub(super) fn describe(own: bool) -> &'static str {
+pub(crate) fn describe(own: bool) -> &'static str {
     match (own, is_root_of_host()) {
         (true, _) => "programs of the new system run with ids that belong to no user of this host",
         (false, true) => "programs of the new system run as root of this host, which cannot translate ids of the tree",
-        (false, false) => "programs of the new system run as users of this build's namespace",
+        (false, false) => "programs of the new system run as users of the build's user namespace",
     }
 }
 

@@ -36,7 +36,7 @@ use crate::supervisor::{Ended, Ids};
 
 pub use clock::TimeLimits;
 pub(crate) use first::first_process;
-pub(crate) use ids::try_own as try_own_ids;
+pub(crate) use ids::{describe as describe_ids, try_own as try_own_ids};
 pub use output::Tail;
 pub(crate) use output::read_lines;
 pub(crate) use runner::{be_a_machine_of_its_own, keep_capabilities, runner};

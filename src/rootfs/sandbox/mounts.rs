@@ -70,7 +70,7 @@ const TERMINALS: &str = "64";
 
 const NOTHING_SPECIAL: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Step> {
+pub(super) fn detached(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd, Step> {
     let make = || {
         let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
         for (name, value) in options {
