@@ -124,14 +124,13 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, .. } = job;
     let customization = plugins::customization(settings, logins)?;
-    let (template, build) = match &settings.from_tarball {
+    let (template, build, selection) = match &settings.from_tarball {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
             let template = template::from_tarball(tarball, job)?;
             let mirror = settings.mirror.clone().unwrap_or_else(packages::fallback_mirror);
             let facts = job::facts(settings, &mirror, None, template.time(settings));
-            surroundings::write_sbom(job, &template, None, facts.source_date_epoch, progress)?;
-            (template, Build::new(facts, job.seed, progress.clone()))
+            (template, Build::new(facts, job.seed, progress.clone()), None)
         }
         None => {
             let archives = Archives::open(settings, logins, progress)?;
@@ -140,11 +139,11 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
             let build = selection.build(settings, job.seed, progress);
             let template = template::obtain(job, &selection, &customization, &build, progress)?;
             surroundings::write_lock(&job.output, selection.lock())?;
-            let time = build.facts().source_date_epoch;
-            surroundings::write_sbom(job, &template, Some(selection.lock()), time, progress)?;
-            (template, build)
+            (template, build, Some(selection))
         }
     };
+    let lock = selection.as_ref().map(Selection::lock);
+    surroundings::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
 
     progress.step(format!("Making disks for {} nodes", job.nodes.len()));
     let disks = Disks {

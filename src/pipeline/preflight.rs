@@ -105,9 +105,7 @@ pub(super) fn read_lock(path: &Path) -> Result<Lock, Error> {
 /// raw image, and the compressed image of each node, beside what earlier artifacts of the same
 /// names will give back only at the end.
 pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error> {
-    let installed = selection.installed_bytes();
-    let what = format!("the build (tarball, raw image, {} nodes)", job.nodes.len());
-    require_space(job.output.path(), &what, bytes_written(&job.settings, installed))?;
+    require_room(job, "", selection.installed_bytes())?;
     require_space(&job.settings.cache_dir, "the cache of packages", selection.download_bytes() + (64 << 20))?;
     Ok(())
 }
@@ -115,12 +113,17 @@ pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error>
 /// Checks, now that the root file system is there, that what the build writes has room. Scripts and
 /// plugins can make any file, of any length: a file with holes took nothing until now.
 pub(super) fn check_room(job: &Job, root: &tarball::Survey<'_>) -> Result<(), Error> {
-    let mut what = format!("the build (tarball, raw image, {} nodes)", job.nodes.len());
-    if let Some((path, bytes)) = root.largest() {
-        what += &format!(", where the largest file of the system is {path} with {} MiB,", bytes >> 20);
-    }
-    require_space(job.output.path(), &what, bytes_written(&job.settings, root.bytes()))?;
-    Ok(())
+    let largest = root.largest().map_or_else(String::new, |(path, bytes)| {
+        format!(", where the largest file of the system is {path} with {} MiB,", bytes >> 20)
+    });
+    require_room(job, &largest, root.bytes())
+}
+
+/// Checks that what a build writes of a system with `content` bytes of files has room. `remark`
+/// goes into the error.
+fn require_room(job: &Job, remark: &str, content: u64) -> Result<(), Error> {
+    let what = format!("the build (tarball, raw image, {} nodes){remark}", job.nodes.len());
+    Ok(require_space(job.output.path(), &what, bytes_written(&job.settings, content))?)
 }
 
 /// About the bytes that a build writes of packages that take `installed` bytes when they are
