@@ -350,13 +350,17 @@ impl Client {
             };
             verify_detached(&text, &signature, keyring, now)
         };
-        match verified {
-            Err(source @ SignatureError::KeyExpired { .. }) if self.options.accept_expired => {
-                self.progress.warning(format!("suite {suite} of {mirror}: {source}; accepted, as was asked for"), None);
-                let SignatureError::KeyExpired { verified, .. } = source else { unreachable!("see the pattern above") };
+        let source = match verified {
+            Ok(verified) => return Ok(verified),
+            Err(source) => source,
+        };
+        let said = source.to_string();
+        match source {
+            SignatureError::KeyExpired { verified, .. } if self.options.accept_expired => {
+                self.progress.warning(format!("suite {suite} of {mirror}: {said}; accepted, as was asked for"), None);
                 Ok(*verified)
             }
-            verified => verified.map_err(|source| ClientError::Signature { mirror, suite, source }),
+            source => Err(ClientError::Signature { mirror, suite, source }),
         }
     }
 }
