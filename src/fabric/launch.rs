@@ -89,7 +89,7 @@ mod tests {
         run("objcopy", &["-O", "binary", "-j", ".text", "probe.elf", "probe.bin"]);
         let code = fs_err::read(directory.path().join("probe.bin")).unwrap();
         assert!(code.len() <= 510);
-        assert_eq!(code.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), KVM_PROBE);
+        assert_eq!(hex::encode(&code), KVM_PROBE);
         let sector = kvm_probe();
         assert!(sector.starts_with(&code) && sector.ends_with(&[0x55, 0xaa]));
     }

@@ -98,7 +98,7 @@ impl Seed {
         if filled.map_err(io::Error::from)? != bytes.len() {
             return Err(io::Error::other("the kernel gave too few random bytes").into());
         }
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(bytes);
 
         let mut unfinished = path.as_os_str().to_owned();
         unfinished.push(format!(".{}.{}.part", std::process::id(), ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
@@ -148,7 +148,7 @@ mod tests {
         // python3 -c 'import hmac; print(hmac.new(bytes(range(32)), b"machine-id 1",
         // "sha256").hexdigest())'
         let seed = Seed::from_bytes(std::array::from_fn(|i| u8::try_from(i).unwrap()));
-        let hex: String = seed.derive("machine-id 1").iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(seed.derive("machine-id 1"));
         assert_eq!(hex, "a295d08d5433253e35ff45f65189c3aebe8555d2db4c1f717184f04ded331af0");
     }
 

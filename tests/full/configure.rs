@@ -241,7 +241,7 @@ fn list(root: &Path, directory: &Path, listing: &mut String) {
             write!(listing, " -> {}", std::fs::read_link(&path).unwrap().display()).unwrap();
         } else if metadata.is_file() {
             let digest = Sha256::digest(fs_err::read(&path).unwrap());
-            let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let digest = hex::encode(&digest[..8]);
             write!(listing, " {} {digest}", metadata.len()).unwrap();
         }
         listing.push('\n');

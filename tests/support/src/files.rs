@@ -6,8 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha2::{Digest, Sha256};
-
+use crate::archive::sha256;
 use crate::succeed;
 
 /// One entry, every aspect as text so that a difference can be shown.
@@ -62,8 +61,8 @@ pub fn walk(root: &Path) -> BTreeMap<String, Aspects> {
             } else if kind.is_file() {
                 aspects.insert("type", "file".into());
                 let content = fs_err::read(&path).unwrap();
-                aspects.insert("lines", hex(&sorted_lines(&shown, &content)));
-                aspects.insert("content", hex(&content));
+                aspects.insert("lines", sha256(&sorted_lines(&shown, &content)));
+                aspects.insert("content", sha256(&content));
                 if metadata.nlink() > 1 {
                     let first = first_names.entry(metadata.ino()).or_insert_with(|| shown.clone());
                     aspects.insert("linked with", first.clone());
@@ -82,10 +81,6 @@ pub fn walk(root: &Path) -> BTreeMap<String, Aspects> {
         }
     }
     found
-}
-
-fn hex(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Names by number in a passwd or group file.
@@ -126,7 +121,7 @@ fn xattrs(path: &Path) -> String {
         let name = std::ffi::OsString::from_vec(name.to_vec());
         let mut value = vec![0; 65536];
         let length = rustix::fs::lgetxattr(path, &name, &mut value[..]).unwrap();
-        let value: String = value[..length].iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = hex::encode(&value[..length]);
         shown.push(format!("{}={value}", String::from_utf8_lossy(name.as_bytes())));
     }
     shown.sort();

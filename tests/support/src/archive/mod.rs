@@ -155,10 +155,7 @@ impl Archive {
 
 /// The SHA-256 sum in hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// What goes wrong with one file of a mirror.
