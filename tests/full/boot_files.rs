@@ -6,7 +6,9 @@ use std::path::Path;
 use support::files::in_tarball;
 use support::harness::ROOT;
 use support::qemu::Machine;
-use support::{as_user, directory_of, mirror, public_program, succeed, user};
+use support::{directory_of, user};
+
+use crate::suites::build_changed;
 
 support::tests! {
     needs [ROOT, "newuidmap", "qemu-system-x86_64"];
@@ -16,13 +18,8 @@ support::tests! {
 
 /// Builds the recipe `minimal` with a script that runs in the new system.
 fn build(script: &str, output: &Path) {
-    let recipe = output.join("changed.toml");
-    let text =
-        format!("extends = \"minimal\"\n[[plugin.add]]\nname = \"script\"\nsettings.script = '''\n{script}\n'''\n");
-    fs_err::write(&recipe, text).unwrap();
-    let mut build = as_user(public_program());
-    build.args(["1", "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(output);
-    succeed(&mut build);
+    let plugin = format!("[[plugin.add]]\nname = \"script\"\nsettings.script = '''\n{script}\n'''\n");
+    build_changed(&plugin, &[], output);
 }
 
 fn settings_in_a_directory_hold_at_the_first_boot_and_later() {

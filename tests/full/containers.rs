@@ -1,15 +1,15 @@
-//! Builds in a container: by podman as root and as a normal user. With its usual settings a container
-//! may not make what a build needs, and the hint says which settings do.
+//! Builds in a container: by podman as root and as a normal user. With its usual settings a
+//! container may not make what a build needs, and the hint says which settings do.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use support::archive::{Archive, Mirror, base};
+use support::archive::Mirror;
 use support::bare::bare_root;
 use support::harness::ROOT;
 use support::{as_user, directory_of, succeed, user};
 
-use crate::install_order::recipe_text;
+use crate::small::{archive, recipe_with};
 
 support::tests! {
     needs [ROOT, "crun", "gpg", "newuidmap", "podman"];
@@ -52,12 +52,11 @@ struct Container {
 impl Container {
     fn new(who: &str) -> Self {
         let place = directory_of(who);
-        let mirror = Archive::new("tiny").with(base()).serve();
+        let mirror = archive().serve();
         let root = place.path().join("root");
         bare_root(&root);
         fs_err::copy(mirror.keyring(), root.join("etc/keyring.gpg")).unwrap();
-        let recipe = recipe_text("tiny", &[], "").replace("\"hostname\"", "\"base\"");
-        fs_err::write(root.join("etc/tiny.toml"), recipe).unwrap();
+        fs_err::write(root.join("etc/tiny.toml"), recipe_with("")).unwrap();
         fs_err::create_dir(place.path().join("home")).unwrap();
         succeed(Command::new("chown").arg("--recursive").arg(who).arg(place.path()));
         Self { who: who.to_owned(), place, mirror }

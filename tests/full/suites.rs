@@ -2,6 +2,8 @@
 //! as a normal user, and booted. The guest's own e2fsck checks the root file system on the way,
 //! with the guest's own kernel.
 
+use std::path::{Path, PathBuf};
+
 use support::harness::ROOT;
 use support::{as_user, directory_of, mirror, public_program, succeed, user};
 
@@ -14,7 +16,8 @@ support::tests! {
     trixie_with_dracut_boots,
 }
 
-/// The default command line, and `fsck.mode=force`, which has the root checked though it was never mounted.
+/// The default command line, and `fsck.mode=force`, which has the root checked though it was never
+/// mounted.
 const CHECKED: &str = r#"
 [kernel]
 cmdline = """\
@@ -25,12 +28,19 @@ cmdline = """\
 /// Builds the recipe `minimal` with these changes, and boots it.
 fn build_and_boot(changes: &str, flags: &[&str]) {
     let directory = directory_of(user());
-    let recipe = directory.path().join("changed.toml");
-    fs_err::write(&recipe, format!("extends = \"minimal\"\n{changes}{CHECKED}")).unwrap();
-    let mut build = as_user(public_program());
-    build.args(["1", "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory.path());
-    succeed(build.args(flags));
+    let recipe = build_changed(&format!("{changes}{CHECKED}"), flags, directory.path());
     boot(recipe.to_str().unwrap(), directory.path());
+}
+
+/// Builds one node of the recipe `minimal` with these changes, as a normal user, into a directory
+/// of that user's; returns the recipe.
+pub fn build_changed(changes: &str, flags: &[&str], directory: &Path) -> PathBuf {
+    let recipe = directory.join("changed.toml");
+    fs_err::write(&recipe, format!("extends = \"minimal\"\n{changes}")).unwrap();
+    let mut build = as_user(public_program());
+    build.args(["1", "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory);
+    succeed(build.args(flags));
+    recipe
 }
 
 /// Linux 5.10, e2fsprogs 1.46 and GRUB 2.06, and / and /usr that no package merges. Its security

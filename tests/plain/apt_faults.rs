@@ -1,5 +1,5 @@
-//! Old faults of apt, tried on fam-build: each attack as it was made, on archives that are signed as
-//! they should be. Those in reading packages are unit tests of `archive::deb`.
+//! Old faults of apt, tried on fam-build: each attack as it was made, on archives that are signed
+//! as they should be. Those in reading packages are unit tests of `archive::deb`.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -12,6 +12,8 @@ use fam_build::progress::Progress;
 use support::archive::{Archive, Deb, Files, Signer, sha256};
 use support::server::{Answer, Request, Server};
 use support::succeed;
+
+use crate::small::SUITE;
 
 support::tests! {
     needs ["dpkg-deb", "gpg", "gzip"];
@@ -26,7 +28,6 @@ support::tests! {
     cve_2019_3462_a_redirect_speaks_for_the_mirror,
 }
 
-const SUITE: &str = "tiny";
 const INRELEASE: &str = "/dists/tiny/InRelease";
 const INDEX: &str = "/dists/tiny/main/binary-amd64/Packages";
 const DEB: &str = "/pool/base_1_all.deb";
@@ -145,7 +146,8 @@ fn cve_2011_1829_no_signed_message_at_the_beginning() {
     Place::new(good()).opens_as_good();
 }
 
-/// Before 0.9.7.8, apt had gpgv judge the signed message of an `InRelease`, and read the whole file.
+/// Before 0.9.7.8, apt had gpgv judge the signed message of an `InRelease`, and read the whole
+/// file.
 fn cve_2013_1051_text_beside_the_signed_message() {
     let (text, message) = (signed_text(&evil()), String::from_utf8(good()[INRELEASE].clone()).unwrap());
     let begin = "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n";

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use support::archive::{Archive, Mirror};
 use support::bare::{bare_root, command_in};
+use support::mounted::Mounted;
 use support::{as_user, directory_of, public_program, succeed, user};
 
 support::tests! {
@@ -48,8 +49,8 @@ impl Examined {
         Self { code: output.status.code().unwrap(), findings: findings.collect(), stderr }
     }
 
-    /// Asserts that `what` was found to be so, that `says` is part of what it says, and `hint` of its
-    /// hint.
+    /// Asserts that `what` was found to be so, that `says` is part of what it says, and `hint` of
+    /// its hint.
     #[track_caller]
     fn shows(&self, what: &str, verdict: &str, says: &str, hint: &str) {
         let finding = self.findings.get(what).unwrap_or_else(|| panic!("nothing on {what}: {:#?}", self.findings));
@@ -144,14 +145,10 @@ fn too_little_room_is_shown_as_a_build_would_refuse_it() {
     fs_err::File::create(&tarball).unwrap().set_len(400 << 20).unwrap();
     let small = output.path().join("small");
     fs_err::create_dir(&small).unwrap();
-    succeed(Command::new("mount").args(["-t", "tmpfs", "-o", "size=600M", "fam-build-test"]).arg(&small));
+    let _small = Mounted::in_memory(&small, "size=600M");
     let program = || Command::new(public_program());
-    let examined = std::panic::catch_unwind(|| {
-        let of_tarball = ["--nodes", "1", "--from-tarball", tarball.to_str().unwrap()];
-        (Examined::of(program(), &small, &[]), Examined::of(program(), &small, &of_tarball))
-    });
-    succeed(Command::new("umount").arg(&small));
-    let (of_packages, of_tarball) = examined.unwrap();
+    let of_packages = Examined::of(program(), &small, &[]);
+    let of_tarball = Examined::of(program(), &small, &["--nodes", "1", "--from-tarball", tarball.to_str().unwrap()]);
     assert_eq!(of_packages.code, 0, "only the indexes tell how much a build takes");
     of_packages.shows(
         "output directory",

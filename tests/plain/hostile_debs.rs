@@ -2,9 +2,11 @@
 //! whatever it refuses is refused here, what both install is the same, and what only fam-build
 //! refuses has a reason in the table. Nothing outside the root is touched.
 
+mod compression;
 mod container;
 mod contents;
 mod control;
+mod fields;
 mod names;
 mod old_faults;
 
@@ -37,19 +39,19 @@ support::tests! {
 }
 
 fn containers() {
-    judge(&container::members());
+    judge(&container::cases());
 }
 
 fn compressed_members() {
-    judge(&container::compressed());
+    judge(&compression::cases());
 }
 
 fn control_archives() {
-    judge(&control::archives());
+    judge(&control::cases());
 }
 
 fn control_fields() {
-    judge(&control::fields());
+    judge(&fields::cases());
 }
 
 fn names_in_data_archives() {
@@ -66,7 +68,7 @@ fn old_faults_of_dpkg() {
 
 /// What a bomb is made of may be large on a disk, and not in memory.
 fn bombs_take_no_memory() {
-    for case in container::bombs() {
+    for case in compression::bombs() {
         case.refused_by_fam_build();
     }
     let status = fs_err::read_to_string("/proc/self/status").unwrap();

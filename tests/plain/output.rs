@@ -1,10 +1,11 @@
 //! Places that cannot be written to, files that cannot be read, users who lack something, packages
 //! that fail.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use support::archive::Deb;
+use support::mounted::Mounted;
 use support::{directory_of, succeed};
 
 use crate::small::{Bench, Who, archive, assert_fails, assert_nothing_left, names, program_with};
@@ -21,27 +22,11 @@ support::tests! {
     a_maintainer_script_that_fails,
 }
 
-/// A memory file system, unmounted in the end.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(directory: &Path, options: &str) -> Self {
-        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", options, "fam-build-test"]).arg(directory));
-        Self(directory.to_owned())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 fn a_disk_that_is_too_small_is_refused_before_the_work() {
     let bench = Bench::new(archive());
     let disk = bench.directory.path().join("disk");
     fs_err::create_dir(&disk).unwrap();
-    let _disk = Mounted::new(&disk, "size=64M");
+    let _disk = Mounted::in_memory(&disk, "size=64M");
     let mut command = bench.build(&[]);
     let error = ["0.1 GiB free", "takes 0.2 GiB", disk.to_str().unwrap()];
     assert_fails(command.arg("--output").arg(&disk), 1, &error, "free some space");
@@ -53,7 +38,7 @@ fn a_disk_too_small_for_a_tarballs_images_is_refused_at_once() {
     let tarball = bench.write("root.tar", "");
     fs_err::OpenOptions::new().write(true).open(&tarball).unwrap().set_len(100 << 20).unwrap();
     fs_err::create_dir(bench.output()).unwrap();
-    let _disk = Mounted::new(&bench.output(), "size=300M");
+    let _disk = Mounted::in_memory(&bench.output(), "size=300M");
     let mut command = bench.build(&["--nodes", "6", "--from-tarball", tarball.to_str().unwrap()]);
     assert_fails(&mut command, 1, &["0.3 GiB free", "raw image, 6 nodes"], "free some space");
     assert!(names(&bench.output()).is_empty());
@@ -84,7 +69,7 @@ fn a_disk_that_fills_up_while_images_are_written() {
         Path::new("random"),
         Path::new("etc"),
     ]));
-    let _disk = Mounted::new(&output, "size=900M");
+    let _disk = Mounted::in_memory(&output, "size=900M");
     let mut command = bench.build(&["--nodes", "6", "--from-tarball", tarball.to_str().unwrap()]);
     assert_fails(&mut command, 1, &[], "free some space");
     let left = names(&output);
@@ -102,7 +87,7 @@ fn places_that_cannot_be_written_to() {
     };
     let read_only = directory.path().join("mounted");
     fs_err::create_dir(&read_only).unwrap();
-    let _disk = Mounted::new(&read_only, "ro,size=1M");
+    let _disk = Mounted::in_memory(&read_only, "ro,size=1M");
     let writable = "a directory that you may write to";
     assert_fails(&mut into(&read_only), 1, &["mounted", "Read-only file system"], writable);
 

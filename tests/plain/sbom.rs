@@ -1,4 +1,5 @@
-//! The bill of materials of small systems: whoever builds, again, from the lock, and from a tarball.
+//! The bill of materials of small systems: built by root and by a user, again, from the lock, and
+//! from a tarball.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +36,7 @@ impl Bench {
     }
 }
 
-/// Each package by its name: where it is to be had.
+/// Each package by its name: where it can be fetched.
 fn locations(document: &str) -> Vec<(String, String)> {
     let document: Value = serde_json::from_str(document).unwrap();
     let text = |package: &Value, key: &str| package[key].as_str().unwrap().to_owned();

@@ -19,9 +19,9 @@ support::tests! {
     a_build_that_others_wait_for_is_killed,
 }
 
-/// A clock that is behind the mirror's is told; one that is ahead does not matter as long as nothing
-/// has expired. The processes of a build do not take the variables by which faketime works, so it is
-/// asked of a lock.
+/// A clock behind the mirror's is an error; one that is ahead does not matter as long as
+/// nothing has expired. The processes of a build do not take the variables by which faketime works,
+/// so it is asked of a lock.
 fn a_clock_that_is_wrong() {
     let place = Place::new(Who::Root, archive(), &[]);
     for (offset, works) in [("-5m", false), ("-2d", false), ("-20y", false), ("+2d", true), ("+5d", true)] {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use fs_err::File;
 use support::archive::{Archive, Deb, Fault};
+use support::mounted::Mounted;
 use support::{succeed, user};
 
 use super::{Place, said, wait_until};
@@ -20,43 +21,27 @@ support::tests! {
     the_cache_is_read_only,
 }
 
-/// A file system mounted at a directory, unmounted in the end.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn in_memory(at: &Path, options: &str) -> Self {
-        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", options, "fam-build-test"]).arg(at));
-        Self(at.to_owned())
-    }
-
-    /// An ext4 of its own that all may write to.
-    fn ext4(image: &Path, at: &Path, mib: u64) -> Self {
-        File::create(image).unwrap().set_len(mib << 20).unwrap();
-        succeed(Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(image));
-        succeed(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
-        succeed(Command::new("chmod").arg("0777").arg(at));
-        fs_err::remove_dir(at.join("lost+found")).unwrap();
-        Self(at.to_owned())
-    }
-
-    /// Leaves only so many bytes.
-    fn fill(&self, leave: u64) -> PathBuf {
-        let filler = self.0.join("filler");
-        let file = File::create(&filler).unwrap();
-        // A build may write in the midst of this.
-        wait_until("a full disk", || {
-            let room = rustix::fs::statvfs(&self.0).unwrap();
-            let bytes = (room.f_bavail * room.f_frsize).saturating_sub(leave);
-            bytes == 0 || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_ok()
-        });
-        filler
-    }
+/// An ext4 of its own that all may write to.
+fn ext4(image: &Path, at: &Path, mib: u64) -> Mounted {
+    File::create(image).unwrap().set_len(mib << 20).unwrap();
+    succeed(Command::new("mke2fs").args(["-q", "-t", "ext4"]).arg(image));
+    let disk = Mounted::image(image, at);
+    succeed(Command::new("chmod").arg("0777").arg(at));
+    fs_err::remove_dir(at.join("lost+found")).unwrap();
+    disk
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
+/// Leaves only so many bytes.
+fn fill(disk: &Mounted, leave: u64) -> PathBuf {
+    let filler = disk.path().join("filler");
+    let file = File::create(&filler).unwrap();
+    // A build may write in the midst of this.
+    wait_until("a full disk", || {
+        let room = rustix::fs::statvfs(disk.path()).unwrap();
+        let bytes = (room.f_bavail * room.f_frsize).saturating_sub(leave);
+        bytes == 0 || rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).is_ok()
+    });
+    filler
 }
 
 /// No other process of the machine sleeps as long.
@@ -68,7 +53,7 @@ fn with_a_pause() -> Archive {
 }
 
 /// A place whose output directory is on a disk of its own.
-fn on_a_disk(who: Who, disk: impl FnOnce(&Bench) -> Disk) -> (Place, Disk) {
+fn on_a_disk(who: Who, disk: impl FnOnce(&Bench) -> Mounted) -> (Place, Mounted) {
     // The first build shows what all artifacts come to.
     let mut place = Place::new(who, with_a_pause(), &["--include", "slow"]);
     place.clear();
@@ -107,13 +92,13 @@ impl Place {
 
 fn the_output_fills_up() {
     let (place, disk) =
-        on_a_disk(Who::Root, |bench| Disk::in_memory(&bench.output(), &format!("size={DISK_MIB}M,mode=755")));
+        on_a_disk(Who::Root, |bench| Mounted::in_memory(&bench.output(), &format!("size={DISK_MIB}M,mode=755")));
     let all = place.bytes();
     for part in 0..8 {
         place.clear();
         let mut filler = PathBuf::new();
         let leave = all * part / 8;
-        let output = place.build_with(|| filler = disk.fill(leave));
+        let output = place.build_with(|| filler = fill(&disk, leave));
         let case = format!("{leave} of {all} bytes are left");
         place.assert_no_room(&case, &output);
         fs_err::remove_file(filler).unwrap();
@@ -125,24 +110,23 @@ fn the_output_fills_up() {
 /// As a disk that is pulled out, or one whose file system stops on an error.
 fn the_output_breaks() {
     let image = tempfile::NamedTempFile::new_in(support::scratch()).unwrap();
-    let (place, disk) = on_a_disk(Who::Root, |bench| Disk::ext4(image.path(), &bench.output(), DISK_MIB));
+    let (place, disk) = on_a_disk(Who::Root, |bench| ext4(image.path(), &bench.output(), DISK_MIB));
     place.clear();
     let output = place.build_with(|| {
         // EXT4_IOC_SHUTDOWN, without flushing the log.
         let shut_down =
             "open(my $d, '<', $ARGV[0]) or die $!; my $f = pack('L', 2); ioctl($d, 0x8004587d, $f) or die $!";
-        succeed(Command::new("perl").args(["-e", shut_down]).arg(&disk.0));
+        succeed(Command::new("perl").args(["-e", shut_down]).arg(disk.path()));
     });
     assert_failed(&output, 1, &["Input/output error"], "see `dmesg`");
     drop(disk);
-    succeed(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(place.bench.output()));
-    let _disk = Disk(place.bench.output());
+    let _disk = Mounted::image(image.path(), &place.bench.output());
     place.assert_works("a disk that broke");
 }
 
 impl Bench {
     /// Puts the cache on a disk of its own.
-    fn cache_on(&self, disk: impl FnOnce(&Path) -> Disk) -> Disk {
+    fn cache_on(&self, disk: impl FnOnce(&Path) -> Mounted) -> Mounted {
         let _ = fs_err::remove_dir_all(self.cache());
         fs_err::create_dir(self.cache()).unwrap();
         disk(&self.cache())
@@ -178,24 +162,21 @@ impl Place {
 
 fn the_cache_fills_up() {
     let place = Place::new(Who::Root, archive(), &[]);
-    let disk = place.bench.cache_on(|at| Disk::in_memory(at, "size=200M"));
-    place.cache_without_room(|| drop(disk.fill(0)), || fs_err::remove_file(disk.0.join("filler")).unwrap());
+    let disk = place.bench.cache_on(|at| Mounted::in_memory(at, "size=200M"));
+    place.cache_without_room(|| drop(fill(&disk, 0)), || fs_err::remove_file(disk.path().join("filler")).unwrap());
 }
 
 fn the_cache_is_read_only() {
     let place = Place::new(Who::Root, archive(), &[]);
     let error = format!("the cache {}/fam-build cannot be used", place.bench.cache().display());
     let hint = "name a directory that you may write with --cache-dir DIR";
-    let remount = |disk: &Disk, how: &str| {
-        succeed(Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&disk.0));
-    };
-    let disk = place.bench.cache_on(|at| Disk::in_memory(at, "size=200M"));
+    let disk = place.bench.cache_on(|at| Mounted::in_memory(at, "size=200M"));
     // Empty, and with all that a build needs.
     for case in ["an empty cache", "a full one"] {
-        remount(&disk, "ro");
+        disk.remount("ro");
         place.clear();
         assert_fails(&mut place.build(), 1, &[&error, "Read-only file system"], hint);
-        remount(&disk, "rw");
+        disk.remount("rw");
         place.assert_works(case);
     }
     // It becomes so while nothing of it is open.
@@ -206,9 +187,9 @@ fn the_cache_is_read_only() {
     let asked = place.bench.mirror.requests_of(release);
     let run = Run::start(&mut place.build());
     wait_until("a request", || place.bench.mirror.requests_of(release) > asked);
-    remount(&disk, "ro");
+    disk.remount("ro");
     assert_failed(&run.wait(), 1, &[&error, "Read-only file system"], hint);
     place.bench.mirror.repair();
-    remount(&disk, "rw");
+    disk.remount("rw");
     place.assert_works("a cache that became read-only");
 }

@@ -1,4 +1,5 @@
-//! `GnuPG` with a home of its own, so that no code of fam-build's judges what fam-build's code made.
+//! `GnuPG` with a home of its own, so that no code of fam-build's judges what fam-build's code
+//! made.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

@@ -15,6 +15,7 @@ pub mod files;
 pub mod gnupg;
 pub mod handmade;
 pub mod harness;
+pub mod mounted;
 pub mod packages;
 pub mod qemu;
 pub mod server;

@@ -1,5 +1,5 @@
-//! The keys of the vectors. `GnuPG` makes them once in a run of the tests; each test works on a copy
-//! of its home, as one agent for several tests would end with the first of them.
+//! The keys of the vectors. `GnuPG` makes them once in a run of the tests; each test works on a
+//! copy of its home, as one agent for several tests would end with the first of them.
 
 use std::path::PathBuf;
 
