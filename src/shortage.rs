@@ -37,8 +37,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// The number of the system's error that `error` is. `fs_err`, and what another process says, tell it
-/// in the text alone; where that has several lines, they are a program's own.
+/// The number of the system's error that `error` is. `fs_err`, and what another process says, tell
+/// it in the text alone; where that has several lines, they are a program's own.
 fn number(error: &(dyn Error + 'static)) -> Option<i32> {
     let known = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
     known.or_else(|| {

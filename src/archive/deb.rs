@@ -301,7 +301,8 @@ impl<R: Read + Seek> Members<'_, R> {
         Ok(Some((name, offset, size)))
     }
 
-    /// The version is a line of two numbers with a dot between them; dpkg passes over further lines.
+    /// The version is a line of two numbers with a dot between them; dpkg passes over further
+    /// lines.
     fn verify_version(&mut self, offset: u64, size: u64) -> Result<(), DebError> {
         let mut beginning = Vec::new();
         self.file.seek(SeekFrom::Start(offset))?;

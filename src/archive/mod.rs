@@ -27,6 +27,6 @@ pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;
 pub use sources::Source;
 
-/// How far the clocks of an archive and of this host may differ before a Release file counts as from
-/// the future: as far as apt's `Acquire::Max-FutureTime` says.
+/// How far the clocks of an archive and of this host may differ before a Release file counts as
+/// from the future: as far as apt's `Acquire::Max-FutureTime` says.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(10);

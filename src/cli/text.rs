@@ -155,8 +155,8 @@ pub(super) fn built(report: &BuildReport) -> String {
     text
 }
 
-/// What was found about a host: a line for each thing, and under it the command that changes it. Fit
-/// to be printed as it is.
+/// What was found about a host: a line for each thing, and under it the command that changes it.
+/// Fit to be printed as it is.
 pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
     let width = report.findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);

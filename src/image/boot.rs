@@ -31,8 +31,8 @@ const BPB: std::ops::Range<usize> = 0x03..0x5a;
 const KERNEL_SECTOR: usize = 0x5c;
 /// u8: the BIOS drive, 0xff for the one that was booted from.
 const BOOT_DRIVE: usize = 0x64;
-/// A two-byte jump over code that corrects the drive number of buggy firmware; made two NOPs on hard
-/// disks.
+/// A two-byte jump over code that corrects the drive number of buggy firmware; made two NOPs on
+/// hard disks.
 const BOOT_DRIVE_CHECK: usize = 0x66;
 const NOPS: [u8; 2] = [0x90, 0x90];
 /// In the first sector of core.img: u64 first sector, u16 number of sectors, u16 segment of what

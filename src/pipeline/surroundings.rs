@@ -1,4 +1,5 @@
-//! The artifacts around the disks: lock, bill of materials, libvirt XML, launch script, ssh configuration.
+//! The artifacts around the disks: lock, bill of materials, libvirt XML, launch script, ssh
+//! configuration.
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};

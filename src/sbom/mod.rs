@@ -2,10 +2,11 @@
 //! images hold, where it came from, and what of it needs what.
 //!
 //! It is an SPDX 2.3 document in JSON. What it says comes from dpkg's database in the root tree and
-//! from the lock; the time is that of the build. So it is a pure function of both, whoever renders
-//! it, and also where the template is an older build's. Packages are described as debsbom does it,
-//! with the same identifiers and relationships, so that what reads documents of debsbom reads these:
-//! beyond that, they have URL, file name and SHA-256 of each `.deb` file that the lock knows.
+//! from the lock; the time is that of the build. So it is a pure function of both, the same for
+//! root and users, and also where the template is an older build's. Packages are described as
+//! debsbom does it, with the same identifiers and relationships, so that what reads documents of
+//! debsbom reads these: beyond that, they have URL, file name and SHA-256 of each `.deb` file that
+//! the lock knows.
 //!
 //! [`installed`] reads the database, [`spdx`] has the types of the document; this module makes the
 //! one of the other.

@@ -239,7 +239,7 @@ pub(super) fn identifier(text: &str) -> String {
     identifier
 }
 
-/// A Maintainer field, `NAME <MAIL>`, as an actor of SPDX. What is a group's is told by its name.
+/// A Maintainer field, `NAME <MAIL>`, as an actor of SPDX. A group is recognized by its name.
 fn supplier(maintainer: Option<&str>) -> String {
     let (name, rest) = maintainer.map(|text| text.split_once('<').unwrap_or((text, ""))).unwrap_or_default();
     let (name, mail) = (name.trim(), rest.trim_end_matches('>').trim());

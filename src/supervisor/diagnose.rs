@@ -110,8 +110,8 @@ fn explain(errno: i32, settings: &Settings) -> Diagnosis {
     }
 }
 
-/// The command that installs a profile of `AppArmor` under which a program may make user namespaces:
-/// one that allows all else, too, as the profiles of Ubuntu for such programs do.
+/// The command that installs a profile of `AppArmor` under which a program may make user
+/// namespaces: one that allows all else, too, as the profiles of Ubuntu for such programs do.
 fn allow_by_apparmor(program: &Path) -> String {
     let program = program.display();
     format!(

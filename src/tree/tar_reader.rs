@@ -108,9 +108,10 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// Reads the data archive of a package: refuses what dpkg (up to 1.23, the newest) refuses there,
-    /// or takes for something else than every tar does. That is PAX headers, contiguous files,
-    /// checksums of signed bytes, and directories that only the slash at their name's end tells.
+    /// Reads the data archive of a package: refuses what dpkg (up to 1.23, the newest) refuses
+    /// there, or takes for something else than every tar does. That is PAX headers, contiguous
+    /// files, checksums of signed bytes, and directories that only the slash at their name's end
+    /// tells.
     #[must_use]
     pub fn of_a_package(self) -> Self {
         Self { of_a_package: true, ..self }
@@ -128,7 +129,8 @@ impl<R: Read> TarReader<R> {
         let mut records = self.global.clone();
         let mut long_name = None;
         let mut long_link = None;
-        // Where the first header stands that is for the next entry alone, and what all of these hold.
+        // Where the first header stands that is for the next entry alone, and what all of these
+        // hold.
         let mut described = None;
         let mut described_bytes = 0;
         loop {

@@ -112,8 +112,8 @@ fn states_signing(signature: &Signature) -> Option<bool> {
 }
 
 /// Whether the primary key was valid at the time `at`, and for signing data if it is to sign
-/// itself; returns when it expires. A revocation counts for all times and with any hash: doubt is on
-/// the safe side here.
+/// itself; returns when it expires. A revocation counts for all times and with any hash: doubt is
+/// on the safe side here.
 pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<Option<Timestamp>, Refusal> {
     let primary = &key.primary_key;
     check_strength(primary)?;

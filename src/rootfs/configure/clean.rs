@@ -35,8 +35,8 @@ const REMOVED: [&str; 16] = [
 const EMPTIED: [&str; 7] =
     ["run", "tmp", "var/cache/apt/archives", "var/lib/apt/lists", "var/log/journal", "var/tmp", "var/cache/man"];
 
-/// The user and the group to whom a user namespace has everything belong that belongs to nobody in
-/// it (`user_namespaces(7)`): also the files of /proc/sys, which are the host's root's.
+/// The user and the group that files show in a user namespace in which their owner has no id
+/// (`user_namespaces(7)`): also the files of /proc/sys, which are the host's root's.
 const OVERFLOW_ID: u32 = 65534;
 /// Length of what /proc/sys/kernel/random/uuid holds (`random(4)`).
 const UUID_LINE: u64 = 37;
@@ -126,8 +126,8 @@ fn truncate(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
     parent.set_attributes(path.file_name(), &metadata.attributes, &BTreeMap::new())
 }
 
-/// Gives the file at `path` to root, if it is a secret copied from /proc/sys/kernel/random/uuid with
-/// its owner, as tmpfiles.d(5) and `cp -p` do: on a machine that is root.
+/// Gives the file at `path` to root, if it is a secret copied from /proc/sys/kernel/random/uuid
+/// with its owner, as tmpfiles.d(5) and `cp -p` do: on a machine that is root.
 fn give_secret_to_root(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
     let Metadata { file_type, size, attributes, .. } = staging.metadata(path)?;
     let is_nobodys = (attributes.uid, attributes.gid) == (OVERFLOW_ID, OVERFLOW_ID);

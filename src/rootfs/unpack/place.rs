@@ -213,8 +213,9 @@ struct Place {
 }
 
 impl Placing<'_, '_> {
-    /// Places all entries; gives the text for `md5sums`, of those sums that the entries have. As with
-    /// dpkg, symbolic links come after all else, so that nothing of the package goes through them.
+    /// Places all entries; gives the text for `md5sums`, of those sums that the entries have. As
+    /// with dpkg, symbolic links come after all else, so that nothing of the package goes through
+    /// them.
     fn run(&mut self, entries: Vec<Entry>) -> Result<String, UnpackError> {
         let mut sums = HashMap::new();
         let mut listed = Vec::with_capacity(entries.len());
@@ -230,8 +231,8 @@ impl Placing<'_, '_> {
             }
             listed.push(entry.path);
         }
-        // As dpkg generates them: every regular file and hard link, conffiles too, as often as it is
-        // listed, with the sum of the last.
+        // As dpkg generates them: every regular file and hard link, conffiles too, as often as it
+        // is listed, with the sum of the last.
         let mut text = String::new();
         for (path, sum) in listed.iter().filter_map(|path| Some((path, sums.get(path)?))) {
             let _ = writeln!(text, "{sum}  {}", String::from_utf8_lossy(path.as_bytes()));

@@ -15,8 +15,8 @@ use crate::tree::tar_reader::{EntryKind, Header, TarReader};
 use crate::tree::{Kind, MAX_NAME_BYTES, RootPath};
 
 const BUFFER: usize = 256 << 10;
-/// What the entries of a package may take in memory. The largest of Debian, some 100 000 files, takes
-/// a third.
+/// What the entries of a package may take in memory. The largest of Debian, some 100 000 files,
+/// takes a third.
 const MAX_ENTRIES_BYTES: usize = 256 << 20;
 /// What an entry takes beside its names, and at most.
 const ENTRY_BYTES: usize = 512;

@@ -1,5 +1,5 @@
-//! Malformed and hostile root tarballs: what is made of each, or the error, which says what is wrong
-//! and where. The faults that tar crates of Rust had are here by their numbers.
+//! Malformed and hostile root tarballs: what is made of each, or the error, which says what is
+//! wrong and where. The faults that tar crates of Rust had are here by their numbers.
 
 use std::io::Write;
 
@@ -278,8 +278,8 @@ fn smuggled() -> Vec<u8> {
     [file("smuggled", b"evil"), file("more", b"")].concat()
 }
 
-/// `CVE-2025-62518` of tokio-tar and its like (`TARmageddon`, RUSTSEC-2025-0111): the header says that
-/// the file is empty, its PAX record that it is not.
+/// `CVE-2025-62518` of tokio-tar and its like (`TARmageddon`, RUSTSEC-2025-0111): the header says
+/// that the file is empty, its PAX record that it is not.
 #[test]
 fn cve_2025_62518_the_size_of_pax_records_counts() {
     let inner = smuggled();
@@ -301,8 +301,8 @@ fn cve_2026_33055_the_size_of_pax_records_counts_against_a_header_with_one() {
     taken("a shorter one", &archive(&[pax(&[("size", b"1")]), header, file("b", b"")]), &["/a: x", "/b: "]);
 }
 
-/// `RUSTSEC-2026-0112` of astral-tokio-tar (GHSA-3cv2-h65g-fgmm; tar had it, too): records are about
-/// the next file, and not about a long name between.
+/// `RUSTSEC-2026-0112` of astral-tokio-tar (GHSA-3cv2-h65g-fgmm; tar had it, too): records are
+/// about the next file, and not about a long name between.
 #[test]
 fn rustsec_2026_0112_pax_records_are_not_about_a_long_name() {
     let members = [
@@ -318,8 +318,8 @@ fn rustsec_2026_0112_pax_records_are_not_about_a_long_name() {
     taken("records for all", &archive(&members), &["/f: data"]);
 }
 
-/// astral-tokio-tar up to 0.5.6 passed over malformed PAX records, so that another reader would find
-/// what it did not.
+/// astral-tokio-tar up to 0.5.6 passed over malformed PAX records, so that another reader would
+/// find what it did not.
 #[test]
 fn malformed_pax_records_are_an_error() {
     for records in
@@ -357,8 +357,8 @@ fn cve_2021_38511_nothing_goes_through_a_link() {
     }
 }
 
-/// `CVE-2026-33056` of tar (RUSTSEC-2026-0067) and RUSTSEC-2026-0113 of astral-tokio-tar: the mode of
-/// a directory set through a link of its name.
+/// `CVE-2026-33056` of tar (RUSTSEC-2026-0067) and RUSTSEC-2026-0113 of astral-tokio-tar: the mode
+/// of a directory set through a link of its name.
 #[test]
 fn cve_2026_33056_a_directory_takes_the_place_of_a_link() {
     for name in ["l", "l/", "l/."] {
