@@ -99,6 +99,9 @@ fn names() {
             archive(&[file("x", b""), member(b"K", b'K', b"y\0", |_| {})]),
             "at byte 512 describes",
         ),
+        ("the root as a file", name(b"."), "/ is no directory"),
+        ("the root as a link", archive(&[link(".", b'2', "/")]), "/ is no directory"),
+        ("the root as a hard link", archive(&[file("x", b""), link("./", b'1', "x")]), "/ is no directory"),
         ("PAX at the end", archive(&[file("x", b""), pax(&[("path", b"y")])]), "at byte 512 describes"),
     ] {
         refused(what, &bytes, part);

@@ -41,6 +41,7 @@ pub fn index(file: &File) -> Result<Tree, TarballError> {
 /// An error that does not yet know its tarball.
 enum Refusal {
     Path(InvalidPath),
+    RootIsNoDirectory,
     NotADirectory { path: RootPath, parent: RootPath },
     DanglingHardLink { path: RootPath, target: RootPath },
     TooManyEntries,
@@ -51,6 +52,7 @@ impl Refusal {
     fn of(self, tarball: String) -> TarballError {
         match self {
             Self::Path(source) => TarballError::Path { tarball, source },
+            Self::RootIsNoDirectory => TarballError::RootIsNoDirectory { tarball },
             Self::NotADirectory { path, parent } => TarballError::NotADirectory { tarball, path, parent },
             Self::DanglingHardLink { path, target } => TarballError::DanglingHardLink { tarball, path, target },
             Self::TooManyEntries => TarballError::TooManyEntries { tarball, limit: MAX_ENTRIES },
@@ -87,6 +89,9 @@ struct Names {
 impl Index {
     fn entry(&mut self, header: Header) -> Result<(), Refusal> {
         let path = RootPath::new(&header.path)?;
+        if path == RootPath::root() && header.kind != EntryKind::Directory {
+            return Err(Refusal::RootIsNoDirectory);
+        }
         if header.kind == EntryKind::HardLink {
             return self.hard_link(path, &header);
         }

@@ -44,6 +44,12 @@ pub enum TarballError {
         /// Why.
         source: InvalidPath,
     },
+    /// The entry of the root itself is no directory.
+    #[error("read {tarball}: / is no directory")]
+    RootIsNoDirectory {
+        /// The tarball.
+        tarball: String,
+    },
     /// An entry lies under something that is no directory.
     #[error("read {tarball}: {path} lies beneath {parent}, which is no directory")]
     NotADirectory {
@@ -122,6 +128,7 @@ impl TarballError {
             Self::Tar { source, .. } => source.hint(),
             Self::Compression { .. } => Some("the archive is damaged: get it again".to_owned()),
             Self::Path { .. }
+            | Self::RootIsNoDirectory { .. }
             | Self::NotADirectory { .. }
             | Self::DanglingHardLink { .. }
             | Self::TooManyEntries { .. } => Some(
