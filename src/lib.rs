@@ -6,6 +6,10 @@ pub mod credentials;
 pub mod customize;
 pub mod doctor;
 pub mod fabric;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(clippy::missing_panics_doc, reason = "to panic is what they are for")]
+pub mod fuzz_targets;
 pub mod image;
 mod parallel;
 pub mod pipeline;

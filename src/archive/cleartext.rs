@@ -7,23 +7,23 @@
 
 /// The parts of a signed message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Cleartext<'a> {
+pub(crate) struct Cleartext<'a> {
     /// The lines that are signed: dash escapes undone, blanks at their ends dropped (no signature
     /// covers those).
-    pub(super) lines: Vec<&'a str>,
+    pub(crate) lines: Vec<&'a str>,
     /// The block of signatures, with its first and last line.
-    pub(super) armor: &'a str,
+    pub(crate) armor: &'a str,
 }
 
 impl Cleartext<'_> {
     /// What the signatures were made over: lines joined by CR LF, without a line end after the
     /// last.
-    pub(super) fn signed_bytes(&self) -> Vec<u8> {
+    pub(crate) fn signed_bytes(&self) -> Vec<u8> {
         self.lines.join("\r\n").into_bytes()
     }
 
     /// The text for parsers.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = self.lines.join("\n");
         text.push('\n');
         text
@@ -34,7 +34,7 @@ impl Cleartext<'_> {
 ///
 /// A bare CR matters most: in a place where a newline was, signatures stay valid for several
 /// programs, but the lines that it joins are one, and a field such as Valid-Until vanishes.
-pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<&str, String> {
     let text = str::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
     match text.char_indices().find(|(_, c)| c.is_control() && !matches!(c, '\n' | '\t')) {
         Some((at, '\r')) => Err(format!("a carriage return at byte {at}")),
@@ -44,7 +44,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
 }
 
 /// Takes a signed message apart.
-pub(super) fn split(text: &str) -> Result<Cleartext<'_>, String> {
+pub(crate) fn split(text: &str) -> Result<Cleartext<'_>, String> {
     let mut rest =
         text.strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----\n").ok_or("does not begin with a signed message")?;
     loop {

@@ -9,7 +9,7 @@
 //! origin.
 
 mod logins;
-mod netrc;
+pub(crate) mod netrc;
 mod redact;
 mod url;
 

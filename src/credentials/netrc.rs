@@ -7,15 +7,15 @@ use super::url::Place;
 
 /// What a file has for one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     /// What follows the word `machine`.
-    pub(super) name: String,
-    pub(super) login: Login,
+    pub(crate) name: String,
+    pub(crate) login: Login,
 }
 
 /// The machines of a netrc file. Entries named `default` are passed over: they would be sent to any
 /// mirror.
-pub(super) fn parse_netrc(text: &str) -> Vec<Machine> {
+pub(crate) fn parse_netrc(text: &str) -> Vec<Machine> {
     let mut words = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -31,7 +31,7 @@ pub(super) fn parse_netrc(text: &str) -> Vec<Machine> {
 }
 
 /// The machines of apt's auth.conf, which knows neither quotes nor comments.
-pub(super) fn parse_auth_conf(text: &str) -> Vec<Machine> {
+pub(crate) fn parse_auth_conf(text: &str) -> Vec<Machine> {
     let words = text.lines().flat_map(|line| line.split([' ', '\t'])).filter(|word| !word.is_empty());
     machines(words.map(|word| Word::Bare(word.to_owned())))
 }

@@ -18,6 +18,8 @@ mod registry;
 mod staging_root;
 
 pub use error::CustomizeError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use external::assert_request_round_trip;
 pub use external::{Form, HostFiles};
 pub(crate) use external::{guard as plugin_guard, library as plugin_library, try_landlock};
 pub use host::Build;

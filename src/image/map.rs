@@ -218,12 +218,12 @@ pub(super) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64)
 
 /// Collects pieces in any order.
 #[derive(Debug)]
-pub(super) struct MapBuilder {
+pub(crate) struct MapBuilder {
     map: DiskMap,
 }
 
 impl MapBuilder {
-    pub(super) fn new(size_bytes: u64, tarball: Arc<File>) -> Self {
+    pub(crate) fn new(size_bytes: u64, tarball: Arc<File>) -> Self {
         let (pieces, bytes, private) = (Vec::new(), Vec::new(), Vec::new());
         Self { map: DiskMap { size_bytes, pieces, bytes, tarball, private, boot_code: BootCode::None } }
     }
@@ -244,7 +244,7 @@ impl MapBuilder {
 
     /// Puts `len` bytes of `content`, from `from` on, at `offset`; `private` if they belong to this
     /// node alone.
-    pub(super) fn put_content(&mut self, offset: u64, content: &Content, from: u64, len: u64, private: bool) {
+    pub(crate) fn put_content(&mut self, offset: u64, content: &Content, from: u64, len: u64, private: bool) {
         if len == 0 {
             return;
         }
@@ -287,7 +287,7 @@ impl MapBuilder {
     ///
     /// # Errors
     /// [`Error::Overlap`] when two pieces meet, or one passes the end of the disk.
-    pub(super) fn finish(mut self) -> Result<DiskMap, Error> {
+    pub(crate) fn finish(mut self) -> Result<DiskMap, Error> {
         let map = &mut self.map;
         map.pieces.sort_unstable_by_key(|piece| piece.offset);
         map.private.sort_unstable_by_key(|range| range.start);

@@ -16,7 +16,7 @@ mod esp;
 mod ext4;
 mod gpt;
 mod layout;
-mod map;
+pub(crate) mod map;
 mod output;
 pub mod qcow2;
 pub mod raw;

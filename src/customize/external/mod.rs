@@ -19,6 +19,8 @@ pub(crate) use guard::guard;
 pub(crate) use library::library;
 pub(crate) use restrict::try_landlock;
 pub use view::HostFiles;
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::assert_request_round_trip;
 
 use std::fmt;
 use std::io::{self, Read};

@@ -244,6 +244,15 @@ fn yes() -> bool {
     true
 }
 
+/// For fuzzing: panics if a request is another one when it is written and read again.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn assert_request_round_trip(line: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<Request>(line) else { return };
+    let written = serde_json::to_string(&request).expect("a request is plain data");
+    let again: Request = serde_json::from_str(&written).expect("what is written can be read");
+    assert_eq!(serde_json::to_string(&again).expect("a request is plain data"), written);
+}
+
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stat {

@@ -75,7 +75,3 @@ pub fn write(
 ) -> Result<(), Error> {
     NodeImages::write_first(map, None, file, options, on_bytes).map(drop)
 }
-
-#[cfg(test)]
-#[path = "random_tests.rs"]
-mod random_tests;

@@ -10,7 +10,7 @@
 mod claims;
 mod error;
 mod filters;
-mod pattern;
+pub(crate) mod pattern;
 mod place;
 mod preparations;
 mod prepare;
