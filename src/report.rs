@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::SettingLine;
+use crate::recipe::SettingRow;
 
 /// A package that a build installs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanReport {
     /// What it goes by, and who decided each.
-    pub settings: Vec<SettingLine>,
+    pub settings: Vec<SettingRow>,
     /// What it installs, in the order of the names.
     pub packages: Vec<PlannedPackage>,
     /// What it writes.

@@ -12,8 +12,8 @@ pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failur
     let log = LogFile::create(&settings.output).map_err(|error| Failure::new(&error, error.hint()))?;
     let path = log.path().display().to_string();
     let progress = Progress::new(Tee::new(Screen::of_process(settings.verbose, settings.json), log));
-    for line in settings.lines() {
-        progress.detail(format!("setting {}: {} ({})", line.name, line.value, line.origin));
+    for row in settings.rows() {
+        progress.detail(format!("setting {}: {} ({})", row.name, row.value, row.origin));
     }
     match build.run(&progress) {
         Ok(report) => {

@@ -25,11 +25,11 @@ pub(super) fn run(engine: &dyn Engine, verb: PluginVerb, environment: &Environme
 fn list(
     engine: &dyn Engine,
     recipe: Option<String>,
-    plugin_dirs: Vec<PathBuf>,
+    plugin_dir: Vec<PathBuf>,
     json: bool,
     environment: &Environment,
 ) -> Result<(), Failure> {
-    let flags = Flags { recipe, plugin_dirs, ..Flags::default() };
+    let flags = Flags { recipe, plugin_dir, ..Flags::default() };
     let settings = Settings::new(flags, environment).map_err(|error| Failure::usage(&error, error.hint()))?;
     let report = engine.plugins(&settings)?;
     if json {

@@ -3,14 +3,13 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::arguments::RecipeVerb;
 use super::screen::json_line;
 use super::{Engine, print, text, with_settings};
 use crate::recipe::{
-    DEFAULT, Environment, Listed, Origin, PathRule, Preseed, Recipe, SHIPPED, Settings, Source, schema,
+    DEFAULT, Environment, KeyRow, Listed, Origin, PathRule, Preseed, Recipe, SHIPPED, Settings, Source, schema,
 };
 use crate::report::Failure;
 
@@ -27,7 +26,7 @@ pub(super) fn run(engine: &dyn Engine, verb: RecipeVerb, environment: &Environme
 }
 
 fn list(as_json: bool) -> Result<(), Failure> {
-    let recipes = SHIPPED.iter().map(|shipped| (shipped.name, shipped.recipe().description));
+    let recipes = SHIPPED.iter().map(|shipped| (shipped.name, shipped.recipe().description.value));
     if as_json {
         let recipes: Vec<_> = recipes
             .map(|(name, description)| json!({ "name": name, "description": description, "default": name == DEFAULT }))
@@ -47,7 +46,7 @@ fn list(as_json: bool) -> Result<(), Failure> {
 fn checked(settings: &Settings) -> Result<(), Failure> {
     let (packages, plugins) = (settings.recipe.include.len(), settings.recipe.plugins.len());
     if settings.json {
-        let report = json!({ "recipe": settings.recipe_name, "packages": packages, "plugins": plugins });
+        let report = json!({ "recipe": settings.recipe_name.value, "packages": packages, "plugins": plugins });
         json_line(&json!({ "event": "checked", "report": report }));
         return Ok(());
     }
@@ -57,11 +56,12 @@ fn checked(settings: &Settings) -> Result<(), Failure> {
 fn show(settings: &Settings) -> Result<(), Failure> {
     if settings.json {
         let names: Vec<_> = settings.recipe_chain.iter().map(|source| &source.recipe).collect();
-        let origins: Map<_, _> = values(settings)
-            .into_iter()
-            .map(|(table, key, _)| (path(table, key), json!(settings.origin_of_key(&path(table, key)))))
-            .collect();
-        let recipe = &settings.recipe;
+        let path = |row: &KeyRow| match row.table {
+            "" => row.key.clone(),
+            table => format!("{table}.{}", row.key),
+        };
+        let origins: Map<_, _> = settings.recipe.rows().iter().map(|row| (path(row), json!(row.origin))).collect();
+        let recipe = as_json(&settings.recipe);
         json_line(&json!({ "event": "recipe", "made-of": names, "recipe": recipe, "origins": origins }));
         return Ok(());
     }
@@ -79,48 +79,23 @@ fn by(origin: &Origin) -> String {
     text::word(&origin.to_string())
 }
 
-fn path(table: &str, key: &str) -> String {
-    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
-}
-
-/// The values that are no lists of their own: table, key, value.
-fn values(settings: &Settings) -> Vec<(&'static str, &'static str, toml::Value)> {
-    fn value(of: impl Serialize) -> toml::Value {
-        match toml::Value::try_from(of) {
-            Ok(value) => value,
-            Err(error) => unreachable!("what was read from TOML can be written as TOML: {error}"),
-        }
+/// The recipe without who decided what.
+pub(super) fn as_json(recipe: &Recipe) -> Value {
+    let Recipe { include, debconf, paths, plugins, .. } = recipe;
+    let include: Vec<_> = include.iter().map(|package| &package.value).collect();
+    let mut json = json!({ "include": include, "debconf": debconf, "paths": paths, "plugins": plugins });
+    for KeyRow { table, key, value, .. } in recipe.rows() {
+        let place = if table.is_empty() { &mut json } else { &mut json[table] };
+        place[key] = json!(value);
     }
-    let recipe = &settings.recipe;
-    vec![
-        ("", "description", value(&recipe.description)),
-        ("", "suite", value(&recipe.suite)),
-        ("", "architecture", value(recipe.architecture)),
-        ("", "components", value(&recipe.components)),
-        ("", "updates", value(recipe.updates)),
-        ("", "security", value(recipe.security)),
-        ("", "ca-certificates", value(&recipe.ca_certificates)),
-        ("", "variant", value(recipe.variant)),
-        ("", "initramfs", value(recipe.initramfs)),
-        ("disk", "size", value(recipe.disk.size)),
-        ("disk", "label", value(&recipe.disk.label)),
-        ("disk", "compress", value(recipe.disk.compress)),
-        ("kernel", "package", value(&recipe.kernel.package)),
-        ("kernel", "cmdline", value(&recipe.kernel.cmdline)),
-        ("fabric", "kind", value(recipe.fabric.kind)),
-        ("fabric", "size", value(recipe.fabric.size)),
-        ("nodes", "count", value(recipe.nodes.count)),
-        ("nodes", "memory", value(recipe.nodes.memory)),
-        ("nodes", "cpus", value(recipe.nodes.cpus)),
-        ("nodes", "name", value(&recipe.nodes.name)),
-    ]
+    json
 }
 
 /// The recipe as one that extends none, with a comment on each value that says who decided it.
 pub(super) fn as_toml(settings: &Settings) -> String {
     let mut text = format!("# {}\n\n", chain(settings));
     let mut in_table = "";
-    for (table, key, value) in values(settings) {
+    for KeyRow { table, key, value, origin } in settings.recipe.rows() {
         if table != in_table {
             if in_table.is_empty() {
                 include(&mut text, settings);
@@ -129,7 +104,7 @@ pub(super) fn as_toml(settings: &Settings) -> String {
             let _ = writeln!(text, "\n[{table}]");
             in_table = table;
         }
-        let _ = writeln!(text, "{key} = {value} # {}", by(&settings.origin_of_key(&path(table, key))));
+        let _ = writeln!(text, "{key} = {value} # {}", by(origin));
     }
     for plugin in &settings.recipe.plugins {
         let from = |source: &Source| by(&Origin::Recipe(source.recipe.clone()));
@@ -147,8 +122,8 @@ pub(super) fn as_toml(settings: &Settings) -> String {
 
 fn include(text: &mut String, settings: &Settings) {
     text.push_str("include = [\n");
-    for (package, origin) in settings.included() {
-        let _ = writeln!(text, "    \"{package}\", # {}", by(origin));
+    for package in &settings.recipe.include {
+        let _ = writeln!(text, "    \"{}\", # {}", package.value, by(&package.origin));
     }
     text.push_str("]\n");
 }

@@ -113,7 +113,7 @@ fn output(findings: &mut Findings, settings: &Settings) {
         Ok(free) => free,
         Err(error) => return findings.fault(WHAT, error.to_string(), error.hint()),
     };
-    if let Some(tarball) = &settings.from_tarball {
+    if let Some(tarball) = &settings.from_tarball.value {
         return match pipeline::require_room_for_images(&there, tarball, settings) {
             Ok(()) => findings.ok(WHAT, format!("{place} may be written, and has {} free", mebibytes(free))),
             Err(error) => findings.fault(WHAT, error.to_string(), error.hint()),
@@ -128,7 +128,7 @@ fn output(findings: &mut Findings, settings: &Settings) {
             Some(elsewhere.into()),
         );
     } else if free < needed {
-        let nodes = settings.recipe.nodes.count;
+        let nodes = settings.recipe.nodes.count.value;
         let says = format!(
             "{place} has {} free; with the packages of the default recipe, {nodes} nodes take {}",
             mebibytes(free),
@@ -171,7 +171,7 @@ fn cache(findings: &mut Findings, directory: &Path) {
 fn mirror(findings: &mut Findings, settings: &Settings) {
     const WHAT: &str = "mirror";
     let (mirror, origin) = pipeline::mirror(settings);
-    let suite = &settings.recipe.suite;
+    let suite = &settings.recipe.suite.value;
     let mut options = pipeline::http_options(settings, &pipeline::logins(settings, None));
     (options.connect_timeout, options.stall_timeout, options.attempts) = (MIRROR_TIMEOUT, MIRROR_TIMEOUT, 1);
     let place = format!("{mirror} ({origin})");

@@ -27,7 +27,7 @@ const SSH: Package = Package { debian: "openssh-client", fedora: "openssh-client
 pub(super) fn examine(settings: &Settings, distribution: Distribution) -> Vec<Finding> {
     let mut findings = Findings::new(Purpose::Run);
     shell(&mut findings, distribution);
-    let qemu = emulator::examine(&mut findings, distribution, settings.recipe.fabric.kind);
+    let qemu = emulator::examine(&mut findings, distribution, settings.recipe.fabric.kind.value);
     if let Some(qemu) = &qemu {
         emulator::examine_kvm(&mut findings, qemu);
     }

@@ -86,10 +86,10 @@ impl Cluster {
         Self {
             nodes: (1..=recipe.nodes.count.get()).map(|number| Node::new(&prefix, number)).collect(),
             prefix,
-            memory: recipe.nodes.memory,
-            cpus: recipe.nodes.cpus,
-            fabric: recipe.fabric.kind,
-            shared_memory: recipe.fabric.size,
+            memory: recipe.nodes.memory.value,
+            cpus: recipe.nodes.cpus.value,
+            fabric: recipe.fabric.kind.value,
+            shared_memory: recipe.fabric.size.value,
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) fn answers(settings: &Settings) -> Result<Answers, Error> {
             }
         }
     }
-    for path in &settings.answer_files {
+    for path in &settings.answer_files.value {
         let bytes = fs_err::read(path).map_err(|source| Error::Named { flag: "--debconf", source })?;
         answers.extend(parse(&path.display().to_string(), bytes)?);
     }

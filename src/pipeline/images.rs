@@ -67,7 +67,7 @@ fn identity(bytes: [[u8; 32]; 3]) -> Identity {
 /// Numbers of the template's disk. No secret goes into them: the template is the same for every
 /// builder.
 fn template_identity(settings: &Settings) -> Identity {
-    let label = &settings.recipe.disk.label;
+    let label = &settings.recipe.disk.label.value;
     identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))
 }
 
@@ -125,7 +125,7 @@ impl Disks<'_> {
     fn qcow2_options(&self) -> qcow2::Options {
         let default = qcow2::Options::default();
         let Settings { recipe, jobs, .. } = &self.job.settings;
-        qcow2::Options { compression: recipe.disk.compress, jobs: jobs.unwrap_or(default.jobs) }
+        qcow2::Options { compression: recipe.disk.compress.value, jobs: jobs.unwrap_or(default.jobs) }
     }
 
     /// Writes the template's raw image and one qcow2 a node.
@@ -149,7 +149,7 @@ impl Disks<'_> {
         let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last).map(Arc::new)).transpose()?;
 
         let nodes = self.overlays.len() as u64;
-        let bytes = template.data_bytes() + if self.job.settings.thin { 1 } else { nodes } * first.data_bytes();
+        let bytes = template.data_bytes() + if self.job.settings.thin.value { 1 } else { nodes } * first.data_bytes();
         let running = progress.task(Task::Images, bytes);
         let on_bytes = |count| running.advance(count);
 
@@ -163,7 +163,7 @@ impl Disks<'_> {
                 artifact.finish()?;
                 Ok(())
             });
-            let nodes = if self.job.settings.thin {
+            let nodes = if self.job.settings.thin.value {
                 self.write_thin(&first, second, &laid_last, &on_bytes)
             } else {
                 self.write_whole(&first, second, &laid_last, &on_bytes)

@@ -16,7 +16,7 @@ const APT: &str = "/etc/apt";
 pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
     let mut logins = Logins::default();
     logins.add_mirror(&mirror(settings).0);
-    match &settings.security {
+    match &settings.security.value {
         Security::Archive(url) => logins.add_mirror(url),
         Security::Find => host_security(settings).iter().for_each(|url| logins.add_mirror(url)),
         Security::None => {}
@@ -24,10 +24,10 @@ pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
     if let Some(lock) = lock {
         lock.mirrors().for_each(|url| logins.add_locked(url));
     }
-    for proxy in settings.http_proxy.iter().chain(&settings.https_proxy) {
+    for proxy in settings.http_proxy.iter().chain(&settings.https_proxy.value) {
         logins.add_proxy(proxy);
     }
-    if let Some(netrc) = &settings.netrc {
+    if let Some(netrc) = &settings.netrc.value {
         logins.add_netrc(netrc);
     }
     logins.add_apt(Path::new(APT));

@@ -78,7 +78,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let reuses_template = match preflight::present_seed(settings)? {
-        Some(seed) if !settings.fresh => {
+        Some(seed) if !settings.fresh.value => {
             let build = selection.build(settings, *seed.bytes(), progress);
             let key = template::key(settings, &answers, &selection, &customization, &build)?;
             template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
@@ -124,11 +124,11 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, .. } = job;
     let customization = plugins::customization(settings, logins)?;
-    let (template, build, selection) = match &settings.from_tarball {
+    let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
             let template = template::from_tarball(tarball, job)?;
-            let mirror = settings.mirror.clone().unwrap_or_else(packages::fallback_mirror);
+            let mirror = settings.mirror.value.clone().unwrap_or_else(packages::fallback_mirror);
             let facts = job::facts(settings, &mirror, None, template.time(settings));
             (template, Build::new(facts, job.seed, progress.clone()), None)
         }

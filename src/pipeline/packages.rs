@@ -19,7 +19,7 @@ use crate::archive::{Client, ClientError, ClientOptions, Download, OpenedSource,
 use crate::credentials::{Logins, MirrorUrl};
 use crate::customize::Build;
 use crate::progress::Progress;
-use crate::recipe::{FabricKind, Origin, Security, Settings};
+use crate::recipe::{FabricKind, Origin, Security, Settings, Sourced};
 use crate::rootfs::unpack::DebFile;
 
 /// The suite that has no updates and no security archive of its own.
@@ -53,7 +53,7 @@ impl Archives {
         let client = Client::new(client_options(settings, logins), progress.clone())?;
         let (mirror, origin) = mirror(settings);
         let suite = settings.recipe.suite.as_str();
-        let security_mirror = match &settings.security {
+        let security_mirror = match &settings.security.value {
             Security::None => None,
             _ if ROLLING.contains(&suite) => None,
             Security::Archive(url) => Some(url.clone()),
@@ -101,7 +101,7 @@ impl Archives {
             architecture: recipe.architecture.to_string(),
         };
         let mut sources = vec![source(&self.mirror, suite.to_owned())];
-        if recipe.updates && !ROLLING.contains(&suite) {
+        if recipe.updates.value && !ROLLING.contains(&suite) {
             sources.push(source(&self.mirror, format!("{suite}-updates")));
         }
         if let Some(mirror) = &self.security_mirror {
@@ -114,8 +114,8 @@ impl Archives {
 /// The mirror that a build takes, and who decided on it. Asks nothing of the network.
 #[must_use]
 pub fn mirror(settings: &Settings) -> (MirrorUrl, Origin) {
-    match &settings.mirror {
-        Some(mirror) => (mirror.clone(), settings.origin("mirror")),
+    match &settings.mirror.value {
+        Some(mirror) => (mirror.clone(), settings.mirror.origin.clone()),
         None => match host_mirrors(Path::new("/etc")).main.and_then(|url| url.parse().ok()) {
             Some(mirror) => (mirror, Origin::Host(APT_SOURCES.into())),
             None => (fallback_mirror(), Origin::Default),
@@ -144,10 +144,10 @@ fn security_sibling(mirror: &MirrorUrl) -> Option<MirrorUrl> {
 }
 
 fn client_options(settings: &Settings, logins: &Logins) -> ClientOptions {
-    let mut options = ClientOptions::new(settings.cache_dir.clone());
-    options.keyrings.clone_from(&settings.keyrings);
+    let mut options = ClientOptions::new(settings.cache_dir.value.clone());
+    options.keyrings.clone_from(&settings.keyrings.value);
     options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, std::num::NonZero::get);
-    options.accept_expired = settings.accept_expired;
+    options.accept_expired = settings.accept_expired.value;
     options.http = http_options(settings, logins);
     options
 }
@@ -157,11 +157,12 @@ fn client_options(settings: &Settings, logins: &Logins) -> ClientOptions {
 pub fn http_options(settings: &Settings, logins: &Logins) -> HttpOptions {
     // The environment was read once, into the settings; the client does not ask it again.
     let proxy = ProxyChoice::PerScheme {
-        http: settings.http_proxy.clone(),
-        https: settings.https_proxy.clone(),
-        except: settings.no_proxy.clone(),
+        http: settings.http_proxy.value.clone(),
+        https: settings.https_proxy.value.clone(),
+        except: settings.no_proxy.value.clone(),
     };
-    let ca_certificates = settings.recipe.ca_certificates.iter().chain(&settings.ca_certificates).cloned().collect();
+    let ca_certificates =
+        settings.recipe.ca_certificates.iter().chain(&settings.ca_certificates.value).cloned().collect();
     HttpOptions { proxy, logins: logins.clone(), ca_certificates, ..HttpOptions::default() }
 }
 
@@ -176,7 +177,7 @@ pub(super) struct Selection {
 impl Selection {
     /// Takes the packages of the lock that `settings` name, else asks the indexes and the resolver.
     pub(super) fn choose(settings: &Settings, archives: Archives, progress: &Progress) -> Result<Self, Error> {
-        let lock = match &settings.locked {
+        let lock = match &settings.locked.value {
             Some(path) => {
                 progress.step(format!("Taking the packages that {} locks", path.display()));
                 let lock = read_lock(path)?;
@@ -221,9 +222,9 @@ impl Selection {
             }
         }
         let mut include: Vec<String> =
-            recipe.include.iter().chain([&recipe.kernel.package]).map(ToString::to_string).collect();
-        include.extend(fabric_packages(recipe.fabric.kind).iter().map(ToString::to_string));
-        let request = Request { variant: recipe.variant, include: &include, suite: Some(recipe.suite.as_str()) };
+            recipe.include.iter().chain([&recipe.kernel.package]).map(|package| package.to_string()).collect();
+        include.extend(fabric_packages(recipe.fabric.kind.value).iter().map(ToString::to_string));
+        let request = Request { variant: recipe.variant.value, include: &include, suite: Some(recipe.suite.as_str()) };
         let selection = resolve(&index, &request)?;
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
@@ -284,15 +285,15 @@ impl Selection {
         let Archives { mirror, security_mirror, origin, .. } = &self.archives;
         let mut settled = settings.clone();
         if settings.mirror.is_none() {
-            settled.found_mirror(mirror.clone(), origin.clone());
+            settled.mirror = Sourced { value: Some(mirror.clone()), origin: origin.clone() };
         }
-        if settings.security == Security::Find {
-            let (security, origin) = match security_mirror.clone() {
+        if settings.security.value == Security::Find {
+            let (value, origin) = match security_mirror.clone() {
                 Some(url) if *security_mirror == security_sibling(mirror) => (Security::Archive(url), Origin::Default),
                 Some(url) => (Security::Archive(url), Origin::Host(APT_SOURCES.into())),
                 None => (Security::None, Origin::Default),
             };
-            settled.found_security(security, origin);
+            settled.security = Sourced { value, origin };
         }
         settled
     }

@@ -34,7 +34,7 @@ pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Cust
 fn registry(settings: &Settings) -> Registry {
     let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
     let mut usual: Vec<PathBuf> = Vec::new();
-    for directory in beside.chain(&settings.plugin_home) {
+    for directory in beside.chain(&settings.plugin_home.value) {
         if !usual.contains(directory) {
             usual.push(directory.clone());
         }
@@ -43,9 +43,11 @@ fn registry(settings: &Settings) -> Registry {
     // anywhere.
     let named = settings.recipe_chain.first().and_then(|recipe| recipe.directory.as_ref());
     // What is made there has the nodes' keys in it, or gives them.
-    let secret = settings.seed.iter().chain([&settings.output]);
+    let secret = settings.seed.iter().chain([&settings.output.value]);
     let host_files = HostFiles { readable: absolute(named.into_iter()), hidden: absolute(secret) };
-    Registry::built_in().with_places(Places { named: settings.plugin_dirs.clone(), usual }).with_host_files(host_files)
+    Registry::built_in()
+        .with_places(Places { named: settings.plugin_dirs.value.clone(), usual })
+        .with_host_files(host_files)
 }
 
 fn absolute<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Vec<PathBuf> {

@@ -43,10 +43,10 @@ impl Preflight {
         let logins = logins(settings)?;
         super::plugins::customization(settings, &logins)?;
         let answers = answers(settings)?;
-        for keyring in &settings.keyrings {
+        for keyring in &settings.keyrings.value {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
-        let isolation = match &settings.from_tarball {
+        let isolation = match &settings.from_tarball.value {
             Some(tarball) => {
                 regular::open(tarball)
                     .map_err(|error| Error::Named { flag: "--from-tarball", source: error.into() })?;
@@ -59,11 +59,11 @@ impl Preflight {
         };
         let lock = OutputLock::acquire(&settings.output, &isolation)?;
         let output = lock.directory().clone();
-        match &settings.from_tarball {
+        match &settings.from_tarball.value {
             Some(tarball) => require_room_for_images(output.path(), tarball, settings)?,
             None => require_space(output.path(), "a build", LEAST_BYTES)?,
         }
-        let seed = match &settings.seed {
+        let seed = match &settings.seed.value {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
@@ -82,7 +82,7 @@ pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), E
 /// The seed that a build would take, where it is there already.
 pub(super) fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
     let own = settings.output.join(SEED);
-    match &settings.seed {
+    match &settings.seed.value {
         Some(path) => Ok(Some(Seed::read(path)?)),
         None if own.exists() => Ok(Some(Seed::read(&own)?)),
         None => Ok(None),
@@ -136,8 +136,8 @@ pub fn bytes_written(settings: &Settings, installed: u64) -> u64 {
 /// About the bytes of the raw image and of the nodes' images, with `content` bytes of files in
 /// each. zstd makes them half as large at the worst that systems of Debian come to.
 fn image_bytes(settings: &Settings, content: u64) -> u64 {
-    let node = if settings.thin { 16 << 20 } else { content / 2 };
-    let backing = content / 2 * u64::from(settings.thin);
+    let node = if settings.thin.value { 16 << 20 } else { content / 2 };
+    let backing = content / 2 * u64::from(settings.thin.value);
     let nodes = node.saturating_mul(u64::from(settings.recipe.nodes.count.get()));
     content.saturating_add(backing).saturating_add(nodes)
 }
@@ -152,7 +152,7 @@ pub fn require_room_for_images(output: &Path, tarball: &Path, settings: &Setting
     let is_compressed = tarball::is_compressed(tarball).map_err(file)?;
     let content = if is_compressed { bytes.saturating_mul(COMPRESSION) } else { bytes };
     let copy = content * u64::from(is_compressed);
-    let nodes = settings.recipe.nodes.count;
+    let nodes = settings.recipe.nodes.count.value;
     let what = format!("the build ({}raw image, {nodes} nodes)", if is_compressed { "unpacked tarball, " } else { "" });
     require_space(output, &what, copy.saturating_add(image_bytes(settings, content)).saturating_add(LEAST_BYTES))?;
     Ok(())

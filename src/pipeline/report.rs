@@ -16,7 +16,7 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
     let mut artifacts = Vec::new();
     let mut add = |name: &str, what: String| artifacts.push(Artifact { name: name.to_owned(), what, bytes: None });
     let cluster = Cluster::new(&settings.recipe);
-    if settings.thin {
+    if settings.thin.value {
         add(BACKING_IMAGE, "disk image that the nodes' images lie on".into());
     }
     for node in &cluster.nodes {
@@ -52,7 +52,7 @@ pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: 
         is_cached: selection.is_cached(package),
     };
     PlanReport {
-        settings: settings.lines(),
+        settings: settings.rows(),
         packages: selection.lock().packages.iter().map(package).collect(),
         artifacts: artifacts(settings),
         reuses_template,

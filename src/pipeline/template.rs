@@ -99,7 +99,7 @@ pub(super) fn obtain(
 ) -> Result<Template, Error> {
     let key = key(&job.settings, &job.answers, selection, customization, build)?;
     let path = job.artifact(TEMPLATE);
-    if !job.settings.fresh
+    if !job.settings.fresh.value
         && let Some(template) = reuse(&path, &key)
     {
         progress.step(format!("Reusing {}: packages, recipe and plugins are unchanged", path.display()));
@@ -159,9 +159,9 @@ pub(super) fn key(
         "packages": selection.lock().to_toml(),
         "debconf": answers.reveal(),
         "paths": recipe.paths.iter().map(|listed| &listed.what).collect::<Vec<_>>(),
-        "initramfs": recipe.initramfs,
-        "kernel": recipe.kernel.cmdline,
-        "label": recipe.disk.label,
+        "initramfs": recipe.initramfs.value,
+        "kernel": recipe.kernel.cmdline.value,
+        "label": recipe.disk.label.value,
         "customization": customization.system_key(build),
         "time": build.facts().source_date_epoch,
     });
@@ -203,10 +203,10 @@ fn fetch_and_install(
             architecture: recipe.architecture.to_string(),
             merged_usr: true,
             filters: filters(recipe),
-            jobs: job.settings.jobs,
+            jobs: job.settings.jobs.value,
         },
         configuration: &Configuration {
-            initramfs: recipe.initramfs,
+            initramfs: recipe.initramfs.value,
             source_date_epoch,
             answers: job.answers.clone(),
             limits: TimeLimits::default(),

@@ -7,21 +7,19 @@ use std::path::Path;
 use fam_plugin::nearest;
 use serde_json::{Map, Value};
 
-use super::model::{Listed, Plugin, Preseed, Recipe, Source};
+use super::items::{Listed, Plugin, Preseed, Source};
+use super::model::{Recipe, Written};
 use super::names::{PackageName, PluginName};
-use super::written::{Addition, IncludeChange, LineOrFile, List, PluginChange, Written, WrittenPlugin, WrittenPreseed};
+use super::sourced::{Origin, Sourced};
+use super::written::{Addition, IncludeChange, LineOrFile, List, PluginChange, WrittenPlugin, WrittenPreseed};
 
-/// A recipe and where each of its values comes from.
+/// A recipe, and those that it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The recipe.
     pub recipe: Recipe,
     /// The recipes that it is made of, the one that was asked for first.
     pub chain: Vec<Source>,
-    /// Which recipe wrote the value of a key, as `disk.size`. What none wrote is a default.
-    pub written_by: BTreeMap<String, String>,
-    /// Which recipe named a package, in the order of the list.
-    pub included_by: Vec<(PackageName, String)>,
 }
 
 /// What a recipe says of the one that it extends does not fit that one.
@@ -50,106 +48,74 @@ impl Loaded {
         let Some(suite) = written.suite.clone() else {
             return Err(Misfit::new(0, "missing key `suite` (or `extends`)"));
         };
-        let nothing = Self {
-            recipe: Recipe::of_suite(suite),
-            chain: Vec::new(),
-            written_by: BTreeMap::new(),
-            included_by: Vec::new(),
-        };
-        nothing.extended(written, source)
+        Self { recipe: Recipe::of_suite(suite), chain: Vec::new() }.extended(written, source)
     }
 
-    /// The same with what `written` says laid over it.
-    pub(super) fn extended(mut self, written: Written, source: Source) -> Result<Self, Misfit> {
-        let Written {
-            extends: _,
-            description,
-            suite,
-            architecture,
-            components,
-            updates,
-            security,
-            ca_certificates,
-            variant,
-            include,
-            debconf,
-            paths,
-            initramfs,
-            disk,
-            kernel,
-            fabric,
-            nodes,
-            plugin,
-        } = written;
-        let Recipe { plugins, debconf: answers, paths: rules, .. } = &mut self.recipe;
-        match plugin {
-            Some(List::Whole(list)) => *plugins = list.into_iter().map(|plugin| listed(plugin, &source)).collect(),
-            Some(List::Change(change)) => change_plugins(plugins, change, &source)?,
-            None => {}
-        }
-        lay_list(answers, debconf, &source, preseed)?;
-        lay_list(rules, paths, &source, Ok)?;
-        match include {
-            Some(List::Whole(list)) => {
-                self.included_by = Vec::new();
-                self.include(list, &source);
-            }
-            Some(List::Change(IncludeChange { add, drop })) => {
-                for package in drop {
-                    let (offset, package) = (package.span().start, package.into_inner());
-                    let Some(at) = self.included_by.iter().position(|(other, _)| *other == package) else {
-                        let known = self.included_by.iter().map(|(package, _)| package.as_str());
-                        return Err(Misfit::new(offset, format!("there is no `{package}` to drop from `include`"))
-                            .near(package.as_str(), known));
-                    };
-                    self.included_by.remove(at);
-                }
-                self.include(add, &source);
-            }
-            None => {}
-        }
-        self.recipe.include = self.included_by.iter().map(|(package, _)| package.clone()).collect();
-
-        let written_by = &mut self.written_by;
-        let mut wrote = |key: &'static str| drop(written_by.insert(key.to_owned(), source.recipe.clone()));
+    /// The same with what `written` says instead.
+    pub(super) fn extended(mut self, mut written: Written, source: Source) -> Result<Self, Misfit> {
         let recipe = &mut self.recipe;
-        over("description", &mut recipe.description, description, &mut wrote);
-        over("suite", &mut recipe.suite, suite, &mut wrote);
-        over("architecture", &mut recipe.architecture, architecture, &mut wrote);
-        over("components", &mut recipe.components, components, &mut wrote);
-        over("updates", &mut recipe.updates, updates, &mut wrote);
-        over("security", &mut recipe.security, security, &mut wrote);
-        let directory = source.directory.as_deref().unwrap_or(Path::new(""));
-        let ca_certificates = ca_certificates.map(|paths| paths.iter().map(|path| directory.join(path)).collect());
-        over("ca-certificates", &mut recipe.ca_certificates, ca_certificates, &mut wrote);
-        over("variant", &mut recipe.variant, variant, &mut wrote);
-        over("initramfs", &mut recipe.initramfs, initramfs, &mut wrote);
-        disk.lay(&mut recipe.disk, &mut wrote);
-        kernel.lay(&mut recipe.kernel, &mut wrote);
-        fabric.lay(&mut recipe.fabric, &mut wrote);
-        nodes.lay(&mut recipe.nodes, &mut wrote);
+        match written.plugins.take() {
+            Some(List::Whole(list)) => {
+                recipe.plugins = list.into_iter().map(|plugin| listed(plugin, &source)).collect();
+            }
+            Some(List::Change(change)) => change_plugins(&mut recipe.plugins, change, &source)?,
+            None => {}
+        }
+        merge_list(&mut recipe.debconf, written.debconf.take(), &source, preseed)?;
+        merge_list(&mut recipe.paths, written.paths.take(), &source, Ok)?;
+        let origin = Origin::Recipe(source.recipe.clone());
+        if let Some(include) = written.include.take() {
+            merge_packages(&mut recipe.include, include, &origin)?;
+        }
+        if let Some(paths) = &mut written.ca_certificates {
+            let directory = source.directory.as_deref().unwrap_or(Path::new(""));
+            *paths = paths.iter().map(|path| directory.join(path)).collect();
+        }
+        recipe.override_with(written, &origin);
         self.chain.insert(0, source);
         Ok(self)
     }
-
-    fn include(&mut self, packages: Vec<PackageName>, source: &Source) {
-        for package in packages {
-            if !self.included_by.iter().any(|(other, _)| *other == package) {
-                self.included_by.push((package, source.recipe.clone()));
-            }
-        }
-    }
 }
 
-fn over<T>(key: &'static str, place: &mut T, value: Option<T>, wrote: &mut impl FnMut(&'static str)) {
-    if let Some(value) = value {
-        *place = value;
-        wrote(key);
+/// Replaces the list of packages, or changes it.
+fn merge_packages(
+    packages: &mut Vec<Sourced<PackageName>>,
+    written: List<PackageName, IncludeChange>,
+    origin: &Origin,
+) -> Result<(), Misfit> {
+    let add = match written {
+        List::Whole(list) => {
+            packages.clear();
+            list
+        }
+        List::Change(IncludeChange { add, drop }) => {
+            for package in drop {
+                let (offset, package) = (package.span().start, package.into_inner());
+                let Some(at) = packages.iter().position(|other| other.value == package) else {
+                    let known = packages.iter().map(|package| package.as_str());
+                    return Err(Misfit::new(offset, format!("there is no `{package}` to drop from `include`"))
+                        .near(package.as_str(), known));
+                };
+                packages.remove(at);
+            }
+            add
+        }
+    };
+    add_packages(packages, add, origin);
+    Ok(())
+}
+
+/// Adds those of the packages that are not in the list yet.
+pub(super) fn add_packages(packages: &mut Vec<Sourced<PackageName>>, add: Vec<PackageName>, origin: &Origin) {
+    for value in add {
+        if !packages.iter().any(|other| other.value == value) {
+            packages.push(Sourced { value, origin: origin.clone() });
+        }
     }
 }
 
 /// Replaces a list, or adds to it.
-fn lay_list<W, T>(
+fn merge_list<W, T>(
     list: &mut Vec<Listed<T>>,
     written: Option<List<W, Addition<W>>>,
     source: &Source,
@@ -205,7 +171,7 @@ fn change_plugins(plugins: &mut Vec<Plugin>, change: PluginChange, source: &Sour
             (Some(plugin), None) => {
                 for (key, value) in settings.into_inner().0 {
                     plugin.set_by.insert(key.clone(), source.clone());
-                    lay_value(&mut plugin.settings, key, value);
+                    merge_value(&mut plugin.settings, key, value);
                 }
             }
             (Some(_), Some(_)) => {
@@ -221,11 +187,11 @@ fn change_plugins(plugins: &mut Vec<Plugin>, change: PluginChange, source: &Sour
 }
 
 /// Tables merge, all else replaces.
-fn lay_value(map: &mut Map<String, Value>, key: String, value: Value) {
+fn merge_value(map: &mut Map<String, Value>, key: String, value: Value) {
     match (map.get_mut(&key), value) {
         (Some(Value::Object(below)), Value::Object(above)) => {
             for (key, value) in above {
-                lay_value(below, key, value);
+                merge_value(below, key, value);
             }
         }
         (_, value) => drop(map.insert(key, value)),
@@ -268,6 +234,14 @@ mod tests {
         loaded.recipe.plugins.iter().map(|plugin| plugin.name.as_str()).collect()
     }
 
+    fn packages(loaded: &Loaded) -> Vec<&str> {
+        loaded.recipe.include.iter().map(|package| package.as_str()).collect()
+    }
+
+    fn is_from(origin: &Origin, file: &str) -> bool {
+        matches!(origin, Origin::Recipe(recipe) if recipe.ends_with(file))
+    }
+
     const BASE: &str = "suite = 'trixie'\ninclude = ['vim', 'gdb']\ndisk = { size = '4G', label = 'base' }\n\
                         plugin = [{ name = 'users', settings = { a = { x = 1, y = 2 }, b = [1, 2] } }, { name = 'demo' }]";
 
@@ -279,11 +253,12 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(loaded.recipe.suite.as_str(), "sid");
-        assert_eq!(loaded.recipe.include, ["gcc".parse().unwrap()]);
+        assert_eq!(packages(&loaded), ["gcc"]);
         assert_eq!((loaded.recipe.disk.size.to_string().as_str(), loaded.recipe.disk.label.as_str()), ("6G", "base"));
         assert!(loaded.recipe.plugins.is_empty());
-        let end = |key: &str| loaded.written_by.get(key).map(|recipe| recipe.rsplit('/').next().unwrap());
-        assert_eq!([end("suite"), end("disk.label"), end("nodes.count")], [Some("a.toml"), Some("b.toml"), None]);
+        let Recipe { suite, disk, nodes, .. } = &loaded.recipe;
+        assert!(is_from(&suite.origin, "a.toml") && is_from(&disk.label.origin, "b.toml"));
+        assert_eq!(nodes.count.origin, Origin::Default);
     }
 
     #[test]
@@ -292,13 +267,14 @@ mod tests {
                       [plugin]\ndrop = ['demo']\n[plugin.set.users]\na.y = 3\na.z = 4\nb = [5]\n\
                       [[plugin.add]]\nname = 'files'\nsettings.f = 1";
         let loaded = load(&[("a.toml", change), ("b.toml", BASE)]).unwrap();
-        assert_eq!(loaded.recipe.include, ["vim", "gcc"].map(|name| name.parse().unwrap()));
+        assert_eq!(packages(&loaded), ["vim", "gcc"]);
         assert_eq!(plugins(&loaded), ["users", "files"]);
         let users = &loaded.recipe.plugins[0];
         assert_eq!(serde_json::to_string(&users.settings).unwrap(), r#"{"a":{"x":1,"y":3,"z":4},"b":[5]}"#);
         assert!(users.source.recipe.ends_with("b.toml") && users.source_of("b").recipe.ends_with("a.toml"));
         assert!(loaded.recipe.plugins[1].source.recipe.ends_with("a.toml"));
-        assert!(loaded.included_by[0].1.ends_with("b.toml") && loaded.included_by[1].1.ends_with("a.toml"));
+        let include = &loaded.recipe.include;
+        assert!(is_from(&include[0].origin, "b.toml") && is_from(&include[1].origin, "a.toml"));
     }
 
     #[test]
@@ -322,7 +298,8 @@ mod tests {
         assert!(relative.is_absolute() && relative.ends_with("sub/ca.pem"), "{}", relative.display());
         assert_eq!(absolute, Path::new("/etc/ca.pem"));
         let loaded = load(&[("top.toml", "extends = 'sub/base.toml'\nca-certificates = []"), base]).unwrap();
-        assert!(loaded.recipe.ca_certificates.is_empty() && loaded.written_by["ca-certificates"].ends_with("top.toml"));
+        let ca_certificates = &loaded.recipe.ca_certificates;
+        assert!(ca_certificates.is_empty() && is_from(&ca_certificates.origin, "top.toml"));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use fam_plugin::nearest;
 
 use super::extend::{Loaded, Misfit};
-use super::model::{Recipe, Source};
+use super::items::Source;
+use super::model::{Recipe, Written};
 use super::parse::ParseError;
-use super::written::Written;
 
 /// A recipe that is built into the program.
 #[derive(Debug, Clone, Copy)]
@@ -181,12 +181,12 @@ impl Loaded {
         }
         let mut loaded: Option<Self> = None;
         for (text, written) in chain.into_iter().rev() {
-            let laid = match loaded {
+            let extended = match loaded {
                 None => Self::base(written, text.source.clone()),
                 Some(loaded) => loaded.extended(written, text.source.clone()),
             };
             let at = |Misfit { offset, message, suggestion }| text.error(offset, message, suggestion);
-            loaded = Some(laid.map_err(at)?);
+            loaded = Some(extended.map_err(at)?);
         }
         match loaded {
             Some(loaded) => Ok(loaded),

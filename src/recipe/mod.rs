@@ -1,38 +1,45 @@
-//! Recipe files and the settings laid over them.
+//! Recipe files, and the settings of a run that they are part of.
 //!
 //! A recipe says what to build: suite, packages, disk, kernel, shared memory, nodes, customization.
 //! It is TOML, read by [`Loaded::load`] into types that can hold only values that have been
-//! checked, with the recipes that it extends under it. What belongs to one run (mirror, proxy,
-//! output directory) and what flags and environment change of the recipe is laid over it by
-//! [`Settings`], which remembers where each value came from. Settings of plugins are carried along;
-//! the plugin host checks them.
+//! checked, merged with the recipes that it extends. [`Settings`] adds what belongs to one run
+//! (mirror, proxy, output directory), and what flags change of the recipe. Each value is a
+//! [`Sourced`], which knows who decided it. Settings of plugins are carried along; the plugin host
+//! checks them.
+//!
+//! A new key of a recipe is declared in `model`. If it has a flag, or `plan` shows it, it has a line in
+//! the table of `rows`, and the flag is declared with its help in `flags`.
 
 mod bounds;
 mod debconf;
+mod environment;
 mod extend;
-mod layers;
-mod lines;
+mod flags;
+mod items;
 mod load;
 mod model;
 mod names;
 mod parse;
+mod rows;
 mod settings;
 mod size;
+mod sourced;
 mod written;
 
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
 pub use debconf::{Answer, InvalidAnswer, InvalidLine};
+pub use environment::Environment;
 pub use extend::Loaded;
-pub use layers::{Environment, Flags};
+pub use flags::Flags;
+pub use items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Source, Variant};
 pub use load::{DEFAULT, LoadError, SHIPPED, Shipped};
-pub use model::{
-    Architecture, Compression, Disk, Fabric, FabricKind, Initramfs, Kernel, Listed, Nodes, PathRule, Plugin, Preseed,
-    Recipe, Source, Variant,
-};
+pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};
 pub use names::{
     Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite,
 };
 pub use parse::ParseError;
-pub use settings::{Origin, Security, SettingLine, Settings, SettingsError};
+pub use rows::SettingRow;
+pub use settings::{Security, Settings, SettingsError};
 pub use size::{InvalidSize, Size};
+pub use sourced::{Origin, Sourced};
 pub use written::schema;

@@ -1,145 +1,39 @@
-//! What a recipe says, typed. Every value has been checked by the time a [`Recipe`] exists.
+//! What a recipe says, typed: its keys, each of which is declared here and nowhere else. Every value
+//! has been checked by the time a [`Recipe`] exists.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use toml::Spanned;
 
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
-use super::debconf::Answer;
-use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite};
-pub use crate::archive::resolve::Variant;
-pub use crate::image::qcow2::Compression;
-pub use crate::rootfs::configure::Initramfs;
+use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
+use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
+use super::sourced::{Origin, Sourced};
+use super::written::{Addition, IncludeChange, List, PluginChange, WrittenPlugin, WrittenPreseed};
 
-/// Everything about the machines to build that is worth writing down and keeping. Where the
-/// packages come from and where the images go is a matter of the run, and belongs to
-/// [`Settings`](super::Settings).
-///
-/// A recipe file says part of it: see [`Written`](super::written::Written), which has the same
-/// keys.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recipe {
-    /// What it is for, in a sentence.
-    pub description: String,
-    /// The suite to build from.
-    pub suite: Suite,
-    /// The architecture of the machines.
-    pub architecture: Architecture,
-    /// The components to take packages from.
-    pub components: Vec<Component>,
-    /// Whether the suite's `-updates` are read, too.
-    pub updates: bool,
-    /// Whether the security archive is read, too.
-    pub security: bool,
-    /// Files with certificates of authorities to trust in addition to the host's, for https
-    /// mirrors.
-    #[serde(rename = "ca-certificates")]
-    pub ca_certificates: Vec<PathBuf>,
-    /// The set of packages to begin with.
-    pub variant: Variant,
-    /// Packages to install beside the variant's.
-    pub include: Vec<PackageName>,
-    /// Answers to questions of packages, in the order in which debconf takes them.
-    pub debconf: Vec<Listed<Preseed>>,
-    /// Which paths of packages are left out. Of the rules that fit a path, the last decides.
-    pub paths: Vec<Listed<PathRule>>,
-    /// How much of the machine the initramfs can boot from.
-    pub initramfs: Initramfs,
-    /// The disk of each node.
-    pub disk: Disk,
-    /// The kernel.
-    pub kernel: Kernel,
-    /// The memory that the nodes share.
-    pub fabric: Fabric,
-    /// The nodes.
-    pub nodes: Nodes,
-    /// Customization, in the order of application.
-    pub plugins: Vec<Plugin>,
+/// A key of a recipe that has one value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyRow<'a> {
+    /// The table that it is in. The outermost keys are in the one without a name.
+    pub table: &'static str,
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: toml::Value,
+    /// Who decided it.
+    pub origin: &'a Origin,
 }
 
-/// A recipe as something in it refers to it: by what people call it, and where the files beside it
-/// are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// The name of a shipped recipe, or the path of a file.
-    pub recipe: String,
-    /// The directory that a file is in. A shipped recipe has no files beside it.
-    pub directory: Option<PathBuf>,
-}
-
-impl Source {
-    /// The shipped recipe of this name.
-    pub(super) fn shipped(name: &str) -> Self {
-        Self { recipe: name.to_owned(), directory: None }
+impl<T: Serialize> Sourced<T> {
+    fn add_rows<'a>(&'a self, table: &'static str, field: &str, rows: &mut Vec<KeyRow<'a>>) {
+        let value = match toml::Value::try_from(&self.value) {
+            Ok(value) => value,
+            Err(error) => unreachable!("what was read from TOML can be written as TOML: {error}"),
+        };
+        rows.push(KeyRow { table, key: field.replace('_', "-"), value, origin: &self.origin });
     }
-
-    /// The recipe in this file.
-    pub(super) fn file(path: &Path) -> std::io::Result<Self> {
-        // The worker may have another current directory.
-        let directory = std::path::absolute(path)?.parent().map(Path::to_owned);
-        Ok(Self { recipe: path.display().to_string(), directory })
-    }
-}
-
-/// What a recipe lists, and the recipe that does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listed<T> {
-    /// What it lists.
-    pub what: T,
-    /// The recipe.
-    pub source: Source,
-}
-
-/// Answers to questions of packages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preseed {
-    /// One.
-    Answer(Answer),
-    /// All those of a file, seen from the directory of the recipe.
-    File(String),
-}
-
-impl fmt::Display for Preseed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answer(answer) => answer.fmt(f),
-            Self::File(path) => write!(f, "file {path}"),
-        }
-    }
-}
-
-/// A rule for paths of packages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PathRule {
-    /// What fits the pattern is left out.
-    Exclude(PathPattern),
-    /// What fits the pattern is not left out, though an earlier rule says so.
-    Include(PathPattern),
-}
-
-impl fmt::Display for PathRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exclude(pattern) => write!(f, "exclude {pattern}"),
-            Self::Include(pattern) => write!(f, "include {pattern}"),
-        }
-    }
-}
-
-/// An architecture that images can be made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// 64-bit x86.
-    #[default]
-    Amd64,
 }
 
 /// A table of a recipe, twice: with all its values, and as a file writes it, which may leave out
@@ -153,12 +47,12 @@ macro_rules! table {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $name {
-            $($(#[$field_doc])* pub $field: $type,)*
+            $($(#[$field_doc])* pub $field: Sourced<$type>,)*
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $($field: word($default),)* }
+                Self { $($field: Sourced::built_in(word($default)),)* }
             }
         }
 
@@ -174,15 +68,13 @@ macro_rules! table {
             )*
         }
 
-        impl $written {
-            /// Puts what is written over `table`, and tells the names of what it wrote.
-            pub(super) fn lay(self, table: &mut $name, mut wrote: impl FnMut(&'static str)) {
-                $(
-                    if let Some(value) = self.$field {
-                        table.$field = value;
-                        wrote(concat!($key, ".", stringify!($field)));
-                    }
-                )*
+        impl $name {
+            fn override_with(&mut self, written: $written, origin: &Origin) {
+                $(self.$field.override_with(written.$field, origin);)*
+            }
+
+            fn add_rows<'a>(&'a self, _: &'static str, _: &str, rows: &mut Vec<KeyRow<'a>>) {
+                $(self.$field.add_rows($key, stringify!($field), rows);)*
             }
         }
     };
@@ -221,19 +113,6 @@ table! {
     }
 }
 
-/// The device that shows the shared memory to the guests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum FabricKind {
-    /// A PCI device, 1af4:1110 at 00:04.0, whose second base address register is the memory.
-    #[default]
-    Ivshmem,
-    /// A memory module (NVDIMM), which Linux makes a device of direct access of.
-    Nvdimm,
-    /// Memory of a CXL device of type 3, which Linux makes a device of direct access of.
-    Cxl,
-}
-
 table! {
     /// The nodes.
     Nodes, WrittenNodes, "nodes" {
@@ -248,31 +127,127 @@ table! {
     }
 }
 
-/// One customization plugin to apply.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plugin {
-    /// Which plugin.
-    pub name: PluginName,
-    /// The file that it is in, seen from the directory of the recipe that lists it, where that is
-    /// not to be found by the name.
-    pub path: Option<PathBuf>,
-    /// How many seconds it may take at each stage, of each node, if it is a file.
-    pub time_limit: Option<NonZeroU32>,
-    /// Its settings, which the plugin itself checks.
-    pub settings: Map<String, Value>,
-    /// The recipe that lists it.
-    pub source: Source,
-    /// The recipes that wrote settings of it, where that was another one: by the outermost key of
-    /// the setting.
-    pub set_by: BTreeMap<String, Source>,
+/// The default of a key: the one that is given, else that of its type.
+macro_rules! default {
+    () => {
+        Default::default()
+    };
+    ($default:expr) => {
+        Sourced::built_in($default)
+    };
 }
 
-impl Plugin {
-    /// The recipe that wrote the setting of this name.
-    #[must_use]
-    pub fn source_of(&self, setting: &str) -> &Source {
-        self.set_by.get(setting).unwrap_or(&self.source)
-    }
+/// These statements, unless the key is a list. Lists are merged and shown item by item.
+macro_rules! unless_list {
+    (list, $($statement:tt)*) => {};
+    ($kind:ident, $($statement:tt)*) => {
+        $($statement)*
+    };
+}
+
+/// A recipe, twice: with all its values, and as a file writes it. Each key is a `value`, a `list`
+/// whose items have a source each, or a `table` of those above. After `=` comes its default, and
+/// after `=>` what a file writes.
+macro_rules! recipe {
+    (
+        suite: $suite:ident;
+        $(
+            $(#[$doc:meta])*
+            $kind:ident $key:ident: $type:ty $(= $default:expr)? => $(#[$attribute:meta])* $written:ty;
+        )*
+    ) => {
+        /// Everything about the machines to build that is worth writing down and keeping. Where the
+        /// packages come from and where the images go is a matter of the run, and belongs to
+        /// [`Settings`](super::Settings).
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        pub struct Recipe {
+            $($(#[$doc])* pub $key: $type,)*
+        }
+
+        /// What to build: the machines, their packages and their customization.
+        ///
+        /// `extends` names another recipe to build on: tables merge, a list replaces the other's, and
+        /// `include` and `plugin` may be tables that change the other's list instead. Where a recipe
+        /// extends none, it must have a `suite`.
+        #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        #[schemars(
+            title = "Recipe of fam-build",
+            extend("anyOf" = [{ "required": ["suite"] }, { "required": ["extends"] }])
+        )]
+        pub(super) struct Written {
+            /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in
+            /// `.toml`) relative to the directory of this file.
+            #[schemars(with = "Option<String>", length(min = 1))]
+            pub extends: Option<Spanned<String>>,
+            $($(#[$doc])* $(#[$attribute])* pub $key: $written,)*
+        }
+
+        impl Recipe {
+            /// What a recipe is that says nothing but its suite.
+            pub(super) fn of_suite($suite: Suite) -> Self {
+                Self { $($key: default!($($default)?),)* }
+            }
+
+            /// Takes over all that is written, but for the lists.
+            pub(super) fn override_with(&mut self, written: Written, origin: &Origin) {
+                $(unless_list!($kind, self.$key.override_with(written.$key, origin););)*
+            }
+
+            /// The keys that are no lists of their own, the outermost first.
+            #[must_use]
+            pub fn rows(&self) -> Vec<KeyRow<'_>> {
+                let mut rows = Vec::new();
+                $(unless_list!($kind, self.$key.add_rows("", stringify!($key), &mut rows););)*
+                rows
+            }
+        }
+    };
+}
+
+recipe! {
+    suite: suite;
+
+    /// What it is for, in a sentence.
+    value description: Sourced<String> => Option<String>;
+    /// The suite to build from.
+    value suite: Sourced<Suite> = suite => Option<Suite>;
+    /// The architecture of the machines.
+    value architecture: Sourced<Architecture> => #[schemars(extend("default" = Architecture::default()))]
+        Option<Architecture>;
+    /// The components to take packages from.
+    value components: Sourced<Vec<Component>> = vec![word("main")] => #[schemars(extend("default" = ["main"]))]
+        Option<Vec<Component>>;
+    /// Whether the suite's `-updates` are read, too.
+    value updates: Sourced<bool> = true => #[schemars(extend("default" = true))] Option<bool>;
+    /// Whether the security archive is read, too.
+    value security: Sourced<bool> = true => #[schemars(extend("default" = true))] Option<bool>;
+    /// Files, seen from the directory of this recipe, with certificates of authorities to trust in
+    /// addition to the host's, for https mirrors.
+    value ca_certificates: Sourced<Vec<PathBuf>> => #[schemars(with = "Option<Vec<String>>", extend("default" = []))]
+        Option<Vec<PathBuf>>;
+    /// The set of packages to begin with, as mmdebstrap names them.
+    value variant: Sourced<Variant> => #[schemars(extend("default" = Variant::default()))] Option<Variant>;
+    /// Packages to install beside the variant's. Recommends are not followed.
+    list include: Vec<Sourced<PackageName>> => Option<List<PackageName, IncludeChange>>;
+    /// Answers to the questions that packages ask by debconf, set before any of them is configured
+    /// that asks.
+    list debconf: Vec<Listed<Preseed>> => Option<List<WrittenPreseed, Addition<WrittenPreseed>>>;
+    /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last
+    /// decides.
+    list paths: Vec<Listed<PathRule>> => Option<List<PathRule, Addition<PathRule>>>;
+    /// What the initramfs holds drivers for.
+    value initramfs: Sourced<Initramfs> => #[schemars(extend("default" = Initramfs::default()))] Option<Initramfs>;
+    /// The disk of each node.
+    table disk: Disk => #[serde(default)] WrittenDisk;
+    /// The kernel.
+    table kernel: Kernel => #[serde(default)] WrittenKernel;
+    /// The memory that the nodes share.
+    table fabric: Fabric => #[serde(default)] WrittenFabric;
+    /// The nodes.
+    table nodes: Nodes => #[serde(default)] WrittenNodes;
+    /// Customization, in the order of application.
+    list plugins: Vec<Plugin> => #[serde(rename = "plugin")] Option<List<WrittenPlugin, PluginChange>>;
 }
 
 /// A word that is written in this file and known to have the right form.
@@ -282,49 +257,3 @@ fn word<T: std::str::FromStr>(text: &str) -> T {
         Err(_) => unreachable!("the default `{text}` has the form that is asked for, as the tests show"),
     }
 }
-
-impl Recipe {
-    /// What a recipe is that says nothing but its suite.
-    pub(super) fn of_suite(suite: Suite) -> Self {
-        Self {
-            description: String::new(),
-            suite,
-            architecture: Architecture::default(),
-            components: vec![word("main")],
-            updates: true,
-            security: true,
-            ca_certificates: Vec::new(),
-            variant: Variant::default(),
-            include: Vec::new(),
-            debconf: Vec::new(),
-            paths: Vec::new(),
-            initramfs: Initramfs::default(),
-            disk: Disk::default(),
-            kernel: Kernel::default(),
-            fabric: Fabric::default(),
-            nodes: Nodes::default(),
-            plugins: Vec::new(),
-        }
-    }
-}
-
-/// An enumeration shows as a recipe writes it, and reads back.
-macro_rules! show_as_written {
-    ($($name:ty),*) => {$(
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.serialize(f)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = serde::de::value::Error;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::deserialize(serde::de::IntoDeserializer::into_deserializer(text))
-            }
-        }
-    )*};
-}
-
-show_as_written!(Architecture, Variant, Initramfs, Compression, FabricKind);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use fam_plugin::nearest;
 
-use super::written::Written;
+use super::model::Written;
 
 /// A recipe that cannot be read. Shown as `file:line:column: what is wrong`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +128,7 @@ mod tests {
         let recipe = Recipe::parse("x.toml", "suite = 'sid'").unwrap();
         assert_eq!(recipe.nodes.count.get(), 4);
         assert_eq!(recipe.components.len(), 1);
-        assert!(recipe.updates && recipe.security && recipe.plugins.is_empty());
+        assert!(recipe.updates.value && recipe.security.value && recipe.plugins.is_empty());
     }
 
     #[test]

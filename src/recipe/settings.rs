@@ -1,7 +1,6 @@
-//! One run's settings: the recipe, with the environment laid over it, with the flags laid over
-//! that.
+//! One run's settings: a flag beats the environment, which beats the recipe, and of each value it is
+//! known who decided it.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -11,40 +10,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::SharedMemory;
+use super::environment::Environment;
 use super::extend::Loaded;
-use super::layers::{Environment, Flags};
+use super::flags::Flags;
+use super::items::{FabricKind, Source};
 use super::load::{self, LoadError};
-use super::model::{Fabric, FabricKind, Recipe, Source};
-use super::names::PackageName;
+use super::model::{Fabric, Recipe};
+use super::rows;
+use super::sourced::{Origin, Sourced};
 use crate::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
-
-/// Who decided a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "from", content = "name")]
-pub enum Origin {
-    /// Nobody: it is what the program does unless told otherwise.
-    Default,
-    /// The recipe of this name.
-    Recipe(String),
-    /// A file of the host, such as its apt sources.
-    Host(String),
-    /// This environment variable.
-    Environment(String),
-    /// This flag.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::Recipe(name) => write!(f, "recipe {name}"),
-            Self::Host(file) => write!(f, "host's {file}"),
-            Self::Environment(name) => write!(f, "environment {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
 
 /// Where security updates come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -82,86 +56,58 @@ impl fmt::Display for Security {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The name or file of the recipe.
-    pub recipe_name: String,
+    pub recipe_name: Sourced<String>,
     /// The recipe and those that it extends, itself first.
     pub recipe_chain: Vec<Source>,
-    /// The recipe, with everything laid over it that flags change of it.
+    /// The recipe, with what flags change of it.
     pub recipe: Recipe,
     /// The mirror, if one is named; else the pipeline finds one.
-    pub mirror: Option<MirrorUrl>,
+    pub mirror: Sourced<Option<MirrorUrl>>,
     /// The security archive. [`Security::None`] also when the recipe wants none.
-    pub security: Security,
+    pub security: Sourced<Security>,
     /// The proxy for `http://`.
-    pub http_proxy: Option<ProxyUrl>,
+    pub http_proxy: Sourced<Option<ProxyUrl>>,
     /// The proxy for `https://`.
-    pub https_proxy: Option<ProxyUrl>,
+    pub https_proxy: Sourced<Option<ProxyUrl>>,
     /// Hosts that are reached without a proxy, as `NO_PROXY` lists them.
-    pub no_proxy: Option<String>,
+    pub no_proxy: Sourced<Option<String>>,
     /// The user's file of logins, which need not be there.
-    pub netrc: Option<PathBuf>,
+    pub netrc: Sourced<Option<PathBuf>>,
     /// Files of answers for debconf, beside those of the recipe.
-    pub answer_files: Vec<PathBuf>,
+    pub answer_files: Sourced<Vec<PathBuf>>,
     /// Keyrings beside the ones built in.
-    pub keyrings: Vec<PathBuf>,
+    pub keyrings: Sourced<Vec<PathBuf>>,
     /// Files with certificates of authorities to trust in addition to those of the recipe and of
     /// the host.
-    pub ca_certificates: Vec<PathBuf>,
+    pub ca_certificates: Sourced<Vec<PathBuf>>,
     /// Whether indexes out of date, and older than ones seen before, are taken.
-    pub accept_expired: bool,
+    pub accept_expired: Sourced<bool>,
     /// The file of the seed, where it is not the output directory's own.
-    pub seed: Option<PathBuf>,
+    pub seed: Sourced<Option<PathBuf>>,
     /// The directory for the artifacts.
-    pub output: PathBuf,
+    pub output: Sourced<PathBuf>,
     /// Whether nodes are overlays on a shared image.
-    pub thin: bool,
+    pub thin: Sourced<bool>,
     /// Directories of plugins.
-    pub plugin_dirs: Vec<PathBuf>,
+    pub plugin_dirs: Sourced<Vec<PathBuf>>,
     /// The user's own directory of plugins, which need not be there.
-    pub plugin_home: Option<PathBuf>,
+    pub plugin_home: Sourced<Option<PathBuf>>,
     /// The directory of downloaded packages.
-    pub cache_dir: PathBuf,
+    pub cache_dir: Sourced<PathBuf>,
     /// The root tarball to make images of, instead of building one.
-    pub from_tarball: Option<PathBuf>,
+    pub from_tarball: Sourced<Option<PathBuf>>,
     /// The lock whose exact packages are to be used.
-    pub locked: Option<PathBuf>,
+    pub locked: Sourced<Option<PathBuf>>,
     /// Whether a template that is there is built anew.
-    pub fresh: bool,
+    pub fresh: Sourced<bool>,
     /// How many things are done at once, where that is limited.
-    pub jobs: Option<NonZeroUsize>,
+    pub jobs: Sourced<Option<NonZeroUsize>>,
     /// Whether the screen shows what else only the log does.
     pub verbose: bool,
     /// Whether the output is JSON lines.
     pub json: bool,
     /// The time to which the times of files are clamped, in seconds since 1970, where one is given.
-    pub source_date_epoch: Option<u64>,
-    pub(super) origins: BTreeMap<String, Origin>,
-    /// Who named each package that is included.
-    pub(super) included_by: Vec<(PackageName, Origin)>,
-}
-
-/// The name of the setting that a key of a recipe decides: that of its flag, where it has one.
-pub(super) fn setting_of(key: &str) -> &str {
-    match key {
-        "disk.size" => "size",
-        "disk.compress" => "compress",
-        "kernel.package" => "kernel",
-        "fabric.kind" => "fabric",
-        "nodes.count" => "nodes",
-        "nodes.memory" => "memory",
-        "nodes.cpus" => "cpus",
-        key => key,
-    }
-}
-
-/// One line of what a run will go by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SettingLine {
-    /// The setting.
-    pub name: String,
-    /// Its value as people read it.
-    pub value: String,
-    /// Who decided it.
-    pub origin: Origin,
+    pub source_date_epoch: Sourced<Option<u64>>,
 }
 
 /// The settings cannot be had.
@@ -203,200 +149,69 @@ impl SettingsError {
 /// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
 /// memory in units of 256 MiB.
 fn check_fabric(fabric: &Fabric) -> Result<(), SettingsError> {
-    match fabric.kind {
-        FabricKind::Nvdimm | FabricKind::Cxl if fabric.size.get().mebibytes() < 256 => {
-            Err(SettingsError::FabricTooSmall { kind: fabric.kind, size: fabric.size })
+    let (kind, size) = (fabric.kind.value, fabric.size.value);
+    match kind {
+        FabricKind::Nvdimm | FabricKind::Cxl if size.get().mebibytes() < 256 => {
+            Err(SettingsError::FabricTooSmall { kind, size })
         }
         _ => Ok(()),
     }
 }
 
-/// Notes who decided what, while the layers are laid.
-struct Layers<'a> {
-    environment: &'a Environment,
-    origins: BTreeMap<String, Origin>,
-}
-
-impl Layers<'_> {
-    fn flag(&mut self, name: &'static str) {
-        self.origins.insert(name.to_owned(), Origin::Flag(format!("--{name}")));
-    }
-
-    /// Puts the flag's value, if it was given, over what the recipe says.
-    fn over<T>(&mut self, name: &'static str, place: &mut T, flag: Option<T>) {
-        if let Some(value) = flag {
-            *place = value;
-            self.flag(name);
-        }
-    }
-
-    /// The flag's value, else the environment's.
-    fn either<T: FromStr<Err: fmt::Display>>(
-        &mut self,
-        name: &'static str,
-        flag: Option<T>,
-        variables: &[&'static str],
-    ) -> Result<Option<T>, SettingsError> {
-        if flag.is_some() {
-            self.flag(name);
-            return Ok(flag);
-        }
-        let Some((variable, value)) = self.environment.first(variables) else { return Ok(None) };
-        let text = value.to_str().ok_or("it is not UTF-8".to_owned());
-        let value = text.and_then(|text| text.trim().parse().map_err(|error: T::Err| error.to_string()));
-        let value = value.map_err(|reason| SettingsError::Environment { name: variable, reason })?;
-        self.origins.insert(name.to_owned(), Origin::Environment(variable.to_owned()));
-        Ok(Some(value))
-    }
-
-    /// The flag's path, else the environment's with something appended.
-    fn path(&mut self, name: &'static str, flag: Option<PathBuf>, from: &[(&'static str, &str)]) -> Option<PathBuf> {
-        if flag.is_some() {
-            self.flag(name);
-            return flag;
-        }
-        from.iter().find_map(|(variable, below)| {
-            let (_, value) = self.environment.first(&[variable])?;
-            self.origins.insert(name.to_owned(), Origin::Environment((*variable).to_owned()));
-            Some(if below.is_empty() { PathBuf::from(value) } else { PathBuf::from(value).join(below) })
-        })
-    }
-}
-
 impl Settings {
-    /// Loads the recipe that `flags` name and lays environment and flags over it. Only the recipe
+    /// Loads the recipe that `flags` name, and puts flags and environment before it. Only the recipe
     /// is read; whether files and directories are there is for the pipeline to find out.
     ///
     /// # Errors
     /// The recipe cannot be read, an environment variable is malformed, or the values contradict
     /// each other.
-    pub fn new(flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
-        let recipe_name = flags.recipe.clone().unwrap_or_else(|| load::DEFAULT.to_owned());
-        let loaded = Loaded::load(&recipe_name)?;
-        Self::lay(recipe_name, loaded, flags, environment)
-    }
-
-    fn lay(
-        recipe_name: String,
-        loaded: Loaded,
-        flags: Flags,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
-        let Loaded { mut recipe, chain, written_by, included_by } = loaded;
-        let mut layers = Layers { environment, origins: BTreeMap::new() };
-        for (key, recipe) in written_by {
-            layers.origins.insert(setting_of(&key).to_owned(), Origin::Recipe(recipe));
-        }
-        let mut included_by: Vec<_> =
-            included_by.into_iter().map(|(package, recipe)| (package, Origin::Recipe(recipe))).collect();
-        if flags.recipe.is_some() {
-            layers.flag("recipe");
-        }
-        layers.over("suite", &mut recipe.suite, flags.suite);
-        layers.over("variant", &mut recipe.variant, flags.variant);
-        layers.over("initramfs", &mut recipe.initramfs, flags.initramfs);
-        layers.over("size", &mut recipe.disk.size, flags.size);
-        layers.over("compress", &mut recipe.disk.compress, flags.compress);
-        layers.over("fabric", &mut recipe.fabric.kind, flags.fabric);
+    pub fn new(mut flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
+        let recipe_name = Sourced::of_flag("recipe", flags.recipe.take()).unwrap_or(load::DEFAULT);
+        let Loaded { mut recipe, chain } = Loaded::load(&recipe_name)?;
+        rows::override_with_flags(&mut recipe, &mut flags);
         check_fabric(&recipe.fabric)?;
-        layers.over("nodes", &mut recipe.nodes.count, flags.nodes);
-        layers.over("memory", &mut recipe.nodes.memory, flags.memory);
-        layers.over("cpus", &mut recipe.nodes.cpus, flags.cpus);
-        for package in flags.include {
-            if !recipe.include.contains(&package) {
-                recipe.include.push(package.clone());
-                included_by.push((package, Origin::Flag("--include".to_owned())));
-                layers.flag("include");
-            }
-        }
-
-        let mirror = layers.either("mirror", flags.mirror, &["MIRROR"])?;
-        let wants_security = recipe.security;
         let security = match flags.security_mirror {
-            Some(security) => {
-                layers.flag("security-mirror");
-                security
-            }
-            None if wants_security => Security::Find,
-            None => {
-                if let Some(origin) = layers.origins.get("security").cloned() {
-                    layers.origins.insert("security-mirror".to_owned(), origin);
-                }
-                Security::None
-            }
+            Some(security) => Sourced { value: security, origin: Origin::flag("security-mirror") },
+            None if *recipe.security => Sourced::built_in(Security::Find),
+            None => Sourced { value: Security::None, origin: recipe.security.origin.clone() },
         };
+        let data = [("XDG_DATA_HOME", "fam-build/plugins"), ("HOME", ".local/share/fam-build/plugins")];
+        let cache = [("XDG_CACHE_HOME", "fam-build"), ("HOME", ".cache/fam-build")];
+        let verbose = environment.first(&["VERBOSE"]);
+        let verbose = verbose.is_some_and(|(_, value)| !["0", "no", "false"].map(OsString::from).contains(value));
         // Upper-case HTTP_PROXY is not read: a CGI program's client can set it by a header of that
         // name.
         let http = ["PROXY", "http_proxy", "all_proxy", "ALL_PROXY"];
         let https = ["PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-        let https_proxy = layers.either("https-proxy", flags.proxy.clone(), &https)?;
-        let http_proxy = layers.either("proxy", flags.proxy, &http)?;
-        if let Some(origin @ Origin::Flag(_)) = layers.origins.get_mut("https-proxy") {
-            *origin = Origin::Flag("--proxy".to_owned());
-        }
-        let no_proxy = layers.either::<String>("no-proxy", None, &["no_proxy", "NO_PROXY"])?;
-        let source_date_epoch = layers.either("source-date-epoch", None, &["SOURCE_DATE_EPOCH"])?;
-
-        let output = layers.path("output", flags.output, &[("TMPDIR", "")]).unwrap_or_else(|| "/tmp".into());
-        let cache = [("XDG_CACHE_HOME", "fam-build"), ("HOME", ".cache/fam-build")];
-        let cache_dir = layers.path("cache-dir", flags.cache_dir, &cache);
-        let cache_dir = cache_dir.unwrap_or_else(|| "/var/cache/fam-build".into());
-        let data = [("XDG_DATA_HOME", "fam-build/plugins"), ("HOME", ".local/share/fam-build/plugins")];
-        let plugin_home = layers.path("plugin-home", None, &data);
-        let netrc = layers.path("netrc", None, &[("NETRC", ""), ("HOME", ".netrc")]);
-        let verbose = match environment.first(&["VERBOSE"]) {
-            _ if flags.verbose => true,
-            Some((_, value)) => !["0", "no", "false"].map(OsString::from).contains(value),
-            None => false,
-        };
-        for (name, given) in [("thin", flags.thin), ("fresh", flags.fresh), ("accept-expired", flags.accept_expired)] {
-            if given {
-                layers.flag(name);
-            }
-        }
-        for (name, given) in [
-            ("debconf", !flags.debconf.is_empty()),
-            ("keyring", !flags.keyrings.is_empty()),
-            ("ca-certificate", !flags.ca_certificates.is_empty()),
-            ("plugin-dir", !flags.plugin_dirs.is_empty()),
-            ("seed", flags.seed.is_some()),
-            ("from-tarball", flags.from_tarball.is_some()),
-            ("locked", flags.locked.is_some()),
-            ("jobs", flags.jobs.is_some()),
-        ] {
-            if given {
-                layers.flag(name);
-            }
-        }
         Ok(Self {
             recipe_name,
             recipe_chain: chain,
             recipe,
-            included_by,
-            mirror,
+            mirror: Sourced::of_flag("mirror", flags.mirror).or_else(|| environment.value(&["MIRROR"]))?,
             security,
-            http_proxy,
-            https_proxy,
-            no_proxy,
-            netrc,
-            answer_files: flags.debconf,
-            keyrings: flags.keyrings,
-            ca_certificates: flags.ca_certificates,
-            accept_expired: flags.accept_expired,
-            seed: flags.seed,
-            output,
-            thin: flags.thin,
-            plugin_dirs: flags.plugin_dirs,
-            plugin_home,
-            cache_dir,
-            from_tarball: flags.from_tarball,
-            locked: flags.locked,
-            fresh: flags.fresh,
-            jobs: flags.jobs,
-            verbose,
+            https_proxy: Sourced::of_flag("proxy", flags.proxy.clone()).or_else(|| environment.value(&https))?,
+            http_proxy: Sourced::of_flag("proxy", flags.proxy).or_else(|| environment.value(&http))?,
+            no_proxy: environment.value(&["no_proxy", "NO_PROXY"])?,
+            source_date_epoch: environment.value(&["SOURCE_DATE_EPOCH"])?,
+            output: Sourced::of_flag("output", flags.output).or(environment.path(&[("TMPDIR", "")])).unwrap_or("/tmp"),
+            cache_dir: Sourced::of_flag("cache-dir", flags.cache_dir)
+                .or(environment.path(&cache))
+                .unwrap_or("/var/cache/fam-build"),
+            netrc: environment.path(&[("NETRC", ""), ("HOME", ".netrc")]),
+            plugin_home: environment.path(&data),
+            answer_files: Sourced::of_flag("debconf", flags.debconf),
+            keyrings: Sourced::of_flag("keyring", flags.keyring),
+            ca_certificates: Sourced::of_flag("ca-certificate", flags.ca_certificate),
+            accept_expired: Sourced::of_flag("accept-expired", flags.accept_expired),
+            seed: Sourced::of_flag("seed", flags.seed),
+            thin: Sourced::of_flag("thin", flags.thin),
+            plugin_dirs: Sourced::of_flag("plugin-dir", flags.plugin_dir),
+            from_tarball: Sourced::of_flag("from-tarball", flags.from_tarball),
+            locked: Sourced::of_flag("locked", flags.locked),
+            fresh: Sourced::of_flag("fresh", flags.fresh),
+            jobs: Sourced::of_flag("jobs", flags.jobs),
+            verbose: flags.verbose || verbose,
             json: flags.json,
-            source_date_epoch,
-            origins: layers.origins,
         })
     }
 }

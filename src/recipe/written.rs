@@ -1,5 +1,5 @@
-//! What one recipe file says, before anything is laid over it or under it: every key may be left
-//! out, and lists may be changes of another recipe's.
+//! The lists of one recipe file, before it is merged with others: each may be a list of its own, or a
+//! change of another recipe's.
 //!
 //! These types are both the parser and, through [`schema`], the published schema, so that the two
 //! cannot differ.
@@ -20,74 +20,8 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 
 use super::debconf;
-use super::model::{
-    Architecture, Initramfs, PathRule, Variant, WrittenDisk, WrittenFabric, WrittenKernel, WrittenNodes,
-};
-use super::names::{Component, PackageName, PluginName, Suite};
-
-/// What to build: the machines, their packages and their customization.
-///
-/// `extends` names another recipe to build on: tables merge, a list replaces the other's, and
-/// `include` and `plugin` may be tables that change the other's list instead. Where a recipe
-/// extends none, it must have a `suite`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Recipe of fam-build", extend("anyOf" = [{ "required": ["suite"] }, { "required": ["extends"] }]))]
-pub(super) struct Written {
-    /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in
-    /// `.toml`) relative to the directory of this file.
-    #[schemars(with = "Option<String>", length(min = 1))]
-    pub extends: Option<Spanned<String>>,
-    /// What it is for, in a sentence.
-    pub description: Option<String>,
-    /// The suite to build from.
-    pub suite: Option<Suite>,
-    /// The architecture of the machines.
-    #[schemars(extend("default" = Architecture::default()))]
-    pub architecture: Option<Architecture>,
-    /// The components to take packages from.
-    #[schemars(extend("default" = ["main"]))]
-    pub components: Option<Vec<Component>>,
-    /// Whether the suite's `-updates` are read, too.
-    #[schemars(extend("default" = true))]
-    pub updates: Option<bool>,
-    /// Whether the security archive is read, too.
-    #[schemars(extend("default" = true))]
-    pub security: Option<bool>,
-    /// Files, seen from the directory of this recipe, with certificates of authorities to trust in
-    /// addition to the host's, for https mirrors.
-    #[serde(rename = "ca-certificates")]
-    #[schemars(with = "Option<Vec<String>>", extend("default" = []))]
-    pub ca_certificates: Option<Vec<PathBuf>>,
-    /// The set of packages to begin with, as mmdebstrap names them.
-    #[schemars(extend("default" = Variant::default()))]
-    pub variant: Option<Variant>,
-    /// Packages to install beside the variant's. Recommends are not followed.
-    pub include: Option<List<PackageName, IncludeChange>>,
-    /// Answers to the questions that packages ask by debconf, set before any of them is configured
-    /// that asks.
-    pub debconf: Option<List<WrittenPreseed, Addition<WrittenPreseed>>>,
-    /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last
-    /// decides.
-    pub paths: Option<List<PathRule, Addition<PathRule>>>,
-    /// What the initramfs holds drivers for.
-    #[schemars(extend("default" = Initramfs::default()))]
-    pub initramfs: Option<Initramfs>,
-    /// The disk of each node.
-    #[serde(default)]
-    pub disk: WrittenDisk,
-    /// The kernel.
-    #[serde(default)]
-    pub kernel: WrittenKernel,
-    /// The memory that the nodes share.
-    #[serde(default)]
-    pub fabric: WrittenFabric,
-    /// The nodes.
-    #[serde(default)]
-    pub nodes: WrittenNodes,
-    /// Customization, in the order of application.
-    pub plugin: Option<List<WrittenPlugin, PluginChange>>,
-}
+use super::model::Written;
+use super::names::{PackageName, PluginName};
 
 /// A list of its own, or a change of the list of the recipe that is extended.
 #[derive(Debug, Clone, PartialEq)]

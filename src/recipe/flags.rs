@@ -1,0 +1,140 @@
+//! The flags of a build, with their help. This is a plain value, so that a test can set any; what
+//! reads and shows them is the command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{
+    Compression, Cpus, DiskSize, FabricKind, Initramfs, NodeCount, NodeMemory, PackageName, Security, Suite, Variant,
+};
+use crate::credentials::{MirrorUrl, ProxyUrl};
+
+/// What was given on the command line. `None`, `false` and empty lists mean that it was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[allow(missing_docs, reason = "each field's comment is its help")]
+pub struct Flags {
+    /// A shipped recipe (fabric, minimal, cloud, bookworm, sid), or a TOML file [default: fabric]
+    #[arg(long, value_name = "NAME|FILE", help_heading = "What to build")]
+    pub recipe: Option<String>,
+    /// How many nodes, 1 to 253 [default: the recipe's; fabric: 4]
+    #[arg(long, value_name = "N", help_heading = "What to build")]
+    pub nodes: Option<NodeCount>,
+    /// The suite, as trixie or sid [default: the recipe's; fabric: trixie]
+    #[arg(long, value_name = "NAME", help_heading = "What to build")]
+    pub suite: Option<Suite>,
+    /// The packages to begin with [default: the recipe's; fabric: buildd]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What to build",
+        long_help = "The packages to begin with: essential, apt, minbase, buildd, important or standard, as mmdebstrap \
+                       names them [default: the recipe's; fabric: buildd]"
+    )]
+    pub variant: Option<Variant>,
+    /// More packages, beside the recipe's (repeatable)
+    #[arg(long, value_name = "PKG,…", value_delimiter = ',', help_heading = "What to build")]
+    pub include: Vec<PackageName>,
+    /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's
+    /// (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "What to build")]
+    pub debconf: Vec<PathBuf>,
+    /// Drivers in the initramfs: vm or most [default: the recipe's; fabric: vm]
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        hide_possible_values = true,
+        help_heading = "What to build",
+        long_help = "Drivers in the initramfs: vm, those of virtual machines' disks, small and quick to boot; or most, \
+                       those of most hardware [default: the recipe's; fabric: vm]"
+    )]
+    pub initramfs: Option<Initramfs>,
+    /// Directory of plugins, searched before the usual ones (repeatable)
+    #[arg(long, value_name = "DIR", help_heading = "What to build")]
+    pub plugin_dir: Vec<PathBuf>,
+    /// Make images of this root tarball, whoever made it, and install nothing
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["locked", "include", "debconf", "variant", "suite", "fresh"],
+        help_heading = "What to build",
+        long_help = "Make images of this root tarball, whoever made it, and install nothing. There is no fabric.lock then, \
+                       and fabric.spdx.json says what the tarball's own dpkg knows"
+    )]
+    pub from_tarball: Option<PathBuf>,
+    /// Install exactly the packages of this lock
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["include", "variant", "suite"],
+          help_heading = "What to build")]
+    pub locked: Option<PathBuf>,
+
+    #[arg(
+        long,
+        value_name = "URL",
+        help_heading = "Where packages come from",
+        help = "The Debian mirror [default: the one of this host's apt, else http://ftp.us.debian.org/debian]"
+    )]
+    pub mirror: Option<MirrorUrl>,
+    /// The archive of security updates [default: the one of this host's apt, else MIRROR-security]
+    #[arg(long, value_name = "URL|none", help_heading = "Where packages come from")]
+    pub security_mirror: Option<Security>,
+    /// The HTTP proxy [default: none]
+    #[arg(long, value_name = "URL", help_heading = "Where packages come from")]
+    pub proxy: Option<ProxyUrl>,
+    /// Keys to trust beside the Debian archive's, which are built in (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
+    pub keyring: Vec<PathBuf>,
+    /// Certificates of authorities to trust in addition to the host's, for https mirrors
+    /// (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
+    pub ca_certificate: Vec<PathBuf>,
+    /// Take indexes that are past their date, or older than ones seen before, as snapshots are
+    #[arg(long, help_heading = "Where packages come from")]
+    pub accept_expired: bool,
+    /// Directory of downloaded packages [default: ~/.cache/fam-build]
+    #[arg(long, value_name = "DIR", help_heading = "Where packages come from")]
+    pub cache_dir: Option<PathBuf>,
+
+    /// The disk of each node as the guest sees it [default: the recipe's; fabric: 8G]
+    #[arg(long, value_name = "SIZE", help_heading = "The machines")]
+    pub size: Option<DiskSize>,
+    /// The memory of each node [default: the recipe's; fabric: 1G]
+    #[arg(long, value_name = "SIZE", help_heading = "The machines")]
+    pub memory: Option<NodeMemory>,
+    /// The processors of each node [default: the recipe's; fabric: 2]
+    #[arg(long, value_name = "N", help_heading = "The machines")]
+    pub cpus: Option<Cpus>,
+    /// The device that shows the shared memory: ivshmem, nvdimm or cxl [default: the recipe's;
+    /// fabric: ivshmem]
+    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, help_heading = "The machines")]
+    pub fabric: Option<FabricKind>,
+
+    /// The directory for the artifacts [default: TMPDIR, else /tmp]
+    #[arg(short, long, value_name = "DIR", help_heading = "What is written")]
+    pub output: Option<PathBuf>,
+    /// Nodes as small overlays on one shared image, instead of images that are whole by themselves
+    #[arg(long, help_heading = "What is written")]
+    pub thin: bool,
+    /// Compression of the images: zstd or none [default: the recipe's; fabric: zstd]
+    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, help_heading = "What is written")]
+    pub compress: Option<Compression>,
+    /// The seed of keys and identities [default: fabric.seed beside the artifacts, made once]
+    #[arg(long, value_name = "FILE", help_heading = "What is written")]
+    pub seed: Option<PathBuf>,
+
+    /// Build anew, even if nothing changed since the template was built
+    #[arg(long, help_heading = "How it runs")]
+    pub fresh: bool,
+    /// How many downloads and threads at once [default: 8 downloads, a thread a processor]
+    #[arg(short, long, value_name = "N", help_heading = "How it runs")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Show what else only the log has: details, and the output of maintainer scripts
+    #[arg(short, long, help_heading = "How it runs")]
+    pub verbose: bool,
+    /// Print events and results as JSON lines
+    #[arg(long, help_heading = "How it runs")]
+    pub json: bool,
+}

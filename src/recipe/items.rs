@@ -1,0 +1,157 @@
+//! What the keys of a recipe hold that is more than a name or a number.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::debconf::Answer;
+use super::names::{PathPattern, PluginName};
+pub use crate::archive::resolve::Variant;
+pub use crate::image::qcow2::Compression;
+pub use crate::rootfs::configure::Initramfs;
+
+/// A recipe as something in it refers to it: by what people call it, and where the files beside it
+/// are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The name of a shipped recipe, or the path of a file.
+    pub recipe: String,
+    /// The directory that a file is in. A shipped recipe has no files beside it.
+    pub directory: Option<PathBuf>,
+}
+
+impl Source {
+    /// The shipped recipe of this name.
+    pub(super) fn shipped(name: &str) -> Self {
+        Self { recipe: name.to_owned(), directory: None }
+    }
+
+    /// The recipe in this file.
+    pub(super) fn file(path: &Path) -> std::io::Result<Self> {
+        // The worker may have another current directory.
+        let directory = std::path::absolute(path)?.parent().map(Path::to_owned);
+        Ok(Self { recipe: path.display().to_string(), directory })
+    }
+}
+
+/// What a recipe lists, and the recipe that does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed<T> {
+    /// What it lists.
+    pub what: T,
+    /// The recipe.
+    pub source: Source,
+}
+
+/// Answers to questions of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preseed {
+    /// One.
+    Answer(Answer),
+    /// All those of a file, seen from the directory of the recipe.
+    File(String),
+}
+
+impl fmt::Display for Preseed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(answer) => answer.fmt(f),
+            Self::File(path) => write!(f, "file {path}"),
+        }
+    }
+}
+
+/// A rule for paths of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathRule {
+    /// What fits the pattern is left out.
+    Exclude(PathPattern),
+    /// What fits the pattern is not left out, though an earlier rule says so.
+    Include(PathPattern),
+}
+
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exclude(pattern) => write!(f, "exclude {pattern}"),
+            Self::Include(pattern) => write!(f, "include {pattern}"),
+        }
+    }
+}
+
+/// An architecture that images can be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[default]
+    Amd64,
+}
+
+/// The device that shows the shared memory to the guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum FabricKind {
+    /// A PCI device, 1af4:1110 at 00:04.0, whose second base address register is the memory.
+    #[default]
+    Ivshmem,
+    /// A memory module (NVDIMM), which Linux makes a device of direct access of.
+    Nvdimm,
+    /// Memory of a CXL device of type 3, which Linux makes a device of direct access of.
+    Cxl,
+}
+
+/// One customization plugin to apply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plugin {
+    /// Which plugin.
+    pub name: PluginName,
+    /// The file that it is in, seen from the directory of the recipe that lists it, where that is
+    /// not to be found by the name.
+    pub path: Option<PathBuf>,
+    /// How many seconds it may take at each stage, of each node, if it is a file.
+    pub time_limit: Option<NonZeroU32>,
+    /// Its settings, which the plugin itself checks.
+    pub settings: Map<String, Value>,
+    /// The recipe that lists it.
+    pub source: Source,
+    /// The recipes that wrote settings of it, where that was another one: by the outermost key of
+    /// the setting.
+    pub set_by: BTreeMap<String, Source>,
+}
+
+impl Plugin {
+    /// The recipe that wrote the setting of this name.
+    #[must_use]
+    pub fn source_of(&self, setting: &str) -> &Source {
+        self.set_by.get(setting).unwrap_or(&self.source)
+    }
+}
+
+/// An enumeration shows as a recipe writes it, and reads back.
+macro_rules! show_as_written {
+    ($($name:ty),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = serde::de::value::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::deserialize(serde::de::IntoDeserializer::into_deserializer(text))
+            }
+        }
+    )*};
+}
+
+show_as_written!(Architecture, Variant, Initramfs, Compression, FabricKind);
