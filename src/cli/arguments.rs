@@ -1,5 +1,6 @@
 //! The arguments, and the help that teaches them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -32,7 +33,7 @@ Examples:
   fam-build plan --recipe ./mine.toml              what would be installed, fetched and written
   fam-build --locked fabric.lock                   exactly the packages of an earlier build
   fam-build --from-tarball rootfs.tar              disk images of any root file system
-  /tmp/fabric_emulation.bash                       start what was built
+  fam-build up                                     start what was built
 
 Exit codes: 0 done; 1 the build failed, or the doctor found a fault; 2 the request was wrong";
 
@@ -75,6 +76,18 @@ pub enum Verb {
     },
     /// Examine whether this host can build and run that, with a hint for each fault
     Doctor(Box<BuildRequest>),
+    /// Start the nodes that were built, or some of them
+    Up(NodesRequest),
+    /// Shut the nodes down, or some of them
+    Stop(NodesRequest),
+    /// Show which nodes run, and how to reach them
+    Status(NodesRequest),
+    /// Log in to a node, or run a command there
+    Ssh(NodesRequest),
+    /// Open the serial console of a node
+    Console(NodesRequest),
+    /// Show what a node wrote to its serial console; -f goes on as it grows
+    Log(NodesRequest),
     /// List plugins, begin a new one, or check one
     Plugin {
         /// What to do with plugins.
@@ -86,6 +99,17 @@ pub enum Verb {
         /// For this shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Nodes that were built.
+#[derive(Debug, Args)]
+pub struct NodesRequest {
+    /// The directory of their images [default: $TMPDIR, else /tmp]
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Numbers of nodes, and all else that the launch script takes: `fabric_emulation.bash help`
+    #[arg(value_name = "N", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
 }
 
 /// What to do with plugins.

@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod lock;
 pub mod log;
+mod nodes;
 mod plan;
 mod plugin;
 mod recipe;
@@ -102,6 +103,12 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
         Verb::Recipe { verb } => recipe::run(engine, verb, environment),
         Verb::Doctor(options) => with_settings(*options, environment, |settings| doctor::run(engine, settings)),
+        Verb::Up(request) => nodes::run("start", request, environment),
+        Verb::Stop(request) => nodes::run("stop", request, environment),
+        Verb::Status(request) => nodes::run("status", request, environment),
+        Verb::Ssh(request) => nodes::run("ssh", request, environment),
+        Verb::Console(request) => nodes::run("console", request, environment),
+        Verb::Log(request) => nodes::run("log", request, environment),
         Verb::Plugin { verb } => plugin::run(engine, verb, environment),
         Verb::Completions { shell } => completions::run(shell),
     };

@@ -34,8 +34,8 @@ impl Answer {
     }
 }
 
-/// Runs `command` for at most `patience`, and no longer once it has written `enough`.
-pub(super) fn ask(mut command: Command, patience: Duration, enough: Option<&str>) -> io::Result<Answer> {
+/// Runs `command` for at most `patience`.
+pub(super) fn ask(mut command: Command, patience: Duration) -> io::Result<Answer> {
     let (mut reader, writer) = io::pipe()?;
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
@@ -58,7 +58,7 @@ pub(super) fn ask(mut command: Command, patience: Duration, enough: Option<&str>
         if let Some(status) = child.try_wait()? {
             break Some(status);
         }
-        if Instant::now() > deadline || enough.is_some_and(|enough| said().contains(enough)) {
+        if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
             break None;
@@ -93,28 +93,27 @@ pub(super) fn find(name: impl AsRef<OsStr>) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, patience: Duration, enough: Option<&str>) -> Answer {
+    fn shell(script: &str, patience: Duration) -> Answer {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        ask(command, patience, enough).unwrap()
+        ask(command, patience).unwrap()
     }
 
     #[test]
     fn hears_both_outputs_and_the_exit_code() {
-        let answer = shell("echo one; echo two >&2; exit 3", Duration::from_secs(10), None);
+        let answer = shell("echo one; echo two >&2; exit 3", Duration::from_secs(10));
         assert_eq!((answer.text.as_str(), answer.last_line()), ("one\ntwo\n", "two"));
         assert_eq!(answer.status.unwrap().code(), Some(3));
         assert!(!answer.succeeded());
-        assert!(shell("true", Duration::from_secs(10), None).succeeded());
+        assert!(shell("true", Duration::from_secs(10)).succeeded());
     }
 
     #[test]
     fn is_not_kept_waiting() {
         let begin = Instant::now();
-        assert!(shell("exec sleep 60", Duration::from_millis(100), None).status.is_none());
-        assert!(shell("echo enough said; exec sleep 60", Duration::from_secs(60), Some("enough")).status.is_none());
+        assert!(shell("exec sleep 60", Duration::from_millis(100)).status.is_none());
         // What it leaves behind holds its output open.
-        assert!(shell("sleep 8 & echo done", Duration::from_secs(60), None).text.contains("done"));
+        assert!(shell("sleep 8 & echo done", Duration::from_secs(60)).text.contains("done"));
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     }
 

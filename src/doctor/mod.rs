@@ -8,8 +8,6 @@
 mod ask;
 mod building;
 mod distribution;
-mod emulator;
-mod network;
 mod running;
 
 use crate::recipe::Settings;

@@ -1,33 +1,35 @@
-//! The nodes of a cluster and where they are on its network. All of it follows from a node's
-//! number.
+//! A cluster: the machine that every node is, the network on which the nodes are, and the names and
+//! addresses of each. They are computed here once, from the recipe; libvirt's XML, the launch script,
+//! the ssh configuration and what plugins are told are written from these values.
 
 use std::net::Ipv4Addr;
 
-use crate::recipe::{Cpus, FabricKind, NodeMemory, Recipe, SharedMemory};
-
-/// The name of the libvirt network.
-pub const NETWORK: &str = "fabric_emul";
-/// The bridge of that network on the host.
-pub const BRIDGE: &str = "fabric_em";
-/// The name of the shared memory, which is its file in `/dev/shm`.
-pub const SHARED_MEMORY_NAME: &str = "fabric_em";
-/// The host's own address on the network of the nodes.
-pub const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 42, 254);
-/// The length of the network's prefix: 192.168.42.0/24.
-pub const PREFIX_LENGTH: u8 = 24;
+use super::machine::Machine;
+use super::network::{Mac, NetworkPlan};
+use crate::recipe::Recipe;
 
 /// One virtual machine of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     number: u8,
     name: String,
+    mac: Mac,
+    second_mac: Mac,
+    address: Ipv4Addr,
+    ssh_port: u16,
 }
 
 impl Node {
     /// Node `number`, counted from 1, with a name that begins with `prefix`.
-    #[must_use]
-    pub fn new(prefix: &str, number: u8) -> Self {
-        Self { number, name: format!("{prefix}{number}") }
+    fn new(prefix: &str, number: u8, network: &NetworkPlan) -> Self {
+        Self {
+            number,
+            name: format!("{prefix}{number}"),
+            mac: network.mac(number),
+            second_mac: network.second_mac(number),
+            address: network.address(number),
+            ssh_port: network.ssh_port(number),
+        }
     }
 
     /// Its number, from 1.
@@ -42,16 +44,26 @@ impl Node {
         &self.name
     }
 
-    /// The hardware address of its first network interface: `HPE` in ASCII, and the number.
+    /// The hardware address of its first network interface.
     #[must_use]
-    pub fn mac(&self) -> String {
-        format!("52:54:48:50:45:{:02x}", self.number)
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The hardware address of its second network interface, which it has in user-mode networking.
+    pub(super) fn second_mac(&self) -> Mac {
+        self.second_mac
     }
 
     /// Its address on the network of the nodes.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
-        Ipv4Addr::new(192, 168, 42, self.number)
+        self.address
+    }
+
+    /// The port of the host from which ssh reaches it in user-mode networking, unless that is taken.
+    pub(super) fn ssh_port(&self) -> u16 {
+        self.ssh_port
     }
 
     /// The file name of its disk image.
@@ -68,14 +80,10 @@ pub struct Cluster {
     pub prefix: String,
     /// The nodes, in the order of their numbers.
     pub nodes: Vec<Node>,
-    /// The memory of each.
-    pub memory: NodeMemory,
-    /// The processors of each.
-    pub cpus: Cpus,
-    /// The device that shows them the memory that they share.
-    pub fabric: FabricKind,
-    /// The memory that they share.
-    pub shared_memory: SharedMemory,
+    /// The machine that each of them is.
+    pub machine: Machine,
+    /// The network on which they are.
+    pub network: NetworkPlan,
 }
 
 impl Cluster {
@@ -83,28 +91,19 @@ impl Cluster {
     #[must_use]
     pub fn new(recipe: &Recipe) -> Self {
         let prefix = recipe.nodes.name.to_string();
+        let network = NetworkPlan::new(recipe.nodes.network.value, recipe.nodes.count.value);
         Self {
-            nodes: (1..=recipe.nodes.count.get()).map(|number| Node::new(&prefix, number)).collect(),
+            nodes: (1..=recipe.nodes.count.get()).map(|number| Node::new(&prefix, number, &network)).collect(),
             prefix,
-            memory: recipe.nodes.memory.value,
-            cpus: recipe.nodes.cpus.value,
-            fabric: recipe.fabric.kind.value,
-            shared_memory: recipe.fabric.size.value,
+            machine: Machine::new(&recipe.nodes, &recipe.fabric),
+            network,
         }
-    }
-
-    /// How many processors a node can have at most. Where that is one, QEMU without KVM makes a
-    /// load and a store of an atomic operation, and those of other nodes get in between; so there
-    /// is always room for a second.
-    #[must_use]
-    pub fn most_cpus(&self) -> u8 {
-        self.cpus.get().max(2)
     }
 }
 
 #[cfg(test)]
-pub(super) fn example(count: u8) -> Cluster {
-    let recipe = format!("suite = 'sid'\nnodes.count = {count}");
+pub(super) fn example(count: u8, more: &str) -> Cluster {
+    let recipe = format!("suite = 'sid'\nnodes.count = {count}\n{more}");
     Cluster::new(&Recipe::parse("example", &recipe).unwrap())
 }
 
@@ -114,11 +113,19 @@ mod tests {
 
     #[test]
     fn a_node_follows_from_its_number() {
-        let cluster = example(253);
+        let cluster = example(253, "");
         let [first, .., last] = cluster.nodes.as_slice() else { panic!("253 nodes") };
-        assert_eq!((first.name(), first.mac().as_str()), ("fabric1", "52:54:48:50:45:01"));
-        assert_eq!((last.name(), last.mac().as_str()), ("fabric253", "52:54:48:50:45:fd"));
+        assert_eq!((first.name(), first.mac().to_string().as_str()), ("fabric1", "52:54:48:50:45:01"));
+        assert_eq!((last.name(), last.mac().to_string().as_str()), ("fabric253", "52:54:48:50:45:fd"));
+        assert_eq!(last.second_mac().to_string(), "52:54:48:50:46:fd");
         assert_eq!(last.address().to_string(), "192.168.42.253");
-        assert_eq!(first.image(), "fabric1.qcow2");
+        assert_eq!((first.image(), first.ssh_port()), ("fabric1.qcow2".to_owned(), 10023));
+    }
+
+    #[test]
+    fn addresses_follow_from_the_subnet() {
+        let cluster = example(2, "nodes.network = '10.77.0.0/24'");
+        assert_eq!(cluster.nodes[1].address().to_string(), "10.77.0.2");
+        assert_eq!(cluster.network.host_address().to_string(), "10.77.0.254");
     }
 }

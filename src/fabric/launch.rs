@@ -1,57 +1,146 @@
-//! The script that runs the nodes. What it knows of this build stands in its first lines; the rest
-//! is the same for all.
+//! The script that runs the nodes. Its first lines have the facts of this build; the rest, the files
+//! in `script/`, is the same for all.
 
-use super::cluster::Cluster;
+use std::fmt::Write;
 
-/// Everything under the first lines.
-const BODY: &str = include_str!("fabric_emulation.bash");
+use super::cluster::{Cluster, Node};
+use super::machine::{Machine, SHARED_MEMORY_NAME, slot};
+use crate::recipe::FabricKind;
 
-/// `kvm_probe.S`, assembled.
+/// The name of the launch script, beside the images.
+pub const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
+
+/// Everything under the facts: functions, then `main.bash`, which calls them.
+const BODY: [&str; 9] = [
+    include_str!("script/lib.bash"),
+    include_str!("script/host.bash"),
+    include_str!("script/memory.bash"),
+    include_str!("script/check.bash"),
+    include_str!("script/choices.bash"),
+    include_str!("script/nodes.bash"),
+    include_str!("script/ssh.bash"),
+    include_str!("script/libvirt.bash"),
+    include_str!("script/main.bash"),
+];
+
+/// The disk of a trial system, `kvm_probe.S` assembled: a boot sector that shows whether KVM works. The
+/// signature of boot sectors follows it at byte 510.
 const KVM_PROBE: &str = "fa31c08ed88ec0fcbf0010b9000c6631c066f3abc70600100320c70600200330c7060030830066b8001000000f22d866\
                          b8200000000f22e066b9800000c00f320d00010f30660f0116907c66b8110000800f22c0ea597c0800b80700000031\
                          c90fa20fbae308730aba05000000c4e269f7c8b02ae6f4f4ebfd0f1f800000000000000000000000000000000000\
                          9a20000f00807c0000";
 
-/// The status with which QEMU ends if [`kvm_probe`] ran as it should.
-pub const KVM_PROBE_EXIT: i32 = 85;
-
-/// The disk of a trial system: a boot sector that shows whether KVM works, as `kvm_probe.S`
-/// explains.
-#[must_use]
-pub fn kvm_probe() -> [u8; 512] {
-    let mut sector = [0; 512];
-    let digit = |at: usize| char::from(KVM_PROBE.as_bytes()[at]).to_digit(16).unwrap_or_default() as u8;
-    for (at, byte) in sector.iter_mut().enumerate().take(KVM_PROBE.len() / 2) {
-        *byte = digit(2 * at) << 4 | digit(2 * at + 1);
-    }
-    [sector[510], sector[511]] = [0x55, 0xaa];
-    sector
-}
-
 /// The launch script, for bash 4 or later. It finds the images beside itself, so it holds no path.
 #[must_use]
 pub fn launch_script(cluster: &Cluster) -> String {
+    facts(cluster) + "\n" + &BODY.concat()
+}
+
+/// What the script knows of this build.
+fn facts(cluster: &Cluster) -> String {
+    let Cluster { prefix, nodes, machine, network } = cluster;
+    let (option, second_interface) = interface(machine, "nodes", "$second_mac", slot::SECOND_NETWORK);
     format!(
         "#!/usr/bin/env bash
 #
 # Starts, stops and shows the virtual machines of a Fabric-Attached Memory Emulation. Written by fam-build; see `help`.
 
-readonly nodes={nodes}
-readonly prefix={prefix}
-readonly memory_mib={memory}
-readonly cpus={cpus} most_cpus={most_cpus}
-readonly fabric={fabric}
-readonly shm_mib={shared}
-{body}",
-        nodes = cluster.nodes.len(),
-        prefix = cluster.prefix,
-        memory = cluster.memory.get().mebibytes(),
-        cpus = cluster.cpus,
-        most_cpus = cluster.most_cpus(),
-        fabric = cluster.fabric,
-        shared = cluster.shared_memory.get().mebibytes(),
-        body = BODY.replace("@KVM_PROBE@", &escapes(KVM_PROBE)),
+readonly nodes={count} prefix={prefix}
+readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_flags}
+readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
+readonly network={network_name} bridge={bridge} subnet={subnet}
+readonly user_network={user_network}
+readonly default_shm=/dev/shm/{SHARED_MEMORY_NAME} default_port={port}
+# By the numbers of the nodes.
+readonly addresses=({addresses})
+readonly macs=({macs})
+readonly second_macs=({second_macs})
+readonly kvm_probe='{kvm_probe}'
+
+# Adds to `arguments` the machine of a node, whose files are $image_path and $shm_path. Every device has its slot written
+# down, so that the shared memory of ivshmem is at 00:04.0 whatever else there is.
+add_machine() {{
+    arguments+=(
+{machine_arguments}    )
+}}
+
+# Adds a second network interface, on the network between the nodes.
+add_second_interface() {{
+    arguments+=({option} \"{second_interface}\")
+}}
+",
+        count = nodes.len(),
+        memory = machine.memory_mib(),
+        cpus = machine.cpus,
+        most_cpus = machine.most_cpus(),
+        cpu_flags = if machine.hides_hypervisor() { ",hypervisor=off" } else { "" },
+        fabric = machine.fabric,
+        shm_device = machine.shared_memory_device(),
+        shm_mib = machine.shared_mib(),
+        network_name = network.name,
+        bridge = network.bridge,
+        subnet = network.subnet,
+        user_network = network.user_mode().map(|user_mode| user_mode.to_string()).unwrap_or_default(),
+        port = network.ssh_port(0),
+        kvm_probe = escapes(KVM_PROBE),
+        addresses = by_number(nodes, |node| node.address().to_string()),
+        macs = by_number(nodes, |node| node.mac().to_string()),
+        second_macs = by_number(nodes, |node| node.second_mac().to_string()),
+        machine_arguments = machine_arguments(machine),
     )
+}
+
+/// QEMU's arguments for the machine, a line each, as words of bash.
+fn machine_arguments(machine: &Machine) -> String {
+    let memory = match machine.most_memory_mib() {
+        Some(most) => format!("{}M,slots=1,maxmem={most}M", machine.memory_mib()),
+        None => format!("{}M", machine.memory_mib()),
+    };
+    let board = match machine.fabric {
+        FabricKind::Ivshmem => machine.board().to_owned(),
+        FabricKind::Nvdimm => format!("{},nvdimm=on", machine.board()),
+        FabricKind::Cxl => format!("{},{}", machine.board(), machine.cxl_window()),
+    };
+    let mut arguments = vec![("-machine", board), ("-m", memory), ("-object", machine.memory_backend("$shm_path"))];
+    match machine.fabric {
+        FabricKind::Ivshmem => {
+            arguments.push(device(machine, "ivshmem-plain,memdev=fabric", slot::SHARED_MEMORY));
+        }
+        // Without a label area, of which each node would need its own: the whole module is one namespace.
+        FabricKind::Nvdimm => arguments.push(("-device", "nvdimm,memdev=fabric,id=module".to_owned())),
+        FabricKind::Cxl => arguments.extend(machine.cxl_devices().map(|device| ("-device", device))),
+    }
+    arguments.extend([
+        device(machine, "VGA", slot::VGA),
+        ("-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=$image_path".to_owned()),
+        device(machine, "virtio-blk-pci,drive=disk,bootindex=1", slot::DISK),
+        ("-object", "rng-random,id=random,filename=/dev/urandom".to_owned()),
+        device(machine, "virtio-rng-pci,rng=random", slot::RANDOM),
+        interface(machine, "outside", "$mac", slot::NETWORK),
+    ]);
+    arguments.iter().fold(String::new(), |mut text, (option, value)| {
+        let _ = writeln!(text, "        {option} \"{value}\"");
+        text
+    })
+}
+
+/// An option of QEMU and its value, in which bash expands variables.
+type Argument = (&'static str, String);
+
+/// A device in a slot of the first bus.
+fn device(machine: &Machine, device: &str, slot: u8) -> Argument {
+    ("-device", format!("{device},bus={},addr={slot:02x}.0", machine.bus()))
+}
+
+/// A network interface on QEMU's network `netdev`. It boots from no network.
+fn interface(machine: &Machine, netdev: &str, mac: &str, slot: u8) -> Argument {
+    device(machine, &format!("virtio-net-pci,netdev={netdev},mac={mac},romfile="), slot)
+}
+
+/// The elements of an array of bash with the nodes' numbers as indexes.
+fn by_number(nodes: &[Node], value: impl Fn(&Node) -> String) -> String {
+    let elements: Vec<_> = nodes.iter().map(|node| format!("[{}]={}", node.number(), value(node))).collect();
+    elements.join(" ")
 }
 
 /// Pairs of hexadecimal digits as `printf %b` of bash takes them.
@@ -69,12 +158,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_of_1_4_and_40_nodes_and_one_body() {
-        let scripts = [1, 4, 40].map(|count| launch_script(&example(count)));
+    fn facts_differ_and_the_rest_is_the_same() {
+        let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, "fabric.kind = 'cxl'\nnodes.cpus = 1"), (248, "")]
+            .map(|(count, more)| launch_script(&example(count, more)));
         let heads = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().0);
         insta::assert_snapshot!("launch_heads", heads.join("\n---\n"));
         let bodies = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().1);
-        assert!(bodies.iter().all(|body| *body == bodies[0] && !body.contains("@KVM")));
+        assert!(bodies.iter().all(|body| *body == bodies[0]));
+    }
+
+    #[test]
+    fn its_files_are_short() {
+        for file in BODY {
+            assert!(file.lines().count() < 200, "{}", file.lines().nth(1).unwrap());
+        }
     }
 
     #[test]
@@ -90,8 +187,6 @@ mod tests {
         let code = fs_err::read(directory.path().join("probe.bin")).unwrap();
         assert!(code.len() <= 510);
         assert_eq!(hex::encode(&code), KVM_PROBE);
-        let sector = kvm_probe();
-        assert!(sector.starts_with(&code) && sector.ends_with(&[0x55, 0xaa]));
     }
 
     #[test]
@@ -102,7 +197,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        shellcheck.stdin.take().unwrap().write_all(launch_script(&example(4)).as_bytes()).unwrap();
+        shellcheck.stdin.take().unwrap().write_all(launch_script(&example(4, "")).as_bytes()).unwrap();
         let output = shellcheck.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use uuid::{Uuid, uuid};
 
-use super::cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, SHARED_MEMORY_NAME};
+use super::cluster::{Cluster, Node};
+use super::machine::{Machine, SHARED_MEMORY_NAME, slot};
 use super::seed::Seed;
 use crate::recipe::FabricKind;
 
@@ -26,29 +27,36 @@ pub enum Hypervisor {
 /// The libvirt network of the cluster: behind NAT, with a name and a fixed lease for each node.
 #[must_use]
 pub fn network_xml(cluster: &Cluster) -> String {
+    let network = &cluster.network;
     let (mut names, mut leases) = (String::new(), String::new());
     for node in &cluster.nodes {
         let (address, name, mac) = (node.address(), node.name(), node.mac());
         let _ = writeln!(names, "    <host ip='{address}'><hostname>{name}</hostname></host>");
         let _ = writeln!(leases, "      <host mac='{mac}' name='{name}' ip='{address}'/>");
     }
+    let [first, last] = network.dhcp_range();
     format!(
         "<network>
-  <name>{NETWORK}</name>
+  <name>{name}</name>
   <uuid>{NETWORK_UUID}</uuid>
   <forward mode='nat'/>
-  <bridge name='{BRIDGE}' stp='off' delay='0'/>
-  <mac address='52:54:48:50:45:fe'/>
+  <bridge name='{bridge}' stp='off' delay='0'/>
+  <mac address='{host_mac}'/>
   <dns>
-    <host ip='{HOST_ADDRESS}'><hostname>vmhost</hostname></host>
+    <host ip='{host}'><hostname>vmhost</hostname></host>
 {names}  </dns>
-  <ip address='{HOST_ADDRESS}' netmask='255.255.255.0'>
+  <ip address='{host}' netmask='{netmask}'>
     <dhcp>
-      <range start='192.168.42.1' end='192.168.42.253'/>
+      <range start='{first}' end='{last}'/>
 {leases}    </dhcp>
   </ip>
 </network>
-"
+",
+        name = network.name,
+        bridge = network.bridge,
+        host_mac = network.host_mac(),
+        host = network.host_address(),
+        netmask = network.subnet.netmask(),
     )
 }
 
@@ -62,10 +70,11 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
     let name = node.name();
     let (kind, cpu) = match hypervisor {
         // As in the launch script: programs may fail on CXL memory in KVM.
-        Hypervisor::Kvm if cluster.fabric != FabricKind::Cxl => ("kvm", "host-model"),
+        Hypervisor::Kvm if cluster.machine.fabric != FabricKind::Cxl => ("kvm", "host-model"),
         Hypervisor::Kvm | Hypervisor::Qemu => ("qemu", "maximum"),
     };
-    let Shared { namespace, machine, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(cluster);
+    let machine = &cluster.machine;
+    let Shared { namespace, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(machine);
     format!(
         "<domain type='{kind}'{namespace}>
   <name>{name}</name>
@@ -73,7 +82,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 {most_memory}  <memory unit='MiB'>{memory}</memory>
   {vcpu}
   <os>
-    <type arch='x86_64' machine='{machine}'>hvm</type>
+    <type arch='x86_64' machine='{board}'>hvm</type>
     <boot dev='hd'/>
   </os>
   <features>
@@ -93,7 +102,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 {disk}    </disk>
     <interface type='network'>
       <mac address='{mac}'/>
-      <source network='{NETWORK}'/>
+      <source network='{network}'/>
       <model type='virtio'/>
 {nic}    </interface>
 {shmem}    <serial type='pty'>
@@ -114,19 +123,21 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
 {arguments}</domain>
 ",
         uuid = seed.uuid(&format!("domain {name}")),
-        memory = cluster.memory.get().mebibytes(),
-        vcpu = vcpu(cluster),
+        memory = machine.memory_mib(),
+        vcpu = vcpu(machine),
+        board = machine.board(),
+        network = cluster.network.name,
         image = escaped(&directory.join(node.image()).display().to_string()),
         mac = node.mac(),
-        video = at_slot(2),
-        nic = at_slot(3),
-        disk = at_slot(5),
-        rng = at_slot(7),
+        video = at_slot(slot::VGA),
+        nic = at_slot(slot::NETWORK),
+        disk = at_slot(slot::DISK),
+        rng = at_slot(slot::RANDOM),
     )
 }
 
-fn vcpu(cluster: &Cluster) -> String {
-    let (cpus, most) = (cluster.cpus.get(), cluster.most_cpus());
+fn vcpu(machine: &Machine) -> String {
+    let (cpus, most) = (machine.cpus.get(), machine.most_cpus());
     if most == cpus { format!("<vcpu>{cpus}</vcpu>") } else { format!("<vcpu current='{cpus}'>{most}</vcpu>") }
 }
 
@@ -134,7 +145,6 @@ fn vcpu(cluster: &Cluster) -> String {
 struct Shared {
     /// The attribute of the domain that declares elements for QEMU's own arguments.
     namespace: &'static str,
-    machine: &'static str,
     /// The element before the memory, where some can be plugged.
     most_memory: String,
     /// The rest of the element of the processors.
@@ -145,17 +155,17 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(cluster: &Cluster) -> Self {
-        let (memory, shared) = (cluster.memory.get().mebibytes(), cluster.shared_memory.get().mebibytes());
+    fn new(machine: &Machine) -> Self {
+        let (memory, shared) = (machine.memory_mib(), machine.shared_mib());
+        let file = format!("/dev/shm/{SHARED_MEMORY_NAME}");
         let plain = Self {
             namespace: "",
-            machine: "pc",
             most_memory: String::new(),
             cpu: "/>".to_owned(),
             device: String::new(),
             arguments: String::new(),
         };
-        match cluster.fabric {
+        match machine.fabric {
             FabricKind::Ivshmem => Self {
                 device: format!(
                     "    <shmem name='{SHARED_MEMORY_NAME}'>
@@ -163,25 +173,27 @@ impl Shared {
       <size unit='M'>{shared}</size>
 {}    </shmem>
 ",
-                    at_slot(4)
+                    at_slot(slot::SHARED_MEMORY)
                 ),
                 ..plain
             },
             // libvirt plugs memory into a node of NUMA only.
             FabricKind::Nvdimm => Self {
-                most_memory: format!("  <maxMemory slots='1' unit='MiB'>{}</maxMemory>\n", memory + shared),
+                most_memory: machine
+                    .most_memory_mib()
+                    .map_or(String::new(), |most| format!("  <maxMemory slots='1' unit='MiB'>{most}</maxMemory>\n")),
                 cpu: format!(
                     ">
     <numa>
       <cell id='0' cpus='0-{last}' memory='{memory}' unit='MiB'/>
     </numa>
   </cpu>",
-                    last = cluster.most_cpus() - 1
+                    last = machine.most_cpus() - 1
                 ),
                 device: format!(
                     "    <memory model='nvdimm' access='shared'>
       <source>
-        <path>/dev/shm/{SHARED_MEMORY_NAME}</path>
+        <path>{file}</path>
       </source>
       <target>
         <size unit='MiB'>{shared}</size>
@@ -194,28 +206,19 @@ impl Shared {
             },
             FabricKind::Cxl => Self {
                 namespace: " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'",
-                machine: "q35",
-                // See the launch script.
                 cpu: ">\n    <feature policy='disable' name='hypervisor'/>\n  </cpu>".to_owned(),
-                arguments: qemu_arguments(&[
-                    ("-machine", format!("cxl=on,cxl-fmw.0.targets.0=cxl_host,cxl-fmw.0.size={shared}M")),
-                    (
-                        "-object",
-                        format!(
-                            "memory-backend-file,id=fabric,share=on,mem-path=/dev/shm/{SHARED_MEMORY_NAME},size={shared}M"
-                        ),
-                    ),
-                    ("-device", "pxb-cxl,id=cxl_host,bus=pcie.0,addr=08.0,bus_nr=12".into()),
-                    ("-device", "cxl-rp,id=cxl_port,bus=cxl_host,port=0,chassis=99,slot=99".into()),
-                    ("-device", "cxl-type3,id=cxl_memory,bus=cxl_port,volatile-memdev=fabric".into()),
-                ]),
+                arguments: qemu_arguments(
+                    [("-machine", machine.cxl_window()), ("-object", machine.memory_backend(&file))]
+                        .into_iter()
+                        .chain(machine.cxl_devices().map(|device| ("-device", device))),
+                ),
                 ..plain
             },
         }
     }
 }
 
-fn qemu_arguments(arguments: &[(&str, String)]) -> String {
+fn qemu_arguments(arguments: impl Iterator<Item = (&'static str, String)>) -> String {
     let mut element = String::from("  <qemu:commandline>\n");
     for (option, value) in arguments {
         let _ = writeln!(element, "    <qemu:arg value='{option}'/>\n    <qemu:arg value='{value}'/>");
@@ -254,20 +257,20 @@ mod tests {
     #[test]
     fn networks_of_1_4_and_40_nodes() {
         for count in [1, 4, 40] {
-            insta::assert_snapshot!(format!("network_{count}"), network_xml(&example(count)));
+            insta::assert_snapshot!(format!("network_{count}"), network_xml(&example(count, "")));
         }
     }
 
     #[test]
     fn domains() {
         for (number, hypervisor) in [(1, Hypervisor::Kvm), (4, Hypervisor::Kvm), (40, Hypervisor::Qemu)] {
-            let cluster = example(number);
+            let cluster = example(number, "");
             let node = cluster.nodes.last().unwrap();
             let xml = domain_xml(&cluster, node, &seed(), Path::new("/tmp/it's <here> & there"), hypervisor);
             insta::assert_snapshot!(format!("domain_{number}"), xml);
         }
         for fabric in [FabricKind::Nvdimm, FabricKind::Cxl] {
-            let cluster = Cluster { fabric, ..example(1) };
+            let cluster = example(1, &format!("fabric.kind = '{fabric}'"));
             let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
             insta::assert_snapshot!(format!("domain_{fabric}"), xml);
         }

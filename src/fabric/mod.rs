@@ -7,11 +7,15 @@
 mod cluster;
 mod launch;
 mod libvirt;
+mod machine;
+mod network;
 mod seed;
 mod ssh;
 
-pub use cluster::{BRIDGE, Cluster, HOST_ADDRESS, NETWORK, Node, PREFIX_LENGTH, SHARED_MEMORY_NAME};
-pub use launch::{KVM_PROBE_EXIT, kvm_probe, launch_script};
+pub use cluster::{Cluster, Node};
+pub use launch::{LAUNCH_SCRIPT, launch_script};
 pub use libvirt::{Hypervisor, domain_xml, network_xml};
+pub use machine::{Machine, SHARED_MEMORY_NAME, ivshmem_address};
+pub use network::{Mac, NetworkPlan};
 pub use seed::{Seed, SeedError};
-pub use ssh::{KEY_FILE, KNOWN_HOSTS_FILE, SSH_PORT_BASE, known_hosts, ssh_config};
+pub use ssh::{KEY_FILE, KNOWN_HOSTS_FILE, known_hosts, ssh_config};

@@ -9,10 +9,6 @@ use super::cluster::{Cluster, Node};
 pub const KEY_FILE: &str = "fabric_ssh_key";
 /// The public keys of the nodes' ssh servers, beside the images.
 pub const KNOWN_HOSTS_FILE: &str = "fabric_known_hosts";
-/// Node N's ssh server is at this port plus N of the host, in user-mode networking, unless that is
-/// taken.
-pub const SSH_PORT_BASE: u16 = 10022;
-
 /// The ssh configuration for user-mode networking, which needs nothing of the host. `directory` is
 /// the absolute path of the images: ssh takes a relative one from where it is called.
 ///
@@ -22,8 +18,7 @@ pub const SSH_PORT_BASE: u16 = 10022;
 pub fn ssh_config(cluster: &Cluster, directory: &Path) -> String {
     let mut text = String::from("# Written by fam-build; ssh -F fabric_ssh_config NODE\n");
     for node in &cluster.nodes {
-        let port = SSH_PORT_BASE + u16::from(node.number());
-        let _ = write!(text, "Host {}\n    HostName 127.0.0.1\n    Port {port}\n", node.name());
+        let _ = write!(text, "Host {}\n    HostName 127.0.0.1\n    Port {}\n", node.name(), node.ssh_port());
         let _ = writeln!(text, "    HostKeyAlias {}", node.name());
     }
     let _ = write!(
@@ -71,7 +66,7 @@ mod tests {
     #[test]
     fn configurations_of_1_and_4_nodes() {
         for count in [1, 4] {
-            insta::assert_snapshot!(format!("ssh_config_{count}"), ssh_config(&example(count), Path::new("/tmp")));
+            insta::assert_snapshot!(format!("ssh_config_{count}"), ssh_config(&example(count, ""), Path::new("/tmp")));
         }
     }
 
@@ -80,7 +75,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let images = directory.path().join("a 100% \"odd\" place");
         let config = directory.path().join("config");
-        fs_err::write(&config, ssh_config(&example(4), &images)).unwrap();
+        fs_err::write(&config, ssh_config(&example(4, ""), &images)).unwrap();
         let output = Command::new("ssh").arg("-G").arg("-F").arg(&config).arg("fabric3").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let has = |line: &str| assert!(text.lines().any(|other| other == line), "{line}\nis not in\n{text}");
@@ -95,7 +90,7 @@ mod tests {
 
     #[test]
     fn known_hosts_have_the_nodes_names() {
-        let cluster = example(2);
+        let cluster = example(2, "");
         let keys = ["ssh-ed25519 AAAA1 root@fabric1\n", "ssh-ed25519 AAAA2"];
         assert_eq!(
             known_hosts(cluster.nodes.iter().zip(keys)),

@@ -198,9 +198,13 @@ pub fn netrc(bytes: &[u8]) {
 pub fn path_pattern(bytes: &[u8]) {
     let (pattern, name) = bytes.split_at(bytes.iter().position(|&byte| byte == b'\n').unwrap_or(0));
     // The C library ends at NUL, goes by the locale, and takes time that grows with a power of the length.
-    // In classes it has rules of its own for what is malformed; a table of tests has those that are not.
+    // It has rules of its own for malformed classes, and for brackets that are not closed; a table of tests
+    // has those classes that are not malformed.
     let has_class = pattern.windows(2).any(|two| matches!(two, b"[:" | b"[=" | b"[."));
-    if has_class || bytes.contains(&0) || bytes.len() > 64 || !bytes.is_ascii() {
+    let last_bracket = pattern.iter().rposition(|&byte| byte == b'[').unwrap_or(0);
+    let is_open = pattern.get(last_bracket) == Some(&b'[')
+        && !pattern[last_bracket..].get(2..).is_some_and(|inside| inside.contains(&b']'));
+    if has_class || is_open || bytes.contains(&0) || bytes.len() > 64 || !bytes.is_ascii() {
         pattern::fits(pattern, name);
         return;
     }

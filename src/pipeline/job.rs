@@ -7,14 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use crate::credentials::{Logins, MirrorUrl, to_worker};
-use crate::fabric::{Cluster, HOST_ADDRESS, PREFIX_LENGTH};
+use crate::fabric::{Cluster, ivshmem_address};
 use crate::recipe::Settings;
 use crate::rootfs::configure::Answers;
 use crate::supervisor::OutputDir;
-
-/// The PCI address of the shared memory in every guest, as the launch script and the libvirt
-/// domains set it.
-const FABRIC_PCI_ADDRESS: &str = "0000:00:04.0";
 
 /// One build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,6 +61,7 @@ pub(super) fn facts(
     source_date_epoch: i64,
 ) -> fam_plugin::Facts {
     let recipe = &settings.recipe;
+    let cluster = Cluster::new(recipe);
     fam_plugin::Facts {
         suite: recipe.suite.to_string(),
         components: recipe.components.iter().map(ToString::to_string).collect(),
@@ -73,12 +70,12 @@ pub(super) fn facts(
         proxy: settings.http_proxy.as_ref().map(ToString::to_string),
         build_host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         fabric: fam_plugin::Fabric {
-            pci_address: FABRIC_PCI_ADDRESS.to_owned(),
+            pci_address: ivshmem_address(),
             memory_bytes: recipe.fabric.size.get().bytes(),
-            host_address: HOST_ADDRESS,
-            prefix_len: PREFIX_LENGTH,
+            host_address: cluster.network.host_address(),
+            prefix_len: cluster.network.subnet.prefix_len(),
         },
-        nodes: nodes(&Cluster::new(recipe)),
+        nodes: nodes(&cluster),
         source_date_epoch,
     }
 }
@@ -87,7 +84,7 @@ fn nodes(cluster: &Cluster) -> Vec<fam_plugin::Node> {
     let node = |node: &crate::fabric::Node| fam_plugin::Node {
         number: node.number().into(),
         name: node.name().to_owned(),
-        mac: node.mac(),
+        mac: node.mac().to_string(),
         address: node.address(),
     };
     cluster.nodes.iter().map(node).collect()

@@ -1,7 +1,7 @@
 //! The stages of a build in order: the one place that knows them all.
 //!
 //! ```text
-//! settings -> preflight -> [worker: packages -> template -> overlays -> images -> surroundings] -> report
+//! settings -> preflight -> [worker: packages -> template -> overlays -> images -> cluster files] -> report
 //! ```
 //!
 //! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output
@@ -10,6 +10,7 @@
 
 mod answers;
 mod boot_loader;
+mod cluster_files;
 mod error;
 mod images;
 mod job;
@@ -18,7 +19,6 @@ mod packages;
 mod plugins;
 mod preflight;
 mod report;
-mod surroundings;
 mod template;
 
 pub use error::Error;
@@ -107,7 +107,7 @@ pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Erro
     let output = OutputLock::acquire(&settings.output, &Isolation::none())?;
     let archives = Archives::open(settings, &preflight::logins(settings)?, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
-    let path = surroundings::write_lock(output.directory(), selection.lock())?;
+    let path = cluster_files::write_lock(output.directory(), selection.lock())?;
     output.release()?;
     Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
 }
@@ -138,12 +138,12 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress);
             let template = template::obtain(job, &selection, &customization, &build, progress)?;
-            surroundings::write_lock(&job.output, selection.lock())?;
+            cluster_files::write_lock(&job.output, selection.lock())?;
             (template, build, Some(selection))
         }
     };
     let lock = selection.as_ref().map(Selection::lock);
-    surroundings::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
+    cluster_files::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
 
     progress.step(format!("Making disks for {} nodes", job.nodes.len()));
     let disks = Disks {
@@ -158,7 +158,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     };
     disks.write(progress)?;
     let context: Context = build.context("fabric", Stage::Node);
-    surroundings::write(job, &context)?;
+    cluster_files::write(job, &context)?;
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }

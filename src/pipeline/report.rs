@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
+use super::cluster_files::{LOCK, NETWORK_XML, SBOM, SSH_CONFIG};
 use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE};
 use super::job::{Job, has_identities};
 use super::packages::Selection;
-use super::surroundings::{LAUNCH_SCRIPT, LOCK, NETWORK_XML, SBOM, SSH_CONFIG};
 use super::template::TEMPLATE;
-use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE};
+use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT};
 use crate::recipe::Settings;
 use crate::report::{Artifact, BuildReport, PlanReport, PlannedPackage};
 

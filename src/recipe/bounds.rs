@@ -171,7 +171,7 @@ macro_rules! bounded_size {
 }
 
 bounded_number! {
-    /// How many nodes: as many as 192.168.42.0/24 addresses beside the host's own .254.
+    /// How many nodes: as many as their network has addresses beside the host's own .254.
     NodeCount, "the number of nodes", 1..=253
 }
 

@@ -20,6 +20,12 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
+    /// The directory for artifacts: that of the flag, else that of the environment.
+    #[must_use]
+    pub fn output_directory(&self, flag: Option<PathBuf>) -> Sourced<PathBuf> {
+        Sourced::of_flag("output", flag).or(self.path(&[("TMPDIR", "")])).unwrap_or("/tmp")
+    }
+
     /// The first of `names` that is set, with its value.
     pub(super) fn first(&self, names: &[&'static str]) -> Option<(&'static str, &OsString)> {
         names.iter().find_map(|name| {

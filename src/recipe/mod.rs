@@ -24,6 +24,7 @@ mod rows;
 mod settings;
 mod size;
 mod sourced;
+mod subnet;
 mod written;
 
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
@@ -42,4 +43,5 @@ pub use rows::SettingRow;
 pub use settings::{Security, Settings, SettingsError};
 pub use size::{InvalidSize, Size};
 pub use sourced::{Origin, Sourced};
+pub use subnet::{InvalidSubnet, Subnet};
 pub use written::schema;

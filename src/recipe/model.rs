@@ -11,6 +11,7 @@ use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
 use super::sourced::{Origin, Sourced};
+use super::subnet::Subnet;
 use super::written::{Addition, IncludeChange, List, PluginChange, WrittenPlugin, WrittenPreseed};
 
 /// A key of a recipe that has one value.
@@ -124,6 +125,8 @@ table! {
         cpus: Cpus = "2",
         /// What their names begin with.
         name: NodePrefix = "fabric",
+        /// Their addresses.
+        network: Subnet = "192.168.42.0/24",
     }
 }
 

@@ -73,6 +73,7 @@ const SETTINGS: &[Setting] = &[
     key!("nodes", nodes.count, nodes),
     key!("memory", nodes.memory, memory),
     key!("cpus", nodes.cpus, cpus),
+    key!("network", nodes.network),
     setting("output", |it| vec![it.output.map(path)]),
     setting("cache-dir", |it| vec![it.cache_dir.map(path)]),
     setting("https-proxy", |it| match &it.https_proxy {

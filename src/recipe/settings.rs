@@ -193,7 +193,7 @@ impl Settings {
             http_proxy: Sourced::of_flag("proxy", flags.proxy).or_else(|| environment.value(&http))?,
             no_proxy: environment.value(&["no_proxy", "NO_PROXY"])?,
             source_date_epoch: environment.value(&["SOURCE_DATE_EPOCH"])?,
-            output: Sourced::of_flag("output", flags.output).or(environment.path(&[("TMPDIR", "")])).unwrap_or("/tmp"),
+            output: environment.output_directory(flags.output),
             cache_dir: Sourced::of_flag("cache-dir", flags.cache_dir)
                 .or(environment.path(&cache))
                 .unwrap_or("/var/cache/fam-build"),

@@ -153,8 +153,7 @@ fn recipe(place: &Path, credentials: bool) -> [PathBuf; 2] {
     let _ = fs_err::create_dir(&plugins);
     let secrets = secrets().join("\n");
     fs_err::write(plugins.join("secrets"), &secrets).unwrap();
-    fs_err::write(plugins.join("spy"), SPY).unwrap();
-    fs_err::set_permissions(plugins.join("spy"), PermissionsExt::from_mode(0o755)).unwrap();
+    support::write_executable(&plugins.join("spy"), SPY);
     let plugins_of_recipe = format!(
         "[[plugin]]\nname = \"apt-sources\"\nsettings = {{ credentials = {credentials}, updates = false }}\n\
          [[plugin]]\nname = \"spy\"\n[[plugin]]\nname = \"script\"\nsettings.script = \"\"\"{}\"\"\"\n",

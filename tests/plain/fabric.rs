@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 
 use fam_build::fabric::{Cluster, Hypervisor, Seed, domain_xml, launch_script, network_xml, ssh_config};
 use fam_build::recipe::{FabricKind, Recipe};
+use support::{fail, succeed};
 
 support::tests! {
     needs [support::harness::ROOT, "qemu-img", "qemu-system-x86_64", "virt-xml-validate"];
@@ -22,12 +23,39 @@ support::tests! {
     a_port_that_is_taken_is_passed_over,
     a_node_that_cannot_start_says_why_and_leaves_nothing,
     wrong_words_get_an_answer,
+    the_program_runs_the_script_of_this_user,
 }
 
-fn cluster(count: u8) -> Cluster {
-    let recipe =
-        format!("suite = 'trixie'\nnodes = {{ count = {count}, memory = '256M', cpus = 1 }}\nfabric.size = '16M'");
+/// A cluster of small nodes, with `more` in its recipe.
+fn cluster(count: u8, more: &str) -> Cluster {
+    let recipe = format!(
+        "suite = 'trixie'\nnodes = {{ count = {count}, memory = '256M', cpus = 1{more} }}\nfabric.size = '16M'"
+    );
     Cluster::new(&Recipe::parse("test", &recipe).unwrap())
+}
+
+/// By the verbs of the program: in the directory that is named, if the script there is the user's own.
+fn the_program_runs_the_script_of_this_user() {
+    let running = Running::new(2, 29022);
+    let fam_build = |verb: &str, arguments: &[&str]| {
+        let mut command = Command::new(support::public_program());
+        command.args([verb, "--output"]).arg(running.directory.path()).args(arguments);
+        command.envs([("ACCEL", "tcg"), ("NET", "user"), ("STOP_TIMEOUT", "1"), ("PORT", "29022")]);
+        command.env("SHM", running.shared_memory.path().join("fabric_em"));
+        command
+    };
+    let script = running.directory.path().join("fabric_emulation.bash");
+    support::write_executable(&script, fs_err::read_to_string(&script).unwrap());
+    assert!(succeed(&mut fam_build("up", &["2"])).contains("fabric2: started"));
+    assert!(succeed(&mut fam_build("status", &[])).contains("fabric2      running"));
+    assert!(fail(&mut fam_build("ssh", &["1", "uname", "-a"])).1.contains("fabric1 does not run"));
+    succeed(&mut fam_build("stop", &[]));
+    assert!(fail(&mut fam_build("log", &["3"])).1.contains("there is no node 3"));
+
+    std::os::unix::fs::chown(&script, Some(4711), None).unwrap();
+    assert!(fail(&mut fam_build("status", &[])).1.contains("is not this user's own file"));
+    fs_err::remove_file(&script).unwrap();
+    assert!(fail(&mut fam_build("status", &[])).1.contains("hint: name the directory of the images with --output"));
 }
 
 fn libvirt_finds_the_xml_valid() {
@@ -39,15 +67,16 @@ fn libvirt_finds_the_xml_valid() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     };
     for count in [1, 4, 40, 253] {
-        validate("network.xml", "network", network_xml(&cluster(count)));
+        validate("network.xml", "network", network_xml(&cluster(count, "")));
     }
-    let cluster = cluster(253);
+    let cluster = cluster(253, "");
     let seed = Seed::from_bytes([1; 32]);
     for node in &cluster.nodes[251..] {
         for hypervisor in [Hypervisor::Kvm, Hypervisor::Qemu] {
             let odd = Path::new("/tmp/it's <odd> & \"so\"");
             for fabric in [FabricKind::Ivshmem, FabricKind::Nvdimm, FabricKind::Cxl] {
-                let cluster = Cluster { fabric, ..cluster.clone() };
+                let mut cluster = cluster.clone();
+                cluster.machine.fabric = fabric;
                 validate("domain.xml", "domain", domain_xml(&cluster, node, &seed, odd, hypervisor));
             }
         }
@@ -64,7 +93,7 @@ struct Running {
 impl Running {
     fn new(nodes: u8, port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("a, 100% odd 'place'").tempdir().unwrap();
-        fs_err::write(directory.path().join("fabric_emulation.bash"), launch_script(&cluster(nodes))).unwrap();
+        fs_err::write(directory.path().join("fabric_emulation.bash"), launch_script(&cluster(nodes, ""))).unwrap();
         for number in 1..=nodes {
             let image = directory.path().join(format!("fabric{number}.qcow2"));
             let status = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image).arg("1G").status();
@@ -172,7 +201,7 @@ fn its_ssh_configuration_is_the_one_that_was_built() {
     // so by failing.
     let running = Running::new(2, 10022);
     let place = running.directory.path();
-    let built = ssh_config(&cluster(2), place);
+    let built = ssh_config(&cluster(2, ""), place);
     for (name, content) in [("fabric_ssh_config", built.as_str()), ("fabric_ssh_key", ""), ("fabric_known_hosts", "")] {
         fs_err::write(place.join(name), content).unwrap();
     }
@@ -255,7 +284,7 @@ fn an_emulator_without_the_device_is_refused() {
     );
     assert_eq!(running.files(), ["fabric1.qcow2", "fabric_emulation.bash", "old-qemu"]);
     let error = output(0o644);
-    assert!(error.contains("QEMU is not installed\nhint: Debian, Ubuntu: apt install"), "{error}");
+    assert!(error.contains("old-qemu is not installed\nhint: sudo apt install qemu-system-x86\n"), "{error}");
 }
 
 fn a_node_that_says_nothing_is_not_waited_for_for_ever() {

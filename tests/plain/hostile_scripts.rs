@@ -4,7 +4,7 @@
 //! Each test runs as root, and once more as a normal user with subordinate ids. Scripts make system
 //! calls by perl.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -171,9 +171,7 @@ impl Place {
         }
         fs_err::write(database.join("status"), format!("{EVIL}Status: install ok unpacked\n")).unwrap();
         fs_err::write(database.join("info/evil.list"), "/.\n").unwrap();
-        let path = database.join(format!("info/evil.{member}"));
-        fs_err::write(&path, script).unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        support::write_executable(&database.join(format!("info/evil.{member}")), script);
         let job = Job::Configure { root: self.root(), silent: limits.silent, whole: limits.whole };
         self.run(job, &Progress::new(log.clone()))
     }
@@ -204,9 +202,7 @@ fn make_root(root: &Path) {
     }
     // dpkg wants to see these in its PATH, and does not call them here.
     for program in ["ldconfig", "start-stop-daemon"] {
-        let path = root.join("usr/sbin").join(program);
-        fs_err::write(&path, "#!/bin/sh\n").unwrap();
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        support::write_executable(&root.join("usr/sbin").join(program), "#!/bin/sh\n");
     }
 }
 

@@ -7,6 +7,7 @@
 mod apt_faults;
 mod boot_files;
 mod causes;
+mod check;
 mod cluster;
 mod credentials;
 mod customize;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         credentials::tests(),
         customize::tests(),
         doctor::tests(),
+        check::tests(),
         fabric::tests(),
         file_names::tests(),
         host::tests(),

@@ -61,6 +61,12 @@ pub fn mirror() -> String {
     uris.split_whitespace().next().unwrap().trim_end_matches('/').to_owned()
 }
 
+/// Writes a program that everyone may execute.
+pub fn write_executable(path: &Path, text: impl AsRef<[u8]>) {
+    fs_err::write(path, text).unwrap();
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Runs a command and asserts that it succeeded; returns its standard output.
 #[track_caller]
 pub fn succeed(command: &mut Command) -> String {

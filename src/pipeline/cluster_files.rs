@@ -11,8 +11,8 @@ use super::job::Job;
 use super::template::{DPKG_STATUS, Template};
 use crate::archive::lock::Lock;
 use crate::fabric::{
-    Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, Seed, domain_xml, known_hosts, launch_script, network_xml,
-    ssh_config,
+    Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT, Seed, domain_xml, known_hosts, launch_script,
+    network_xml, ssh_config,
 };
 use crate::progress::Progress;
 use crate::sbom;
@@ -20,7 +20,6 @@ use crate::supervisor::OutputDir;
 
 pub(super) const LOCK: &str = "fabric.lock";
 pub(super) const SBOM: &str = "fabric.spdx.json";
-pub(super) const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 pub(super) const NETWORK_XML: &str = "fabric_network.xml";
 pub(super) const SSH_CONFIG: &str = "fabric_ssh_config";
 

@@ -1,0 +1,123 @@
+//! The machine that every node is: processors, memory, devices with their places, and the device
+//! that shows the shared memory. The XML for libvirt and the arguments for QEMU are written from it.
+
+use crate::recipe::{Cpus, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
+
+/// The name of the shared memory, which is its file in `/dev/shm`.
+pub const SHARED_MEMORY_NAME: &str = "fabric_em";
+
+/// The slots of devices on the first PCI bus. Every device has its slot written down, so that the
+/// shared memory of ivshmem is at 00:04.0 whatever else a hypervisor or its user adds.
+pub(super) mod slot {
+    pub(crate) const VGA: u8 = 2;
+    pub(crate) const NETWORK: u8 = 3;
+    pub(crate) const SHARED_MEMORY: u8 = 4;
+    pub(crate) const DISK: u8 = 5;
+    /// The second network interface, in user-mode networking.
+    pub(crate) const SECOND_NETWORK: u8 = 6;
+    pub(crate) const RANDOM: u8 = 7;
+    pub(crate) const CXL_HOST_BRIDGE: u8 = 8;
+}
+
+/// The PCI address of the shared memory in a guest, on a fabric of the kind ivshmem.
+#[must_use]
+pub fn ivshmem_address() -> String {
+    format!("0000:00:{:02x}.0", slot::SHARED_MEMORY)
+}
+
+/// A node as hardware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its memory.
+    pub memory: NodeMemory,
+    /// Its processors.
+    pub cpus: Cpus,
+    /// The device that shows it the memory that all share.
+    pub fabric: FabricKind,
+    /// The memory that all share.
+    pub shared_memory: SharedMemory,
+}
+
+impl Machine {
+    pub(super) fn new(nodes: &Nodes, fabric: &Fabric) -> Self {
+        Self {
+            memory: nodes.memory.value,
+            cpus: nodes.cpus.value,
+            fabric: fabric.kind.value,
+            shared_memory: fabric.size.value,
+        }
+    }
+
+    /// Its memory in MiB.
+    pub(super) fn memory_mib(&self) -> u64 {
+        self.memory.get().mebibytes()
+    }
+
+    /// The shared memory in MiB.
+    pub(super) fn shared_mib(&self) -> u64 {
+        self.shared_memory.get().mebibytes()
+    }
+
+    /// How many processors it can have at most. With one alone, QEMU without KVM makes a load and a
+    /// store of an atomic operation, and those of other nodes get in between; so there is always room
+    /// for a second.
+    pub(super) fn most_cpus(&self) -> u8 {
+        self.cpus.get().max(2)
+    }
+
+    /// The type of its mainboard, as QEMU and libvirt name it. CXL needs PCI Express.
+    pub(super) fn board(&self) -> &'static str {
+        match self.fabric {
+            FabricKind::Ivshmem | FabricKind::Nvdimm => "pc",
+            FabricKind::Cxl => "q35",
+        }
+    }
+
+    /// The name that QEMU gives to its first PCI bus.
+    pub(super) fn bus(&self) -> &'static str {
+        match self.fabric {
+            FabricKind::Ivshmem | FabricKind::Nvdimm => "pci.0",
+            FabricKind::Cxl => "pcie.0",
+        }
+    }
+
+    /// The device that QEMU must have for the shared memory.
+    pub(super) fn shared_memory_device(&self) -> &'static str {
+        match self.fabric {
+            FabricKind::Ivshmem => "ivshmem-plain",
+            FabricKind::Nvdimm => "nvdimm",
+            FabricKind::Cxl => "cxl-type3",
+        }
+    }
+
+    /// The most memory that it can have in MiB, where the shared memory is a module beside its own.
+    pub(super) fn most_memory_mib(&self) -> Option<u64> {
+        (self.fabric == FabricKind::Nvdimm).then(|| self.memory_mib() + self.shared_mib())
+    }
+
+    /// Whether its processors hide that there is a hypervisor. Where Linux sees one, it makes no
+    /// region of CXL memory, since the caches might not be flushed for it.
+    pub(super) fn hides_hypervisor(&self) -> bool {
+        self.fabric == FabricKind::Cxl
+    }
+
+    /// QEMU's object of the shared memory, in the file `path`, in which commas are doubled.
+    pub(super) fn memory_backend(&self, path: &str) -> String {
+        format!("memory-backend-file,id=fabric,share=on,mem-path={path},size={}M", self.shared_mib())
+    }
+
+    /// What QEMU's option `-machine` has of CXL: one window, as large as the shared memory.
+    pub(super) fn cxl_window(&self) -> String {
+        format!("cxl=on,cxl-fmw.0.targets.0=cxl_host,cxl-fmw.0.size={}M", self.shared_mib())
+    }
+
+    /// QEMU's devices from the first bus to the CXL memory, which is volatile and so needs no label
+    /// area. libvirt numbers the chassis of its own root ports from 1, so this one is far above.
+    pub(super) fn cxl_devices(&self) -> [String; 3] {
+        [
+            format!("pxb-cxl,id=cxl_host,bus={},addr={:02x}.0,bus_nr=12", self.bus(), slot::CXL_HOST_BRIDGE),
+            "cxl-rp,id=cxl_port,bus=cxl_host,port=0,chassis=99,slot=99".to_owned(),
+            "cxl-type3,id=cxl_memory,bus=cxl_port,volatile-memdev=fabric".to_owned(),
+        ]
+    }
+}

@@ -1,0 +1,125 @@
+
+# ------------------------------------------------------------------------------------------------------------- libvirt
+
+# The libvirt of the whole system, as its networks and the bridge are.
+virsh() { command virsh -q -c qemu:///system "$@"; }
+
+need_virsh() {
+    install_hint 'libvirt-daemon-system libvirt-clients' libvirt 'libvirt dnsmasq'
+    type -P virsh >/dev/null || fail "virsh is not installed" "$hint; or do without: NET=user"
+}
+
+# `active` or `inactive`, or nothing where libvirt has no such network.
+network_state() {
+    { virsh net-info "$network" 2>/dev/null || true; } | awk '$1 == "Active:" { print $2 == "yes" ? "active" : "inactive" }'
+}
+
+network() {
+    local state
+    need_virsh
+    case ${1:-} in
+        up)
+            state=$(network_state)
+            if [[ -z $state ]]; then
+                virsh net-define "$here/fabric_network.xml" || fail "libvirt does not take $here/fabric_network.xml" \
+                    "this needs a running libvirtd, and root or the group libvirt"
+            fi
+            if [[ $state != active ]]; then
+                virsh net-start "$network" || fail "libvirt does not start the network $network" \
+                    "is another network at $subnet, or the bridge $bridge there already? see: ip address"
+            fi
+            say "network $network is up on bridge $bridge"
+            ;;
+        down)
+            state=$(network_state)
+            if [[ -z $state ]]; then
+                say "network $network is not there"
+                return
+            fi
+            if [[ $state == active ]]; then virsh net-destroy "$network"; fi
+            virsh net-undefine "$network" || fail "libvirt does not remove the network $network" \
+                "this needs root, or the group libvirt"
+            say "network $network is gone"
+            ;;
+        *) fail "network takes up or down" ;;
+    esac
+}
+
+# The domain of node $1 as this host can run it: only here is it known where the images are and whether KVM works.
+domain() {
+    local line kind=kvm cpu=host-model image=$here/$prefix$1.qcow2
+    if [[ $accel == tcg ]]; then kind=qemu cpu=maximum; fi
+    image=${image//&/\&amp;} image=${image//</\&lt;} image=${image//\'/\&apos;}
+    while IFS= read -r line; do
+        case $line in
+            "<domain type="*) line="<domain type='$kind'${line#*\'*\'}" ;;
+            *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
+            *"<source file="*) line="      <source file='$image'/>" ;;
+        esac
+        say "$line"
+    done <"$here/$prefix$1.xml"
+}
+
+# The state of the domain of node $1, or nothing where libvirt has none.
+domain_state() { virsh domstate "$prefix$1" 2>/dev/null || true; }
+
+libvirt() {
+    local verb=${1:-} n name
+    need_virsh
+    [[ $verb =~ ^(define|start|shutdown|undefine)$ ]] || fail "libvirt takes define, start, shutdown or undefine"
+    shift
+    choose_nodes "$@"
+    if [[ $verb == define ]]; then
+        need_qemu
+        choose_acceleration
+    elif [[ $verb == start ]]; then
+        network up
+    fi
+    for n in "${chosen[@]}"; do
+        name=$prefix$n
+        case $verb in
+            define)
+                domain "$n" | virsh define /dev/stdin || fail "libvirt does not take $here/$name.xml" \
+                    "this needs a running libvirtd, and root or the group libvirt"
+                say "$name: defined"
+                ;;
+            start)
+                if [[ $(domain_state "$n") == running ]]; then
+                    say "$name: runs already"
+                    continue
+                fi
+                [[ -n $(domain_state "$n") ]] || fail "libvirt has no domain $name" "define it first: $0 libvirt define $n"
+                virsh start "$name" || fail "libvirt does not start $name" \
+                    "libvirt's QEMU may be another user, who must be able to pass through $here, and have the shared memory"
+                say "$name: started"
+                ;;
+            shutdown) shut_down_domain "$n" & ;;
+            undefine)
+                [[ $(domain_state "$n") != running ]] || fail "$name is running" "first: $0 libvirt shutdown $n"
+                if virsh undefine "$name"; then say "$name: undefined"; fi
+                ;;
+        esac
+    done
+    wait
+    if [[ $verb == start ]]; then
+        for ((n = 1; n <= nodes; n++)); do say "$n ${addresses[n]} 22"; done | ssh_configuration | publish_ssh_config
+        say "log in: ssh -F $here/fabric_ssh_config ${prefix}1"
+    fi
+}
+
+# The power button, now and then, as in `stop`; then force.
+shut_down_domain() {
+    local seconds=0
+    while [[ $(domain_state "$1") == running ]]; do
+        ((seconds < ${STOP_TIMEOUT:-90})) || break
+        if ((seconds % 10 == 0)); then virsh shutdown "$prefix$1" || true; fi
+        sleep 1
+        seconds=$((seconds + 1))
+    done
+    if [[ $(domain_state "$1") != running ]]; then
+        say "$prefix$1: off"
+        return
+    fi
+    warn "$prefix$1 did not shut down within ${STOP_TIMEOUT:-90} seconds and is forced to"
+    virsh destroy "$prefix$1"
+}

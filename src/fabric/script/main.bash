@@ -1,0 +1,31 @@
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+for variable in PORT BOOT_TIMEOUT STOP_TIMEOUT; do
+    [[ ${!variable:-0} =~ ^(0|[1-9][0-9]{0,4})$ ]] || fail "$variable=${!variable} is not a number from 0 to 99999"
+done
+command=${1:-start}
+if (($# > 0)); then shift; fi
+if [[ $command == check ]]; then
+    check
+    exit
+fi
+examine_tools || fail "$detail" "$hint"
+here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+readonly here
+choose_run_directory
+case $command in
+    start) start "$@" ;;
+    stop) stop "$@" ;;
+    status) status ;;
+    ssh) ssh_to "$@" ;;
+    console) console "$@" ;;
+    log) show_log "$@" ;;
+    network) network "$@" ;;
+    libvirt) libvirt "$@" ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+esac

@@ -1,0 +1,81 @@
+
+# --------------------------------------------------------------------------------------------------- memory of the host
+
+# Where the shared memory is, into `shm`.
+choose_shared_memory() {
+    shm=${SHM:-$default_shm}
+    [[ $shm == /* ]] || shm=$PWD/$shm
+}
+
+# Whether directory $1, if it holds huge pages, has enough that are free. `huge` says if it does hold them.
+examine_huge_pages() {
+    local kib free needed pool
+    huge=no
+    [[ $(stat -f -c %T -- "$1") == hugetlbfs ]] || return 0
+    huge=yes
+    kib=$(($(stat -f -c %s -- "$1") / 1024))
+    pool=/sys/kernel/mm/hugepages/hugepages-${kib}kB
+    free=$(($(<"$pool/free_hugepages") - $(<"$pool/resv_hugepages")))
+    needed=$(((shm_mib * 1024 + kib - 1) / kib))
+    detail="the shared memory, $shm_mib MiB, is no whole number of huge pages of $kib KiB"
+    hint="take smaller pages, or a file elsewhere: SHM=FILE $0"
+    ((shm_mib * 1024 % kib == 0)) || return 1
+    detail="the shared memory needs $needed huge pages of $kib KiB, and $free are free"
+    hint="set more aside: echo $(($(<"$pool/nr_hugepages") + needed - free)) | sudo tee $pool/nr_hugepages"
+    ((free >= needed))
+}
+
+# Whether `shm` is there and the user's, or can be made. The memory takes room only as nodes write to it, and a node that
+# writes where no room is left is killed.
+examine_shared_memory() {
+    local directory available size
+    directory=$(dirname -- "$shm")
+    if [[ -e $shm ]]; then
+        detail="the shared memory $shm is not this user's" hint="take another: SHM=FILE $0"
+        [[ -f $shm && -r $shm && -w $shm ]] || return 1
+        size=$(stat -L -c %s -- "$shm")
+        detail="$shm has $size bytes, but the nodes share $shm_mib MiB"
+        hint="remove it if nobody uses it (rm $shm), or take another: SHM=FILE $0"
+        ((size == shm_mib * 1048576)) || return 1
+        detail="$shm, which was there and keeps its contents" hint=''
+        return
+    fi
+    detail="the shared memory $shm cannot be made" hint="take another file: SHM=FILE $0"
+    [[ -d $directory && -w $directory ]] || return 1
+    examine_huge_pages "$directory" || return 1
+    available=$(df -Pk -- "$directory" | awk 'NR == 2 { print int($4 / 1024) }')
+    if [[ $huge == no ]] && ((available < shm_mib)); then
+        detail="the shared memory needs $shm_mib MiB, and $directory has $available MiB left"
+        hint="make it larger (sudo mount -o remount,size=${shm_mib}M $directory), or take a file elsewhere: SHM=FILE $0"
+        return 1
+    fi
+    detail="$shm can be made; $directory has $available MiB left" hint=''
+}
+
+prepare_shared_memory() {
+    choose_shared_memory
+    examine_shared_memory || fail "$detail" "$hint"
+    if [[ -e $shm ]]; then
+        if ! any_runs; then say "shared memory: $detail"; fi
+        return
+    fi
+    # Without overwriting: what another user may have put there meanwhile is not touched.
+    (
+        set -o noclobber
+        umask 077
+        : >"$shm"
+    ) || fail "the shared memory $shm cannot be made" "take another file: SHM=FILE $0"
+    printf '%s\n' "$shm" >"$run/shared_memory_made"
+    truncate -s "${shm_mib}M" -- "$shm"
+    say "shared memory: $shm, $shm_mib MiB"
+}
+
+# examine_memory COUNT: whether the host has memory for so many nodes.
+examine_memory() {
+    local available needed
+    available=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo)
+    needed=$(($1 * memory_mib + shm_mib))
+    detail="the nodes may take up to $needed MiB of memory, and $available MiB are available"
+    hint='build fewer or smaller nodes: --nodes N, --memory SIZE'
+    ((available >= needed))
+}
