@@ -1,8 +1,9 @@
-//! Builds in a container: by podman as root and as a normal user. With its usual settings a
-//! container may not make what a build needs, and the hint says which settings do.
+//! Builds in a container: by podman as root and as a normal user, and by docker. With its usual settings
+//! a container may not make what a build needs, and the hint says which settings do.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use support::archive::Mirror;
 use support::bare::bare_root;
@@ -12,78 +13,185 @@ use support::{as_user, directory_of, succeed, user};
 use crate::small::{archive, recipe_with};
 
 support::tests! {
-    needs [ROOT, "crun", "gpg", "newuidmap", "podman"];
+    needs [ROOT, "crun", "docker", "gpg", "newuidmap", "podman"];
     the_hint_names_the_settings_of_a_container_of_roots,
     the_hint_names_the_settings_of_a_container_of_a_users,
+    the_hint_names_the_settings_of_a_container_of_docker,
 }
 
 fn the_hint_names_the_settings_of_a_container_of_roots() {
-    the_hint_names_the_settings("root");
+    the_hint_names_the_settings("root", ["seccomp=unconfined", "unmask=ALL"], Podman::run);
 }
 
 fn the_hint_names_the_settings_of_a_container_of_a_users() {
-    the_hint_names_the_settings(user());
+    the_hint_names_the_settings(user(), ["seccomp=unconfined", "unmask=ALL"], Podman::run);
 }
 
-fn the_hint_names_the_settings(who: &str) {
-    const SETTINGS: [&str; 2] = ["seccomp=unconfined", "unmask=ALL"];
-    let container = Container::new(who);
-    let refused = container.build(&[]);
+fn the_hint_names_the_settings_of_a_container_of_docker() {
+    the_hint_names_the_settings("root", ["seccomp=unconfined", "systempaths=unconfined"], Docker::run);
+}
+
+/// Builds in containers of `who`, which `run` runs: without and with the settings.
+fn the_hint_names_the_settings<R>(who: &str, settings: [&str; 2], start: fn(Place) -> R)
+where
+    R: Runner,
+{
+    let mut runner = start(Place::new(who));
+    let refused = runner.build(&[]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("(a seccomp filter confines this process, as in a container)"), "{said}");
     let hint = said.lines().find(|line| line.starts_with("hint: ")).unwrap_or_else(|| panic!("{said}"));
-    assert!(SETTINGS.iter().all(|setting| hint.contains(setting)), "{hint}");
+    assert!(settings.iter().all(|setting| hint.contains(setting)), "{hint}");
 
-    let built = container.build(&SETTINGS.map(|setting| format!("--security-opt={setting}")));
+    let built = runner.build(&settings.map(|setting| format!("--security-opt={setting}")));
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let output = container.place.path().join("root/output");
+    let output = runner.output();
     assert!(output.join("fabric1.qcow2").exists());
     assert!(!output.join(".fam-build").exists());
 }
 
-/// A place for containers with the program and nothing else in them.
-struct Container {
+/// What runs containers.
+trait Runner {
+    /// Builds the small system in a container with these options more.
+    fn build(&mut self, options: &[String]) -> Output;
+
+    /// Where the build's output directory is on the host.
+    fn output(&self) -> PathBuf;
+}
+
+/// A root directory with the program and nothing else in it, and a mirror.
+struct Place {
     who: String,
-    place: tempfile::TempDir,
+    directory: tempfile::TempDir,
     mirror: Mirror,
 }
 
-impl Container {
+impl Place {
     fn new(who: &str) -> Self {
-        let place = directory_of(who);
+        let directory = directory_of(who);
         let mirror = archive().serve();
-        let root = place.path().join("root");
+        let root = directory.path().join("root");
         bare_root(&root);
         fs_err::copy(mirror.keyring(), root.join("etc/keyring.gpg")).unwrap();
         fs_err::write(root.join("etc/tiny.toml"), recipe_with("")).unwrap();
-        fs_err::create_dir(place.path().join("home")).unwrap();
-        succeed(Command::new("chown").arg("--recursive").arg(who).arg(place.path()));
-        Self { who: who.to_owned(), place, mirror }
+        fs_err::create_dir(directory.path().join("home")).unwrap();
+        succeed(Command::new("chown").arg("--recursive").arg(who).arg(directory.path()));
+        Self { who: who.to_owned(), directory, mirror }
     }
 
-    fn build(&self, options: &[String]) -> Output {
-        let at = |name: &str| self.place.path().join(name);
-        let mut podman = if self.who == "root" { Command::new("/usr/bin/env") } else { as_user("/usr/bin/env") };
-        podman.arg(format!("HOME={}", at("home").display())).arg(format!("XDG_RUNTIME_DIR={}", at("run").display()));
-        podman.args(["podman", "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file", "--root"]);
-        podman.arg(at("storage")).arg("--runroot").arg(at("run")).arg("--tmpdir").arg(at("run"));
-        podman.args(["run", "--rm", "--network=host", "--cgroups=disabled"]);
-        // Where root may not raise its own limits, podman's are too high.
-        podman.args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=8192:8192"]).args(options);
-        podman.arg("--rootfs").arg(at("root")).arg("/usr/bin/fam-build").args(["--mirror", self.mirror.url()]);
-        podman.args(["--keyring=/etc/keyring.gpg", "--recipe=/etc/tiny.toml", "--output=/output"]);
-        with_newer_control_groups(&podman).output().unwrap()
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The program and its arguments, as seen in the container.
+    fn command(&self) -> [String; 5] {
+        let mirror = format!("--mirror={}", self.mirror.url());
+        ["/usr/bin/fam-build", &mirror, "--keyring=/etc/keyring.gpg", "--recipe=/etc/tiny.toml", "--output=/output"]
+            .map(str::to_owned)
     }
 }
 
-impl Drop for Container {
+struct Podman(Place);
+
+impl Podman {
+    fn run(place: Place) -> Self {
+        Self(place)
+    }
+}
+
+impl Runner for Podman {
+    fn build(&mut self, options: &[String]) -> Output {
+        let Self(place) = self;
+        let mut podman = if place.who == "root" { Command::new("/usr/bin/env") } else { as_user("/usr/bin/env") };
+        podman.arg(format!("HOME={}", place.path("home").display()));
+        podman.arg(format!("XDG_RUNTIME_DIR={}", place.path("run").display()));
+        podman.args(["podman", "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file", "--root"]);
+        podman
+            .arg(place.path("storage"))
+            .arg("--runroot")
+            .arg(place.path("run"))
+            .arg("--tmpdir")
+            .arg(place.path("run"));
+        podman.args(["run", "--rm", "--network=host", "--cgroups=disabled"]);
+        // Where root may not raise its own limits, podman's are too high.
+        podman.args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=8192:8192"]).args(options);
+        podman.arg("--rootfs").arg(place.path("root")).args(place.command());
+        with_newer_control_groups(&podman).output().unwrap()
+    }
+
+    fn output(&self) -> PathBuf {
+        self.0.path("root/output")
+    }
+}
+
+impl Drop for Podman {
     /// A user's podman leaves a process that holds its namespaces.
     fn drop(&mut self) {
-        let pid = fs_err::read_to_string(self.place.path().join("run/pause.pid"));
+        let pid = fs_err::read_to_string(self.0.path("run/pause.pid"));
         if let Ok(pid) = pid {
             let _ = Command::new("kill").arg(pid.trim()).status();
         }
+    }
+}
+
+/// A daemon of docker's of its own, which touches no network of the host.
+struct Docker {
+    place: Place,
+    daemon: Child,
+}
+
+impl Docker {
+    fn run(place: Place) -> Self {
+        let mut dockerd = Command::new("dockerd");
+        dockerd.arg("--data-root").arg(place.path("data")).arg("--exec-root").arg(place.path("exec"));
+        dockerd.arg("--pidfile").arg(place.path("pid")).arg("--host").arg(Self::address(&place));
+        dockerd.args(["--bridge=none", "--iptables=false", "--storage-driver=vfs"]);
+        let mut command = with_newer_control_groups(&dockerd);
+        let daemon = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !Self::docker(&place).arg("version").output().unwrap().status.success() {
+            assert!(Instant::now() < deadline, "dockerd does not answer");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let tarball = place.path("root.tar");
+        succeed(
+            Command::new("tar").arg("--create").arg("--file").arg(&tarball).arg("-C").arg(place.path("root")).arg("."),
+        );
+        succeed(Self::docker(&place).arg("import").arg(tarball).arg("fam:test"));
+        fs_err::create_dir(place.path("output")).unwrap();
+        Self { place, daemon }
+    }
+
+    fn address(place: &Place) -> String {
+        format!("unix://{}", place.path("docker.sock").display())
+    }
+
+    fn docker(place: &Place) -> Command {
+        let mut docker = Command::new("docker");
+        docker.arg("--host").arg(Self::address(place)).env("HOME", place.path("home"));
+        docker
+    }
+}
+
+impl Runner for Docker {
+    fn build(&mut self, options: &[String]) -> Output {
+        let mut docker = Self::docker(&self.place);
+        docker.args(["run", "--rm", "--network=host"]).args(options);
+        docker.arg(format!("--volume={}:/output", self.output().display()));
+        docker.arg("fam:test").args(self.place.command()).output().unwrap()
+    }
+
+    fn output(&self) -> PathBuf {
+        self.place.path("output")
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        let pid = fs_err::read_to_string(self.place.path("pid")).unwrap_or_default();
+        let _ = Command::new("kill").arg(pid.trim()).status();
+        let _ = self.daemon.wait();
     }
 }
 

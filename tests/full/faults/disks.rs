@@ -1,5 +1,5 @@
-//! Disks that fill up, become read-only or break: in the output directory and in the cache. A quota
-//! that is used up is EDQUOT in place of ENOSPC, which `crate::shortage`'s own tests ask about.
+//! Disks that fill up, become read-only or break, and quotas that are used up: in the output directory
+//! and in the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,11 +14,12 @@ use crate::running::Run;
 use crate::small::{Bench, Who, archive, assert_failed, assert_fails};
 
 support::tests! {
-    needs [support::harness::ROOT, "newuidmap", "gpg", "dpkg-deb", "mke2fs", "perl"];
+    needs [support::harness::ROOT, "newuidmap", "gpg", "dpkg-deb", "mke2fs", "perl", "strace"];
     the_output_fills_up,
     the_output_breaks,
     the_cache_fills_up,
     the_cache_is_read_only,
+    a_quota_is_used_up,
 }
 
 /// An ext4 of its own that all may write to.
@@ -192,4 +193,19 @@ fn the_cache_is_read_only() {
     place.bench.mirror.repair();
     disk.remount("rw");
     place.assert_works("a cache that became read-only");
+}
+
+/// The kernel need not know quotas for this: strace answers for it.
+fn a_quota_is_used_up() {
+    let place = Place::new(Who::Root, archive(), &[]);
+    for (call, file) in [("copy_file_range", "fabric_template.img"), ("pwrite64", "fabric1.qcow2")] {
+        let build = place.build();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={call}:error=EDQUOT:when=1+")]);
+        strace.arg(build.get_program()).args(build.get_args());
+        assert_fails(&mut strace, 1, &[file, "Disk quota exceeded"], "free some space, or choose another directory");
+        place.assert_works("a quota that was used up");
+        place.clear();
+    }
 }
