@@ -4,7 +4,7 @@
 #   benches/build.bash [ROUNDS]      default 2; the figures are those of the fastest round of each
 #
 # The peers' pipeline is mmdebstrap to a tarball, tar into a directory, mke2fs -d into an 8 GiB file system, and four times
-# a copy with qemu-img convert to qcow2. It has no partition table, no boot loader and no customization, which all is work
+# a copy with qemu-img convert to qcow2. It has no partition table, no boot loader and no plugins, which all is work
 # that fam-build does beside. Needs root (for the peers), mmdebstrap, e2fsprogs, qemu-utils; MIRROR, or a Debian host.
 set -euo pipefail
 cd "$(dirname "$0")/.."

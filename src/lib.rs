@@ -3,7 +3,7 @@
 pub mod archive;
 pub mod cli;
 pub mod credentials;
-pub mod customize;
+
 pub mod doctor;
 pub mod fabric;
 #[cfg(any(test, fuzzing))]
@@ -13,6 +13,7 @@ pub mod fuzz_targets;
 pub mod image;
 mod parallel;
 pub mod pipeline;
+pub mod plugins;
 pub mod progress;
 pub mod recipe;
 mod regular;

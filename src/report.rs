@@ -145,7 +145,7 @@ impl DoctorReport {
     }
 }
 
-/// A customization that there is.
+/// A plugin that there is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginReport {
     /// The name by which a recipe asks for it.
@@ -164,7 +164,7 @@ pub struct PluginReport {
     pub path: Option<String>,
 }
 
-/// The customizations that there are.
+/// The plugins that there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginsReport {
     /// The built-in ones by name, then those in files in the order in which they are found.

@@ -13,7 +13,7 @@ use super::digest::{Sha256Digest, hex};
 use super::http::{Http, HttpError, Patience, shown};
 
 /// A connection that breaks after at least this much has not failed in vain.
-const WORTHWHILE: u64 = 64 << 10;
+const RETRY_RESET_BYTES: u64 = 64 << 10;
 const BUFFER: usize = 128 << 10;
 /// Progress is reported in steps of this many bytes.
 const REPORT_STEP: u64 = 256 << 10;
@@ -282,7 +282,7 @@ impl Transfer<'_> {
         }
         // Only what goes beyond all that was ever reached proves that it is worthwhile to go on; a
         // server that starts from the beginning each time, and breaks off each time, does not.
-        let mut encouraging = meter.reached + WORTHWHILE;
+        let mut next_reset = meter.reached + RETRY_RESET_BYTES;
         let mut buffer = vec![0; BUFFER];
         while !part.is_full() {
             if self.stop.load(Ordering::Relaxed) {
@@ -298,9 +298,9 @@ impl Transfer<'_> {
             }
             part.append(&buffer[..count])?;
             meter.reach(part.length(), false);
-            if meter.reached >= encouraging {
+            if meter.reached >= next_reset {
                 patience.restore();
-                encouraging = meter.reached + WORTHWHILE;
+                next_reset = meter.reached + RETRY_RESET_BYTES;
             }
         }
         Ok(())

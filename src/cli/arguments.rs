@@ -7,7 +7,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use crate::customize::project::Language;
+use crate::plugins::scaffold::Language;
 use crate::recipe::{Flags, NodeCount, OutOfBounds};
 
 const STYLES: Styles = Styles::styled()

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::arguments::PluginVerb;
 use super::screen::json_line;
 use super::{Engine, print, show_failure, text};
-use crate::customize::project::{self, Language, Project};
+use crate::plugins::scaffold::{self, Language, Project};
 use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};
 
@@ -69,7 +69,7 @@ fn listed(report: &PluginsReport) -> String {
 
 fn new(name: &str, language: Language, directory: Option<PathBuf>, json: bool) -> Result<(), Failure> {
     let directory = directory.unwrap_or_else(|| name.into());
-    let project = project::create(name, language, &directory).map_err(|error| Failure::usage(&error, error.hint()))?;
+    let project = scaffold::create(name, language, &directory).map_err(|error| Failure::usage(&error, error.hint()))?;
     if json {
         json_line(&serde_json::json!({ "event": "created", "report": project }));
         return Ok(());

@@ -5,9 +5,9 @@
 //! the host may be asked here: this is no build. [`examine`] gives back what it found; how that is
 //! shown is for the command line.
 
-mod ask;
 mod building;
 mod distribution;
+mod probe;
 mod running;
 
 use crate::recipe::Settings;

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::Findings;
-use super::ask::{ask, find};
 use super::distribution::{Distribution, Package};
+use super::probe::{find, run_probe};
 use crate::fabric::{Cluster, launch_script};
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose, Verdict};
@@ -37,7 +37,7 @@ fn bash(findings: &mut Findings, distribution: Distribution) -> Option<Command> 
     };
     let mut command = Command::new(&bash);
     command.args(["-c", "((BASH_VERSINFO[0] >= 4)) && echo $BASH_VERSION"]);
-    let says = match ask(command, SHORT_PATIENCE) {
+    let says = match run_probe(command, SHORT_PATIENCE) {
         Ok(answer) if answer.succeeded() => {
             findings.ok(WHAT, format!("{} {}", bash.display(), answer.last_line()));
             return Some(Command::new(bash));
@@ -53,7 +53,7 @@ fn bash(findings: &mut Findings, distribution: Distribution) -> Option<Command> 
 fn script(findings: &mut Findings, mut bash: Command, cluster: &Cluster) {
     const WHAT: &str = "launch script";
     bash.arg("-c").arg(launch_script(cluster)).args([SCRIPT, "check"]);
-    let answer = match ask(bash, PATIENCE) {
+    let answer = match run_probe(bash, PATIENCE) {
         Ok(answer) => answer,
         Err(error) => return findings.fault(WHAT, error.to_string(), None),
     };

@@ -11,7 +11,7 @@ use fs_err::File;
 use uuid::Uuid;
 
 use crate::image::map::{DiskMap, MapBuilder};
-use crate::image::qcow2::{Compression, NodeImages, Options, ThinImages};
+use crate::image::qcow2::{Compression, FullImages, Options, OverlayImages};
 use crate::image::{DiskLayout, Identity, ImageSettings, lay_out, raw};
 use crate::tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 
@@ -46,9 +46,9 @@ pub fn qcow2(bytes: &[u8]) {
     for (map, file) in maps.iter().zip([raw0, raw1]) {
         raw::write(map, &file, &|_| ()).expect("all pieces can be read");
     }
-    let images = NodeImages::write_first(&maps[0], second, &first, options, &|_| ()).expect("all pieces can be read");
+    let images = FullImages::write_first(&maps[0], second, &first, options, &|_| ()).expect("all pieces can be read");
     images.write_next(&maps[1], &first, &next, &|_| ()).expect("all pieces can be read");
-    let images = ThinImages::write_backing(&maps[0], second, &backing, options, &|_| ()).expect("as above");
+    let images = OverlayImages::write_backing(&maps[0], second, &backing, options, &|_| ()).expect("as above");
     for (map, file) in maps.iter().zip([thin0, thin1]) {
         images.write_node(map, "base.qcow2", &file, &|_| ()).expect("all pieces can be read");
     }

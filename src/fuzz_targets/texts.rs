@@ -11,7 +11,7 @@ use crate::archive::sources::{parse_deb822_sources, parse_one_line_sources};
 use crate::archive::version::{Version, compare};
 use crate::archive::{cleartext, dependency, signature};
 use crate::credentials::netrc::{Machine, parse_auth_conf, parse_netrc};
-use crate::customize::assert_request_round_trip;
+use crate::plugins::assert_request_round_trip;
 use crate::recipe::{Answer, Recipe};
 use crate::rootfs::unpack::pattern;
 

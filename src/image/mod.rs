@@ -7,7 +7,7 @@
 //! contents are never held in memory. [`raw`] and [`qcow2`] walk such a map.
 //!
 //! Nodes share work: files that a node changes are laid out last, so the maps of two nodes differ
-//! in few clusters, and [`qcow2::NodeImages`] compresses what is common once.
+//! in few clusters, and [`qcow2::FullImages`] compresses what is common once.
 
 mod boot;
 mod disk;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Error;
-use crate::customize::{Unreadable, read_recipe_file};
+use crate::plugins::{Unreadable, read_recipe_file};
 use crate::recipe::{Answer, Listed, Preseed, Settings};
 use crate::rootfs::configure::Answers;
 

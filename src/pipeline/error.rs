@@ -10,8 +10,8 @@ use crate::archive::keyring::KeyringError;
 use crate::archive::lock::LockError;
 use crate::archive::packages::IndexError;
 use crate::archive::resolve::ResolveError;
-use crate::customize::CustomizeError;
 use crate::fabric::SeedError;
+use crate::plugins::PluginError;
 use crate::report::Failure;
 use crate::rootfs::bootloader;
 use crate::rootfs::configure;
@@ -58,7 +58,7 @@ pub enum Error {
     #[error("mount a file system in memory at {}: {source}", path.display())]
     Staging { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Customize(#[from] CustomizeError),
+    Plugin(#[from] PluginError),
     #[error("make the cluster's keys: {0}")]
     Keys(#[from] fam_plugin::Error),
     #[error(transparent)]
@@ -113,7 +113,7 @@ impl Error {
             Self::Sandbox(error) => error.hint(),
             Self::StagingTree(error) => error.hint(),
             Self::BootLoader(error) => error.hint(),
-            Self::Customize(error) => error.hint(),
+            Self::Plugin(error) => error.hint(),
             Self::Keys(error) => error.hint(),
             Self::Tarball(error) => error.hint(),
             Self::Image(error) => error.hint(),
@@ -147,14 +147,14 @@ impl From<Error> for Failure {
                 Self { hint, ..failure.clone() }
             }
             // What the recipe asks of plugins is part of the request.
-            Error::Customize(
-                CustomizeError::Unknown { .. }
-                | CustomizeError::Settings { .. }
-                | CustomizeError::Order { .. }
-                | CustomizeError::Load { .. }
-                | CustomizeError::Misnamed { .. }
-                | CustomizeError::Ambiguous { .. }
-                | CustomizeError::Directory { .. },
+            Error::Plugin(
+                PluginError::Unknown { .. }
+                | PluginError::Settings { .. }
+                | PluginError::Order { .. }
+                | PluginError::Load { .. }
+                | PluginError::Misnamed { .. }
+                | PluginError::Ambiguous { .. }
+                | PluginError::Directory { .. },
             )
             | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
             | Error::Lock { .. }

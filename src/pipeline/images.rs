@@ -35,7 +35,7 @@ pub(super) struct Disks<'a> {
     pub(super) tarball: Arc<File>,
     /// Seconds since 1970 for what has no time of its own.
     pub(super) timestamp: i64,
-    /// What node-stage customization made of each node, by number.
+    /// What plugins made at the node stage of each node, by number.
     pub(super) overlays: Vec<Overlay>,
     /// Whether each node has numbers of its own on its disk, or those of the template.
     pub(super) own_identities: bool,
@@ -106,7 +106,7 @@ impl Disks<'_> {
         image_settings(&self.job.settings, layout_uuid, self.timestamp)
     }
 
-    /// Lays out the template, without any customization of a node.
+    /// Lays out the template, without what plugins make of a node.
     fn template_map(&self) -> Result<DiskMap, Error> {
         let identity = self.template_identity();
         let settings = self.settings(identity.fs_uuid);
@@ -182,7 +182,7 @@ impl Disks<'_> {
     ) -> Result<(), Error> {
         let artifact = self.job.output.create_private(&self.image_name(0))?;
         let images =
-            qcow2::NodeImages::write_first(first, second.as_deref(), artifact.file(), self.qcow2_options(), on_bytes)?;
+            qcow2::FullImages::write_first(first, second.as_deref(), artifact.file(), self.qcow2_options(), on_bytes)?;
         let maps = Maps { disks: self, laid_last, second };
         let further: Vec<usize> = (1..self.overlays.len()).collect();
         let mut artifacts = at_once(&further, |&index| {
@@ -202,8 +202,13 @@ impl Disks<'_> {
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
         let backing = self.job.output.create_private(BACKING_IMAGE)?;
-        let images =
-            qcow2::ThinImages::write_backing(first, second.as_deref(), backing.file(), self.qcow2_options(), on_bytes)?;
+        let images = qcow2::OverlayImages::write_backing(
+            first,
+            second.as_deref(),
+            backing.file(),
+            self.qcow2_options(),
+            on_bytes,
+        )?;
         let maps = Maps { disks: self, laid_last, second };
         let nodes: Vec<usize> = (0..self.overlays.len()).collect();
         let mut artifacts = at_once(&nodes, |&index| {

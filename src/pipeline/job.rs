@@ -53,7 +53,7 @@ pub(super) fn has_identities(settings: &Settings) -> bool {
     settings.recipe.plugins.iter().any(|plugin| plugin.name.as_str() == "identity")
 }
 
-/// What customization may know of a build.
+/// What plugins may know of a build.
 pub(super) fn facts(
     settings: &Settings,
     mirror: &MirrorUrl,

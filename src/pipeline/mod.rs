@@ -33,7 +33,7 @@ use std::time::Instant;
 use fam_plugin::{Context, Secrets, Stage};
 
 use crate::credentials::Logins;
-use crate::customize::{Build, Customization, OverlayRoot};
+use crate::plugins::{Build, OverlayRoot, PluginPlan};
 use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
@@ -73,14 +73,14 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
 /// [`Error`].
 pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Error> {
     let logins = preflight::logins(settings)?;
-    let customization = plugins::customization(settings, &logins)?;
+    let plugin_plan = plugins::plan(settings, &logins)?;
     let answers = answers::answers(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
             let build = selection.build(settings, *seed.bytes(), progress);
-            let key = template::key(settings, &answers, &selection, &customization, &build)?;
+            let key = template::key(settings, &answers, &selection, &plugin_plan, &build)?;
             template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
         }
         _ => false,
@@ -96,7 +96,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
 pub fn check(settings: &Settings) -> Result<(), Error> {
     preflight::check_client(settings, &Logins::default())?;
     answers::answers(settings)?;
-    plugins::customization(settings, &Logins::default()).map(drop)
+    plugins::plan(settings, &Logins::default()).map(drop)
 }
 
 /// Resolves the package set of a build and writes it to fabric.lock in the output directory.
@@ -123,7 +123,7 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, .. } = job;
-    let customization = plugins::customization(settings, logins)?;
+    let plugin_plan = plugins::plan(settings, logins)?;
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
@@ -137,7 +137,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
             let selection = Selection::choose(settings, archives, progress)?;
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress);
-            let template = template::obtain(job, &selection, &customization, &build, progress)?;
+            let template = template::obtain(job, &selection, &plugin_plan, &build, progress)?;
             cluster_files::write_lock(&job.output, selection.lock())?;
             (template, build, Some(selection))
         }
@@ -151,7 +151,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         tree: &template.tree,
         tarball: Arc::clone(&template.tarball),
         timestamp: build.facts().source_date_epoch,
-        overlays: overlays(job, &template, &customization, &build)?,
+        overlays: overlays(job, &template, &plugin_plan, &build)?,
         own_identities: job.has_identities(),
         one_layout: boot_loader::knows_checksum_seeds(&template),
         secrets: Secrets::new(job.seed),
@@ -166,17 +166,12 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
 }
 
 /// What node-stage plugins change for each node.
-fn overlays(
-    job: &Job,
-    template: &Template,
-    customization: &Customization,
-    build: &Build,
-) -> Result<Vec<Overlay>, Error> {
+fn overlays(job: &Job, template: &Template, plugin_plan: &PluginPlan, build: &Build) -> Result<Vec<Overlay>, Error> {
     let overlay = |node| {
         let mut overlay = Overlay::default();
         let mut root =
             OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, build.facts().source_date_epoch);
-        customization.apply_node(node, &mut root, build)?;
+        plugin_plan.apply_node(node, &mut root, build)?;
         Ok(overlay)
     };
     job.nodes.iter().map(overlay).collect()

@@ -17,7 +17,7 @@ use crate::archive::resolve::{Request, resolve};
 use crate::archive::sources::host_mirrors;
 use crate::archive::{Client, ClientError, ClientOptions, Download, OpenedSource, Source};
 use crate::credentials::{Logins, MirrorUrl};
-use crate::customize::Build;
+use crate::plugins::Build;
 use crate::progress::Progress;
 use crate::recipe::{FabricKind, Origin, Security, Settings, Sourced};
 use crate::rootfs::unpack::DebFile;
@@ -274,7 +274,7 @@ impl Selection {
         &self.lock
     }
 
-    /// What customization is told of a build with these packages.
+    /// What plugins are told of a build with these packages.
     pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
         let Archives { mirror, security_mirror, .. } = &self.archives;
         Build::new(facts(settings, mirror, security_mirror.as_ref(), self.time), seed, progress.clone())

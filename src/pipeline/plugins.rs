@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::Error;
 use crate::credentials::Logins;
-use crate::customize::{Customization, HostFiles, Known, Origin, Places, Registry, Request};
+use crate::plugins::{HostFiles, Known, Origin, PluginPlan, Registry, Request, SearchPath};
 use crate::recipe::{Plugin, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};
 
 /// The recipe's plugins, found, checked and in order, with the files that their settings name. The
 /// one built-in plugin that writes logins is the only one that gets them.
-pub(super) fn customization(settings: &Settings, logins: &Logins) -> Result<Customization, Error> {
+pub(super) fn plan(settings: &Settings, logins: &Logins) -> Result<PluginPlan, Error> {
     let request = |plugin: &Plugin| {
         let beside = plugin.source.directory.as_deref().unwrap_or(Path::new(""));
         let directory = |key: &String| Some((key.clone(), plugin.source_of(key).directory.clone()?));
@@ -46,7 +46,7 @@ fn registry(settings: &Settings) -> Registry {
     let secret = settings.seed.iter().chain([&settings.output.value]);
     let host_files = HostFiles { readable: absolute(named.into_iter()), hidden: absolute(secret) };
     Registry::built_in()
-        .with_places(Places { named: settings.plugin_dirs.value.clone(), usual })
+        .with_places(SearchPath { named: settings.plugin_dirs.value.clone(), usual })
         .with_host_files(host_files)
 }
 

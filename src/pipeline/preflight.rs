@@ -41,7 +41,7 @@ impl Preflight {
     /// the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
-        super::plugins::customization(settings, &logins)?;
+        super::plugins::plan(settings, &logins)?;
         let answers = answers(settings)?;
         for keyring in &settings.keyrings.value {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;

@@ -20,8 +20,8 @@ use super::{Error, images};
 use crate::archive::digest::{hex, sha256};
 use crate::archive::fetch::FetchError;
 use crate::archive::lock::Lock;
-use crate::customize::{Build, Customization, StagingRoot};
 use crate::image::ROOT_PARTITION;
+use crate::plugins::{Build, PluginPlan, StagingRoot};
 use crate::progress::Progress;
 use crate::recipe::{PathRule, Recipe, Settings};
 use crate::regular;
@@ -93,11 +93,11 @@ fn unnamed_file(directory: &Path) -> std::io::Result<File> {
 pub(super) fn obtain(
     job: &Job,
     selection: &Selection,
-    customization: &Customization,
+    plugin_plan: &PluginPlan,
     build: &Build,
     progress: &Progress,
 ) -> Result<Template, Error> {
-    let key = key(&job.settings, &job.answers, selection, customization, build)?;
+    let key = key(&job.settings, &job.answers, selection, plugin_plan, build)?;
     let path = job.artifact(TEMPLATE);
     if !job.settings.fresh.value
         && let Some(template) = reuse(&path, &key)
@@ -107,7 +107,7 @@ pub(super) fn obtain(
     }
     let place = StagingPlace::prepare(job, selection, progress)?;
     let staging = Staging::open(&place.root)?;
-    populate(job, selection, &place, &staging, customization, build, progress)?;
+    populate(job, selection, &place, &staging, plugin_plan, build, progress)?;
 
     let root = File::open(staging.host_path())?;
     let survey = tarball::Survey::of(root.as_fd())?;
@@ -149,7 +149,7 @@ pub(super) fn key(
     settings: &Settings,
     answers: &Answers,
     selection: &Selection,
-    customization: &Customization,
+    plugin_plan: &PluginPlan,
     build: &Build,
 ) -> Result<String, Error> {
     let recipe = &settings.recipe;
@@ -162,7 +162,7 @@ pub(super) fn key(
         "initramfs": recipe.initramfs.value,
         "kernel": recipe.kernel.cmdline.value,
         "label": recipe.disk.label.value,
-        "customization": customization.system_key(build),
+        "plugins": plugin_plan.system_key(build),
         "time": build.facts().source_date_epoch,
     });
     Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
@@ -233,14 +233,14 @@ fn fetch_and_install(
     }
 }
 
-/// Fills an empty staging tree: installs, customizes, makes it bootable, and takes away what
+/// Fills an empty staging tree: installs, applies plugins, makes it bootable, and takes away what
 /// belongs to the build alone.
 fn populate(
     job: &Job,
     selection: &Selection,
     place: &StagingPlace,
     staging: &Staging,
-    customization: &Customization,
+    plugin_plan: &PluginPlan,
     build: &Build,
     progress: &Progress,
 ) -> Result<(), Error> {
@@ -267,9 +267,9 @@ fn populate(
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
     sandbox.leave()?;
 
-    progress.step(format!("Customizing the system with {} plugins", recipe.plugins.len()));
+    progress.step(format!("Applying {} plugins to the system", recipe.plugins.len()));
     let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
-    customization.apply_system(&mut root, build)?;
+    plugin_plan.apply_system(&mut root, build)?;
     bootloader::apply_settings(staging, enter, &settings, progress)?;
     configure::clean(staging)?;
     configure::mark_up_to_date(staging)?;

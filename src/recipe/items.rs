@@ -108,7 +108,7 @@ pub enum FabricKind {
     Cxl,
 }
 
-/// One customization plugin to apply.
+/// One plugin to apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
     /// Which plugin.

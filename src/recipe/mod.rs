@@ -1,6 +1,6 @@
 //! Recipe files, and the settings of a run that they are part of.
 //!
-//! A recipe says what to build: suite, packages, disk, kernel, shared memory, nodes, customization.
+//! A recipe says what to build: suite, packages, disk, kernel, shared memory, nodes, plugins.
 //! It is TOML, read by [`Loaded::load`] into types that can hold only values that have been
 //! checked, merged with the recipes that it extends. [`Settings`] adds what belongs to one run
 //! (mirror, proxy, output directory), and what flags change of the recipe. Each value is a

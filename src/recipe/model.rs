@@ -167,7 +167,7 @@ macro_rules! recipe {
             $($(#[$doc])* pub $key: $type,)*
         }
 
-        /// What to build: the machines, their packages and their customization.
+        /// What to build: the machines, their packages and the plugins that change them.
         ///
         /// `extends` names another recipe to build on: tables merge, a list replaces the other's, and
         /// `include` and `plugin` may be tables that change the other's list instead. Where a recipe
@@ -249,7 +249,7 @@ recipe! {
     table fabric: Fabric => #[serde(default)] WrittenFabric;
     /// The nodes.
     table nodes: Nodes => #[serde(default)] WrittenNodes;
-    /// Customization, in the order of application.
+    /// Plugins, in the order of application.
     list plugins: Vec<Plugin> => #[serde(rename = "plugin")] Option<List<WrittenPlugin, PluginChange>>;
 }
 

@@ -129,7 +129,7 @@ pub(super) struct PluginChange {
     pub add: Vec<WrittenPlugin>,
 }
 
-/// One customization plugin to apply.
+/// One plugin to apply.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Plugin")]

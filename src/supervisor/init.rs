@@ -10,8 +10,8 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, set_parent_process_death_signal};
 
 use super::launch::Role;
-use super::not_for_people;
 use super::protocol::{Ended, Failure, FromWorker, Sender, await_go, control_of_this_process};
+use super::reject_direct_invocation;
 
 /// The role's main function.
 pub(crate) fn init() -> ExitCode {
@@ -42,7 +42,7 @@ pub(crate) fn init() -> ExitCode {
 /// # Errors
 /// The exit code of a process that was not started for this, or whose parent is gone.
 pub(super) fn begin_role() -> Result<UnixStream, ExitCode> {
-    let control = control_of_this_process().map_err(|_| not_for_people())?;
+    let control = control_of_this_process().map_err(|_| reject_direct_invocation())?;
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     await_go(&control).map_err(|_| ExitCode::FAILURE)?;
     Ok(control)
@@ -55,7 +55,7 @@ pub(super) fn begin_role() -> Result<UnixStream, ExitCode> {
 pub(crate) fn begin_first_process() -> Result<UnixStream, ExitCode> {
     // Killing and mounting are only for one's own namespaces.
     if !is_first_of_namespace() {
-        return Err(not_for_people());
+        return Err(reject_direct_invocation());
     }
     begin_role()
 }

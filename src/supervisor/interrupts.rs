@@ -27,7 +27,7 @@ struct State {
 }
 
 /// Takes the signals of this process from when it is made. Between workers they end the process as
-/// ever; while a worker runs, the worker and all its processes are ended first; while a [`Shield`]
+/// ever; while a worker runs, the worker and all its processes are ended first; while a [`SignalGuard`]
 /// is held they are noted.
 pub struct Interrupts {
     state: Arc<Mutex<State>>,
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Interrupts {
 
 /// While it lives, signals are noted and do nothing else.
 #[must_use = "signals are held back only while it lives"]
-pub struct Shield<'a> {
+pub struct SignalGuard<'a> {
     interrupts: &'a Interrupts,
     before: Mode,
 }
@@ -84,13 +84,13 @@ impl Interrupts {
     }
 
     /// Holds signals back for work that must not be cut off, such as cleaning up.
-    pub fn shield(&self) -> Shield<'_> {
+    pub fn shield(&self) -> SignalGuard<'_> {
         let before = std::mem::replace(&mut lock(&self.state).mode, Mode::Shielded);
-        Shield { interrupts: self, before }
+        SignalGuard { interrupts: self, before }
     }
 
     /// As [`Interrupts::shield`], and passes each signal to `note`; one that came before, at once.
-    pub(crate) fn tell<M: Send + 'static>(&self, to: Sender<M>, note: fn(i32) -> M) -> Shield<'_> {
+    pub(crate) fn tell<M: Send + 'static>(&self, to: Sender<M>, note: fn(i32) -> M) -> SignalGuard<'_> {
         let mut state = lock(&self.state);
         if let Some(signal) = state.received {
             let _ = to.send(note(signal));
@@ -100,7 +100,7 @@ impl Interrupts {
         }));
         let before = std::mem::replace(&mut state.mode, tell);
         drop(state);
-        Shield { interrupts: self, before }
+        SignalGuard { interrupts: self, before }
     }
 }
 
@@ -110,15 +110,15 @@ impl Drop for Interrupts {
     }
 }
 
-impl Drop for Shield<'_> {
+impl Drop for SignalGuard<'_> {
     fn drop(&mut self) {
         lock(&self.interrupts.state).mode = std::mem::take(&mut self.before);
     }
 }
 
-impl std::fmt::Debug for Shield<'_> {
+impl std::fmt::Debug for SignalGuard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shield")
+        f.write_str("SignalGuard")
     }
 }
 

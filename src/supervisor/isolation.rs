@@ -121,7 +121,7 @@ fn attempt() -> Result<Option<i32>, Step> {
         .map_err(|error| of(("create mount, PID, IPC, UTS, network namespaces inside", error)))?;
     be_a_machine_of_its_own()?;
     // Last, since these forbid all of the above.
-    let landlock = crate::customize::try_landlock();
+    let landlock = crate::plugins::try_landlock();
     filter::install().map_err(|error| of(("install a filter of system calls", error)))?;
     Ok(landlock)
 }

@@ -331,7 +331,7 @@ impl Drop for Launched {
 
 /// The launcher's main function. `arguments` are the role to start and the namespaces to enter.
 pub(crate) fn launcher(arguments: &[OsString]) -> ExitCode {
-    let Ok(control) = control_of_this_process() else { return super::not_for_people() };
+    let Ok(control) = control_of_this_process() else { return super::reject_direct_invocation() };
     let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
     let sender = Sender::new(copy);
     match start_inside(arguments, &control, &sender) {

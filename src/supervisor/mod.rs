@@ -33,7 +33,7 @@ pub use artifact::Artifact;
 pub use diagnose::Diagnosis;
 pub(crate) use idmap::parse_map;
 pub use idmap::{Error as IdError, Extent, Ids, Kind as IdKind};
-pub use interrupts::{Interrupts, Shield};
+pub use interrupts::{Interrupts, SignalGuard};
 pub use isolation::Isolation;
 pub use launch::Error as LaunchError;
 pub use output::{Error as OutputError, OutputDir, OutputLock, check_output, nearest_writable};
@@ -61,16 +61,16 @@ where
         launch::Role::Worker => worker::worker(work),
         launch::Role::Probe => isolation::probe(),
         launch::Role::Remove => output::remove(),
-        launch::Role::Sandbox => crate::rootfs::sandbox::first_process(),
+        launch::Role::Sandbox => crate::rootfs::sandbox::sandbox_init(),
         launch::Role::Runner => crate::rootfs::sandbox::runner(),
-        launch::Role::Plugin => crate::customize::plugin_guard(),
-        launch::Role::Library => crate::customize::plugin_library(&arguments),
+        launch::Role::Plugin => crate::plugins::plugin_init(),
+        launch::Role::Library => crate::plugins::plugin_library(&arguments),
     })
 }
 
 /// Someone typed a role's name by hand.
 #[allow(clippy::print_stderr)]
-pub(crate) fn not_for_people() -> ExitCode {
+pub(crate) fn reject_direct_invocation() -> ExitCode {
     eprintln!("fam-build: this argument is for fam-build's own use");
     ExitCode::from(2)
 }

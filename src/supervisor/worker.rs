@@ -16,8 +16,8 @@ use super::interrupts::Interrupts;
 use super::isolation::Isolation;
 use super::launch::{self, Role, launch};
 use super::limits::{Expendable, be_expendable};
-use super::not_for_people;
 use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, control_of_this_process, remote_progress};
+use super::reject_direct_invocation;
 use crate::progress::Progress;
 
 /// Why a job has no result.
@@ -160,7 +160,7 @@ where
     J: DeserializeOwned,
     T: Serialize,
 {
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
+    let Ok(control) = control_of_this_process() else { return reject_direct_invocation() };
     let Ok(copy) = control.try_clone() else { return ExitCode::FAILURE };
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // Without it a build is as good, while there is memory.

@@ -185,7 +185,7 @@ fn nodes_are_complete_by_themselves() {
     let compressed = qcow2::Options::default();
     for options in [compressed, qcow2::Options { compression: qcow2::Compression::None, ..compressed }] {
         let first_file = fixture.create("1.qcow2");
-        let images = qcow2::NodeImages::write_first(&maps[0], Some(&maps[1]), &first_file, options, &|_| ()).unwrap();
+        let images = qcow2::FullImages::write_first(&maps[0], Some(&maps[1]), &first_file, options, &|_| ()).unwrap();
         for number in [2, 3] {
             let file = fixture.create(&format!("{number}.qcow2"));
             images.write_next(&maps[number - 1], &first_file, &file, &|_| ()).unwrap();
@@ -209,7 +209,7 @@ fn thin_nodes_stand_on_a_backing_image_without_secrets() {
     let options = qcow2::Options { compression: qcow2::Compression::None, ..Default::default() };
     for second in [None, Some(&*maps[1])] {
         let backing = fixture.create("base.qcow2");
-        let images = qcow2::ThinImages::write_backing(&maps[0], second, &backing, options, &|_| ()).unwrap();
+        let images = qcow2::OverlayImages::write_backing(&maps[0], second, &backing, options, &|_| ()).unwrap();
         let bytes = fs_err::read(fixture.path("base.qcow2")).unwrap();
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains(SECRET), "a secret is in the backing image");

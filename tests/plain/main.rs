@@ -10,7 +10,6 @@ mod causes;
 mod check;
 mod cluster;
 mod credentials;
-mod customize;
 mod doctor;
 mod fabric;
 mod file_names;
@@ -36,6 +35,7 @@ mod sandbox;
 mod sbom;
 mod small;
 mod system;
+mod system_stage;
 mod vectors;
 
 use std::process::ExitCode;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         causes::tests(),
         cluster::tests(),
         credentials::tests(),
-        customize::tests(),
+        system_stage::tests(),
         doctor::tests(),
         check::tests(),
         fabric::tests(),

@@ -7,7 +7,7 @@ use fam_build::progress::Progress;
 use fam_build::supervisor::Failure;
 use serde::{Deserialize, Serialize};
 
-use crate::{customize, hostile_scripts, sandbox};
+use crate::{hostile_scripts, sandbox, system_stage};
 
 /// What to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub enum Job {
     HostileScripts(hostile_scripts::Job),
     Sandbox(sandbox::Job),
     /// To apply plugins to the tree in this directory.
-    Customize(PathBuf),
+    SystemStage(PathBuf),
 }
 
 /// What came of it.
@@ -24,7 +24,7 @@ pub enum Done {
     HostileScripts(hostile_scripts::Ran),
     Sandbox(sandbox::Ran),
     /// What is then on the disk.
-    Customize(Vec<String>),
+    SystemStage(Vec<String>),
 }
 
 /// Does a job in the worker.
@@ -33,6 +33,6 @@ pub fn work(job: Job, progress: Progress) -> Result<Done, Failure> {
     match job {
         Job::HostileScripts(job) => hostile_scripts::work(job, &progress).map(Done::HostileScripts),
         Job::Sandbox(job) => sandbox::work(job, &progress).map(Done::Sandbox),
-        Job::Customize(root) => customize::work(&root, &progress).map(Done::Customize),
+        Job::SystemStage(root) => system_stage::work(&root, &progress).map(Done::SystemStage),
     }
 }

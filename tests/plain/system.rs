@@ -16,7 +16,7 @@ support::tests! {
     root_makes_the_same_bytes_from_the_lock,
     every_checker_finds_the_images_sound,
     the_file_system_is_the_tarball,
-    raw_image_and_node_without_customization_are_one_disk,
+    raw_image_and_node_without_plugins_are_one_disk,
 }
 
 const IMAGES: [&str; 5] = ["fabric1.qcow2", "fabric2.qcow2", "fabric3.qcow2", "fabric4.qcow2", "fabric_template.img"];
@@ -94,7 +94,7 @@ fn the_file_system_is_the_tarball() {
     assert!(found.is_empty(), "{} differences: {:#?}", found.len(), &found[..found.len().min(20)]);
 }
 
-fn raw_image_and_node_without_customization_are_one_disk() {
+fn raw_image_and_node_without_plugins_are_one_disk() {
     let system = default_system();
     let output = directory_of(user());
     let recipe = output.path().join("plain.toml");

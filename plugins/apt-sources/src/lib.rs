@@ -7,7 +7,7 @@ mod logins;
 use std::fmt;
 use std::sync::Arc;
 
-use fam_plugin::{Attributes, Context, Customize, Description, Error, Facts, Node, Result, Root, Stage};
+use fam_plugin::{Attributes, Context, Description, Error, Facts, Node, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 pub use logins::{Login, Logins};
@@ -56,7 +56,7 @@ const AUTH_DIRECTORY: &str = "/etc/apt/auth.conf.d";
 const AUTH: &str = "/etc/apt/auth.conf.d/80fam-build.conf";
 const OLD_SOURCES: &str = "/etc/apt/sources.list";
 
-impl Customize for AptSources {
+impl Plugin for AptSources {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -1,7 +1,7 @@
 //! Leaves a small C program in a user's home that stores the node's name in the shared memory,
 //! shows what others stored, and counts together with them.
 
-use fam_plugin::{Attributes, Context, Customize, Description, Error, Result, Root, Stage, is_account_name};
+use fam_plugin::{Attributes, Context, Description, Error, Plugin, Result, Root, Stage, is_account_name};
 use serde::Deserialize;
 
 /// The built-in `demo`.
@@ -26,7 +26,7 @@ impl Default for Settings {
 
 const SOURCE: &str = include_str!("hello_fabric.c");
 
-impl Customize for Demo {
+impl Plugin for Demo {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 
-use fam_plugin::{Attributes, Context, Customize, Description, Error, Result, Root, Stage};
+use fam_plugin::{Attributes, Context, Description, Error, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `fabric-symlink`.
@@ -32,7 +32,7 @@ impl Default for Settings {
 const SCRIPT: &str = "/usr/local/sbin/fabric-symlink";
 const UNIT: &str = "fabric-symlink.service";
 
-impl Customize for FabricSymlink {
+impl Plugin for FabricSymlink {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

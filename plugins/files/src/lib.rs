@@ -2,9 +2,7 @@
 
 use std::path::{Component, Path};
 
-use fam_plugin::{
-    Attributes, Context, Customize, Description, Error, RecipeEntryKind, RecipeFiles, Result, Root, Stage,
-};
+use fam_plugin::{Attributes, Context, Description, Error, Plugin, RecipeEntryKind, RecipeFiles, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `files`.
@@ -44,7 +42,7 @@ pub struct Copied {
     pub group: Option<String>,
 }
 
-impl Customize for Files {
+impl Plugin for Files {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -1,12 +1,12 @@
 //! Gives each node its host name in /etc/hostname.
 
-use fam_plugin::{Context, Customize, Description, Error, Node, Result, Root, Stage};
+use fam_plugin::{Context, Description, Error, Node, Plugin, Result, Root, Stage};
 
 /// The built-in `hostname`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hostname;
 
-impl Customize for Hostname {
+impl Plugin for Hostname {
     type Settings = ();
 
     fn describe(&self) -> Description {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
-use fam_plugin::{Context, Customize, Description, Error, Facts, Node, Result, Root, Stage};
+use fam_plugin::{Context, Description, Error, Facts, Node, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `hosts`.
@@ -35,7 +35,7 @@ impl Default for Settings {
     }
 }
 
-impl Customize for Hosts {
+impl Plugin for Hosts {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

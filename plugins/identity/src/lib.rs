@@ -11,7 +11,7 @@ mod machine_id;
 pub use keys::{cluster_private_key, cluster_public_key, host_public_key, known_hosts};
 
 use fam_plugin::{
-    Account, Attributes, Context, Customize, Description, Error, FileType, Node, Result, Root, Stage, is_account_name,
+    Account, Attributes, Context, Description, Error, FileType, Node, Plugin, Result, Root, Stage, is_account_name,
 };
 use serde::Deserialize;
 
@@ -32,7 +32,7 @@ const DBUS_MACHINE_ID: &str = "/var/lib/dbus/machine-id";
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 const KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
 
-impl Customize for Identity {
+impl Plugin for Identity {
     type Settings = Settings;
 
     fn describe(&self) -> Description {
@@ -52,7 +52,7 @@ impl Customize for Identity {
 
     /// Takes away whatever identity the installation of packages made. An empty machine-id is
     /// filled in by systemd at the first boot (machine-id(5)), so that an image without a node's
-    /// customization starts, too.
+    /// plugin starts, too.
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, _: &Context) -> Result<()> {
         root.write_with(MACHINE_ID, "", Attributes::mode(0o444).owner(0, 0))?;
         if root.symlink_metadata(DBUS_MACHINE_ID).is_ok_and(|metadata| metadata.file_type == FileType::File) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fam_plugin::{Command, Context, Customize, Description, Error, Result, Root, Stage};
+use fam_plugin::{Command, Context, Description, Error, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `locale`.
@@ -31,7 +31,7 @@ const SUPPORTED: &str = "/usr/share/i18n/SUPPORTED";
 const TO_GENERATE: &str = "/etc/locale.gen";
 const DEFAULT: &str = "/etc/default/locale";
 
-impl Customize for Locale {
+impl Plugin for Locale {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -1,7 +1,7 @@
 //! Brings up the interfaces of a guest by ifupdown: one by DHCP, and the one that leads to the
 //! other nodes where the launch script has no bridge.
 
-use fam_plugin::{Context, Customize, Description, Error, Node, Result, Root, Stage};
+use fam_plugin::{Context, Description, Error, Node, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `network`.
@@ -25,7 +25,7 @@ impl Default for Settings {
     }
 }
 
-impl Customize for Network {
+impl Plugin for Network {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use fam_plugin::{Context, Customize, Description, Error, Result, Root, Stage};
+use fam_plugin::{Context, Description, Error, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `resolv-conf`.
@@ -19,7 +19,7 @@ pub struct Settings {
     pub search: Vec<String>,
 }
 
-impl Customize for ResolvConf {
+impl Plugin for ResolvConf {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

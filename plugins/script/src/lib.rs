@@ -1,6 +1,6 @@
-//! Runs a script inside the new system: the simplest customization there is.
+//! Runs a script inside the new system: the simplest plugin there is.
 
-use fam_plugin::{Attributes, Command, Context, Customize, Description, Error, RecipeFiles, Result, Root, Stage};
+use fam_plugin::{Attributes, Command, Context, Description, Error, Plugin, RecipeFiles, Result, Root, Stage};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ pub struct Settings {
 /// mounted on it.
 const PLACE: &str = "/var/lib/fam-build-script";
 
-impl Customize for Script {
+impl Plugin for Script {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -1,4 +1,4 @@
-//! What a customization may know of the build: facts, secrets that are its own to derive, and a
+//! What a plugin may know of the build: facts, secrets that are its own to derive, and a
 //! place to log to.
 
 use std::fmt;
@@ -87,7 +87,7 @@ pub enum Scope {
     Node(u32),
 }
 
-/// What the host does for a customization beside its files.
+/// What the host does for a plugin beside its files.
 pub trait Host: Send + Sync {
     /// The secret of that scope and label.
     fn secret(&self, scope: Scope, label: &str) -> [u8; 32];
@@ -96,7 +96,7 @@ pub trait Host: Send + Sync {
     fn log(&self, level: Level, message: &str);
 }
 
-/// What a customization may know and ask of the build.
+/// What a plugin may know and ask of the build.
 #[derive(Clone)]
 pub struct Context {
     /// What is the same for all nodes.
@@ -124,7 +124,7 @@ impl Context {
     }
 
     /// 32 bytes that nobody can guess, the same in every build with the same seed. They depend on
-    /// `label` and, at the node stage, on the node. Begin labels with the customization's name, as
+    /// `label` and, at the node stage, on the node. Begin labels with the plugin's name, as
     /// `users/salt/root`.
     #[must_use]
     pub fn secret(&self, label: &str) -> [u8; 32] {

@@ -1,12 +1,12 @@
-//! What can go wrong in a customization: plain data, so that it also crosses a process or a C
+//! What can go wrong in a plugin: plain data, so that it also crosses a process or a C
 //! boundary.
 
 use std::path::Path;
 
-/// The result of everything a customization calls and is.
+/// The result of everything a plugin calls and is.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a customization cannot go on.
+/// Why a plugin cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,7 +15,7 @@ pub enum Error {
     File {
         /// What was tried, as a verb: `read`, `write`, `list`.
         operation: String,
-        /// The path inside the image, as the customization gave it.
+        /// The path inside the image, as the plugin gave it.
         path: String,
         /// What stood in the way.
         problem: Problem,
@@ -38,7 +38,7 @@ pub enum Error {
         /// How it ended, with the last lines that it printed.
         message: String,
     },
-    /// The customization itself broke: it panicked, or its process ended or spoke nonsense.
+    /// The plugin itself broke: it panicked, or its process ended or spoke nonsense.
     #[error("{message}")]
     Crashed {
         /// What happened.
@@ -46,7 +46,7 @@ pub enum Error {
         /// What to do about it, where that is known.
         hint: Option<String>,
     },
-    /// Something else, in the customization's own words.
+    /// Something else, in the plugin's own words.
     #[error("{0}")]
     Failed(String),
 }
@@ -76,7 +76,7 @@ pub enum Problem {
     /// The file is not UTF-8, or not what its format asks for.
     #[error("{0}")]
     Malformed(String),
-    /// More bytes than a customization may read or write.
+    /// More bytes than a plugin may read or write.
     #[error("larger than the limit of {0} bytes")]
     TooLarge(u64),
     /// The host could not do it.
@@ -92,7 +92,7 @@ impl Problem {
 }
 
 impl Error {
-    /// An error in the customization's own words: lower case, no full stop.
+    /// An error in the plugin's own words: lower case, no full stop.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
     }

@@ -1,6 +1,6 @@
-//! What a fam-build customization is written against.
+//! What a plugin of fam-build is written against.
 //!
-//! A customization changes the system that a build makes. It implements [`Customize`]: it says what
+//! A plugin changes the system that a build makes. It implements [`Plugin`]: it says what
 //! it is, checks its settings before anything is built, and then acts at one or both [`Stage`]s. At
 //! the *system* stage it changes the one root file system that all nodes share, and may run
 //! programs of the new system. At the *node* stage it changes what node N alone gets; this stage is
@@ -11,7 +11,7 @@
 //! and an absolute symbolic link starts there.
 //!
 //! ```
-//! use fam_plugin::{Context, Customize, Description, Result, Root, Stage};
+//! use fam_plugin::{Context, Plugin, Description, Result, Root, Stage};
 //! use fam_plugin::testing::{Harness, MemoryRoot};
 //! use serde::Deserialize;
 //!
@@ -23,7 +23,7 @@
 //!     text: String,
 //! }
 //!
-//! impl Customize for Motd {
+//! impl Plugin for Motd {
 //!     type Settings = Settings;
 //!
 //!     fn describe(&self) -> Description {
@@ -45,24 +45,24 @@ pub mod abi;
 mod accounts;
 mod authorized_keys;
 mod context;
-mod customize;
 mod error;
 mod library;
-mod near;
+mod plugin;
 mod recipe_files;
 mod resolve;
 mod root;
 mod rootfs;
 pub mod settings;
+mod suggest;
 pub mod testing;
 
 pub use accounts::{Account, NewGroup, NewUser, is_account_name};
 pub use context::{Context, Fabric, Facts, Host, Level, Node, Scope, Secrets};
-pub use customize::{Customize, Description, Plugin, Stage};
 pub use error::{Error, Problem, Result};
-pub use near::nearest;
+pub use plugin::{Description, ErasedPlugin, Plugin, Stage};
 pub use recipe_files::{Contents, RecipeEntry, RecipeEntryKind, RecipeFiles};
 pub use root::Root;
 pub use rootfs::{Attributes, Command, FileType, Metadata, Output, RootFs};
 /// The type that settings arrive as, before they are deserialized.
 pub use serde_json::Value;
+pub use suggest::nearest;

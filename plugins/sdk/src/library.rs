@@ -1,4 +1,4 @@
-//! A [`Customize`] as a dynamic library: the functions that its table holds, and the host as it is
+//! A [`Plugin`] as a dynamic library: the functions that its table holds, and the host as it is
 //! seen through the host's table. No panic leaves it.
 
 #![allow(unsafe_code, reason = "this is where pointers of the binary interface are made and read")]
@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 
 use crate::abi::{self, HostTable, Slice, Table};
 use crate::{
-    Attributes, Command, Context, Customize, Error, Facts, FileType, Host, Level, Metadata, Node, Output, Plugin,
+    Attributes, Command, Context, ErasedPlugin, Error, Facts, FileType, Host, Level, Metadata, Node, Output, Plugin,
     Problem, Result, Root, RootFs, Scope, Value,
 };
 
-/// Exports a [`Customize`] that has a `Default` as a dynamic library. The crate needs, in its
+/// Exports a [`Plugin`] that has a `Default` as a dynamic library. The crate needs, in its
 /// `Cargo.toml`:
 ///
 /// ```toml
@@ -38,10 +38,10 @@ macro_rules! export {
 }
 
 impl Table {
-    /// The table of a customization. Every call works on a new value, so that none can hold
+    /// The table of a plugin. Every call works on a new value, so that none can hold
     /// anything back.
     #[must_use]
-    pub const fn of<T: Customize + Default>() -> Self {
+    pub const fn of<T: Plugin + Default>() -> Self {
         Self {
             magic: abi::MAGIC,
             major: abi::MAJOR,
@@ -55,35 +55,35 @@ impl Table {
     }
 }
 
-unsafe extern "C" fn describe<T: Customize + Default>(host: *const HostTable) -> i32 {
+unsafe extern "C" fn describe<T: Plugin + Default>(host: *const HostTable) -> i32 {
     enter(host, |remote| {
-        let json = serde_json::to_vec(&Customize::describe(&T::default())).map_err(|error| malformed(&error))?;
+        let json = serde_json::to_vec(&Plugin::describe(&T::default())).map_err(|error| malformed(&error))?;
         // SAFETY: as `Remote` says.
         remote.done(unsafe { (remote.table().describe)(remote.0, Slice::of(&json)) })
     })
 }
 
-unsafe extern "C" fn check<T: Customize + Default>(host: *const HostTable) -> i32 {
-    enter(host, |remote| Plugin::check(&T::default(), &remote.document(abi::SETTINGS)?))
+unsafe extern "C" fn check<T: Plugin + Default>(host: *const HostTable) -> i32 {
+    enter(host, |remote| ErasedPlugin::check(&T::default(), &remote.document(abi::SETTINGS)?))
 }
 
-unsafe extern "C" fn apply_system<T: Customize + Default>(host: *const HostTable) -> i32 {
+unsafe extern "C" fn apply_system<T: Plugin + Default>(host: *const HostTable) -> i32 {
     enter(host, |remote| {
         let settings: Value = remote.document(abi::SETTINGS)?;
-        Plugin::apply_system(&T::default(), &settings, &mut Root::new(&mut { *remote }), &remote.context()?)
+        ErasedPlugin::apply_system(&T::default(), &settings, &mut Root::new(&mut { *remote }), &remote.context()?)
     })
 }
 
-unsafe extern "C" fn apply_node<T: Customize + Default>(host: *const HostTable) -> i32 {
+unsafe extern "C" fn apply_node<T: Plugin + Default>(host: *const HostTable) -> i32 {
     enter(host, |remote| {
         let settings: Value = remote.document(abi::SETTINGS)?;
         let node: Node = remote.document(abi::NODE)?;
         let context = remote.context()?.for_node(&node);
-        Plugin::apply_node(&T::default(), &settings, &mut Root::new(&mut { *remote }), &node, &context)
+        ErasedPlugin::apply_node(&T::default(), &settings, &mut Root::new(&mut { *remote }), &node, &context)
     })
 }
 
-/// Calls into the customization; its errors and panics go to the host.
+/// Calls into the plugin; its errors and panics go to the host.
 fn enter(host: *const HostTable, call: impl FnOnce(&Remote) -> Result<()>) -> i32 {
     let remote = Remote(host);
     match catch_unwind(AssertUnwindSafe(|| call(&remote))) {

@@ -1,7 +1,7 @@
-//! Files that lie beside a recipe, as a setting of a customization: the recipe names a path, the
-//! customization gets what is there.
+//! Files that lie beside a recipe, as a setting of a plugin: the recipe names a path, the
+//! plugin gets what is there.
 //!
-//! A customization never sees the build host's files. It says in its
+//! A plugin never sees the build host's files. It says in its
 //! [`Description`](crate::Description) which of its settings name some, and the host reads them
 //! before anything else is done and puts what it read in the place of the path. So their bytes are
 //! settings like any other: part of what a template is made of.

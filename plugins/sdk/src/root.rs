@@ -1,4 +1,4 @@
-//! The handle by which a customization changes the image.
+//! The handle by which a plugin changes the image.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

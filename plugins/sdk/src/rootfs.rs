@@ -133,7 +133,7 @@ pub struct Output {
     pub text: String,
 }
 
-/// The files of an image, as the host keeps them. [`Root`](crate::Root) is what customizations use.
+/// The files of an image, as the host keeps them. [`Root`](crate::Root) is what plugins use.
 ///
 /// Every path is absolute and resolved: no `.`, `..` or doubled slash, and no component before the
 /// last is a symbolic link. No operation follows the last one either. A host must all the same see

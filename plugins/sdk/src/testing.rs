@@ -1,4 +1,4 @@
-//! A test kit: runs a customization against an image in memory.
+//! A test kit: runs a plugin against an image in memory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::{
-    Attributes, Command, Context, Error, Fabric, Facts, FileType, Host, Level, Metadata, Node, Output, Plugin, Problem,
-    Result, Root, RootFs, Scope, Secrets,
+    Attributes, Command, Context, ErasedPlugin, Error, Fabric, Facts, FileType, Host, Level, Metadata, Node, Output,
+    Problem, Result, Root, RootFs, Scope, Secrets,
 };
 
 #[derive(Debug, Clone)]
@@ -265,7 +265,7 @@ impl RootFs for MemoryRoot {
     }
 }
 
-/// Runs a customization as a build would: settings are checked first, then a stage is applied.
+/// Runs a plugin as a build would: settings are checked first, then a stage is applied.
 #[derive(Debug)]
 pub struct Harness {
     facts: Facts,
@@ -333,7 +333,7 @@ impl Harness {
         self
     }
 
-    /// Changes what the customization is told of the build.
+    /// Changes what the plugin is told of the build.
     #[must_use]
     pub fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         change(&mut self.facts);
@@ -353,16 +353,16 @@ impl Harness {
     /// Checks the settings alone.
     ///
     /// # Errors
-    /// What the customization gives.
-    pub fn check(&self, plugin: &dyn Plugin) -> Result<()> {
+    /// What the plugin gives.
+    pub fn check(&self, plugin: &dyn ErasedPlugin) -> Result<()> {
         plugin.check(&self.settings)
     }
 
     /// Checks the settings and applies the system stage.
     ///
     /// # Errors
-    /// What the customization gives.
-    pub fn system(&self, plugin: &dyn Plugin, image: &mut dyn RootFs) -> Result<()> {
+    /// What the plugin gives.
+    pub fn system(&self, plugin: &dyn ErasedPlugin, image: &mut dyn RootFs) -> Result<()> {
         plugin.check(&self.settings)?;
         plugin.apply_system(&self.settings, &mut Root::new(image), &self.context_of(self.facts.for_system()))
     }
@@ -370,8 +370,8 @@ impl Harness {
     /// Checks the settings and applies the node stage of the node with that number.
     ///
     /// # Errors
-    /// What the customization gives; [`Error::Failed`] where there is no such node.
-    pub fn node(&self, plugin: &dyn Plugin, number: u32, image: &mut dyn RootFs) -> Result<()> {
+    /// What the plugin gives; [`Error::Failed`] where there is no such node.
+    pub fn node(&self, plugin: &dyn ErasedPlugin, number: u32, image: &mut dyn RootFs) -> Result<()> {
         let node = self.facts.nodes.iter().find(|node| node.number == number);
         let node = node.ok_or_else(|| Error::failed(format!("the test has no node {number}")))?;
         plugin.check(&self.settings)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fam_plugin::{Command, Context, Customize, Description, Error, RecipeFiles, Result, Root, Stage};
+use fam_plugin::{Command, Context, Description, Error, Plugin, RecipeFiles, Result, Root, Stage};
 use serde::Deserialize;
 
 mod options;
@@ -51,7 +51,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 const CONFIGURATION: &str = "/etc/ssh/sshd_config.d/00-fam-build.conf";
 const UNIT: &str = "fam-build-ssh-host-keys.service";
 
-impl Customize for Ssh {
+impl Plugin for Ssh {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

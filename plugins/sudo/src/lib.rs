@@ -1,6 +1,6 @@
 //! Lets users become root by sudo: one file in /etc/sudoers.d.
 
-use fam_plugin::{Attributes, Context, Customize, Description, Error, Result, Root, Stage};
+use fam_plugin::{Attributes, Context, Description, Error, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `sudo`.
@@ -27,7 +27,7 @@ impl Default for Settings {
 /// wins.
 const FILE: &str = "/etc/sudoers.d/zz-fam-build";
 
-impl Customize for Sudo {
+impl Plugin for Sudo {
     type Settings = Settings;
 
     fn describe(&self) -> Description {
@@ -52,7 +52,7 @@ impl Customize for Sudo {
 
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, context: &Context) -> Result<()> {
         if !root.exists("/usr/bin/sudo") {
-            context.warning("the system has no sudo: include the package, or leave this customization out");
+            context.warning("the system has no sudo: include the package, or leave this plugin out");
         }
         for user in settings.users.iter().filter(|user| !user.starts_with('%')) {
             if root.account(user)?.is_none() {

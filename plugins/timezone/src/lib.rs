@@ -1,6 +1,6 @@
 //! Sets the time zone.
 
-use fam_plugin::{Context, Customize, Description, Error, Result, Root, Stage};
+use fam_plugin::{Context, Description, Error, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `timezone`.
@@ -16,7 +16,7 @@ pub struct Settings {
 
 const DATABASE: &str = "/usr/share/zoneinfo";
 
-impl Customize for Timezone {
+impl Plugin for Timezone {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fam_plugin::{
-    Account, Context, Customize, Description, Error, NewGroup, NewUser, Result, Root, Stage, is_account_name,
+    Account, Context, Description, Error, NewGroup, NewUser, Plugin, Result, Root, Stage, is_account_name,
 };
 use serde::Deserialize;
 
@@ -74,7 +74,7 @@ pub struct User {
     pub ssh_authorized_keys: Vec<String>,
 }
 
-impl Customize for Users {
+impl Plugin for Users {
     type Settings = Settings;
 
     fn describe(&self) -> Description {

@@ -9,11 +9,11 @@
 
 mod explain;
 mod mark;
-mod near;
 mod repair;
 mod request;
 mod score;
 mod state;
+mod suggest;
 mod sweep;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ResolveError;
-use super::near::near;
+use super::suggest::near;
 use crate::archive::packages::{NameId, PackageId, PackageIndex};
 
 /// What to install.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The bulk is compressed once, on all cores, and is the same bytes at the same place in every
-//! file, so that further nodes clone or copy it ([`NodeImages`]), or refer to it as a backing file
-//! ([`ThinImages`]). What is private to a node is never in the bulk.
+//! file, so that further nodes clone or copy it ([`FullImages`]), or refer to it as a backing file
+//! ([`OverlayImages`]). What is private to a node is never in the bulk.
 
 mod compress;
 mod header;
@@ -24,8 +24,8 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use nodes::NodeImages;
-pub use thin::ThinImages;
+pub use nodes::FullImages;
+pub use thin::OverlayImages;
 
 use super::error::Error;
 use super::map::DiskMap;
@@ -73,5 +73,5 @@ pub fn write(
     options: Options,
     on_bytes: OnBytes<'_>,
 ) -> Result<(), Error> {
-    NodeImages::write_first(map, None, file, options, on_bytes).map(drop)
+    FullImages::write_first(map, None, file, options, on_bytes).map(drop)
 }

@@ -15,7 +15,7 @@ use crate::image::output::Output;
 /// What all nodes share, at its place in one file. Its entries are those of clusters that are not
 /// all zeros.
 #[derive(Debug)]
-pub(super) struct Bulk {
+pub(super) struct SharedClusters {
     reference: Arc<DiskMap>,
     /// The clusters that were considered, zeros included.
     clusters: BTreeSet<u64>,
@@ -24,7 +24,7 @@ pub(super) struct Bulk {
     options: Options,
 }
 
-impl Bulk {
+impl SharedClusters {
     /// Writes what `reference` shares with others into `output`: everything but private contents,
     /// and but what differs from `other`, which stands for all further nodes. No tables yet.
     pub(super) fn write(
@@ -81,11 +81,11 @@ fn check_related(one: &DiskMap, other: &DiskMap) -> Result<(), Error> {
 
 /// The first node's image is written; the others take its bulk.
 #[derive(Debug)]
-pub struct NodeImages {
-    bulk: Bulk,
+pub struct FullImages {
+    bulk: SharedClusters,
 }
 
-impl NodeImages {
+impl FullImages {
     /// Writes the disk `first` into the empty `file`. `second`, if there are further nodes, tells
     /// what of it is bulk.
     ///
@@ -99,7 +99,7 @@ impl NodeImages {
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
         let mut output = Output::kept(file);
-        let images = Self { bulk: Bulk::write(first, second, &mut output, options, on_bytes)? };
+        let images = Self { bulk: SharedClusters::write(first, second, &mut output, options, on_bytes)? };
         images.complete(first, &mut output, on_bytes)?;
         Ok(images)
     }

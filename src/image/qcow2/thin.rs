@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fs_err::File;
 
 use super::compress::write_clusters;
-use super::nodes::Bulk;
+use super::nodes::SharedClusters;
 use super::tables::{Entry, finish};
 use super::{CLUSTER_BYTES, OnBytes, Options};
 use crate::image::error::Error;
@@ -15,11 +15,11 @@ use crate::image::output::Output;
 
 /// The backing image is written; each node adds what it does not have.
 #[derive(Debug)]
-pub struct ThinImages {
-    bulk: Bulk,
+pub struct OverlayImages {
+    bulk: SharedClusters,
 }
 
-impl ThinImages {
+impl OverlayImages {
     /// Writes what `first` shares with all nodes into the empty `file`. Private contents stay out
     /// of it, even where `second` is `None` because there is one node only.
     ///
@@ -33,7 +33,7 @@ impl ThinImages {
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
         let mut output = Output::passing(file);
-        let bulk = Bulk::write(first, second, &mut output, options, on_bytes)?;
+        let bulk = SharedClusters::write(first, second, &mut output, options, on_bytes)?;
         finish(&mut output, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
         Ok(Self { bulk })
     }

@@ -17,8 +17,8 @@ mod packages;
 mod printed;
 mod scripts;
 mod stages;
+mod systemd_update_done;
 mod transcript;
-mod updated;
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ pub use clean::clean;
 pub use debconf::Answers;
 pub use printed::Printed;
 pub use stages::Configurator;
-pub use updated::mark_up_to_date;
+pub use systemd_update_done::mark_up_to_date;
 
 use self::scripts::dpkg;
 use super::sandbox::{self, TimeLimits};

@@ -12,9 +12,9 @@
 mod calls;
 mod clock;
 pub(crate) mod filter;
-mod first;
 mod hardware;
 mod ids;
+mod init;
 mod limits;
 mod mounts;
 mod output;
@@ -35,8 +35,8 @@ use crate::supervisor::protocol::{Receiver, Sender};
 use crate::supervisor::{Ended, Ids};
 
 pub use clock::TimeLimits;
-pub(crate) use first::first_process;
 pub(crate) use ids::{describe as describe_ids, try_own as try_own_ids};
+pub(crate) use init::sandbox_init;
 pub use output::Tail;
 pub(crate) use output::read_lines;
 pub(crate) use runner::{be_a_machine_of_its_own, keep_capabilities, runner};

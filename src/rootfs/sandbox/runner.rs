@@ -23,8 +23,8 @@ use crate::supervisor::Ended;
 use crate::supervisor::init::{make_mounts_private, reap_until};
 use crate::supervisor::launch::Step;
 use crate::supervisor::limits::{Expendable, be_expendable, limit_processes};
-use crate::supervisor::not_for_people;
 use crate::supervisor::protocol::{Receiver, Sender, control_of_this_process, halves};
+use crate::supervisor::reject_direct_invocation;
 
 /// The number of this process: the first one starts it before anything else.
 const NUMBER: i32 = 2;
@@ -64,9 +64,9 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
 pub(crate) fn runner() -> ExitCode {
     // Killing everything is only for a namespace of one's own.
     if rustix::process::getpid().as_raw_nonzero().get() != NUMBER {
-        return not_for_people();
+        return reject_direct_invocation();
     }
-    let Ok(control) = control_of_this_process() else { return not_for_people() };
+    let Ok(control) = control_of_this_process() else { return reject_direct_invocation() };
     if wait_for_first_process().is_err() {
         return ExitCode::FAILURE;
     }

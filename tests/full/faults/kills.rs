@@ -146,8 +146,7 @@ fn when_a_file_appears() {
 
 fn when_it_says_what_it_does() {
     let place = Place::new(Who::Root, archive(), &[]);
-    for line in
-        ["Reading the indexes", "Fetching and unpacking", "Configuring", "Customizing", "Writing", "Making disks"]
+    for line in ["Reading the indexes", "Fetching and unpacking", "Configuring", "Applying", "Writing", "Making disks"]
     {
         for victim in [Victim::Supervisor, Victim::Group] {
             place.clear();

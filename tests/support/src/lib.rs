@@ -185,7 +185,7 @@ pub fn default_include(suite: &str) -> Vec<String> {
 }
 
 /// The default recipe with these packages from the suite alone, Debian's own kind of initramfs, and
-/// no customization: the system that its packages make.
+/// no plugins: the system that its packages make.
 pub fn packages_only_recipe(suite: &str, include: &[String]) -> String {
     let mut recipe = recipe_of(suite);
     recipe.remove("plugin");

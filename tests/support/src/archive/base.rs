@@ -16,7 +16,7 @@ const PROGRAMS: &str = "sh awk base64 basename cat chmod chown cmp cp cut date d
     tar touch tr true false umount uname unshare update-alternatives wc xargs";
 
 /// An essential package with a shell, dpkg and what they need, copied from this host, which must be
-/// a Debian system. With it, an archive of a few packages builds, configures and customizes as a
+/// a Debian system. With it, an archive of a few packages builds, configures and applies plugins as a
 /// real one does.
 pub fn base() -> Deb {
     let mut files = BTreeSet::new();

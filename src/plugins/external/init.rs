@@ -69,7 +69,7 @@ pub(super) enum Guarded {
 pub(super) const START: &str = "execute it";
 
 /// The role's main function.
-pub(crate) fn guard() -> ExitCode {
+pub(crate) fn init() -> ExitCode {
     let control = match begin_first_process() {
         Ok(control) => control,
         Err(code) => return code,

@@ -2,7 +2,7 @@
 //! programs in.
 //!
 //! The staging tree itself confines every operation under its root; here they are put into the
-//! terms of customizations. A program gets a sandbox of its own, so that between two programs the
+//! terms of plugins. A program gets a sandbox of its own, so that between two programs the
 //! tree is as it will be written out.
 
 use std::collections::BTreeMap;
@@ -24,14 +24,14 @@ use crate::rootfs::staging::{Attributes as StagingAttributes, Directory, FileTyp
 use crate::supervisor::Ended;
 use crate::tree::{RootPath, Timestamp};
 
-/// How much of what a program prints is kept for the customization; the log has it all.
+/// How much of what a program prints is kept for the plugin; the log has it all.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 
 /// The name under which a file is written before it replaces another. A crash leaves it in a
 /// staging tree that nobody will use.
 const UNFINISHED: &[u8] = b".fam-build-unfinished";
 
-/// A staging tree, as files that customizations change.
+/// A staging tree, as files that plugins change.
 #[derive(Debug)]
 pub struct StagingRoot<'a> {
     staging: &'a Staging,

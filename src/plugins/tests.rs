@@ -2,7 +2,7 @@
 
 use fam_plugin::testing::Harness;
 use fam_plugin::testing::MemoryRoot;
-use fam_plugin::{Context, Customize, Error as PluginError};
+use fam_plugin::{Context, Error as SdkError, Plugin};
 use serde_json::json;
 
 use super::*;
@@ -38,12 +38,12 @@ fn build(seed: u8) -> Build {
 
 #[test]
 fn applies_the_default_recipe() {
-    let customization = Registry::built_in().plan(&fabric()).unwrap();
+    let plan = Registry::built_in().plan(&fabric()).unwrap();
     let build = build(1);
     let mut image = MemoryRoot::debian();
-    customization.apply_system(&mut image, &build).unwrap();
+    plan.apply_system(&mut image, &build).unwrap();
     let node = &build.facts().nodes[2];
-    customization.apply_node(node, &mut image, &build).unwrap();
+    plan.apply_node(node, &mut image, &build).unwrap();
     assert_eq!(image.text("/etc/hostname"), "fabric3\n");
     assert!(image.text("/etc/shadow").contains("fabric:$6$"));
     assert!(image.text("/etc/ssh/ssh_known_hosts").contains("fabric4,192.168.42.4 ssh-ed25519 "));
@@ -98,7 +98,7 @@ fn says_what_is_wrong_with_a_recipe() {
 /// Goes wrong in the way that its settings say.
 struct Faulty;
 
-impl Customize for Faulty {
+impl Plugin for Faulty {
     type Settings = std::collections::BTreeMap<String, String>;
 
     fn describe(&self) -> Description {
@@ -114,7 +114,7 @@ impl Customize for Faulty {
     }
 
     fn apply_node(&self, _: &Self::Settings, _: &mut Root<'_>, _: &Node, _: &Context) -> PluginResult<()> {
-        Err(PluginError::failed("no luck"))
+        Err(SdkError::failed("no luck"))
     }
 }
 
@@ -127,17 +127,17 @@ fn names_the_plugin_that_fails() {
     assert_eq!(error.to_string(), "plugin faulty crashed: in check");
     let build = build(1);
     let mut image = MemoryRoot::debian();
-    let customization = registry.plan(&[request("faulty", json!({ "system": "x" }))]).unwrap();
-    let error = customization.apply_system(&mut image, &build).unwrap_err();
+    let plan = registry.plan(&[request("faulty", json!({ "system": "x" }))]).unwrap();
+    let error = plan.apply_system(&mut image, &build).unwrap_err();
     assert_eq!(error.to_string(), "plugin faulty crashed: at system");
-    let error = customization.apply_node(&build.facts().nodes[1], &mut image, &build).unwrap_err();
+    let error = plan.apply_node(&build.facts().nodes[1], &mut image, &build).unwrap_err();
     assert_eq!(error.to_string(), "plugin faulty on fabric2: no luck");
 }
 
 #[test]
-fn refuses_customizations_that_say_nothing() {
+fn refuses_plugins_that_say_nothing() {
     struct Named(&'static str, bool);
-    impl Customize for Named {
+    impl Plugin for Named {
         type Settings = ();
         fn describe(&self) -> Description {
             let description = Description::new(self.0, "");
@@ -145,7 +145,7 @@ fn refuses_customizations_that_say_nothing() {
         }
     }
     struct Terminal;
-    impl Customize for Terminal {
+    impl Plugin for Terminal {
         type Settings = ();
         fn describe(&self) -> Description {
             Description::new("terminal", "clears\u{9b}2Jit").at(Stage::Node)

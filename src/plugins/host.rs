@@ -1,4 +1,4 @@
-//! What the host tells customizations and does for them beside their files.
+//! What the host tells plugins and does for them beside their files.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use fam_plugin::{Context, Facts, Host, Level, Scope, Secrets, Stage};
 use crate::credentials::{Login, Logins};
 use crate::progress::Progress;
 
-/// What one build tells its customizations.
+/// What one build tells its plugins.
 #[derive(Debug, Clone)]
 pub struct Build {
     facts: Arc<Facts>,
@@ -17,7 +17,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Of these facts; secrets are derived from `seed`, what customizations log goes to `progress`.
+    /// Of these facts; secrets are derived from `seed`, what plugins log goes to `progress`.
     #[must_use]
     pub fn new(facts: Facts, seed: [u8; 32], progress: Progress) -> Self {
         let system_facts = Arc::new(facts.for_system());

@@ -16,16 +16,16 @@ use fs_err::os::unix::fs::FileExt;
 
 use crate::tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 
-/// The largest file that a customization may read or write: both are held in memory.
+/// The largest file that a plugin may read or write: both are held in memory.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
-/// How much all customizations together may write into one node.
+/// How much all plugins together may write into one node.
 const MAX_WRITTEN_BYTES: u64 = 512 << 20;
 
 /// The attribute that holds the capabilities of a program, capabilities(7); changing the file takes
 /// it away.
 pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
-/// A tree under an overlay, as files that customizations change.
+/// A tree under an overlay, as files that plugins change.
 #[derive(Debug)]
 pub struct OverlayRoot<'a> {
     tree: &'a Tree,

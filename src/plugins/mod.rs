@@ -1,32 +1,32 @@
-//! The plugin host: what customizations there are, which a recipe asks for, and applying them.
+//! The plugin host: what plugins there are, which a recipe asks for, and applying them.
 //!
-//! A [`Registry`] knows the built-in customizations by name, and finds others in files
-//! ([`Places`]). What a recipe lists ([`Request`]s) becomes a [`Customization`]: every name found,
+//! A [`Registry`] knows the built-in plugins by name, and finds others in files
+//! ([`SearchPath`]). What a recipe lists ([`Request`]s) becomes a [`PluginPlan`]: every name found,
 //! all settings checked, the order right. This is done before anything is fetched. Later it is
 //! applied: the system stage to the staging tree, through [`StagingRoot`]; the node stage to a tree
-//! in memory, through [`OverlayRoot`]. An error or a panic of a customization is reported with its
+//! in memory, through [`OverlayRoot`]. An error or a panic of a plugin is reported with its
 //! name.
 
 mod error;
 mod external;
 mod host;
 mod overlay_root;
-mod places;
-pub mod project;
 mod recipe_files;
 mod registry;
+pub mod scaffold;
+mod search_path;
 mod staging_root;
 
-pub use error::CustomizeError;
+pub use error::PluginError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use external::assert_request_round_trip;
 pub use external::{Form, HostFiles};
-pub(crate) use external::{guard as plugin_guard, library as plugin_library, try_landlock};
+pub(crate) use external::{init as plugin_init, library as plugin_library, try_landlock};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
-pub use places::Places;
 pub use recipe_files::{Unreadable, read_recipe_file};
 pub use registry::{Known, Origin, Registry};
+pub use search_path::SearchPath;
 pub use staging_root::StagingRoot;
 
 use std::collections::BTreeMap;
@@ -35,14 +35,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fam_plugin::{Description, Error as PluginError, Node, Plugin, Result as PluginResult, Root, RootFs, Stage, Value};
+use fam_plugin::{
+    Description, ErasedPlugin, Error as SdkError, Node, Result as PluginResult, Root, RootFs, Stage, Value,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// An entry of a recipe's list of plugins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
-    /// The name of the customization.
+    /// The name of the plugin.
     pub name: String,
     /// The file that it is in, where that is not to be found by the name.
     #[serde(default)]
@@ -60,31 +62,31 @@ pub struct Request {
 }
 
 impl Request {
-    /// Asks for a customization by name.
+    /// Asks for a plugin by name.
     pub fn new(name: impl Into<String>, settings: Value) -> Self {
         Self { name: name.into(), path: None, time_limit: None, settings, directories: BTreeMap::new() }
     }
 }
 
 struct Step {
-    plugin: Arc<dyn Plugin>,
+    plugin: Arc<dyn ErasedPlugin>,
     description: Description,
     origin: Origin,
     settings: Value,
 }
 
-/// The customizations of a recipe in their order, checked and ready to be applied.
-pub struct Customization {
+/// The plugins of a recipe in their order, checked and ready to be applied.
+pub struct PluginPlan {
     steps: Vec<Step>,
 }
 
-impl std::fmt::Debug for Customization {
+impl std::fmt::Debug for PluginPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.descriptions().map(|description| &description.name)).finish()
     }
 }
 
-impl Customization {
+impl PluginPlan {
     /// What is applied, in order.
     pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
         self.steps.iter().map(|step| &step.description)
@@ -93,12 +95,12 @@ impl Customization {
     /// Applies the system stage to the files of the new system.
     ///
     /// # Errors
-    /// [`CustomizeError::Failed`] or [`CustomizeError::Panicked`], with the customization's name.
-    pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), CustomizeError> {
+    /// [`PluginError::Failed`] or [`PluginError::Panicked`], with the plugin's name.
+    pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), PluginError> {
         for step in self.at(Stage::System) {
-            build.progress().detail(format!("customizing the system: {}", step.description.name));
+            build.progress().detail(format!("applying to the system: {}", step.description.name));
             let context = build.context(&step.description.name, Stage::System);
-            guard(&step.description.name, None, || {
+            catch_panic(&step.description.name, None, || {
                 step.plugin.apply_system(&step.settings, &mut Root::new(files), &context)
             })?;
         }
@@ -108,13 +110,13 @@ impl Customization {
     /// Applies the node stage to the files of `node`.
     ///
     /// # Errors
-    /// [`CustomizeError::Failed`] or [`CustomizeError::Panicked`], with the customization's name
+    /// [`PluginError::Failed`] or [`PluginError::Panicked`], with the plugin's name
     /// and the node's.
-    pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), CustomizeError> {
+    pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), PluginError> {
         for step in self.at(Stage::Node) {
-            build.progress().detail(format!("customizing {}: {}", node.name, step.description.name));
+            build.progress().detail(format!("applying to {}: {}", node.name, step.description.name));
             let context = build.context(&step.description.name, Stage::Node).for_node(node);
-            guard(&step.description.name, Some(node), || {
+            catch_panic(&step.description.name, Some(node), || {
                 step.plugin.apply_node(&step.settings, &mut Root::new(files), node, &context)
             })?;
         }
@@ -122,7 +124,7 @@ impl Customization {
     }
 
     /// SHA-256 in hexadecimal over all that the outcome of the system stage depends on: the
-    /// customizations that act then, their versions, files and settings, the facts they are told
+    /// plugins that act then, their versions, files and settings, the facts they are told
     /// and the seed. With the same lock, the same key gives the same template.
     #[must_use]
     pub fn system_key(&self, build: &Build) -> String {
@@ -133,7 +135,7 @@ impl Customization {
         let told = serde_json::json!({ "steps": steps, "facts": build.facts().for_system() });
         let mut hash = Sha256::new();
         hash.update(told.to_string());
-        hash.update(build.context("", Stage::System).secret("customize/system-key"));
+        hash.update(build.context("", Stage::System).secret("plugins/system-key"));
         hex::encode(hash.finalize())
     }
 
@@ -142,19 +144,17 @@ impl Customization {
     }
 }
 
-/// Calls into a customization: its errors and panics get its name.
-fn guard(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), CustomizeError> {
+/// Calls into a plugin: its errors and panics get its name.
+fn catch_panic(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), PluginError> {
     let node = || node.map(|node| node.name.clone());
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(PluginError::Crashed { message, hint })) => {
-            Err(CustomizeError::Broke { plugin: plugin.into(), node: node(), message, hint })
+        Ok(Err(SdkError::Crashed { message, hint })) => {
+            Err(PluginError::Crashed { plugin: plugin.into(), node: node(), message, hint })
         }
-        Ok(Err(source)) => {
-            Err(CustomizeError::Failed { plugin: plugin.into(), node: node(), source: Box::new(source) })
-        }
+        Ok(Err(source)) => Err(PluginError::Failed { plugin: plugin.into(), node: node(), source: Box::new(source) }),
         Err(payload) => {
-            Err(CustomizeError::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) })
+            Err(PluginError::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) })
         }
     }
 }

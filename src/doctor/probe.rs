@@ -16,14 +16,14 @@ const MOST_OUTPUT_BYTES: usize = 1 << 20;
 
 /// What a program answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ProbeOutput {
     /// How it ended; `None` if it had to be killed.
     pub(super) status: Option<ExitStatus>,
     /// Everything that it wrote.
     pub(super) text: String,
 }
 
-impl Answer {
+impl ProbeOutput {
     pub(super) fn succeeded(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
@@ -35,7 +35,7 @@ impl Answer {
 }
 
 /// Runs `command` for at most `patience`.
-pub(super) fn ask(mut command: Command, patience: Duration) -> io::Result<Answer> {
+pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<ProbeOutput> {
     let (mut reader, writer) = io::pipe()?;
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
@@ -70,7 +70,7 @@ pub(super) fn ask(mut command: Command, patience: Duration) -> io::Result<Answer
     while !listener.is_finished() && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
-    Ok(Answer { status, text: said() })
+    Ok(ProbeOutput { status, text: said() })
 }
 
 /// Whether this user may execute the file.
@@ -93,10 +93,10 @@ pub(super) fn find(name: impl AsRef<OsStr>) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, patience: Duration) -> Answer {
+    fn shell(script: &str, patience: Duration) -> ProbeOutput {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        ask(command, patience).unwrap()
+        run_probe(command, patience).unwrap()
     }
 
     #[test]

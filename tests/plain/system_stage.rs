@@ -1,4 +1,4 @@
-//! The system stage against a real staging tree and a real sandbox: what customizations do to files
+//! The system stage against a real staging tree and a real sandbox: what plugins do to files
 //! is what is on the disk after it, what they run sees the tree as its root, and nothing of it is
 //! left behind.
 //!
@@ -8,13 +8,13 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use fam_build::customize::{Build, Customization, Registry, Request, StagingRoot};
+use fam_build::plugins::{Build, PluginPlan, Registry, Request, StagingRoot};
 use fam_build::progress::Progress;
 use fam_build::rootfs::sandbox::{Settings, StandIn};
 use fam_build::rootfs::staging::Staging;
 use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
 use fam_plugin::testing::Harness;
-use fam_plugin::{Attributes, Command, Context, Customize, Description, FileType, Result, Root, Stage};
+use fam_plugin::{Attributes, Command, Context, Description, FileType, Plugin, Result, Root, Stage};
 use serde_json::json;
 use support::bare::copy_with_libraries;
 use support::harness::{Test, as_root_and_as_user};
@@ -27,10 +27,10 @@ pub fn tests() -> Vec<Test> {
     as_root_and_as_user(module_path!(), cases, &[], |_, case| case())
 }
 
-/// Does everything that a customization can, and checks what it sees.
+/// Does everything that a plugin can, and checks what it sees.
 struct Everything;
 
-impl Customize for Everything {
+impl Plugin for Everything {
     type Settings = ();
 
     fn describe(&self) -> Description {
@@ -74,7 +74,7 @@ impl Customize for Everything {
     }
 }
 
-fn customization() -> Customization {
+fn plan() -> PluginPlan {
     let mut registry = Registry::built_in();
     registry.add(Arc::new(Everything)).expect("a new name");
     let users = json!({ "users": [{ "name": "fabric", "password": "rocks" }] });
@@ -89,7 +89,7 @@ pub fn work(root: &Path, progress: &Progress) -> std::result::Result<Vec<String>
     let build = Build::new((*Harness::new().context().facts).clone(), [1; 32], progress.clone());
     let settings = Settings { source_date_epoch: Some(1000), stand_ins: StandIn::no_services() };
     let mut files = StagingRoot::new(&staging, settings, progress.clone(), 1000);
-    customization().apply_system(&mut files, &build).map_err(|error| Failure::new(&error, error.hint()))?;
+    plan().apply_system(&mut files, &build).map_err(|error| Failure::new(&error, error.hint()))?;
     let paths = ["etc/secret", "srv/a", "home/fabric", "home/fabric/.profile", "mnt/fabric_emulation"];
     let told = paths.iter().map(|path| {
         use std::os::unix::fs::MetadataExt;
@@ -100,15 +100,15 @@ pub fn work(root: &Path, progress: &Progress) -> std::result::Result<Vec<String>
 }
 
 fn system_stage() {
-    let temp = tempfile::Builder::new().prefix("fam-customize").tempdir().expect("a directory");
+    let temp = tempfile::Builder::new().prefix("fam-system-stage").tempdir().expect("a directory");
     let root = temp.path().join("root");
     make_root(&root);
     symlink(temp.path(), root.join("outside")).expect("a link");
     let isolation = Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint()));
     let interrupts = Interrupts::install().expect("signals");
-    let job = Job::Customize(root);
+    let job = Job::SystemStage(root);
     let done = run(&job, &isolation, &Progress::silent(), &interrupts).expect("it is applied");
-    let Done::Customize(told) = done else { unreachable!("the answer to another job") };
+    let Done::SystemStage(told) = done else { unreachable!("the answer to another job") };
     assert_eq!(
         told,
         [

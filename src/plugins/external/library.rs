@@ -16,12 +16,12 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::host_table::host_table;
 use super::wire::{Call, Entry, Kind, Reply, Request};
-use crate::supervisor::not_for_people;
 use crate::supervisor::protocol::control_of_this_process;
+use crate::supervisor::reject_direct_invocation;
 
 /// The role's main function. The argument is the library's file.
 pub(crate) fn library(arguments: &[OsString]) -> ExitCode {
-    let (Ok(socket), [file]) = (control_of_this_process(), arguments) else { return not_for_people() };
+    let (Ok(socket), [file]) = (control_of_this_process(), arguments) else { return reject_direct_invocation() };
     // What the library prints is not for the socket.
     if rustix::stdio::dup2_stdout(rustix::stdio::stderr()).is_err() {
         return ExitCode::FAILURE;

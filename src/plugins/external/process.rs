@@ -11,8 +11,8 @@ use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Trouble;
-use super::guard::{Guarded, Start};
+use super::ProcessError;
+use super::init::{Guarded, Start};
 use super::wire::{MAX_LINE_BYTES, excerpt};
 use crate::rootfs::sandbox::{Tail, read_lines};
 use crate::supervisor::Ids;
@@ -45,7 +45,7 @@ impl Process {
         start: &Start,
         limit: Duration,
         print: impl Fn(&str) + Send + 'static,
-    ) -> Result<Self, Trouble> {
+    ) -> Result<Self, ProcessError> {
         let clock = Clock { deadline: Instant::now() + limit, limit };
         // What makes namespaces is root's; anyone may make a user namespace with nothing but
         // himself in it, first.
@@ -69,40 +69,42 @@ impl Process {
         match process.guarded()? {
             Some(Guarded::Ready) => Ok(process),
             Some(Guarded::Refused { step, errno }) => {
-                Err(Trouble::Start { step, source: io::Error::from_raw_os_error(errno) })
+                Err(ProcessError::Start { step, source: io::Error::from_raw_os_error(errno) })
             }
             Some(Guarded::Ended(_)) | None => Err(process.why_it_ended(None)),
         }
     }
 
     /// How long is left.
-    pub(super) fn time_left(&self) -> Result<Duration, Trouble> {
+    pub(super) fn time_left(&self) -> Result<Duration, ProcessError> {
         self.lines.clock.left()
     }
 
     /// Sends a line.
-    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), Trouble> {
+    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), ProcessError> {
         let mut line = serde_json::to_vec(message).map_err(io::Error::from)?;
         line.push(b'\n');
         match self.lines.write(&line) {
             // It is gone: what it said before counts, and then how it ended.
-            Err(Trouble::Io(error)) if is_end(&error) => Ok(()),
+            Err(ProcessError::Io(error)) if is_end(&error) => Ok(()),
             written => written,
         }
     }
 
     /// The next line, read as a message.
-    pub(super) fn receive<M: DeserializeOwned>(&mut self) -> Result<M, Trouble> {
+    pub(super) fn receive<M: DeserializeOwned>(&mut self) -> Result<M, ProcessError> {
         match self.lines.read() {
-            Ok(Some(line)) => serde_json::from_slice(&line)
-                .map_err(|error| Trouble::Garbage { line: excerpt(&line).to_string(), error: error.to_string() }),
+            Ok(Some(line)) => serde_json::from_slice(&line).map_err(|error| ProcessError::Malformed {
+                line: excerpt(&line).to_string(),
+                error: error.to_string(),
+            }),
             Ok(None) => Err(self.why_it_ended(None)),
-            Err(Trouble::Io(error)) if is_end(&error) => Err(self.why_it_ended(Some(error))),
+            Err(ProcessError::Io(error)) if is_end(&error) => Err(self.why_it_ended(Some(error))),
             Err(trouble) => Err(trouble),
         }
     }
 
-    fn guarded(&mut self) -> Result<Option<Guarded>, Trouble> {
+    fn guarded(&mut self) -> Result<Option<Guarded>, ProcessError> {
         self.launched.control.set_read_timeout(Some(self.lines.clock.left()?))?;
         match self.control.receive() {
             Err(error) if is_timeout(&error) => Err(self.lines.clock.over()),
@@ -111,12 +113,12 @@ impl Process {
     }
 
     /// What the end of its output means.
-    fn why_it_ended(&mut self, error: Option<io::Error>) -> Trouble {
+    fn why_it_ended(&mut self, error: Option<io::Error>) -> ProcessError {
         let how = loop {
             match self.guarded() {
                 Ok(Some(Guarded::Ended(how))) => break how,
                 Ok(Some(Guarded::Refused { step, errno })) => {
-                    return Trouble::Start { step, source: io::Error::from_raw_os_error(errno) };
+                    return ProcessError::Start { step, source: io::Error::from_raw_os_error(errno) };
                 }
                 Ok(Some(Guarded::Ready)) => {}
                 Ok(None) => return error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()).into(),
@@ -128,7 +130,7 @@ impl Process {
             let _ = printer.join();
         }
         let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone().into_lines();
-        Trouble::Ended { how, printed: printed[printed.len().saturating_sub(LAST_LINES)..].to_vec() }
+        ProcessError::Ended { how, printed: printed[printed.len().saturating_sub(LAST_LINES)..].to_vec() }
     }
 }
 
@@ -158,13 +160,13 @@ struct Clock {
 }
 
 impl Clock {
-    fn left(&self) -> Result<Duration, Trouble> {
+    fn left(&self) -> Result<Duration, ProcessError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(self.over()) } else { Ok(left) }
     }
 
-    fn over(&self) -> Trouble {
-        Trouble::TooSlow { limit: self.limit }
+    fn over(&self) -> ProcessError {
+        ProcessError::TooSlow { limit: self.limit }
     }
 }
 
@@ -182,7 +184,7 @@ impl Lines {
         Self { stream, clock, buffer: Vec::new() }
     }
 
-    fn read(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+    fn read(&mut self) -> Result<Option<Vec<u8>>, ProcessError> {
         let mut searched = 0;
         let mut chunk = [0; 64 << 10];
         loop {
@@ -193,7 +195,7 @@ impl Lines {
             }
             searched = self.buffer.len();
             if searched > MAX_LINE_BYTES {
-                return Err(Trouble::TooLong);
+                return Err(ProcessError::TooLong);
             }
             self.stream.set_read_timeout(Some(self.clock.left()?))?;
             match self.stream.read(&mut chunk) {
@@ -207,7 +209,7 @@ impl Lines {
         }
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), ProcessError> {
         while !bytes.is_empty() {
             self.stream.set_write_timeout(Some(self.clock.left()?))?;
             match self.stream.write(bytes) {
@@ -250,15 +252,15 @@ mod tests {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        assert!(matches!(slow.read(), Err(Trouble::TooSlow { .. })));
+        assert!(matches!(slow.read(), Err(ProcessError::TooSlow { .. })));
         let (mut deaf, _theirs) = lines(Duration::from_millis(200));
-        assert!(matches!(deaf.write(&vec![0; 16 << 20]), Err(Trouble::TooSlow { .. })));
+        assert!(matches!(deaf.write(&vec![0; 16 << 20]), Err(ProcessError::TooSlow { .. })));
     }
 
     #[test]
     fn takes_no_endless_line() {
         let (mut lines, mut theirs) = lines(Duration::from_secs(60));
         thread::spawn(move || while theirs.write_all(&[b'x'; 1 << 16]).is_ok() {});
-        assert!(matches!(lines.read(), Err(Trouble::TooLong)));
+        assert!(matches!(lines.read(), Err(ProcessError::TooLong)));
     }
 }

@@ -1,15 +1,15 @@
-//! What is wrong with a recipe's customizations, or went wrong in one.
+//! What is wrong with a recipe's plugins, or went wrong in one.
 
 use std::io;
 use std::path::PathBuf;
 
-use fam_plugin::Error as PluginError;
+use fam_plugin::Error as SdkError;
 
-/// Why customizations cannot be planned or applied.
+/// Why plugins cannot be planned or applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CustomizeError {
-    /// The recipe names a customization that there is not.
+pub enum PluginError {
+    /// The recipe names a plugin that there is not.
     #[error("there is no plugin {name:?}")]
     Unknown {
         /// The name in the recipe.
@@ -21,13 +21,13 @@ pub enum CustomizeError {
         /// The directories in which a file of that name was looked for.
         searched: Vec<PathBuf>,
     },
-    /// Two customizations have one name.
+    /// Two plugins have one name.
     #[error("there are two plugins {name:?}")]
     Duplicate {
         /// The name.
         name: String,
     },
-    /// A customization describes itself in a way that makes no sense.
+    /// A plugin describes itself in a way that makes no sense.
     #[error("plugin {name:?} {problem}")]
     Description {
         /// Its name.
@@ -38,12 +38,12 @@ pub enum CustomizeError {
     /// The settings in the recipe do not fit.
     #[error("plugin {plugin}: {source}")]
     Settings {
-        /// The customization.
+        /// The plugin.
         plugin: String,
         /// What is wrong.
-        source: Box<PluginError>,
+        source: Box<SdkError>,
     },
-    /// The recipe lists customizations in an order that cannot work.
+    /// The recipe lists plugins in an order that cannot work.
     #[error("plugin {plugin} must come after {before}, and the recipe lists it before")]
     Order {
         /// The one that comes too early.
@@ -51,15 +51,15 @@ pub enum CustomizeError {
         /// The one that it needs.
         before: String,
     },
-    /// A customization failed while it was applied.
+    /// A plugin failed while it was applied.
     #[error("plugin {plugin}{}: {source}", of_node(.node))]
     Failed {
-        /// The customization.
+        /// The plugin.
         plugin: String,
         /// The node, at the node stage.
         node: Option<String>,
         /// What it said.
-        source: Box<PluginError>,
+        source: Box<SdkError>,
     },
     /// A file is no usable plugin.
     #[error("plugin {}: {source}", file.display())]
@@ -67,7 +67,7 @@ pub enum CustomizeError {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        source: Box<PluginError>,
+        source: Box<SdkError>,
     },
     /// A file holds another plugin than the recipe says.
     #[error("plugin {} calls itself {said:?}, and the recipe asks for {asked:?}", file.display())]
@@ -97,10 +97,10 @@ pub enum CustomizeError {
         /// Why.
         source: io::Error,
     },
-    /// A customization crashed, hung, or talked nonsense.
+    /// A plugin crashed, hung, or talked nonsense.
     #[error("plugin {plugin}{} {message}", of_node(.node))]
-    Broke {
-        /// The customization.
+    Crashed {
+        /// The plugin.
         plugin: String,
         /// The node, at the node stage.
         node: Option<String>,
@@ -109,10 +109,10 @@ pub enum CustomizeError {
         /// What to do about it.
         hint: Option<String>,
     },
-    /// A customization panicked.
+    /// A plugin panicked.
     #[error("plugin {plugin}{} crashed: {message}", of_node(.node))]
     Panicked {
-        /// The customization.
+        /// The plugin.
         plugin: String,
         /// The node, at the node stage.
         node: Option<String>,
@@ -125,7 +125,7 @@ fn of_node(node: &Option<String>) -> String {
     node.as_ref().map(|name| format!(" on {name}")).unwrap_or_default()
 }
 
-impl CustomizeError {
+impl PluginError {
     /// What the user should do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -140,7 +140,7 @@ impl CustomizeError {
                 Some(if searched.is_empty() { built_in } else { built_in + &files })
             }
             Self::Settings { source, .. } | Self::Failed { source, .. } | Self::Load { source, .. } => source.hint(),
-            Self::Broke { hint, .. } => hint.clone(),
+            Self::Crashed { hint, .. } => hint.clone(),
             Self::Misnamed { said, .. } => Some(format!("write name = {said:?}, or name another file")),
             Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
             Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use fam_plugin::{Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope};
 
-use super::Trouble;
+use super::ProcessError;
 use super::process::Process;
 use super::wire::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
 
@@ -31,7 +31,7 @@ impl<'a, 'r> Session<'a, 'r> {
 
     /// Makes the call, and serves the plugin until it is done. Gives what it said of itself, if it
     /// did.
-    pub(super) fn run(mut self, call: &Call) -> Result<Option<Description>, Trouble> {
+    pub(super) fn run(mut self, call: &Call) -> Result<Option<Description>, ProcessError> {
         self.process.send(call)?;
         let mut described = None;
         for _ in 0..MAX_REQUESTS {
@@ -46,14 +46,14 @@ impl<'a, 'r> Session<'a, 'r> {
                     Ok(reply) => reply,
                     // Which program took all the time says more than that it is over.
                     Err(error @ Error::Run { .. }) if self.process.time_left().is_err() => {
-                        return Err(Trouble::Plugin(error));
+                        return Err(ProcessError::Plugin(error));
                     }
                     Err(error) => Reply::error(&error),
                 },
             };
             self.process.send(&reply)?;
         }
-        Err(Trouble::TooMuch(format!("made more than {MAX_REQUESTS} requests")))
+        Err(ProcessError::LimitExceeded(format!("made more than {MAX_REQUESTS} requests")))
     }
 
     fn serve(&mut self, request: Request) -> Result<Reply> {
@@ -175,9 +175,9 @@ fn stat(metadata: Metadata) -> Stat {
     Stat { file_type, mode: Mode(mode), uid, gid, size, target }
 }
 
-fn given_up(kind: Kind, key: String, message: String, hint: Option<String>) -> Trouble {
+fn given_up(kind: Kind, key: String, message: String, hint: Option<String>) -> ProcessError {
     let hint = hint.filter(|hint| !hint.is_empty());
-    Trouble::Plugin(match kind {
+    ProcessError::Plugin(match kind {
         Kind::Setting => Error::Settings { key, message, hint },
         Kind::Run => Error::Run { program: key, message },
         Kind::Panic => {

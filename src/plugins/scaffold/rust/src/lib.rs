@@ -1,11 +1,11 @@
 //! @NAME@: greets at login.
 
-use fam_plugin::{Context, Customize, Description, Error, Node, Result, Root, Stage};
+use fam_plugin::{Context, Plugin, Description, Error, Node, Result, Root, Stage};
 use serde::Deserialize;
 
 /// Greets at login.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Plugin;
+pub struct Motd;
 
 /// What a recipe may set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -14,7 +14,7 @@ pub struct Settings {
     pub text: String,
 }
 
-impl Customize for Plugin {
+impl Plugin for Motd {
     type Settings = Settings;
 
     fn describe(&self) -> Description {
@@ -43,7 +43,7 @@ impl Customize for Plugin {
     }
 }
 
-fam_plugin::export!(Plugin);
+fam_plugin::export!(Motd);
 
 #[cfg(test)]
 mod tests {
@@ -55,15 +55,15 @@ mod tests {
     fn greets() {
         let mut image = MemoryRoot::debian();
         let harness = Harness::new().settings(r#"{ "text": "hello" }"#);
-        harness.system(&Plugin, &mut image).unwrap();
-        harness.node(&Plugin, 2, &mut image).unwrap();
+        harness.system(&Motd, &mut image).unwrap();
+        harness.node(&Motd, 2, &mut image).unwrap();
         assert_eq!(image.text("/etc/motd"), "hello\nThis is fabric2.\n");
     }
 
     #[test]
     fn wants_a_text() {
-        let error = Harness::new().check(&Plugin).unwrap_err();
+        let error = Harness::new().check(&Motd).unwrap_err();
         assert_eq!(error.to_string(), "setting text: is missing");
-        assert!(Harness::new().settings(r#"{ "text": "" }"#).check(&Plugin).is_err());
+        assert!(Harness::new().settings(r#"{ "text": "" }"#).check(&Motd).is_err());
     }
 }

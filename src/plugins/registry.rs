@@ -1,4 +1,4 @@
-//! What customizations there are, by name.
+//! What plugins there are, by name.
 //!
 //! A path in the recipe beats everything. A name is that of a built-in one if there is such; else
 //! files are looked for.
@@ -9,16 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fam_plugin::{Description, Error, Plugin, Value, nearest};
+use fam_plugin::{Description, ErasedPlugin, Error, Value, nearest};
 
 use crate::credentials::Logins;
 
 use super::external::External;
-use super::places::plugins_in;
 use super::recipe_files::read_recipe_files;
-use super::{Customization, CustomizeError, Form, HostFiles, Places, Request, Step, panic_message};
+use super::search_path::plugins_in;
+use super::{Form, HostFiles, PluginError, PluginPlan, Request, SearchPath, Step, panic_message};
 
-/// Where a customization comes from.
+/// Where a plugin comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// This program.
@@ -43,7 +43,7 @@ impl Origin {
     }
 }
 
-/// A customization that there is.
+/// A plugin that there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// What it says of itself.
@@ -60,10 +60,10 @@ impl Known {
     }
 }
 
-/// The built-in customizations by name, and where others are looked for.
+/// The built-in plugins by name, and where others are looked for.
 pub struct Registry {
-    plugins: BTreeMap<String, (Description, Arc<dyn Plugin>)>,
-    places: Places,
+    plugins: BTreeMap<String, (Description, Arc<dyn ErasedPlugin>)>,
+    places: SearchPath,
     host_files: HostFiles,
 }
 
@@ -74,23 +74,23 @@ impl fmt::Debug for Registry {
 }
 
 impl Default for Registry {
-    /// The built-in customizations.
+    /// The built-in plugins.
     fn default() -> Self {
         Self::built_in()
     }
 }
 
 impl Registry {
-    /// No customization at all.
+    /// No plugin at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { plugins: BTreeMap::new(), places: Places::default(), host_files: HostFiles::default() }
+        Self { plugins: BTreeMap::new(), places: SearchPath::default(), host_files: HostFiles::default() }
     }
 
-    /// The built-in customizations.
+    /// The built-in plugins.
     #[must_use]
     pub fn built_in() -> Self {
-        let all: [Arc<dyn Plugin>; 15] = [
+        let all: [Arc<dyn ErasedPlugin>; 15] = [
             Arc::new(fam_apt_sources::AptSources::default()),
             Arc::new(fam_demo::Demo),
             Arc::new(fam_fabric_symlink::FabricSymlink),
@@ -108,7 +108,7 @@ impl Registry {
             Arc::new(fam_users::Users),
         ];
         Self {
-            places: Places::default(),
+            places: SearchPath::default(),
             host_files: HostFiles::default(),
             plugins: all
                 .into_iter()
@@ -121,7 +121,8 @@ impl Registry {
     /// Lets the built-in `apt-sources` know the logins of a build. No other plugin does.
     #[must_use]
     pub fn with_logins(mut self, logins: &Logins) -> Self {
-        let plugin: Arc<dyn Plugin> = Arc::new(fam_apt_sources::AptSources::with_logins(Arc::new(logins.clone())));
+        let plugin: Arc<dyn ErasedPlugin> =
+            Arc::new(fam_apt_sources::AptSources::with_logins(Arc::new(logins.clone())));
         let description = plugin.describe();
         self.plugins.insert(description.name.clone(), (description, plugin));
         self
@@ -129,7 +130,7 @@ impl Registry {
 
     /// Also looks for files in `places`.
     #[must_use]
-    pub fn with_places(self, places: Places) -> Self {
+    pub fn with_places(self, places: SearchPath) -> Self {
         Self { places, ..self }
     }
 
@@ -139,39 +140,39 @@ impl Registry {
         Self { host_files, ..self }
     }
 
-    /// Adds a customization that comes from elsewhere.
+    /// Adds a plugin that comes from elsewhere.
     ///
     /// # Errors
-    /// [`CustomizeError::Duplicate`] where the name is taken; [`CustomizeError::Description`] where
+    /// [`PluginError::Duplicate`] where the name is taken; [`PluginError::Description`] where
     /// what it says of itself makes no sense.
-    pub fn add(&mut self, plugin: Arc<dyn Plugin>) -> Result<(), CustomizeError> {
+    pub fn add(&mut self, plugin: Arc<dyn ErasedPlugin>) -> Result<(), PluginError> {
         let description = match catch_unwind(AssertUnwindSafe(|| plugin.describe())) {
             Ok(description) => description,
             Err(payload) => {
                 let (plugin, message) = ("(describing itself)".into(), panic_message(&*payload));
-                return Err(CustomizeError::Panicked { plugin, node: None, message });
+                return Err(PluginError::Panicked { plugin, node: None, message });
             }
         };
         validate(&description)?;
         let name = description.name.clone();
         if self.plugins.contains_key(&name) {
-            return Err(CustomizeError::Duplicate { name });
+            return Err(PluginError::Duplicate { name });
         }
         self.plugins.insert(name, (description, plugin));
         Ok(())
     }
 
-    /// Whether a built-in customization has this name.
+    /// Whether a built-in plugin has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.plugins.contains_key(name)
     }
 
-    /// All customizations: the built-in ones by name, then those in the directories in the order of
+    /// All plugins: the built-in ones by name, then those in the directories in the order of
     /// the search. For a file that is no plugin there is what is wrong with it instead.
     ///
     /// # Errors
-    /// [`CustomizeError::Directory`].
-    pub fn known(&self) -> Result<Vec<Result<Known, CustomizeError>>, CustomizeError> {
+    /// [`PluginError::Directory`].
+    pub fn known(&self) -> Result<Vec<Result<Known, PluginError>>, PluginError> {
         let built_in =
             |(description, _): &(Description, _)| Known { description: description.clone(), origin: Origin::BuiltIn };
         let mut all: Vec<_> = self.plugins.values().map(|plugin| Ok(built_in(plugin))).collect();
@@ -185,8 +186,8 @@ impl Registry {
     /// Has the plugin in `file` describe itself and check `settings`, where there are any.
     ///
     /// # Errors
-    /// [`CustomizeError`] with what is wrong.
-    pub fn examine(&self, file: &Path, settings: Option<&Value>) -> Result<Known, CustomizeError> {
+    /// [`PluginError`] with what is wrong.
+    pub fn examine(&self, file: &Path, settings: Option<&Value>) -> Result<Known, PluginError> {
         let plugin = self.load(file)?;
         if let Some(settings) = settings {
             check(&plugin.description.name, &plugin, settings)?;
@@ -195,12 +196,12 @@ impl Registry {
     }
 
     /// Finds all that a recipe asks for, reads the files that its settings name, checks these, and
-    /// makes it ready to be applied in the order of the list. A customization may be listed several
+    /// makes it ready to be applied in the order of the list. A plugin may be listed several
     /// times.
     ///
     /// # Errors
-    /// [`CustomizeError`] on the first entry that is wrong.
-    pub fn plan(&self, requests: &[Request]) -> Result<Customization, CustomizeError> {
+    /// [`PluginError`] on the first entry that is wrong.
+    pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, PluginError> {
         let mut loaded = BTreeMap::new();
         let mut steps = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
@@ -209,18 +210,18 @@ impl Registry {
             check(&request.name, plugin.as_ref(), &settings)?;
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
-                return Err(CustomizeError::Order { plugin: request.name.clone(), before: before.clone() });
+                return Err(PluginError::Order { plugin: request.name.clone(), before: before.clone() });
             }
             steps.push(Step { plugin, description, origin, settings });
         }
-        Ok(Customization { steps })
+        Ok(PluginPlan { steps })
     }
 
     fn find(
         &self,
         request: &Request,
         loaded: &mut BTreeMap<PathBuf, External>,
-    ) -> Result<(Known, Arc<dyn Plugin>), CustomizeError> {
+    ) -> Result<(Known, Arc<dyn ErasedPlugin>), PluginError> {
         let name = &request.name;
         let file = match (&request.path, self.plugins.get(name)) {
             (Some(path), _) => path.clone(),
@@ -228,7 +229,7 @@ impl Registry {
                 let known = Known { description: description.clone(), origin: Origin::BuiltIn };
                 return Ok((known, Arc::clone(plugin)));
             }
-            (None, None) => self.places.find(name)?.ok_or_else(|| CustomizeError::Unknown {
+            (None, None) => self.places.find(name)?.ok_or_else(|| PluginError::Unknown {
                 name: name.clone(),
                 near: nearest(name, self.plugins.keys().map(String::as_str)).map(Into::into),
                 known: self.plugins.keys().cloned().collect(),
@@ -241,50 +242,50 @@ impl Registry {
         let mut plugin = loaded[&file].clone();
         if plugin.description.name != *name {
             let (said, asked) = (plugin.description.name, name.clone());
-            return Err(CustomizeError::Misnamed { file, said, asked });
+            return Err(PluginError::Misnamed { file, said, asked });
         }
         plugin.time_limit = request.time_limit.unwrap_or(plugin.time_limit);
         Ok((Known::of(&plugin), Arc::new(plugin)))
     }
 
-    fn load(&self, file: &Path) -> Result<External, CustomizeError> {
+    fn load(&self, file: &Path) -> Result<External, PluginError> {
         let plugin = External::load(file, self.host_files.clone())
-            .map_err(|source| CustomizeError::Load { file: file.to_owned(), source: Box::new(source) })?;
+            .map_err(|source| PluginError::Load { file: file.to_owned(), source: Box::new(source) })?;
         validate(&plugin.description)?;
         Ok(plugin)
     }
 }
 
-/// Whether what a customization says of itself makes sense.
-fn validate(description: &Description) -> Result<(), CustomizeError> {
+/// Whether what a plugin says of itself makes sense.
+fn validate(description: &Description) -> Result<(), PluginError> {
     let name = &description.name;
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if name.is_empty() || !plain {
         let problem = "has a name of other than small letters, digits and hyphens";
-        return Err(CustomizeError::Description { name: name.clone(), problem });
+        return Err(PluginError::Description { name: name.clone(), problem });
     }
     let of_itself = [Some(&description.summary), description.version.as_ref()].into_iter().flatten();
     if of_itself.chain(&description.after).any(|text| text.contains(char::is_control)) {
-        return Err(CustomizeError::Description {
+        return Err(PluginError::Description {
             name: name.clone(),
             problem: "describes itself with control characters",
         });
     }
     if description.stages.is_empty() {
-        return Err(CustomizeError::Description { name: name.clone(), problem: "acts at no stage" });
+        return Err(PluginError::Description { name: name.clone(), problem: "acts at no stage" });
     }
     Ok(())
 }
 
-fn check(name: &str, plugin: &dyn Plugin, settings: &Value) -> Result<(), CustomizeError> {
+fn check(name: &str, plugin: &dyn ErasedPlugin, settings: &Value) -> Result<(), PluginError> {
     match catch_unwind(AssertUnwindSafe(|| plugin.check(settings))) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(Error::Crashed { message, hint })) => {
-            Err(CustomizeError::Broke { plugin: name.into(), node: None, message, hint })
+            Err(PluginError::Crashed { plugin: name.into(), node: None, message, hint })
         }
-        Ok(Err(source)) => Err(CustomizeError::Settings { plugin: name.into(), source: Box::new(source) }),
+        Ok(Err(source)) => Err(PluginError::Settings { plugin: name.into(), source: Box::new(source) }),
         Err(payload) => {
-            Err(CustomizeError::Panicked { plugin: name.into(), node: None, message: panic_message(&*payload) })
+            Err(PluginError::Panicked { plugin: name.into(), node: None, message: panic_message(&*payload) })
         }
     }
 }

@@ -2,21 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::CustomizeError;
+use super::PluginError;
 use super::external::Form;
 
 /// Where plugins are looked for by name, beside those that are built in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct SearchPath {
     /// Directories that the user named; each must be there.
     pub named: Vec<PathBuf>,
     /// Directories that need not be there: the recipe's own, the user's.
     pub usual: Vec<PathBuf>,
 }
 
-impl Places {
+impl SearchPath {
     /// The file of the plugin of that name, in the first directory that has one.
-    pub(super) fn find(&self, name: &str) -> Result<Option<PathBuf>, CustomizeError> {
+    pub(super) fn find(&self, name: &str) -> Result<Option<PathBuf>, PluginError> {
         for directory in self.directories() {
             let mut files = plugins_in(directory, self.named.contains(directory))?;
             files.retain(|file| name_of(file).is_some_and(|found| found == name));
@@ -24,7 +24,7 @@ impl Places {
                 [] => {}
                 [file] => return Ok(Some(file.clone())),
                 [first, second, ..] => {
-                    return Err(CustomizeError::Ambiguous {
+                    return Err(PluginError::Ambiguous {
                         name: name.into(),
                         first: first.clone(),
                         second: second.clone(),
@@ -42,8 +42,8 @@ impl Places {
 }
 
 /// The files of a directory that may be plugins, by name.
-pub(super) fn plugins_in(directory: &Path, must_exist: bool) -> Result<Vec<PathBuf>, CustomizeError> {
-    let at = |source| CustomizeError::Directory { path: directory.to_owned(), source };
+pub(super) fn plugins_in(directory: &Path, must_exist: bool) -> Result<Vec<PathBuf>, PluginError> {
+    let at = |source| PluginError::Directory { path: directory.to_owned(), source };
     let entries = match fs_err::read_dir(directory) {
         Err(_) if !must_exist => return Ok(Vec::new()),
         entries => entries.map_err(at)?,
@@ -87,13 +87,13 @@ mod tests {
         let script = put("motd.py", 0o755);
         put("notes.txt", 0o644);
         put(".hidden", 0o755);
-        let places = Places { usual: vec!["/nowhere".into(), temp.path().into()], ..Places::default() };
+        let places = SearchPath { usual: vec!["/nowhere".into(), temp.path().into()], ..SearchPath::default() };
         assert_eq!(places.find("my-plugin").unwrap(), Some(library));
         assert_eq!(places.find("motd").unwrap(), Some(script));
         assert_eq!(places.find("notes").unwrap(), None);
         put("motd", 0o755);
-        assert!(matches!(places.find("motd"), Err(CustomizeError::Ambiguous { .. })));
-        let places = Places { named: vec!["/nowhere".into()], ..Places::default() };
-        assert!(matches!(places.find("motd"), Err(CustomizeError::Directory { .. })));
+        assert!(matches!(places.find("motd"), Err(PluginError::Ambiguous { .. })));
+        let places = SearchPath { named: vec!["/nowhere".into()], ..SearchPath::default() };
+        assert!(matches!(places.find("motd"), Err(PluginError::Directory { .. })));
     }
 }

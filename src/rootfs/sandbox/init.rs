@@ -22,7 +22,7 @@ use crate::supervisor::protocol::Sender;
 use crate::supervisor::sealed;
 
 /// The role's main function.
-pub(crate) fn first_process() -> ExitCode {
+pub(crate) fn sandbox_init() -> ExitCode {
     let control = match begin_first_process() {
         Ok(control) => control,
         Err(code) => return code,

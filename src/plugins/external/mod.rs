@@ -1,12 +1,12 @@
 //! Plugins that are files: dynamic libraries, and executables in any language.
 //!
-//! Each call of one is a process of its own, in namespaces of its own ([`guard`]), with a limit of
+//! Each call of one is a process of its own, in namespaces of its own ([`init`]), with a limit of
 //! time. A library is loaded into such a process ([`library`]), and both kinds speak the same
 //! protocol ([`wire`]) with the [`session`] that does for them what they ask for. So a plugin that
 //! crashes, hangs, exits or talks nonsense is an error like any other, and nothing of it is left.
 
-mod guard;
 mod host_table;
+mod init;
 mod library;
 mod mounts;
 mod process;
@@ -15,7 +15,7 @@ mod session;
 mod view;
 mod wire;
 
-pub(crate) use guard::guard;
+pub(crate) use init::init;
 pub(crate) use library::library;
 pub(crate) use restrict::try_landlock;
 pub use view::HostFiles;
@@ -28,12 +28,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fam_plugin::{Context, Description, Error, Node, Plugin, Result, Root, Value};
+use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::supervisor::{Ended, LaunchError};
-use guard::Start;
+use init::Start;
 use process::Process;
 use session::Session;
 use wire::{Call, Entry, PROTOCOL};
@@ -78,7 +78,7 @@ impl Form {
 
 /// What went wrong between this program and a plugin.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum ProcessError {
     #[error("cannot be confined: {0}")]
     Launch(#[from] LaunchError),
     #[error("cannot be started: {step}: {source}")]
@@ -90,9 +90,9 @@ enum Trouble {
     #[error("sent a line of more than {} bytes", wire::MAX_LINE_BYTES)]
     TooLong,
     #[error("{0}")]
-    TooMuch(String),
+    LimitExceeded(String),
     #[error("sent what is no request, {line}: {error}")]
-    Garbage { line: String, error: String },
+    Malformed { line: String, error: String },
     #[error("{how} before it was done{}", indented(printed))]
     Ended { how: Ended, printed: Vec<String> },
     /// What the plugin itself said.
@@ -104,25 +104,25 @@ fn indented(lines: &[String]) -> String {
     lines.iter().map(|line| format!("\n  {line}")).collect()
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
+impl From<ProcessError> for Error {
+    fn from(trouble: ProcessError) -> Self {
         let hint = match &trouble {
-            Trouble::Plugin(error) => return error.clone(),
-            Trouble::Launch(error) => error.hint(),
-            Trouble::Start { step, source } if step == guard::START => Some(match source.raw_os_error() {
+            ProcessError::Plugin(error) => return error.clone(),
+            ProcessError::Launch(error) => error.hint(),
+            ProcessError::Start { step, source } if step == init::START => Some(match source.raw_os_error() {
                 Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
                 Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (plugins/README.md)".into(),
                 _ => "can you execute it yourself?".into(),
             }),
-            Trouble::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
-            Trouble::TooLong => Some("write a large file in pieces, with append".into()),
-            Trouble::Garbage { .. } => Some(
+            ProcessError::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
+            ProcessError::TooLong => Some("write a large file in pieces, with append".into()),
+            ProcessError::Malformed { .. } => Some(
                 "only requests belong on standard output, others on standard error; see plugins/PROTOCOL.md".into(),
             ),
-            Trouble::TooMuch(_) | Trouble::Ended { .. } => {
+            ProcessError::LimitExceeded(_) | ProcessError::Ended { .. } => {
                 Some("this is a fault of the plugin: tell its author".into())
             }
-            Trouble::Start { .. } | Trouble::Io(_) => None,
+            ProcessError::Start { .. } | ProcessError::Io(_) => None,
         };
         Self::Crashed { message: trouble.to_string(), hint }
     }
@@ -180,7 +180,12 @@ impl External {
         Call { protocol: PROTOCOL, call, settings, facts: None, node: None }
     }
 
-    fn start(&self, call: &Call, limit: Duration, print: impl Fn(&str) + Send + 'static) -> Result<Process, Trouble> {
+    fn start(
+        &self,
+        call: &Call,
+        limit: Duration,
+        print: impl Fn(&str) + Send + 'static,
+    ) -> Result<Process, ProcessError> {
         Process::start(&Start::new(&self.file, self.form, environment(call), &self.host_files), limit, print)
     }
 
@@ -198,7 +203,7 @@ impl External {
     }
 }
 
-impl Plugin for External {
+impl ErasedPlugin for External {
     fn describe(&self) -> Description {
         self.description.clone()
     }

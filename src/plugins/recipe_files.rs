@@ -1,4 +1,4 @@
-//! The files beside a recipe that settings of customizations name, read into the settings.
+//! The files beside a recipe that settings of plugins name, read into the settings.
 //!
 //! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody
 //! else wrote cannot take other files of the host into an image.
@@ -10,27 +10,27 @@ use std::path::{Component, Path, PathBuf};
 
 use fam_plugin::{Description, Error, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
 
-use super::{CustomizeError, Request};
+use super::{PluginError, Request};
 
 /// The most that one setting may bring: it is held in memory, as the settings are.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// The settings of `request` with what the recipe's files hold, wherever `description`, of the same
-/// customization, says that a setting names files.
+/// plugin, says that a setting names files.
 ///
 /// # Errors
-/// [`CustomizeError::Settings`], with the setting: there is no such file, or it cannot be read or
+/// [`PluginError::Settings`], with the setting: there is no such file, or it cannot be read or
 /// be named.
 pub(super) fn read_recipe_files(
     request: &Request,
     description: &Description,
-) -> std::result::Result<Value, CustomizeError> {
+) -> std::result::Result<Value, PluginError> {
     let mut settings = request.settings.clone();
     for setting in &description.reads {
         let steps: Vec<&str> = setting.split('.').collect();
         let directory = request.directories.get(steps[0]).map(PathBuf::as_path);
         fill(&mut settings, &steps, String::new(), directory)
-            .map_err(|source| CustomizeError::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
+            .map_err(|source| PluginError::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
     }
     Ok(settings)
 }
@@ -57,7 +57,7 @@ fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>
             Ok(())
         }
         (Value::Object(_), []) => Err(Error::setting(key, "must be a path")),
-        // Of a wrong type: the customization's own check says so.
+        // Of a wrong type: the plugin's own check says so.
         _ => Ok(()),
     }
 }
@@ -166,7 +166,7 @@ mod tests {
         for key in ["file", "list"] {
             request.directories.extend(directory.map(|directory| (key.to_owned(), directory.to_owned())));
         }
-        let shown = |error: CustomizeError| match directory {
+        let shown = |error: PluginError| match directory {
             Some(directory) => error.to_string().replace(directory.to_str().unwrap(), "DIR"),
             None => error.to_string(),
         };

@@ -1,4 +1,4 @@
-//! The trait a customization implements, and the one the host sees.
+//! The trait a plugin implements, and the one the host sees.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{Context, Node, Result, Root, settings};
 
-/// When a customization acts.
+/// When a plugin acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
@@ -27,7 +27,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What a customization says of itself.
+/// What a plugin says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The name by which a recipe asks for it.
@@ -39,7 +39,7 @@ pub struct Description {
     pub version: Option<String>,
     /// The stages at which it acts.
     pub stages: Vec<Stage>,
-    /// Names of customizations that, where a recipe has them too, must be applied before this one.
+    /// Names of plugins that, where a recipe has them too, must be applied before this one.
     #[serde(default)]
     pub after: Vec<String>,
     /// Settings that name files beside the recipe, as `files.source`; a list on the way stands for
@@ -70,7 +70,7 @@ impl Description {
         self
     }
 
-    /// Says that it must come after the customization of that name.
+    /// Says that it must come after the plugin of that name.
     #[must_use]
     pub fn after(mut self, name: impl Into<String>) -> Self {
         self.after.push(name.into());
@@ -93,9 +93,9 @@ impl Description {
     }
 }
 
-/// A customization. One value serves all nodes, possibly from several threads, so it keeps no state
+/// A plugin. One value serves all nodes, possibly from several threads, so it keeps no state
 /// between calls.
-pub trait Customize: Send + Sync {
+pub trait Plugin: Send + Sync {
     /// What a recipe may set. A key that the type does not have is an error that names the nearest
     /// one; a recipe that sets nothing gives an empty map, so make everything optional that can be
     /// (`#[serde(default)]`). Use `()` for none.
@@ -117,7 +117,7 @@ pub trait Customize: Send + Sync {
     /// nodes, as the result is reused when only that changes.
     ///
     /// # Errors
-    /// Whatever stops the customization; the build fails and names it.
+    /// Whatever stops the plugin; the build fails and names it.
     fn apply_system(&self, settings: &Self::Settings, root: &mut Root<'_>, context: &Context) -> Result<()> {
         let _ = (settings, root, context);
         Ok(())
@@ -126,17 +126,17 @@ pub trait Customize: Send + Sync {
     /// Changes what `node` alone gets.
     ///
     /// # Errors
-    /// Whatever stops the customization; the build fails and names it.
+    /// Whatever stops the plugin; the build fails and names it.
     fn apply_node(&self, settings: &Self::Settings, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
         let _ = (settings, root, node, context);
         Ok(())
     }
 }
 
-/// A customization as the host holds it, whatever its type of settings and wherever it comes from.
-/// Every [`Customize`] is one.
-pub trait Plugin: Send + Sync {
-    /// See [`Customize::describe`].
+/// A plugin as the host holds it, whatever its type of settings and wherever it comes from.
+/// Every [`Plugin`] is one.
+pub trait ErasedPlugin: Send + Sync {
+    /// See [`Plugin::describe`].
     fn describe(&self) -> Description;
 
     /// Deserializes and checks `settings`.
@@ -145,33 +145,33 @@ pub trait Plugin: Send + Sync {
     /// [`Error::Settings`](crate::Error::Settings).
     fn check(&self, settings: &Value) -> Result<()>;
 
-    /// See [`Customize::apply_system`].
+    /// See [`Plugin::apply_system`].
     ///
     /// # Errors
-    /// What the customization gives.
+    /// What the plugin gives.
     fn apply_system(&self, settings: &Value, root: &mut Root<'_>, context: &Context) -> Result<()>;
 
-    /// See [`Customize::apply_node`].
+    /// See [`Plugin::apply_node`].
     ///
     /// # Errors
-    /// What the customization gives.
+    /// What the plugin gives.
     fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()>;
 }
 
-impl<T: Customize> Plugin for T {
+impl<T: Plugin> ErasedPlugin for T {
     fn describe(&self) -> Description {
-        Customize::describe(self)
+        Plugin::describe(self)
     }
 
     fn check(&self, settings: &Value) -> Result<()> {
-        Customize::check(self, &settings::from_value(settings)?)
+        Plugin::check(self, &settings::from_value(settings)?)
     }
 
     fn apply_system(&self, settings: &Value, root: &mut Root<'_>, context: &Context) -> Result<()> {
-        Customize::apply_system(self, &settings::from_value(settings)?, root, context)
+        Plugin::apply_system(self, &settings::from_value(settings)?, root, context)
     }
 
     fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
-        Customize::apply_node(self, &settings::from_value(settings)?, root, node, context)
+        Plugin::apply_node(self, &settings::from_value(settings)?, root, node, context)
     }
 }
