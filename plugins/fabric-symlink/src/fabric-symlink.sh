@@ -78,15 +78,22 @@ of_cxl() {
 	done
 }
 
+again=
 if ! dax_device >/dev/null; then
 	if [ -e "$firmware/ACPI0012:00" ] && command -v ndctl >/dev/null; then
+		again=yes
 		of_nvdimm || true
 	elif [ -e "$firmware/ACPI0017:00" ] && command -v cxl >/dev/null; then
+		again=yes
 		of_cxl || true
 	fi
 fi
 if device=$(dax_device); then
 	point_to "$device"
 	exit 0
+fi
+if [ "$again" ]; then
+	echo "the shared memory of this machine is no device yet" >&2
+	exit 1
 fi
 echo "no shared memory (PCI 1af4:1110, NVDIMM or CXL) in this machine"
