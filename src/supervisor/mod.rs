@@ -40,6 +40,7 @@ pub use output::{Error as OutputError, OutputDir, OutputLock, check_output, near
 pub use protections::{Inactive, Protection, programs_ids};
 pub use protocol::{Ended, Failure};
 pub use space::{Error as SpaceError, available_memory, free_space, require_space};
+pub(crate) use worker::OUT_OF_MEMORY_HINT;
 pub use worker::{Error, run};
 
 /// Does what the process was started for, if this program started it; `None` if a person did. A

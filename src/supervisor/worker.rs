@@ -20,6 +20,10 @@ use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, control_of_t
 use super::reject_direct_invocation;
 use crate::progress::Progress;
 
+/// What to do where the kernel may have ended a process for lack of memory.
+pub(crate) const OUT_OF_MEMORY_HINT: &str =
+    "see `dmesg` for the kernel's out-of-memory killer; with little memory, --jobs 1 or a TMPDIR on disk needs less";
+
 /// Why a job has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,7 +56,7 @@ impl Error {
             Self::Launch(error) => error.hint(),
             Self::Failed(failure) => failure.hint.clone(),
             Self::Died(Ended::Signaled(9)) => Some(
-                "see `dmesg` for the kernel's out-of-memory killer; with little memory, --jobs 1 or a TMPDIR on disk needs less"
+                OUT_OF_MEMORY_HINT
                     .into(),
             ),
             Self::Died(Ended::Signaled(libc::SIGABRT)) => Some(

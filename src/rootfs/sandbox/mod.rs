@@ -106,9 +106,9 @@ impl Error {
             Self::Mounted { flag, .. } => {
                 Some(format!("choose a directory on a file system without {flag}, with --output or TMPDIR"))
             }
+            Self::Died { .. } => Some(crate::supervisor::OUT_OF_MEMORY_HINT.to_owned()),
             Self::Prepare { .. }
             | Self::Start { .. }
-            | Self::Died { .. }
             | Self::TooSlow { .. }
             | Self::Silent { .. }
             | Self::Control(_) => None,

@@ -130,7 +130,8 @@ fn memory_of_a_control_group() {
         let output = group.run(&place.build()).output().unwrap();
         let stderr = said(&output);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("killed by signal 9 (out of memory?)") && stderr.contains("dmesg"), "{stderr}");
+        // The kernel chooses: programs of the sandbox first, then the worker.
+        assert!(stderr.contains("(out of memory?)") && stderr.contains("dmesg"), "{stderr}");
         assert!(!place.bench.output().join(".fam-build").exists(), "{stderr}");
         place.assert_whole("little memory");
         place.assert_works("little memory");
