@@ -71,6 +71,9 @@ pub fn version(bytes: &[u8]) {
     if compare(a, b).is_le() && compare(b, c).is_le() {
         assert!(compare(a, c).is_le());
     }
+    if compare(a, b).is_eq() {
+        assert_eq!(compare(a, c), compare(b, c));
+    }
     if let (Ok(left), Ok(right)) = (Version::parse(a), Version::parse(b)) {
         let by_policy = left
             .epoch()
