@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::cluster::{Cluster, Node};
-use super::machine::{Machine, SHARED_MEMORY_NAME, slot};
+use super::machine::{Machine, shared_memory_file, slot};
 use crate::recipe::FabricKind;
 
 /// The name of the launch script, beside the images.
@@ -50,7 +50,7 @@ readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_fl
 readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
 readonly network={network_name} bridge={bridge} subnet={subnet}
 readonly user_network={user_network}
-readonly default_shm=/dev/shm/{SHARED_MEMORY_NAME} default_port={port}
+readonly default_shm={shm} default_port={port}
 # By the numbers of the nodes.
 readonly addresses=({addresses})
 readonly macs=({macs})
@@ -77,6 +77,7 @@ add_second_interface() {{
         fabric = machine.fabric,
         shm_device = machine.shared_memory_device(),
         shm_mib = machine.shared_mib(),
+        shm = shared_memory_file(),
         network_name = network.name,
         bridge = network.bridge,
         subnet = network.subnet,
@@ -102,12 +103,11 @@ fn machine_arguments(machine: &Machine) -> String {
         FabricKind::Cxl => format!("{},{}", machine.board(), machine.cxl_window()),
     };
     let mut arguments = vec![("-machine", board), ("-m", memory), ("-object", machine.memory_backend("$shm_path"))];
+    let shared_memory = format!("{},memdev=fabric", machine.shared_memory_device());
     match machine.fabric {
-        FabricKind::Ivshmem => {
-            arguments.push(device(machine, "ivshmem-plain,memdev=fabric", slot::SHARED_MEMORY));
-        }
+        FabricKind::Ivshmem => arguments.push(device(machine, &shared_memory, slot::SHARED_MEMORY)),
         // Without a label area, of which each node would need its own: the whole module is one namespace.
-        FabricKind::Nvdimm => arguments.push(("-device", "nvdimm,memdev=fabric,id=module".to_owned())),
+        FabricKind::Nvdimm => arguments.push(("-device", shared_memory + ",id=module")),
         FabricKind::Cxl => arguments.extend(machine.cxl_devices().map(|device| ("-device", device))),
     }
     arguments.extend([

@@ -7,7 +7,7 @@ use std::path::Path;
 use uuid::{Uuid, uuid};
 
 use super::cluster::{Cluster, Node};
-use super::machine::{Machine, SHARED_MEMORY_NAME, slot};
+use super::machine::{Machine, SHARED_MEMORY_NAME, shared_memory_file, slot};
 use super::seed::Seed;
 use crate::recipe::FabricKind;
 
@@ -157,7 +157,7 @@ struct Shared {
 impl Shared {
     fn new(machine: &Machine) -> Self {
         let (memory, shared) = (machine.memory_mib(), machine.shared_mib());
-        let file = format!("/dev/shm/{SHARED_MEMORY_NAME}");
+        let file = shared_memory_file();
         let plain = Self {
             namespace: "",
             most_memory: String::new(),

@@ -4,7 +4,12 @@
 use crate::recipe::{Cpus, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
 
 /// The name of the shared memory, which is its file in `/dev/shm`.
-pub const SHARED_MEMORY_NAME: &str = "fabric_em";
+pub(super) const SHARED_MEMORY_NAME: &str = "fabric_em";
+
+/// The file of the shared memory, where none is named when nodes are started.
+pub(super) fn shared_memory_file() -> String {
+    format!("/dev/shm/{SHARED_MEMORY_NAME}")
+}
 
 /// The slots of devices on the first PCI bus. Every device has its slot written down, so that the
 /// shared memory of ivshmem is at 00:04.0 whatever else a hypervisor or its user adds.
@@ -117,7 +122,7 @@ impl Machine {
         [
             format!("pxb-cxl,id=cxl_host,bus={},addr={:02x}.0,bus_nr=12", self.bus(), slot::CXL_HOST_BRIDGE),
             "cxl-rp,id=cxl_port,bus=cxl_host,port=0,chassis=99,slot=99".to_owned(),
-            "cxl-type3,id=cxl_memory,bus=cxl_port,volatile-memdev=fabric".to_owned(),
+            format!("{},id=cxl_memory,bus=cxl_port,volatile-memdev=fabric", self.shared_memory_device()),
         ]
     }
 }

@@ -15,7 +15,7 @@ mod ssh;
 pub use cluster::{Cluster, Node};
 pub use launch::{LAUNCH_SCRIPT, launch_script};
 pub use libvirt::{Hypervisor, domain_xml, network_xml};
-pub use machine::{Machine, SHARED_MEMORY_NAME, ivshmem_address};
+pub use machine::{Machine, ivshmem_address};
 pub use network::{Mac, NetworkPlan};
 pub use seed::{Seed, SeedError};
 pub use ssh::{KEY_FILE, KNOWN_HOSTS_FILE, known_hosts, ssh_config};

@@ -28,9 +28,7 @@ examine_program() {
 
 examine_libvirt() {
     local said
-    install_hint 'libvirt-daemon-system libvirt-clients' libvirt 'libvirt dnsmasq'
-    detail='virsh is not installed'
-    type -P virsh >/dev/null || return 1
+    examine_virsh || return
     if said=$(timeout 10 virsh -q -c qemu:///system net-list --all --name 2>&1); then
         detail="the daemon answers; the network $network is not defined"
         if grep -qxF -e "$network" <<<"${said//[[:blank:]]/}"; then detail="the daemon answers; the network $network is defined"; fi

@@ -33,7 +33,7 @@ choose_network() {
     case $wanted in
         user) net=user ;;
         bridge)
-            examine_bridge || fail "NET=bridge cannot be had: $detail" "$hint"
+            examine_bridge || fail "NET=bridge cannot be used: $detail" "$hint"
             net=bridge
             ;;
         '') if examine_bridge; then net=bridge; else net=user; fi ;;

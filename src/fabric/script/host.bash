@@ -145,6 +145,13 @@ has_capabilities() {
     [[ -n $(PATH=$PATH:/usr/sbin:/sbin getcap "$1" 2>/dev/null) ]]
 }
 
+# Whether virsh is there. `hint` installs it and libvirt's daemon, which may be missing without it, too.
+examine_virsh() {
+    detail='virsh is not installed'
+    install_hint 'libvirt-daemon-system libvirt-clients' libvirt 'libvirt dnsmasq'
+    type -P virsh >/dev/null
+}
+
 # Whether this user can plug a node into the bridge. The helper is given a real try: its rules may be unreadable.
 examine_bridge() {
     local output

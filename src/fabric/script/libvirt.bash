@@ -5,8 +5,7 @@
 virsh() { command virsh -q -c qemu:///system "$@"; }
 
 need_virsh() {
-    install_hint 'libvirt-daemon-system libvirt-clients' libvirt 'libvirt dnsmasq'
-    type -P virsh >/dev/null || fail "virsh is not installed" "$hint; or do without: NET=user"
+    examine_virsh || fail "$detail" "$hint; or do without: NET=user"
 }
 
 # `active` or `inactive`, or nothing where libvirt has no such network.
