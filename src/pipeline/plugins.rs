@@ -46,7 +46,7 @@ fn registry(settings: &Settings) -> Registry {
     let secret = settings.seed.iter().chain([&settings.output.value]);
     let host_files = HostFiles { readable: absolute(named.into_iter()), hidden: absolute(secret) };
     Registry::built_in()
-        .with_places(SearchPath { named: settings.plugin_dirs.value.clone(), usual })
+        .with_search_path(SearchPath { named: settings.plugin_dirs.value.clone(), usual })
         .with_host_files(host_files)
 }
 

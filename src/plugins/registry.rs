@@ -63,7 +63,7 @@ impl Known {
 /// The built-in plugins by name, and where others are looked for.
 pub struct Registry {
     plugins: BTreeMap<String, (Description, Arc<dyn ErasedPlugin>)>,
-    places: SearchPath,
+    search_path: SearchPath,
     host_files: HostFiles,
 }
 
@@ -84,7 +84,7 @@ impl Registry {
     /// No plugin at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { plugins: BTreeMap::new(), places: SearchPath::default(), host_files: HostFiles::default() }
+        Self { plugins: BTreeMap::new(), search_path: SearchPath::default(), host_files: HostFiles::default() }
     }
 
     /// The built-in plugins.
@@ -108,7 +108,7 @@ impl Registry {
             Arc::new(fam_users::Users),
         ];
         Self {
-            places: SearchPath::default(),
+            search_path: SearchPath::default(),
             host_files: HostFiles::default(),
             plugins: all
                 .into_iter()
@@ -128,10 +128,10 @@ impl Registry {
         self
     }
 
-    /// Also looks for files in `places`.
+    /// Also looks for plugins along `search_path`.
     #[must_use]
-    pub fn with_places(self, places: SearchPath) -> Self {
-        Self { places, ..self }
+    pub fn with_search_path(self, search_path: SearchPath) -> Self {
+        Self { search_path, ..self }
     }
 
     /// Lets plugins in files see these files of the host in addition to what they need to run.
@@ -176,8 +176,8 @@ impl Registry {
         let built_in =
             |(description, _): &(Description, _)| Known { description: description.clone(), origin: Origin::BuiltIn };
         let mut all: Vec<_> = self.plugins.values().map(|plugin| Ok(built_in(plugin))).collect();
-        for directory in self.places.directories() {
-            let files = plugins_in(directory, self.places.named.contains(directory))?;
+        for directory in self.search_path.directories() {
+            let files = plugins_in(directory, self.search_path.named.contains(directory))?;
             all.extend(files.iter().map(|file| self.load(file).map(|plugin| Known::of(&plugin))));
         }
         Ok(all)
@@ -229,11 +229,11 @@ impl Registry {
                 let known = Known { description: description.clone(), origin: Origin::BuiltIn };
                 return Ok((known, Arc::clone(plugin)));
             }
-            (None, None) => self.places.find(name)?.ok_or_else(|| PluginError::Unknown {
+            (None, None) => self.search_path.find(name)?.ok_or_else(|| PluginError::Unknown {
                 name: name.clone(),
                 near: nearest(name, self.plugins.keys().map(String::as_str)).map(Into::into),
                 known: self.plugins.keys().cloned().collect(),
-                searched: self.places.directories().cloned().collect(),
+                searched: self.search_path.directories().cloned().collect(),
             })?,
         };
         if !loaded.contains_key(&file) {
