@@ -74,7 +74,7 @@ pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<
 }
 
 /// Whether this user may execute the file.
-pub(super) fn is_executable(path: &Path) -> bool {
+fn is_executable(path: &Path) -> bool {
     fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file())
         && accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }

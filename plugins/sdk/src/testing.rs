@@ -333,7 +333,7 @@ impl Harness {
         self
     }
 
-    /// Changes what the plugin is told of the build.
+    /// Changes the facts of the build that the plugin gets.
     #[must_use]
     pub fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         change(&mut self.facts);
