@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use fam_build::cli::{self, Engine, PreparedBuild};
 use fam_build::doctor;
 use fam_build::pipeline::{self, Preflight};
-use fam_build::progress::Progress;
+use fam_build::plugins;
 use fam_build::recipe::{Environment, Settings};
 use fam_build::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
-use fam_build::supervisor::{Interrupts, enter_role};
+use fam_isolation::supervisor::{Interrupts, enter_role};
+use fam_progress::Progress;
 use serde_json::Value;
 
 fn main() -> ExitCode {
-    if let Some(code) = enter_role(pipeline::work) {
+    if let Some(code) = enter_role(pipeline::work, &plugins::ROLES) {
         return code;
     }
     cli::run(&Pipeline, std::env::args_os(), &Environment::of_process())

@@ -1,9 +1,10 @@
 //! `fam-build build`, which is also what `fam-build` does without a verb.
 
+use fam_progress::Progress;
+
 use super::log::LogFile;
 use super::screen::{Screen, Tee, json_line};
 use super::{Engine, print, text};
-use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::Failure;
 

@@ -1,8 +1,9 @@
 //! `fam-build lock`: settles the exact packages and writes them down, without building.
 
+use fam_progress::Progress;
+
 use super::screen::{Screen, json_line};
 use super::{Engine, print};
-use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::Failure;
 

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use fam_progress::{Event, Reporter, Task};
 use fs_err as fs;
 use jiff::{Timestamp, Unit};
 
 use super::text::visible;
-use crate::progress::{Event, Reporter, Task};
 
 /// The name of the log in the output directory.
 pub const NAME: &str = "fabric_emulation.log";
@@ -180,7 +180,7 @@ fn unit(task: Task) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Progress;
+    use fam_progress::Progress;
 
     #[test]
     fn every_event_is_kept_with_its_time_and_the_log_before() {

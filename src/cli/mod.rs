@@ -25,10 +25,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue};
+use fam_archive::credentials::{redact, without_login};
+use fam_progress::Progress;
 use serde_json::Value;
 
-use crate::credentials::{redact, without_login};
-use crate::progress::Progress;
 use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use arguments::{Arguments, Verb};

@@ -1,8 +1,9 @@
 //! `fam-build plan`: what a build would do.
 
+use fam_progress::Progress;
+
 use super::screen::{Screen, json_line};
 use super::{Engine, print, text};
-use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::Failure;
 

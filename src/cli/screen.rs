@@ -6,12 +6,12 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Mutex;
 
+use fam_progress::{Event, Reporter, Task};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::log::name;
 use super::text::{self, Style};
-use crate::progress::{Event, Reporter, Task};
 
 /// Shows events as its surroundings allow. Text goes to standard error, JSON to standard output.
 pub struct Screen {
@@ -219,7 +219,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::progress::Progress;
+    use fam_progress::Progress;
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);

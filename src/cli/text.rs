@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
-use crate::credentials::redact;
+use fam_archive::credentials::redact;
+
 use crate::report::{Artifact, BuildReport, DoctorReport, Failure, PlanReport, Purpose, Verdict};
 
 /// Whether text is coloured.

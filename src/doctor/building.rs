@@ -5,16 +5,17 @@ use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
+use fam_archive::http::{Http, HttpError};
+use fam_archive::signature::MAX_SIGNED_BYTES;
+use fam_host::space::{available_memory, free_space};
+use fam_isolation::supervisor::{
+    IdError, Ids, Inactive, Isolation, OutputLock, Protection, check_output, nearest_writable, programs_ids,
+};
+
 use super::{Findings, mebibytes};
-use crate::archive::http::{Http, HttpError};
-use crate::archive::signature::MAX_SIGNED_BYTES;
 use crate::pipeline;
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
-use crate::supervisor::{
-    IdError, Ids, Inactive, Isolation, OutputLock, Protection, available_memory, check_output, free_space,
-    nearest_writable, programs_ids,
-};
 
 /// What the packages of the default recipe take when they are installed: the measure until the
 /// indexes are read.

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 
 use arbitrary::Unstructured;
-
-use crate::archive::deb::Deb;
-use crate::rootfs::dpkg::Package;
-use crate::tree::tar_reader::{EntryKind, Header, TarError, TarReader};
-use crate::tree::tarball::{TarWriter, index};
-use crate::tree::{Kind, RootPath, Timestamp, Tree};
+use fam_archive::deb::Deb;
+use fam_rootfs::dpkg::Package;
+use fam_tree::tar::{EntryKind, Header, TarError, TarReader, TarWriter};
+use fam_tree::tarball::index;
+use fam_tree::{Kind, RootPath, Timestamp, Tree};
 
 /// How many decompressed bytes of a package are read: a few bytes may become gigabytes.
 const MAX_DATA_BYTES: u64 = 4 << 20;
@@ -99,14 +98,14 @@ pub fn tarball(bytes: &[u8]) {
     let mut again = Vec::new();
     let mut writer = TarWriter::new(&mut again);
     // In the order of paths, a hard link may come before its file; a tarball has it behind.
-    let is_link = |entry: &&(&RootPath, &crate::tree::Entry)| matches!(entry.1.kind, Kind::HardLink(_));
+    let is_link = |entry: &&(&RootPath, &fam_tree::Entry)| matches!(entry.1.kind, Kind::HardLink(_));
     let all: Vec<_> = tree.iter().collect();
     for &(path, entry) in all.iter().filter(|entry| !is_link(entry)).chain(all.iter().filter(is_link)) {
         let name = [b"./", path.as_bytes()].concat();
         let mut contents: &[u8] = &[];
         let (kind, link) = match &entry.kind {
             Kind::Directory => (EntryKind::Directory, Vec::new()),
-            Kind::File(crate::tree::Content::InTarball { offset, len }) => {
+            Kind::File(fam_tree::Content::InTarball { offset, len }) => {
                 contents = &archive[*offset as usize..][..*len as usize];
                 (EntryKind::File, Vec::new())
             }

@@ -7,13 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use arbitrary::Unstructured;
+use fam_image::map::{DiskMap, MapBuilder};
+use fam_image::qcow2::{Compression, FullImages, Options, OverlayImages};
+use fam_image::{DiskLayout, Identity, ImageSettings, lay_out, raw};
+use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
 use uuid::Uuid;
-
-use crate::image::map::{DiskMap, MapBuilder};
-use crate::image::qcow2::{Compression, FullImages, Options, OverlayImages};
-use crate::image::{DiskLayout, Identity, ImageSettings, lay_out, raw};
-use crate::tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 
 fn run(program: &str, arguments: &[&str], directory: &Path) {
     let output = Command::new(program).args(arguments).current_dir(directory).output();

@@ -3,17 +3,18 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use crate::archive::deb822::stanzas;
-use crate::archive::keyring::Keyring;
-use crate::archive::lock::Lock;
-use crate::archive::release::{Release, parse_date};
-use crate::archive::sources::{parse_deb822_sources, parse_one_line_sources};
-use crate::archive::version::{Version, compare};
-use crate::archive::{cleartext, dependency, signature};
-use crate::credentials::netrc::{Machine, parse_auth_conf, parse_netrc};
+use fam_archive::credentials::netrc::{Machine, parse_auth_conf, parse_netrc};
+use fam_archive::deb822::stanzas;
+use fam_archive::keyring::Keyring;
+use fam_archive::lock::Lock;
+use fam_archive::release::{Release, parse_date};
+use fam_archive::sources::{parse_deb822_sources, parse_one_line_sources};
+use fam_archive::version::{Version, compare};
+use fam_archive::{cleartext, dependency, signature};
+use fam_rootfs::unpack::pattern;
+
 use crate::plugins::assert_request_round_trip;
 use crate::recipe::{Answer, Recipe};
-use crate::rootfs::unpack::pattern;
 
 fn text(bytes: &[u8]) -> Option<&str> {
     str::from_utf8(bytes).ok()
@@ -215,7 +216,7 @@ pub fn path_pattern(bytes: &[u8]) {
         pattern::fits(pattern, name);
         return;
     }
-    assert_eq!(pattern::fits(pattern, name), pattern::fnmatch(pattern, name));
+    assert_eq!(pattern::fits(pattern, name), support::c_library::fnmatch(pattern, name));
 }
 
 /// A line from a plugin: written again it is the same.
@@ -231,5 +232,17 @@ pub fn debconf(bytes: &[u8]) {
         let line = answer.reveal();
         assert!(!line.contains('\n'));
         assert_eq!(line.parse::<Answer>().as_ref(), Ok(&answer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn versions_have_a_total_order(a in "[0-2a~+.:-]{0,6}", b in "[0-2a~+.:-]{0,6}", c in "[0-2a~+.:-]{0,6}") {
+            super::version([a, b, c].join("\n").as_bytes());
+        }
     }
 }

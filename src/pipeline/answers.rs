@@ -1,12 +1,12 @@
 //! The answers to questions of packages: gathered before a build begins, from the recipe, the files
 //! that it names, and flags.
 
+use fam_rootfs::configure::Answers;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Error;
 use crate::plugins::{Unreadable, read_recipe_file};
 use crate::recipe::{Answer, Listed, Preseed, Settings};
-use crate::rootfs::configure::Answers;
 
 /// All answers of a run, in the order in which debconf takes them.
 pub(super) fn answers(settings: &Settings) -> Result<Answers, Error> {

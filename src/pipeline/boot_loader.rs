@@ -1,8 +1,9 @@
 //! What the GRUB of a root tree can read of the disks that are made of the tree.
 
+use fam_archive::deb822::stanzas;
+use fam_archive::version::Version;
+
 use super::template::{DPKG_STATUS, Template};
-use crate::archive::deb822::stanzas;
-use crate::archive::version::Version;
 
 /// From this version on Debian's GRUB reads ext4 with `metadata_csum_seed`. That of bullseye says
 /// `unknown filesystem`.
@@ -11,7 +12,7 @@ const FIRST_TO_KNOW_SEEDS: &str = "2.06-8";
 const PACKAGES: [&str; 2] = ["grub-pc-bin", "grub-efi-amd64-bin"];
 
 /// Whether nodes may have the metadata of one file system, and differ in its UUID alone (see
-/// [`crate::image`]): their GRUB must know the feature. Where dpkg's database does not tell, it is
+/// [`fam_image`]): their GRUB must know the feature. Where dpkg's database does not tell, it is
 /// taken to.
 pub(super) fn knows_checksum_seeds(template: &Template) -> bool {
     template.text(DPKG_STATUS).is_none_or(|status| !has_old_grub(&status))

@@ -4,19 +4,19 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use fam_archive::lock::Lock;
+use fam_isolation::supervisor::OutputDir;
 use fam_plugin::Context;
+use fam_progress::Progress;
 
 use super::Error;
 use super::job::Job;
 use super::template::{DPKG_STATUS, Template};
-use crate::archive::lock::Lock;
 use crate::fabric::{
     Cluster, Hypervisor, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT, Seed, domain_xml, known_hosts, launch_script,
     network_xml, ssh_config,
 };
-use crate::progress::Progress;
 use crate::sbom;
-use crate::supervisor::OutputDir;
 
 pub(super) const LOCK: &str = "fabric.lock";
 pub(super) const SBOM: &str = "fabric.spdx.json";

@@ -3,25 +3,27 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::archive::ClientError;
-use crate::archive::fetch::FetchError;
-use crate::archive::http::HttpError;
-use crate::archive::keyring::KeyringError;
-use crate::archive::lock::LockError;
-use crate::archive::packages::IndexError;
-use crate::archive::resolve::ResolveError;
+use fam_archive::ClientError;
+use fam_archive::fetch::FetchError;
+use fam_archive::http::HttpError;
+use fam_archive::keyring::KeyringError;
+use fam_archive::lock::LockError;
+use fam_archive::packages::IndexError;
+use fam_archive::resolve::ResolveError;
+use fam_host::shortage;
+use fam_host::space;
+use fam_isolation::sandbox;
+use fam_isolation::supervisor::{self, LaunchError, OutputError};
+use fam_rootfs::bootloader;
+use fam_rootfs::configure;
+use fam_rootfs::install::InstallError;
+use fam_rootfs::staging::StagingError;
+use fam_rootfs::unpack::UnpackError;
+use fam_tree::tarball::TarballError;
+
 use crate::fabric::SeedError;
 use crate::plugins::PluginError;
 use crate::report::Failure;
-use crate::rootfs::bootloader;
-use crate::rootfs::configure;
-use crate::rootfs::install::InstallError;
-use crate::rootfs::sandbox;
-use crate::rootfs::staging::StagingError;
-use crate::rootfs::unpack::UnpackError;
-use crate::shortage;
-use crate::supervisor::{self, LaunchError, OutputError, SpaceError};
-use crate::tree::tarball::TarballError;
 
 /// Why a build did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +66,13 @@ pub enum Error {
     #[error(transparent)]
     Tarball(#[from] TarballError),
     #[error(transparent)]
-    Image(#[from] crate::image::Error),
+    Image(#[from] fam_image::Error),
     #[error(transparent)]
     Seed(#[from] SeedError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
-    Space(#[from] SpaceError),
+    Space(#[from] space::Error),
     #[error(transparent)]
     Isolation(#[from] LaunchError),
     #[error(transparent)]

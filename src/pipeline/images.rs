@@ -5,20 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use fam_host::parallel::parallel;
+use fam_image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
+use fam_isolation::supervisor::Artifact;
+use fam_plugin::{Scope, Secrets};
+use fam_progress::{Progress, Task};
+use fam_tree::{Overlay, RootPath, Tree};
 use fs_err::File;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use fam_plugin::{Scope, Secrets};
-
 use super::Error;
 use super::job::Job;
-use crate::image::{self, BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
-use crate::parallel::parallel;
-use crate::progress::{Progress, Task};
 use crate::recipe::Settings;
-use crate::supervisor::Artifact;
-use crate::tree::{Overlay, RootPath, Tree};
 
 /// The raw image of the template.
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
@@ -85,7 +84,7 @@ pub(super) fn check(settings: &Settings, tree: &Tree, tarball: &Arc<File>, times
     let identity = template_identity(settings);
     let settings = image_settings(settings, identity.fs_uuid, timestamp);
     match lay_out(tree, Arc::clone(tarball), &BTreeSet::new(), &identity, &settings) {
-        Ok(_) | Err(image::Error::TooSmall { .. } | image::Error::DiskTooSmall { .. }) => Ok(()),
+        Ok(_) | Err(fam_image::Error::TooSmall { .. } | fam_image::Error::DiskTooSmall { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

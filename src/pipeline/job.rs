@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 
+use fam_archive::credentials::{Logins, MirrorUrl, to_worker};
+use fam_isolation::supervisor::OutputDir;
+use fam_rootfs::configure::Answers;
 use serde::{Deserialize, Serialize};
 
 use super::answers;
-use crate::credentials::{Logins, MirrorUrl, to_worker};
 use crate::fabric::{Cluster, ivshmem_address};
 use crate::recipe::Settings;
-use crate::rootfs::configure::Answers;
-use crate::supervisor::OutputDir;
 
 /// One build.
 #[derive(Debug, Clone, Serialize, Deserialize)]

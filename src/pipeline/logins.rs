@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use fam_archive::credentials::Logins;
+use fam_archive::lock::Lock;
+
 use super::packages::{host_security, mirror};
-use crate::archive::lock::Lock;
-use crate::credentials::Logins;
 use crate::recipe::{Security, Settings};
 
 /// Where apt of this host keeps logins.

@@ -30,18 +30,17 @@ pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_imag
 use std::sync::Arc;
 use std::time::Instant;
 
-use fam_plugin::{Context, Secrets, Stage};
-
-use crate::credentials::Logins;
 use crate::plugins::{Build, OverlayRoot, PluginPlan};
-use crate::progress::Progress;
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
-use crate::supervisor::{self, Inactive, Interrupts, Isolation, OutputLock, Protection};
-use crate::tree::Overlay;
 use images::Disks;
 use packages::{Archives, Selection};
 
+use fam_archive::credentials::Logins;
+use fam_isolation::supervisor::{self, Inactive, Interrupts, Isolation, OutputLock, Protection};
+use fam_plugin::{Context, Secrets, Stage};
+use fam_progress::Progress;
+use fam_tree::Overlay;
 use template::Template;
 
 /// Builds what was asked for and checked.

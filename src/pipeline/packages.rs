@@ -6,21 +6,22 @@ use std::iter;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use fam_archive::credentials::{Logins, MirrorUrl};
+use fam_archive::fetch::FetchError;
+use fam_archive::http::{HttpOptions, ProxyChoice};
+use fam_archive::lock::{Lock, LockError, LockedPackage, LockedSource};
+use fam_archive::packages::PackageIndex;
+use fam_archive::resolve::{Request, resolve};
+use fam_archive::sources::host_mirrors;
+use fam_archive::{Client, ClientError, ClientOptions, Download, OpenedSource, Source};
+use fam_progress::Progress;
+use fam_rootfs::unpack::DebFile;
+
 use super::Error;
 use super::job::facts;
 use super::preflight::read_lock;
-use crate::archive::fetch::FetchError;
-use crate::archive::http::{HttpOptions, ProxyChoice};
-use crate::archive::lock::{Lock, LockError, LockedPackage, LockedSource};
-use crate::archive::packages::PackageIndex;
-use crate::archive::resolve::{Request, resolve};
-use crate::archive::sources::host_mirrors;
-use crate::archive::{Client, ClientError, ClientOptions, Download, OpenedSource, Source};
-use crate::credentials::{Logins, MirrorUrl};
 use crate::plugins::Build;
-use crate::progress::Progress;
 use crate::recipe::{FabricKind, Origin, Security, Settings, Sourced};
-use crate::rootfs::unpack::DebFile;
 
 /// The suite that has no updates and no security archive of its own.
 const ROLLING: [&str; 2] = ["sid", "unstable"];
@@ -213,7 +214,7 @@ impl Selection {
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         for OpenedSource { source, indexes, .. } in opened {
             for read in indexes {
-                let origin = crate::archive::packages::Origin {
+                let origin = fam_archive::packages::Origin {
                     mirror: source.mirror().to_owned(),
                     suite: source.suite.clone(),
                     component: read.component,

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fam_archive::credentials::Logins;
 use serde_json::Value;
 
 use super::Error;
-use crate::credentials::Logins;
 use crate::plugins::{HostFiles, Known, Origin, PluginPlan, Registry, Request, SearchPath};
 use crate::recipe::{Plugin, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};

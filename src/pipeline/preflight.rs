@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
+use fam_archive::ClientError;
+use fam_archive::credentials::Logins;
+use fam_archive::http::Http;
+use fam_archive::lock::Lock;
+use fam_host::regular;
+use fam_host::space::require_space;
+use fam_isolation::supervisor::{Isolation, OutputLock};
+use fam_tree::tarball;
+
 use super::Error;
 use super::answers::answers;
 use super::job::Job;
 use super::packages::Selection;
-use crate::archive::ClientError;
-use crate::archive::http::Http;
-use crate::archive::lock::Lock;
-use crate::credentials::Logins;
 use crate::fabric::Seed;
 use crate::recipe::Settings;
-use crate::regular;
-use crate::supervisor::{Isolation, OutputLock, require_space};
-use crate::tree::tarball;
 
 const SEED: &str = "fabric.seed";
 /// What a build takes at the least, whatever it is a build of.
@@ -44,7 +46,7 @@ impl Preflight {
         super::plugins::plan(settings, &logins)?;
         let answers = answers(settings)?;
         for keyring in &settings.keyrings.value {
-            crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
+            fam_archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
         let isolation = match &settings.from_tarball.value {
             Some(tarball) => {

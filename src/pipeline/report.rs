@@ -43,7 +43,7 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
 
 /// What a build of this selection would do.
 pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: bool) -> PlanReport {
-    let package = |package: &crate::archive::lock::LockedPackage| PlannedPackage {
+    let package = |package: &fam_archive::lock::LockedPackage| PlannedPackage {
         name: package.name.clone(),
         version: package.version.clone(),
         architecture: package.architecture.clone(),

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use fam_archive::credentials::{Login, Logins};
 use fam_plugin::{Context, Facts, Host, Level, Scope, Secrets, Stage};
-
-use crate::credentials::{Login, Logins};
-use crate::progress::Progress;
+use fam_progress::Progress;
 
 /// What one build tells its plugins.
 #[derive(Debug, Clone)]
@@ -48,14 +47,16 @@ impl Build {
     }
 }
 
-/// What the built-in `apt-sources` may ask.
-impl fam_apt_sources::Logins for Logins {
+/// The logins of a build, in the form that the built-in `apt-sources` asks for.
+pub(super) struct GuestLogins(pub(super) Logins);
+
+impl fam_apt_sources::Logins for GuestLogins {
     fn of_mirror(&self, url: &str) -> Option<fam_apt_sources::Login> {
-        self.of_mirror(url).map(in_clear)
+        self.0.of_mirror(url).map(in_clear)
     }
 
     fn of_proxy(&self, url: &str) -> Option<fam_apt_sources::Login> {
-        self.of_proxy(url).map(in_clear)
+        self.0.of_proxy(url).map(in_clear)
     }
 }
 

@@ -20,8 +20,7 @@ mod staging_root;
 pub use error::PluginError;
 #[cfg(any(test, fuzzing))]
 pub(crate) use external::assert_request_round_trip;
-pub use external::{Form, HostFiles};
-pub(crate) use external::{init as plugin_init, library as plugin_library, try_landlock};
+pub use external::{Form, HostFiles, ROLES};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;
 pub use recipe_files::{Unreadable, read_recipe_file};

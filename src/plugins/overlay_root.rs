@@ -12,9 +12,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use fam_plugin::{Attributes, Error, FileType, Metadata, Problem, Result, RootFs};
+use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 use fs_err::os::unix::fs::FileExt;
-
-use crate::tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 
 /// The largest file that a plugin may read or write: both are held in memory.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -277,7 +276,7 @@ pub(super) fn check_names(operation: &str, path: &Path, target: Option<&Path>) -
     Err(unfit(operation, &literal(operation, path)?))
 }
 
-/// The error for something that no image can hold (see [`crate::rootfs::names`]).
+/// The error for something that no image can hold (see [`fam_rootfs::names`]).
 pub(super) fn unfit(operation: &str, path: &RootPath) -> Error {
     Problem::Malformed("its name or link target is not UTF-8, and no image can hold that".into())
         .at(operation, path.to_string())

@@ -9,11 +9,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fam_archive::credentials::Logins;
 use fam_plugin::{Description, ErasedPlugin, Error, Value, nearest};
 
-use crate::credentials::Logins;
-
 use super::external::External;
+use super::host::GuestLogins;
 use super::recipe_files::read_recipe_files;
 use super::search_path::plugins_in;
 use super::{Form, HostFiles, PluginError, PluginPlan, Request, SearchPath, Step, panic_message};
@@ -122,7 +122,7 @@ impl Registry {
     #[must_use]
     pub fn with_logins(mut self, logins: &Logins) -> Self {
         let plugin: Arc<dyn ErasedPlugin> =
-            Arc::new(fam_apt_sources::AptSources::with_logins(Arc::new(logins.clone())));
+            Arc::new(fam_apt_sources::AptSources::with_logins(Arc::new(GuestLogins(logins.clone()))));
         let description = plugin.describe();
         self.plugins.insert(description.name.clone(), (description, plugin));
         self

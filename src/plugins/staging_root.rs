@@ -12,17 +12,17 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use fam_isolation::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings, TimeLimits};
+use fam_isolation::supervisor::Ended;
 use fam_plugin::{
     Attributes, Command, Error, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
 };
+use fam_progress::Progress;
+use fam_rootfs::names;
+use fam_rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
+use fam_tree::{RootPath, Timestamp};
 
 use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, permissions, unfit};
-use crate::progress::Progress;
-use crate::rootfs::names;
-use crate::rootfs::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings, TimeLimits};
-use crate::rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
-use crate::supervisor::Ended;
-use crate::tree::{RootPath, Timestamp};
 
 /// How much of what a program prints is kept for the plugin; the log has it all.
 const MAX_TEXT_BYTES: usize = 1 << 20;

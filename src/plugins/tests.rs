@@ -3,10 +3,10 @@
 use fam_plugin::testing::Harness;
 use fam_plugin::testing::MemoryRoot;
 use fam_plugin::{Context, Error as SdkError, Plugin};
+use fam_progress::Progress;
 use serde_json::json;
 
 use super::*;
-use crate::progress::Progress;
 
 fn request(name: &str, settings: Value) -> Request {
     Request::new(name, settings)

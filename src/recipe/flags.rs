@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use fam_archive::credentials::{MirrorUrl, ProxyUrl};
 
 use super::{
     Compression, Cpus, DiskSize, FabricKind, Initramfs, NodeCount, NodeMemory, PackageName, Security, Suite, Variant,
 };
-use crate::credentials::{MirrorUrl, ProxyUrl};
 
 /// What was given on the command line. `None`, `false` and empty lists mean that it was not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strum::{Display, EnumString};
 
 use super::debconf::Answer;
 use super::names::{PathPattern, PluginName};
-pub use crate::archive::resolve::Variant;
-pub use crate::image::qcow2::Compression;
-pub use crate::rootfs::configure::Initramfs;
+pub use fam_archive::resolve::Variant;
+pub use fam_image::qcow2::Compression;
+pub use fam_rootfs::configure::Initramfs;
 
 /// A recipe as something in it refers to it: by what people call it, and where the files beside it
 /// are.
@@ -87,8 +88,9 @@ impl fmt::Display for PathRule {
 }
 
 /// An architecture that images can be made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Display, EnumString)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Architecture {
     /// 64-bit x86.
     #[default]
@@ -96,8 +98,11 @@ pub enum Architecture {
 }
 
 /// The device that shows the shared memory to the guests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum, Display, EnumString,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum FabricKind {
     /// A PCI device, 1af4:1110 at 00:04.0, whose second base address register is the memory.
     #[default]
@@ -134,24 +139,3 @@ impl Plugin {
         self.set_by.get(setting).unwrap_or(&self.source)
     }
 }
-
-/// An enumeration shows as a recipe writes it, and reads back.
-macro_rules! show_as_written {
-    ($($name:ty),*) => {$(
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.serialize(f)
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = serde::de::value::Error;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::deserialize(serde::de::IntoDeserializer::into_deserializer(text))
-            }
-        }
-    )*};
-}
-
-show_as_written!(Architecture, Variant, Initramfs, Compression, FabricKind);

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use fam_archive::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
 use serde::{Deserialize, Serialize};
 
 use super::bounds::SharedMemory;
@@ -18,7 +19,6 @@ use super::load::{self, LoadError};
 use super::model::{Fabric, Recipe};
 use super::rows;
 use super::sourced::{Origin, Sourced};
-use crate::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
 
 /// Where security updates come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

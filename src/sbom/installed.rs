@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::archive::deb822::{Stanza, stanzas};
-use crate::archive::dependency::{Alternative, alternatives};
-use crate::archive::packages::source_package;
-use crate::archive::version;
+use fam_archive::deb822::{Stanza, stanzas};
+use fam_archive::dependency::{Alternative, alternatives};
+use fam_archive::packages::source_package;
+use fam_archive::version;
 
 /// A package that is installed.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use crate::archive::digest::{hex, sha256};
-use crate::archive::lock::{Lock, LockedPackage};
+use fam_archive::digest::{hex, sha256};
+use fam_archive::lock::{Lock, LockedPackage};
 use installed::{Installed, System};
 use spdx::{Checksum, CreationInfo, Document, Package, Purpose, Relationship, RelationshipType, Vocabulary};
 

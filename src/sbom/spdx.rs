@@ -1,11 +1,11 @@
 //! The parts of an SPDX 2.3 document, in the order and under the names of its JSON Schema, and how
 //! facts about packages are written in them.
 
+use fam_archive::digest::{Sha256Digest, hex};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::installed::Installed;
-use crate::archive::digest::{Sha256Digest, hex};
 
 const NO_ASSERTION: &str = "NOASSERTION";
 

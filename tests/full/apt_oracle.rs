@@ -11,14 +11,15 @@ mod lists;
 
 use apt::{Base, Choice, Installed, Release};
 use clap::ValueEnum as _;
-use fam_build::archive::packages::{Package, PackageIndex};
-use fam_build::archive::resolve::{Request, Variant, resolve};
-use fam_build::archive::version;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
+
+use fam_archive::packages::{Package, PackageIndex};
+use fam_archive::resolve::{Request, Variant, resolve};
+use fam_archive::version;
 
 support::tests! {
     needs [support::harness::ROOT, "apt-get", "mmdebstrap"];

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use fam_build::archive::deb822::stanzas;
-use fam_build::archive::digest::parse_sha256;
-use fam_build::archive::release::ReleaseError;
-use fam_build::archive::sources::host_mirrors;
-use fam_build::archive::{Client, ClientError, ClientOptions, Download, Source};
-use fam_build::progress::{Event, Progress, Reporter, Task};
+use fam_archive::deb822::stanzas;
+use fam_archive::digest::parse_sha256;
+use fam_archive::release::ReleaseError;
+use fam_archive::sources::host_mirrors;
+use fam_archive::{Client, ClientError, ClientOptions, Download, Source};
+use fam_progress::{Event, Progress, Reporter, Task};
 
 support::tests! {
     needs ["dpkg-deb"];

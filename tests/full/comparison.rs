@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fam_build::archive::digest::hex;
-use fam_build::archive::lock::Lock;
+use fam_archive::digest::hex;
+use fam_archive::lock::Lock;
 use serde::Deserialize;
 use support::files::extract;
 use support::files::{Difference, differences, walk};

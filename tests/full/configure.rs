@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 
-use fam_build::progress::{Event, Progress, Reporter, Task};
-use fam_build::rootfs::configure::{Configuration, Initramfs, clean};
-use fam_build::rootfs::install::Installation;
-use fam_build::rootfs::sandbox::{Command as Inside, Sandbox, Settings};
-use fam_build::rootfs::staging::Staging;
-use fam_build::rootfs::tmpfs;
-use fam_build::rootfs::unpack::{Filters, UnpackOptions};
-use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
+use fam_isolation::sandbox::{Command as Inside, Sandbox, Settings};
+use fam_isolation::supervisor::{Failure, Interrupts, Isolation, run};
+use fam_progress::{Event, Progress, Reporter, Task};
+use fam_rootfs::configure::{Configuration, Initramfs, clean};
+use fam_rootfs::install::Installation;
+use fam_rootfs::staging::Staging;
+use fam_rootfs::tmpfs;
+use fam_rootfs::unpack::{Filters, UnpackOptions};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use support::harness::{ROOT, Test, again_as_user, is_root};
@@ -158,7 +158,7 @@ impl Log {
     }
 }
 
-fn build(debs: PathBuf, script: &str, log: &Log) -> Result<Built, fam_build::supervisor::Error> {
+fn build(debs: PathBuf, script: &str, log: &Log) -> Result<Built, fam_isolation::supervisor::Error> {
     let directory = tempfile::tempdir().unwrap();
     let job = Job { debs, directory: directory.path().into(), initramfs: Initramfs::Vm, script: script.into() };
     let isolation = Isolation::detect().unwrap_or_else(|error| panic!("{error}"));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fam_build::rootfs::unpack::DebFile;
+use fam_rootfs::unpack::DebFile;
 use sha2::{Digest, Sha256};
 use support::succeed;
 

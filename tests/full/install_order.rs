@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fam_build::archive::digest::hex;
-use fam_build::archive::lock::Lock;
+use fam_archive::digest::hex;
+use fam_archive::lock::Lock;
 use support::archive::{Archive, Deb, Mirror};
 use support::files::extract;
 use support::harness::ROOT;

@@ -35,10 +35,10 @@ mod unpack;
 
 use std::process::ExitCode;
 
-use fam_build::supervisor::enter_role;
+use fam_isolation::supervisor::enter_role;
 
 fn main() -> ExitCode {
-    if let Some(code) = enter_role(configure::work) {
+    if let Some(code) = enter_role(configure::work, &fam_build::plugins::ROLES) {
         return code;
     }
     let tests = [

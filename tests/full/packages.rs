@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use fam_build::archive::packages::Relation;
-use fam_build::archive::resolve::{Request, Variant, resolve};
+use fam_archive::packages::Relation;
+use fam_archive::resolve::{Request, Variant, resolve};
 use support::files::extract;
 use support::harness::{ROOT, Test};
 use support::packages::{Group, VARIANT, assert_installed, cache, groups, output};

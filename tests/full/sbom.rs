@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use fam_build::archive::deb822::stanzas;
+use fam_archive::deb822::stanzas;
 use serde_json::Value;
 use support::files::extract;
 use support::{mirror, program, scratch, succeed};

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use fam_build::progress::Progress;
-use fam_build::rootfs::staging::Staging;
-use fam_build::rootfs::unpack::{DebFile, Filters, UnpackOptions, Unpacked, unpack};
+use fam_progress::Progress;
+use fam_rootfs::staging::Staging;
+use fam_rootfs::unpack::{DebFile, Filters, UnpackOptions, Unpacked, unpack};
 use sha2::{Digest, Sha256};
 use support::shared::shared;
 use support::succeed;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use fam_build::archive::digest::parse_sha256;
-use fam_build::archive::http::{HttpOptions, ProxyChoice};
-use fam_build::archive::{Client, ClientOptions, Download, OpenedSource, Source};
-use fam_build::progress::Progress;
+use fam_archive::digest::parse_sha256;
+use fam_archive::http::{HttpOptions, ProxyChoice};
+use fam_archive::{Client, ClientOptions, Download, OpenedSource, Source};
+use fam_progress::Progress;
 use support::archive::{Archive, Deb, Files, Signer, sha256};
 use support::server::{Answer, Request, Server};
 use support::succeed;

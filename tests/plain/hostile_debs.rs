@@ -17,10 +17,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 
-use fam_build::progress::Progress;
-use fam_build::rootfs::staging::Staging;
-use fam_build::rootfs::unpack::{DebFile, Filters, UnpackOptions, unpack};
-use fam_build::tree::Kind;
+use fam_progress::Progress;
+use fam_rootfs::staging::Staging;
+use fam_rootfs::unpack::{DebFile, Filters, UnpackOptions, unpack};
+use fam_tree::Kind;
 use sha2::{Digest, Sha256};
 use support::files::{Aspects, differences, walk};
 use support::handmade::deb::{ar, deb, stanza};

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fam_build::image::{self, BootCode, qcow2, raw};
-use fam_build::tree::tarball;
-use fam_build::tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
+use fam_image::{self, BootCode, qcow2, raw};
+use fam_tree::tarball;
+use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
 use support::disk::{Partition, extract};
 
@@ -273,7 +273,7 @@ fn what_ext4_or_fat_cannot_hold_is_refused_by_name() {
     let mut other = Fixture::settings();
     other.size_bytes = 1 << 20;
     let tarball = Arc::clone(&fixture.tarball);
-    let error = image::lay_out(&fixture.tree, tarball, &BTreeSet::new(), &identity(0), &other).unwrap_err();
+    let error = fam_image::lay_out(&fixture.tree, tarball, &BTreeSet::new(), &identity(0), &other).unwrap_err();
     assert!(error.hint().unwrap().contains("--size"), "{error}");
     drop(laid_out);
 }

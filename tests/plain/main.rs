@@ -40,10 +40,10 @@ mod vectors;
 
 use std::process::ExitCode;
 
-use fam_build::supervisor::enter_role;
+use fam_isolation::supervisor::enter_role;
 
 fn main() -> ExitCode {
-    if let Some(code) = enter_role(roles::work) {
+    if let Some(code) = enter_role(roles::work, &fam_build::plugins::ROLES) {
         return code;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

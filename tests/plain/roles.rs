@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use fam_build::progress::Progress;
-use fam_build::supervisor::Failure;
+use fam_isolation::supervisor::Failure;
+use fam_progress::Progress;
 use serde::{Deserialize, Serialize};
 
 use crate::{hostile_scripts, sandbox, system_stage};

@@ -8,9 +8,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fam_build::progress::Progress;
-use fam_build::rootfs::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
-use fam_build::supervisor::{Ended, Failure, Isolation, OutputLock};
+use fam_isolation::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
+use fam_isolation::supervisor::{Ended, Failure, Isolation, OutputLock};
+use fam_progress::Progress;
 use serde::{Deserialize, Serialize};
 use support::harness::{Test, as_root_and_as_user, is_root};
 

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fam_build::plugins::{Build, PluginPlan, Registry, Request, StagingRoot};
-use fam_build::progress::Progress;
-use fam_build::rootfs::sandbox::{Settings, StandIn};
-use fam_build::rootfs::staging::Staging;
-use fam_build::supervisor::{Failure, Interrupts, Isolation, run};
+use fam_isolation::sandbox::{Settings, StandIn};
+use fam_isolation::supervisor::{Failure, Interrupts, Isolation, run};
 use fam_plugin::testing::Harness;
 use fam_plugin::{Attributes, Command, Context, Description, FileType, Plugin, Result, Root, Stage};
+use fam_progress::Progress;
+use fam_rootfs::staging::Staging;
 use serde_json::json;
 use support::bare::copy_with_libraries;
 use support::harness::{Test, as_root_and_as_user};

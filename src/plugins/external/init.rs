@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
+use fam_isolation::sandbox::keep_capabilities;
+use fam_isolation::supervisor::Ended;
+use fam_isolation::supervisor::init::{begin_first_process, reap_until};
+use fam_isolation::supervisor::launch::Step;
+use fam_isolation::supervisor::limits::{Expendable, be_expendable, limit_processes};
+use fam_isolation::supervisor::protocol::{Receiver, halves};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 
 use super::mounts::{self, TEMPORARY};
 use super::view::{Environment, HostFiles, View};
-use super::{Form, restrict};
-use crate::rootfs::sandbox::keep_capabilities;
-use crate::supervisor::Ended;
-use crate::supervisor::init::{begin_first_process, reap_until};
-use crate::supervisor::launch::{Role, Step};
-use crate::supervisor::limits::{Expendable, be_expendable, limit_processes};
-use crate::supervisor::protocol::{Receiver, halves};
+use super::{Form, LIBRARY, restrict};
 
 /// What to start.
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ fn spawn(start: Start) -> Result<u32, Step> {
     let file = path(start.file);
     let mut command = match start.form {
         Form::Library => {
-            let mut command = Role::Library.command();
+            let mut command = LIBRARY.command();
             command.arg(&file);
             command
         }

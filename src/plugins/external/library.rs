@@ -11,13 +11,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fam_isolation::supervisor::protocol::control_of_this_process;
+use fam_isolation::supervisor::reject_direct_invocation;
 use fam_plugin::abi::{self, Slice, Table};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::host_table::host_table;
 use super::wire::{Call, Entry, Kind, Reply, Request};
-use crate::supervisor::protocol::control_of_this_process;
-use crate::supervisor::reject_direct_invocation;
 
 /// The role's main function. The argument is the library's file.
 pub(crate) fn library(arguments: &[OsString]) -> ExitCode {

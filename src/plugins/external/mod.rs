@@ -15,9 +15,6 @@ mod session;
 mod view;
 mod wire;
 
-pub(crate) use init::init;
-pub(crate) use library::library;
-pub(crate) use restrict::try_landlock;
 pub use view::HostFiles;
 #[cfg(any(test, fuzzing))]
 pub(crate) use wire::assert_request_round_trip;
@@ -32,11 +29,19 @@ use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::supervisor::{Ended, LaunchError};
+use fam_isolation::supervisor::{Ended, LaunchError, Role, RoleMain};
 use init::Start;
 use process::Process;
 use session::Session;
 use wire::{Call, Entry, PROTOCOL};
+
+/// The first process around a plugin.
+const PLUGIN: Role = Role::new("plugin").outlives_thread();
+/// A plugin that is a dynamic library.
+const LIBRARY: Role = Role::new("library");
+
+/// The hidden roles of plugins in files, for the program's `main`.
+pub const ROLES: [(Role, RoleMain); 2] = [(PLUGIN, |_| init::init()), (LIBRARY, library::library)];
 
 /// How long a plugin may take for one stage of one node, where the recipe does not say.
 pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(120);

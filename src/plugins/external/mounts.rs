@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use fam_isolation::supervisor::init::make_mounts_private;
+use fam_isolation::supervisor::launch::Step;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -15,8 +17,6 @@ use rustix::mount::{
 };
 
 use super::view::{Place, View};
-use crate::supervisor::init::make_mounts_private;
-use crate::supervisor::launch::Step;
 
 /// The devices that there are: none of them is of any hardware, or changes anything.
 pub(super) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];

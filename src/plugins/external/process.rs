@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use fam_isolation::sandbox::{Tail, read_lines};
+use fam_isolation::supervisor::Ids;
+use fam_isolation::supervisor::launch::{Launched, launch_with};
+use fam_isolation::supervisor::protocol::{Receiver, Sender};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ProcessError;
 use super::init::{Guarded, Start};
 use super::wire::{MAX_LINE_BYTES, excerpt};
-use crate::rootfs::sandbox::{Tail, read_lines};
-use crate::supervisor::Ids;
-use crate::supervisor::launch::{Launched, Role, launch_with};
-use crate::supervisor::protocol::{Receiver, Sender};
+use super::{PLUGIN, ProcessError};
 
 const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWPID)
@@ -53,7 +53,7 @@ impl Process {
         let ids = if may.contains(CapabilitySet::SYS_ADMIN) { Ids::Own } else { Ids::Single };
         let (ours, theirs) = UnixStream::pair()?;
         let (stderr, their_stderr) = io::pipe()?;
-        let launched = launch_with(Role::Plugin, NAMESPACES, &ids, OwnedFd::from(theirs).into(), their_stderr.into())?;
+        let launched = launch_with(PLUGIN, NAMESPACES, &ids, OwnedFd::from(theirs).into(), their_stderr.into())?;
         Sender::new(launched.control.try_clone()?).send(start)?;
         let control = Receiver::new(launched.control.try_clone()?);
         let printed = Arc::new(Mutex::new(Tail::default()));

@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use landlock::{
-    ABI, Access, AccessFs, LandlockStatus, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
-};
+use fam_isolation::sandbox::filter::{DENIED, NEW_NAMESPACES};
+use landlock::{ABI, Access, AccessFs, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope};
 use rustix::fs::{Mode, OFlags};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -17,7 +16,6 @@ use seccompiler::{
 };
 
 use super::mounts::{DEVICES, TEMPORARY};
-use crate::rootfs::sandbox::filter::{DENIED, NEW_NAMESPACES};
 
 /// Denied with `EPERM`, each with what it would be for, beside what programs of a sandbox are
 /// denied.
@@ -59,16 +57,6 @@ pub(super) fn confine_writes() -> io::Result<()> {
         rules.restrict_self().map(drop)
     };
     restrict().map_err(io::Error::other)
-}
-
-/// The version of Landlock that this kernel has, found by forbidding this process to execute
-/// anything. `None` where it has none.
-pub(crate) fn try_landlock() -> Option<i32> {
-    let rules = Ruleset::default().handle_access(AccessFs::Execute).ok()?.create().ok()?;
-    match rules.restrict_self().ok()?.landlock {
-        LandlockStatus::Available { effective_abi, .. } => Some(effective_abi as i32),
-        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => None,
-    }
 }
 
 /// Filters the system calls of this process, and of all that it will start.

@@ -1,10 +1,11 @@
 //! An apt of its own: isolated configuration, state and cache in a temporary directory, real lists
 //! from the real mirror.
 
-use fam_build::archive::packages::{Origin, PackageIndex};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use fam_archive::packages::{Origin, PackageIndex};
 
 /// Names with the versions apt would install.
 pub type Choice = BTreeMap<String, String>;

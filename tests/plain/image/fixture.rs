@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fam_build::image::{self, DiskMap, Error, Identity, ImageSettings};
-use fam_build::tree::tar_reader::{EntryKind, Header};
-use fam_build::tree::tarball::{self, TarWriter};
-use fam_build::tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
+use fam_image::{DiskMap, Error, Identity, ImageSettings};
+use fam_tree::tar::{EntryKind, Header, TarWriter};
+use fam_tree::tarball;
+use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 use fs_err::File;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -107,7 +107,7 @@ impl Fixture {
 
     pub fn lay_out(&self, tree: &Tree, laid_last: &BTreeSet<RootPath>, number: u128) -> Result<Arc<DiskMap>, Error> {
         let settings = Self::settings();
-        image::lay_out(tree, Arc::clone(&self.tarball), laid_last, &identity(number), &settings).map(Arc::new)
+        fam_image::lay_out(tree, Arc::clone(&self.tarball), laid_last, &identity(number), &settings).map(Arc::new)
     }
 
     /// The disk of node `number`, which has a host name of its own, a secret, and a name in the

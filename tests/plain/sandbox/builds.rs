@@ -5,8 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
-use fam_build::progress::{Event, Progress, Reporter};
-use fam_build::supervisor::{Error, Interrupts, Isolation, OutputLock, run};
+use fam_isolation::supervisor::{Error, Interrupts, Isolation, OutputLock, run};
+use fam_progress::{Event, Progress, Reporter};
 
 use super::Job;
 use crate::roles::{self, Done};

@@ -3,9 +3,9 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use fam_build::progress::Progress;
-use fam_build::rootfs::sandbox::Settings;
-use fam_build::supervisor::{Ended, Error, Ids, Interrupts, Isolation, run};
+use fam_isolation::sandbox::Settings;
+use fam_isolation::supervisor::{Ended, Error, Ids, Interrupts, Isolation, run};
+use fam_progress::Progress;
 use support::bare::copy_with_libraries;
 use support::harness::is_root;
 

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use fam_build::archive::http::{HttpOptions, ProxyChoice};
-use fam_build::archive::{Client, ClientOptions, Source};
-use fam_build::progress::Progress;
+use fam_archive::http::{HttpOptions, ProxyChoice};
+use fam_archive::{Client, ClientOptions, Source};
+use fam_progress::Progress;
 use support::vectors::Served;
 
 /// The index of an archive, or the error; the cache is in `memory`.

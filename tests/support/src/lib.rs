@@ -7,6 +7,7 @@
 pub mod apt;
 pub mod archive;
 pub mod bare;
+pub mod c_library;
 pub mod cluster;
 pub mod dialogue;
 pub mod disk;

@@ -1,0 +1,394 @@
+//! A Debian archive opened: its Release files fetched and verified, its package indexes at hand,
+//! its files to be had.
+//!
+//! Nothing is given out that a signature does not vouch for: a key for the Release file, that for
+//! the indexes, those for the packages.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use fam_host::parallel::parallel;
+use fam_progress::Progress;
+use jiff::Timestamp;
+
+use super::cache::{Cache, CacheError, read_verified};
+use super::digest::hex;
+use super::fetch::{Download, FetchError, Fetcher, Wanted};
+use super::http::{Http, HttpError, HttpOptions, shown};
+use super::index::{IndexError, decompress};
+use super::keyring::{Keyring, KeyringError};
+use super::release::{IndexFile, Release, ReleaseError};
+use super::signature::{MAX_SIGNED_BYTES, SignatureError, Verified, verify_detached, verify_inline};
+use super::sources::Source;
+
+/// What a client needs to know.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// How to make requests, and through which proxy.
+    pub http: HttpOptions,
+    /// Files with keys that are trusted besides Debian's.
+    pub keyrings: Vec<PathBuf>,
+    /// Where the cache is.
+    pub cache_dir: PathBuf,
+    /// How many files are fetched at the same time.
+    pub jobs: usize,
+    /// Whether Release files are accepted that have expired, are older than one seen before, or are
+    /// signed by a key that has expired since. Each is warned of.
+    pub accept_expired: bool,
+    /// The time by which dates are judged.
+    pub now: Timestamp,
+}
+
+impl ClientOptions {
+    /// The defaults, with the cache in `cache_dir`.
+    #[must_use]
+    pub fn new(cache_dir: PathBuf) -> Self {
+        let (http, keyrings) = (HttpOptions::default(), Vec::new());
+        Self { http, keyrings, cache_dir, jobs: 8, accept_expired: false, now: Timestamp::now() }
+    }
+}
+
+/// Why an archive could not be opened, or a file of it not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A keyring cannot be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The mirror, or something on the way to it, failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The mirror does not have the suite.
+    #[error("the mirror {mirror} has no suite {suite}: neither InRelease nor Release is there")]
+    NoSuite {
+        /// The mirror.
+        mirror: String,
+        /// The suite.
+        suite: String,
+    },
+    /// The Release file has no signature.
+    #[error("suite {suite} of {mirror} is not signed: Release is there, but no Release.gpg")]
+    Unsigned {
+        /// The mirror.
+        mirror: String,
+        /// The suite.
+        suite: String,
+    },
+    /// The signatures of a Release file do not count.
+    #[error("signature of suite {suite} of {mirror}: {source}")]
+    Signature {
+        /// The mirror.
+        mirror: String,
+        /// The suite.
+        suite: String,
+        /// Why they do not.
+        source: SignatureError,
+    },
+    /// A Release file cannot be used.
+    #[error("the Release file of suite {suite} of {mirror}: {source}")]
+    Release {
+        /// The mirror.
+        mirror: String,
+        /// The suite.
+        suite: String,
+        /// Why it cannot.
+        source: ReleaseError,
+    },
+    /// An index is not what its Release file promises.
+    #[error("suite {suite} of {mirror}: {source}")]
+    Index {
+        /// The mirror.
+        mirror: String,
+        /// The suite.
+        suite: String,
+        /// What is wrong with it.
+        source: IndexError,
+    },
+    /// A file could not be had.
+    #[error("fetch {0}")]
+    Fetch(#[from] FetchError),
+}
+
+impl ClientError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Keyring(error) => error.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::Http(error) => error.hint(),
+            Self::NoSuite { suite, .. } if suite.ends_with("-security") => Some(
+                "go on without security updates by --security-mirror none (in a recipe: security = false), or name an archive \
+                 that has them with --security-mirror; a suite that is no longer supported loses its own"
+                    .to_owned(),
+            ),
+            Self::NoSuite { suite, .. } if suite.ends_with("-updates") => {
+                Some("for a suite without updates, write updates = false into the recipe; else check the mirror".to_owned())
+            }
+            Self::NoSuite { .. } => Some(
+                "check the suite (trixie, bookworm, …) and the mirror (http://HOST/debian, the directory that has dists in it)"
+                    .to_owned(),
+            ),
+            Self::Unsigned { .. } => Some("an archive must be signed; choose another mirror".to_owned()),
+            Self::Signature { source, .. } => source.hint(),
+            Self::Release { source, .. } => source.hint(),
+            Self::Index { source, .. } => source.hint(),
+            Self::Fetch(error) => error.hint(),
+        }
+    }
+}
+
+/// The package index of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The component.
+    pub component: String,
+    /// The stanzas of its packages, verified.
+    pub text: String,
+}
+
+/// A suite of an archive.
+#[derive(Debug, Clone)]
+pub struct OpenedSource {
+    /// What was asked for.
+    pub source: Source,
+    /// Its Release file.
+    pub release: Release,
+    /// The key that vouches for it, as fingerprint and user ID.
+    pub signed_by: String,
+    /// An index for each component, in the order of the source.
+    pub indexes: Vec<Index>,
+}
+
+/// A client of Debian archives.
+#[derive(Debug)]
+pub struct Client {
+    http: Http,
+    cache: Cache,
+    keyring: Keyring,
+    options: ClientOptions,
+    progress: Progress,
+}
+
+impl Client {
+    /// Makes a client: reads the keyrings and opens the cache, and asks nothing of the network.
+    ///
+    /// # Errors
+    /// When a keyring, the cache or the proxy cannot be used.
+    pub fn new(options: ClientOptions, progress: Progress) -> Result<Self, ClientError> {
+        let mut keyring = Keyring::debian()?;
+        for path in &options.keyrings {
+            keyring.add_file(path)?;
+        }
+        let http = Http::new(options.http.clone())?;
+        let cache = Cache::open(&options.cache_dir)?;
+        Ok(Self { http, cache, keyring, options, progress })
+    }
+
+    /// Whether `url` can be had.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or fails.
+    pub fn exists(&self, url: &str) -> Result<bool, HttpError> {
+        self.http.exists(url)
+    }
+
+    /// Opens one source.
+    ///
+    /// # Errors
+    /// As [`open_all`](Self::open_all).
+    pub fn open(&self, source: &Source) -> Result<OpenedSource, ClientError> {
+        Ok(self.open_all(std::slice::from_ref(source))?.remove(0))
+    }
+
+    /// Opens several sources at the same time; they come back in the same order.
+    ///
+    /// # Errors
+    /// That of the first source that has one: when a Release file cannot be had, or its signature,
+    /// suite or dates are not in order; when it lacks a component or the architecture; when an
+    /// index cannot be had, or is not the one that it lists.
+    pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, ClientError> {
+        // All of them, whichever fails first: where the suite itself is missing, that is what must
+        // be said, and not that its updates are.
+        let stop = AtomicBool::new(false);
+        let Ok(releases) =
+            parallel(self.options.jobs, &stop, sources, |source| Ok::<_, Infallible>(self.release(source)));
+        let releases = releases.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut files = Vec::new();
+        for (number, (source, (release, _))) in sources.iter().zip(&releases).enumerate() {
+            for component in &source.components {
+                let file = release.package_index(component, &source.architecture);
+                let file = file.map_err(|error| source.release_error(error))?;
+                files.push((number, component, file));
+            }
+        }
+        let wanted: Vec<_> =
+            files.iter().map(|(number, _, file)| sources[*number].wanted(&releases[*number].0, file)).collect();
+        let paths = self.fetcher().fetch_all(&wanted)?;
+        let jobs: Vec<_> = files.into_iter().zip(paths).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let indexes = parallel(threads, &stop, &jobs, |((number, component, file), path)| {
+            let bytes = read_verified(path, file.listed.size, &file.listed.sha256)?;
+            let text = decompress(file, bytes).map_err(|error| sources[*number].index_error(error))?;
+            Ok::<_, ClientError>((*number, Index { component: (*component).clone(), text }))
+        })?;
+        let mut opened: Vec<_> = sources
+            .iter()
+            .zip(releases)
+            .map(|(source, (release, signed_by))| OpenedSource {
+                source: source.clone(),
+                release,
+                signed_by,
+                indexes: Vec::new(),
+            })
+            .collect();
+        for (number, index) in indexes {
+            opened[number].indexes.push(index);
+        }
+        Ok(opened)
+    }
+
+    /// Brings files into the cache, and gives their paths in the same order. Those that are there
+    /// already, and whole, are not fetched; the digest of every file was right when this returns.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; those that were fetched before stay in the cache, and a part
+    /// of a file is continued the next time.
+    pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
+        let wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
+        self.fetcher().fetch_all(&wanted)
+    }
+
+    /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is
+    /// at its [`path`](Self::path): first those that are needed `early`, then the largest. `stop`
+    /// is shared with the work on files that are there: a failure here sets it, and when it is set
+    /// this gives up soon.
+    ///
+    /// # Errors
+    /// As there; [`FetchError::Stopped`] when somebody else set `stop`.
+    pub fn fetch_each(
+        &self,
+        downloads: &[Download],
+        early: &[usize],
+        stop: &AtomicBool,
+        arrived: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), FetchError> {
+        let mut wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
+        for (number, wanted) in wanted.iter_mut().enumerate() {
+            wanted.early = early.contains(&number);
+        }
+        self.fetcher().fetch(&wanted, stop, arrived)
+    }
+
+    /// Where the cache has a file, or will have it.
+    #[must_use]
+    pub fn path(&self, download: &Download) -> PathBuf {
+        self.cache.path(&download.sha256)
+    }
+
+    /// Whether the cache has a file, whole.
+    #[must_use]
+    pub fn is_cached(&self, download: &Download) -> bool {
+        self.cache.lookup(&download.sha256, download.size).is_ok_and(|path| path.is_some())
+    }
+
+    fn fetcher(&self) -> Fetcher<'_> {
+        Fetcher { http: &self.http, cache: &self.cache, jobs: self.options.jobs, progress: &self.progress }
+    }
+
+    /// The Release file of a source, and who signed it.
+    fn release(&self, source: &Source) -> Result<(Release, String), ClientError> {
+        let verified = self.signed_text(source)?;
+        let wrap = |error| source.release_error(error);
+        let release = Release::parse(&verified.text).map_err(wrap)?;
+        release.check_suite(&source.suite).map_err(wrap)?;
+        release.check_not_future(self.options.now).map_err(wrap)?;
+        let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
+            Err(error @ CacheError::Record { .. }) if self.options.accept_expired => {
+                self.progress.warning(format!("{error}; begun anew, as was asked for"), None);
+                None
+            }
+            seen => seen?,
+        };
+        let older =
+            seen.filter(|&seen| release.date < seen).map(|seen| ReleaseError::Older { date: release.date, seen });
+        for objection in [release.check_not_expired(self.options.now).err(), older].into_iter().flatten() {
+            let error = source.release_error(objection);
+            if !self.options.accept_expired {
+                return Err(error);
+            }
+            self.progress.warning(format!("{error}; accepted, as was asked for"), None);
+        }
+        self.cache.remember(source.mirror(), &source.suite, release.date)?;
+        let signed_by = format!("{} {}", verified.fingerprint, verified.user_id);
+        self.progress.detail(format!(
+            "suite {} of {}: dated {}, signed at {} by {signed_by}",
+            source.suite,
+            shown(source.mirror()),
+            release.date,
+            verified.signed_at
+        ));
+        Ok((release, signed_by))
+    }
+
+    fn signed_text(&self, source: &Source) -> Result<Verified, ClientError> {
+        let (mirror, suite) = (shown(source.mirror()), source.suite.clone());
+        let (keyring, now) = (&self.keyring, self.options.now);
+        let verified = if let Some(inline) = self.http.get(&source.url("InRelease"), MAX_SIGNED_BYTES)? {
+            verify_inline(&inline, keyring, now)
+        } else {
+            let Some(text) = self.http.get(&source.url("Release"), MAX_SIGNED_BYTES)? else {
+                return Err(ClientError::NoSuite { mirror, suite });
+            };
+            let Some(signature) = self.http.get(&source.url("Release.gpg"), MAX_SIGNED_BYTES)? else {
+                return Err(ClientError::Unsigned { mirror, suite });
+            };
+            verify_detached(&text, &signature, keyring, now)
+        };
+        let source = match verified {
+            Ok(verified) => return Ok(verified),
+            Err(source) => source,
+        };
+        let said = source.to_string();
+        match source {
+            SignatureError::KeyExpired { verified, .. } if self.options.accept_expired => {
+                self.progress.warning(format!("suite {suite} of {mirror}: {said}; accepted, as was asked for"), None);
+                Ok(*verified)
+            }
+            source => Err(ClientError::Signature { mirror, suite, source }),
+        }
+    }
+}
+
+impl Source {
+    /// Where a file of the suite is.
+    fn url(&self, path: &str) -> String {
+        format!("{}/dists/{}/{path}", self.mirror(), self.suite)
+    }
+
+    fn release_error(&self, source: ReleaseError) -> ClientError {
+        ClientError::Release { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
+    }
+
+    fn index_error(&self, source: IndexError) -> ClientError {
+        ClientError::Index { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
+    }
+
+    fn wanted(&self, release: &Release, file: &IndexFile) -> Wanted {
+        let mut urls = vec![self.url(&file.path)];
+        if release.acquire_by_hash
+            && let Some((folder, _)) = file.path.rsplit_once('/')
+        {
+            urls.insert(0, self.url(&format!("{folder}/by-hash/SHA256/{}", hex(&file.listed.sha256))));
+        }
+        let name = format!("index {} of {}", file.path, self.suite);
+        Wanted { name, urls, size: file.listed.size, sha256: file.listed.sha256, early: false }
+    }
+}
+
+#[cfg(test)]
+mod tests;

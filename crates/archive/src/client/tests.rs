@@ -1,0 +1,324 @@
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fam_progress::{Event, Reporter};
+use fs_err as fs;
+
+use super::super::digest::sha256;
+use super::super::http::ProxyChoice;
+use super::super::testing::keys::{Sign, Spec, TestKey, now, sign_detached, sign_inline};
+use super::*;
+use support::server::{Answer, Server};
+
+const PACKAGES: &str = "Package: a\nVersion: 1\n\nPackage: b\nVersion: 2\n";
+
+#[derive(Default, Clone)]
+struct Recorder(Arc<Mutex<Vec<Event>>>);
+
+impl Reporter for Recorder {
+    fn report(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// An archive of one suite, to be changed before it is served.
+struct Archive {
+    key: TestKey,
+    release: String,
+    files: HashMap<String, Vec<u8>>,
+    directory: tempfile::TempDir,
+}
+
+fn xz(text: &str) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+impl Archive {
+    fn new() -> Self {
+        let index = xz(PACKAGES);
+        let (plain, packed) = (hex(&sha256(PACKAGES.as_bytes())), hex(&sha256(&index)));
+        let release = format!(
+            "Origin: Test\nSuite: stable\nCodename: trixie\nDate: {}\nValid-Until: {}\nAcquire-By-Hash: yes\n\
+             Architectures: amd64\nComponents: main contrib\nSHA256:\n {plain} {} main/binary-amd64/Packages\n \
+             {packed} {} main/binary-amd64/Packages.xz\n {} 0 contrib/binary-amd64/Packages\n",
+            date(-1),
+            date(6),
+            PACKAGES.len(),
+            index.len(),
+            hex(&sha256(b"")),
+        );
+        let files = HashMap::from([
+            (format!("/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/{packed}"), index.clone()),
+            ("/debian/dists/trixie/main/binary-amd64/Packages.xz".to_owned(), index),
+            ("/debian/dists/trixie/contrib/binary-amd64/Packages".to_owned(), Vec::new()),
+        ]);
+        let directory = tempfile::tempdir().unwrap();
+        let archive = Self { key: TestKey::new(Spec::default()), release, files, directory };
+        fs::write(archive.keyring(), archive.key.export()).unwrap();
+        archive
+    }
+
+    fn keyring(&self) -> PathBuf {
+        self.directory.path().join("keys.gpg")
+    }
+
+    fn options(&self) -> ClientOptions {
+        let http = HttpOptions {
+            proxy: ProxyChoice::Direct,
+            stall_timeout: Duration::from_secs(5),
+            pause: Duration::from_millis(1),
+            ..HttpOptions::default()
+        };
+        ClientOptions {
+            http,
+            keyrings: vec![self.keyring()],
+            now: now(),
+            ..ClientOptions::new(self.directory.path().join("cache"))
+        }
+    }
+
+    fn put(&mut self, name: &str, bytes: impl Into<Vec<u8>>) {
+        self.files.insert(format!("/debian/dists/trixie/{name}"), bytes.into());
+    }
+
+    fn signed(mut self) -> Self {
+        let signed = self.key.sign_inline(&self.release);
+        self.put("InRelease", signed);
+        self
+    }
+
+    fn change(mut self, from: &str, to: &str) -> Self {
+        let changed = self.release.replace(from, to);
+        assert_ne!(changed, self.release, "{from}");
+        self.release = changed;
+        self.signed()
+    }
+
+    fn serve(&self) -> Server {
+        Server::files(self.files.clone())
+    }
+
+    fn open_with(&self, options: ClientOptions, server: &Server) -> Result<OpenedSource, ClientError> {
+        Client::new(options, Progress::silent())?.open(&source(server))
+    }
+
+    fn open(&self) -> Result<OpenedSource, ClientError> {
+        self.open_with(self.options(), &self.serve())
+    }
+}
+
+fn date(days: i64) -> String {
+    (now() + jiff::SignedDuration::from_hours(24 * days)).strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()
+}
+
+fn source(server: &Server) -> Source {
+    Source {
+        mirror: format!("{}/debian/", server.url),
+        suite: "trixie".to_owned(),
+        components: vec!["main".to_owned(), "contrib".to_owned()],
+        architecture: "amd64".to_owned(),
+    }
+}
+
+/// What a person would read.
+fn told(error: &ClientError) -> String {
+    format!("{error}\nhint: {}", error.hint().unwrap())
+}
+
+#[test]
+fn opens_a_suite_by_its_inrelease() {
+    let archive = Archive::new().signed();
+    let server = archive.serve();
+    let opened = archive.open_with(archive.options(), &server).unwrap();
+    assert_eq!((opened.release.suite.as_str(), opened.release.codename.as_str()), ("stable", "trixie"));
+    assert!(opened.signed_by.ends_with("Test Archive Key <test@example.org>"));
+    let texts: Vec<_> = opened.indexes.iter().map(|index| (index.component.as_str(), index.text.as_str())).collect();
+    assert_eq!(texts, [("main", PACKAGES), ("contrib", "")]);
+    assert!(server.targets().iter().any(|target| target.contains("/by-hash/SHA256/")));
+    assert!(!server.targets().iter().any(|target| target.ends_with("/Packages.xz")));
+
+    let before = server.targets().len();
+    archive.open_with(archive.options(), &server).unwrap();
+    assert_eq!(
+        server.targets()[before..],
+        ["/debian/dists/trixie/InRelease"],
+        "the second time, indexes are in the cache"
+    );
+}
+
+#[test]
+fn opens_a_suite_by_release_and_its_signature() {
+    let mut archive = Archive::new();
+    let text = archive.release.clone();
+    let (_, armored) = sign_detached(text.as_bytes(), &Sign::by(&archive.key.secret));
+    archive.put("Release", text);
+    assert!(matches!(archive.open(), Err(ClientError::Unsigned { .. })));
+    archive.put("Release.gpg", armored);
+    assert_eq!(archive.open().unwrap().indexes[0].text, PACKAGES);
+}
+
+#[test]
+fn falls_back_to_the_plain_path_where_there_is_no_by_hash() {
+    let mut archive = Archive::new().signed();
+    archive.files.retain(|path, _| !path.contains("by-hash"));
+    assert_eq!(archive.open().unwrap().indexes[0].text, PACKAGES);
+
+    let archive = Archive::new().change("Acquire-By-Hash: yes", "Acquire-By-Hash: no");
+    let server = archive.serve();
+    archive.open_with(archive.options(), &server).unwrap();
+    assert!(!server.targets().iter().any(|target| target.contains("by-hash")));
+}
+
+#[test]
+fn refuses_keys_that_nobody_named() {
+    let archive = Archive::new().signed();
+    let error =
+        archive.open_with(ClientOptions { keyrings: Vec::new(), ..archive.options() }, &archive.serve()).unwrap_err();
+    let told = told(&error);
+    assert!(matches!(error, ClientError::Signature { .. }), "{told}");
+    assert!(told.contains("key not known") && told.contains("--keyring") && told.contains("Debian Archive"), "{told}");
+
+    let options = ClientOptions { keyrings: vec!["/nonexistent.gpg".into()], ..archive.options() };
+    assert!(matches!(archive.open_with(options, &archive.serve()), Err(ClientError::Keyring(_))));
+}
+
+#[test]
+fn names_suite_and_mirror_when_there_is_no_such_suite() {
+    let mut archive = Archive::new().signed();
+    archive.files.clear();
+    let server = archive.serve();
+    let error = archive.open_with(archive.options(), &server).unwrap_err();
+    assert!(matches!(error, ClientError::NoSuite { .. }));
+    let told = told(&error);
+    assert!(told.contains("trixie") && told.contains(&server.url) && told.contains("dists"), "{told}");
+}
+
+#[test]
+fn refuses_another_suite_with_a_good_signature() {
+    let archive = Archive::new().change("Suite: stable\nCodename: trixie", "Suite: oldstable\nCodename: bookworm");
+    let error = archive.open().unwrap_err();
+    assert!(matches!(error, ClientError::Release { source: ReleaseError::OtherSuite { .. }, .. }), "{error}");
+}
+
+#[test]
+fn refuses_a_changed_inrelease() {
+    let mut archive = Archive::new().signed();
+    let changed =
+        String::from_utf8(archive.key.sign_inline(&archive.release)).unwrap().replace("Origin: Test", "Origin: Evil");
+    archive.put("InRelease", changed);
+    let error = archive.open().unwrap_err();
+    assert!(told(&error).contains("does not match the text"), "{error}");
+    archive.put("InRelease", "<html>Please log in</html>\n");
+    assert!(told(&archive.open().unwrap_err()).contains("proxy"));
+    archive.put("InRelease", vec![b'a'; 2 << 20]);
+    assert!(matches!(archive.open(), Err(ClientError::Http(HttpError::TooLong { .. }))));
+}
+
+#[test]
+fn an_expired_release_needs_an_explicit_word() {
+    let archive = Archive::new().change(&date(6), &date(-1));
+    let late = |accept_expired| ClientOptions { accept_expired, ..archive.options() };
+    let error = archive.open_with(late(false), &archive.serve()).unwrap_err();
+    assert!(matches!(error, ClientError::Release { source: ReleaseError::Expired { .. }, .. }), "{error}");
+
+    let recorder = Recorder::default();
+    let client = Client::new(late(true), Progress::new(recorder.clone())).unwrap();
+    client.open(&source(&archive.serve())).unwrap();
+    let events = recorder.0.lock().unwrap();
+    assert!(
+        events.iter().any(|event| matches!(event, Event::Warning { message, .. } if message.contains("expired"))),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_key_that_has_expired_since_needs_an_explicit_word() {
+    let mut archive = Archive::new();
+    archive.key = TestKey::new(Spec { created: -1000, lifetime: Some(900), ..Spec::default() });
+    fs::write(archive.keyring(), archive.key.export()).unwrap();
+    let sign = Sign { day: -101, ..Sign::by(&archive.key.secret) };
+    let signed = sign_inline(&archive.release, &[sign]);
+    archive.put("InRelease", signed);
+    let with = |accept_expired| ClientOptions { accept_expired, ..archive.options() };
+    let error = archive.open_with(with(false), &archive.serve()).unwrap_err();
+    assert!(matches!(error, ClientError::Signature { source: SignatureError::KeyExpired { .. }, .. }), "{error}");
+    assert!(told(&error).contains("--accept-expired"), "{error}");
+
+    let recorder = Recorder::default();
+    let client = Client::new(with(true), Progress::new(recorder.clone())).unwrap();
+    assert_eq!(client.open(&source(&archive.serve())).unwrap().indexes[0].text, PACKAGES);
+    let events = recorder.0.lock().unwrap();
+    let is_told = |event: &Event| matches!(event, Event::Warning { message, .. } if message.contains("has expired"));
+    assert!(events.iter().any(is_told), "{events:?}");
+}
+
+#[test]
+fn does_not_go_back_in_time() {
+    let newer = Archive::new().signed();
+    let signed_older = newer.key.sign_inline(&newer.release.replace(&date(-1), &date(-2)));
+    let current = Arc::new(Mutex::new(newer.files.clone()));
+    let served = Arc::clone(&current);
+    let server = Server::new(move |request| match served.lock().unwrap().get(&request.target) {
+        Some(body) => Answer::file(body, request),
+        None => Answer::status(404),
+    });
+    newer.open_with(newer.options(), &server).unwrap();
+    current.lock().unwrap().insert("/debian/dists/trixie/InRelease".to_owned(), signed_older);
+    let error = newer.open_with(newer.options(), &server).unwrap_err();
+    assert!(matches!(error, ClientError::Release { source: ReleaseError::Older { .. }, .. }), "{error}");
+    let forced = ClientOptions { accept_expired: true, ..newer.options() };
+    newer.open_with(forced, &server).unwrap();
+    assert!(newer.open_with(newer.options(), &server).is_err(), "what was accepted once is not accepted for ever");
+}
+
+#[test]
+fn a_damaged_record_of_what_was_seen_needs_an_explicit_word() {
+    let archive = Archive::new().signed();
+    let server = archive.serve();
+    archive.open_with(archive.options(), &server).unwrap();
+    let mut records = fs::read_dir(archive.options().cache_dir.join("seen")).unwrap();
+    let record = records.next().unwrap().unwrap().path();
+    fs::write(&record, b"\xff").unwrap();
+    let error = archive.open_with(archive.options(), &server).unwrap_err();
+    assert!(matches!(error, ClientError::Cache(CacheError::Record { .. })), "{error}");
+    assert!(error.hint().unwrap().contains(record.to_str().unwrap()), "{error}");
+    let forced = ClientOptions { accept_expired: true, ..archive.options() };
+    archive.open_with(forced, &server).unwrap();
+    archive.open_with(archive.options(), &server).unwrap();
+}
+
+#[test]
+fn a_release_from_the_future_is_refused() {
+    let archive = Archive::new().change(&date(-1), &date(1));
+    let error = archive.open().unwrap_err();
+    assert!(matches!(error, ClientError::Release { source: ReleaseError::Future { .. }, .. }), "{error}");
+}
+
+#[test]
+fn indexes_must_be_those_of_the_release() {
+    let path = |file: &str| format!("/debian/dists/trixie/main/binary-amd64/{file}");
+    let mut archive = Archive::new().signed();
+    let other = xz(&PACKAGES.replace("Version: 2", "Version: 3"));
+    for body in archive.files.iter_mut().filter(|(path, _)| path.contains("main/")).map(|(_, body)| body) {
+        body.clone_from(&other);
+    }
+    assert!(matches!(
+        archive.open(),
+        Err(ClientError::Fetch(FetchError::WrongDigest { .. } | FetchError::WrongSize { .. }))
+    ));
+
+    let mut missing = Archive::new().signed();
+    missing.files.retain(|path, _| !path.contains("main/"));
+    let error = missing.open().unwrap_err();
+    assert!(told(&error).contains("404") && told(&error).contains("main/binary-amd64/Packages.xz"), "{error}");
+
+    // Signed, of the right size, but not what the plain entry says.
+    let plain = hex(&sha256(PACKAGES.as_bytes()));
+    let lying = Archive::new().change(&plain, &hex(&sha256(b"other")));
+    assert!(matches!(lying.open(), Err(ClientError::Index { source: IndexError::Differs { .. }, .. })));
+    assert!(lying.files.contains_key(&path("Packages.xz")));
+}

@@ -1,0 +1,338 @@
+//! Files into the cache: in parallel, those that are needed soon and the largest first, resumed
+//! where they were cut, and whole before they have a name.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fam_host::parallel::parallel;
+use fam_progress::{Progress, Running, Task};
+
+use super::cache::{Cache, CacheError, Claim, Part};
+use super::digest::{Sha256Digest, hex};
+use super::http::{Http, HttpError, Patience, shown};
+
+/// A connection that breaks after at least this much has not failed in vain.
+const RETRY_RESET_BYTES: u64 = 64 << 10;
+const BUFFER: usize = 128 << 10;
+/// Progress is reported in steps of this many bytes.
+const REPORT_STEP: u64 = 256 << 10;
+
+/// A file to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// What it is called in messages: "bash 5.2.37-2 amd64".
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub sha256: Sha256Digest,
+}
+
+/// A file to fetch from the first of several places that has it.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) urls: Vec<String>,
+    pub(super) size: u64,
+    pub(super) sha256: Sha256Digest,
+    /// Whether it is needed before the others.
+    pub(super) early: bool,
+}
+
+impl From<&Download> for Wanted {
+    fn from(download: &Download) -> Self {
+        let Download { name, url, size, sha256 } = download.clone();
+        Self { name, urls: vec![url], size, sha256, early: false }
+    }
+}
+
+/// Why a file could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The mirror, or something on the way to it, failed.
+    #[error("{name}: {source}")]
+    Http {
+        /// What was fetched.
+        name: String,
+        /// Why it failed.
+        source: HttpError,
+    },
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The mirror's file has another size than the index says.
+    #[error("{name}: {url} has {found} bytes, and should have {expected}")]
+    WrongSize {
+        /// What was fetched.
+        name: String,
+        /// From where.
+        url: String,
+        /// The size that the index tells.
+        expected: u64,
+        /// The size that it has, or the least that it has.
+        found: u64,
+    },
+    /// The mirror's file has another digest than the index says.
+    #[error("{name}: {url} has the SHA-256 {found}, and should have {expected}")]
+    WrongDigest {
+        /// What was fetched.
+        name: String,
+        /// From where.
+        url: String,
+        /// The digest that the index tells.
+        expected: String,
+        /// The digest that it has.
+        found: String,
+    },
+    /// Something else failed first.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl FetchError {
+    /// The URL that a mirror does not have, though its index lists it.
+    #[must_use]
+    pub fn missing_url(&self) -> Option<&str> {
+        match self {
+            Self::Http { source: HttpError::Status { url, .. }, .. } if self.is_missing() => Some(url),
+            _ => None,
+        }
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Http { source, .. } if source.is_missing())
+    }
+
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Http { .. } if self.is_missing() => Some(
+                "the mirror changed since its index was read, or is incomplete; run it again, or choose another mirror".to_owned(),
+            ),
+            Self::Http { source, .. } => source.hint(),
+            Self::Cache(error) => error.hint(),
+            Self::WrongSize { .. } | Self::WrongDigest { .. } => Some(
+                "the mirror is being updated, or it or a proxy before it serves damaged files; try again later, or another mirror"
+                    .to_owned(),
+            ),
+            Self::Stopped => None,
+        }
+    }
+}
+
+/// What fetching needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fetcher<'a> {
+    pub(super) http: &'a Http,
+    pub(super) cache: &'a Cache,
+    pub(super) jobs: usize,
+    pub(super) progress: &'a Progress,
+}
+
+impl Fetcher<'_> {
+    /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is
+    /// there and whole: first those that are needed early, and whatever is so large that it would
+    /// be the last to come if it began later; then the others; of each kind the largest first.
+    /// Those that are there already are not fetched. The first failure sets `stop`, and when that
+    /// is set, here or elsewhere, all ends; what was fetched so far stays.
+    pub(super) fn fetch(
+        &self,
+        wanted: &[Wanted],
+        stop: &AtomicBool,
+        arrived: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), FetchError> {
+        let mut files: HashMap<_, Vec<usize>> = HashMap::new();
+        for (number, file) in wanted.iter().enumerate() {
+            files.entry(file.sha256).or_default().push(number);
+        }
+        let mut files: Vec<_> = files.into_values().collect();
+        let total: u64 = files.iter().map(|numbers| wanted[numbers[0]].size).fold(0, u64::saturating_add);
+        files.sort_unstable_by_key(|numbers| {
+            let size = wanted[numbers[0]].size;
+            let long = size > total / self.jobs.max(1) as u64;
+            let first = long || numbers.iter().any(|&number| wanted[number].early);
+            (!first, std::cmp::Reverse(size), numbers[0])
+        });
+        let there = parallel(self.jobs, stop, &files, |numbers| {
+            let file = &wanted[numbers[0]];
+            Ok::<_, FetchError>(self.cache.lookup(&file.sha256, file.size)?.is_some())
+        })?;
+        let mut missing = Vec::new();
+        for (numbers, there) in files.iter().zip(there) {
+            if there {
+                numbers.iter().copied().for_each(arrived);
+            } else {
+                missing.push(numbers);
+            }
+        }
+        if !missing.is_empty() {
+            let total = missing.iter().map(|numbers| wanted[numbers[0]].size).sum();
+            self.progress.detail(format!(
+                "{} of {} files are to be fetched, {total} bytes; the others are in the cache",
+                missing.len(),
+                files.len(),
+            ));
+            let running = self.progress.task(Task::Download, total);
+            parallel(self.jobs, stop, &missing, |numbers| {
+                self.obtain(&wanted[numbers[0]], &running, stop)?;
+                numbers.iter().copied().for_each(arrived);
+                Ok::<_, FetchError>(())
+            })?;
+        }
+        if stop.load(Ordering::Relaxed) { Err(FetchError::Stopped) } else { Ok(()) }
+    }
+
+    /// Brings all files into the cache; gives their paths, in the same order.
+    pub(super) fn fetch_all(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
+        self.fetch(wanted, &AtomicBool::new(false), &|_| {})?;
+        Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
+    }
+
+    fn obtain(&self, wanted: &Wanted, running: &Running, stop: &AtomicBool) -> Result<(), FetchError> {
+        let mut meter = Meter { running, reached: 0, reported: 0 };
+        let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
+        let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
+            Claim::Cached => {
+                meter.reach(wanted.size, true);
+                return Ok(());
+            }
+            Claim::Part(part) => part,
+        };
+        if part.length() > 0 {
+            self.progress.detail(format!("{}: continued at byte {}", wanted.name, part.length()));
+        }
+        meter.reach(part.length(), true);
+        let mut urls = wanted.urls.iter();
+        let mut url = urls.next().map_or("", String::as_str);
+        let mut patience = Patience::new(self.http.options());
+        // A file that turns out wrong gets one more chance, whole and past all caches on the way:
+        // it may have been pieced together from two versions, or a proxy may hold a stale or
+        // damaged one.
+        let mut last_chance = false;
+        loop {
+            let transfer = Transfer { http: self.http, wanted, url, fresh: last_chance, stop };
+            let wrong = match transfer.run(&mut part, &mut meter, &mut patience) {
+                Ok(()) => match part.publish()? {
+                    Ok(_) => {
+                        meter.reach(wanted.size, true);
+                        return Ok(());
+                    }
+                    Err(found) => FetchError::WrongDigest {
+                        name: wanted.name.clone(),
+                        url: shown(url),
+                        expected: hex(&wanted.sha256),
+                        found: hex(&found),
+                    },
+                },
+                Err(FetchError::Http { source, name }) => {
+                    if source.is_missing()
+                        && let Some(next) = urls.next()
+                    {
+                        url = next;
+                    } else if matches!(source, HttpError::Status { status: 416, .. }) && part.length() > 0 {
+                        // The server's file ends before the part does: the part is not a beginning
+                        // of it.
+                        part.restart()?;
+                    } else {
+                        patience.after(source).map_err(|source| FetchError::Http { name, source })?;
+                    }
+                    continue;
+                }
+                Err(wrong @ FetchError::WrongSize { .. }) => wrong,
+                Err(error) => return Err(error),
+            };
+            if last_chance {
+                return Err(wrong);
+            }
+            self.progress.detail(format!("{wrong}; fetching it anew"));
+            part.restart()?;
+            last_chance = true;
+        }
+    }
+}
+
+/// One request for a file, or for what is missing of it.
+struct Transfer<'a> {
+    http: &'a Http,
+    wanted: &'a Wanted,
+    url: &'a str,
+    fresh: bool,
+    stop: &'a AtomicBool,
+}
+
+impl Transfer<'_> {
+    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, patience: &mut Patience) -> Result<(), FetchError> {
+        if part.is_full() {
+            return Ok(());
+        }
+        let mut reply =
+            self.http.open(self.url, part.length(), self.fresh).map_err(|source| self.http_error(source))?;
+        if reply.first != part.length() {
+            part.restart()?;
+        }
+        if let Some(total) = reply.total
+            && total != self.wanted.size
+        {
+            return Err(self.wrong_size(total));
+        }
+        // Only what goes beyond all that was ever reached proves that it is worthwhile to go on; a
+        // server that starts from the beginning each time, and breaks off each time, does not.
+        let mut next_reset = meter.reached + RETRY_RESET_BYTES;
+        let mut buffer = vec![0; BUFFER];
+        while !part.is_full() {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(FetchError::Stopped);
+            }
+            let count = reply.read(&mut buffer).map_err(|source| self.http_error(source))?;
+            if count == 0 {
+                let (got, expected) = (part.length(), self.wanted.size);
+                return Err(self.http_error(HttpError::Short { url: shown(self.url), got, expected }));
+            }
+            if part.length() + count as u64 > self.wanted.size {
+                return Err(self.wrong_size(part.length() + count as u64));
+            }
+            part.append(&buffer[..count])?;
+            meter.reach(part.length(), false);
+            if meter.reached >= next_reset {
+                patience.restore();
+                next_reset = meter.reached + RETRY_RESET_BYTES;
+            }
+        }
+        Ok(())
+    }
+
+    fn http_error(&self, source: HttpError) -> FetchError {
+        FetchError::Http { name: self.wanted.name.clone(), source }
+    }
+
+    fn wrong_size(&self, found: u64) -> FetchError {
+        let (name, url) = (self.wanted.name.clone(), shown(self.url));
+        FetchError::WrongSize { name, url, expected: self.wanted.size, found }
+    }
+}
+
+/// How far a file has come, which a restart does not undo.
+struct Meter<'a> {
+    running: &'a Running,
+    reached: u64,
+    reported: u64,
+}
+
+impl Meter<'_> {
+    fn reach(&mut self, position: u64, now: bool) {
+        self.reached = self.reached.max(position);
+        let news = self.reached - self.reported;
+        if news >= REPORT_STEP || (now && news > 0) {
+            self.running.advance(news);
+            self.reported = self.reached;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Why a package cannot be had: the chain of dependencies from what was asked for to what is
+//! missing or clashes.
+
+use super::state::{Clause, Solver, Target, Which};
+use crate::packages::{NameId, PackageId, Relation};
+use std::collections::HashSet;
+use std::fmt;
+
+/// A package that cannot be installed, with the reason and who needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The package that lacks something or clashes with something.
+    pub package: String,
+    /// What it lacks or clashes with.
+    pub reason: String,
+    /// The chain of packages that leads to it, beginning with one that was asked for.
+    pub needed_by: Vec<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.package, self.reason)?;
+        if self.needed_by.is_empty() { Ok(()) } else { write!(f, " (needed by: {})", self.needed_by.join(" -> ")) }
+    }
+}
+
+impl Solver<'_> {
+    /// One problem for each of `wanted` that cannot be there, or not whole: the one the fewest
+    /// packages away from it.
+    pub(super) fn explain(&mut self, wanted: &[(NameId, PackageId)]) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = Vec::new();
+        for &root in wanted {
+            let found = Explanation { solver: self }.from(root);
+            // Two packages that need the same third one have the same problem.
+            problems.extend(
+                found.filter(|new| {
+                    !problems.iter().any(|old| (&old.package, &old.reason) == (&new.package, &new.reason))
+                }),
+            );
+        }
+        problems
+    }
+}
+
+struct Explanation<'s, 'i> {
+    solver: &'s mut Solver<'i>,
+}
+
+/// A package that is needed, and the position of the one that needs it.
+struct Step {
+    name: NameId,
+    package: PackageId,
+    needed_by: Option<usize>,
+}
+
+impl<'i> Explanation<'_, 'i> {
+    /// Searches from a package along what it needs, breadth first, for one that lacks or clashes
+    /// with something.
+    fn from(mut self, (name, package): (NameId, PackageId)) -> Option<Problem> {
+        let mut steps = vec![Step { name, package, needed_by: None }];
+        let mut seen = HashSet::from([package]);
+        let mut position = 0;
+        while let Some(&Step { name, package, .. }) = steps.get(position) {
+            if let Some(reason) = self.own_problem(name, package) {
+                return Some(self.problem(&steps, position, reason));
+            }
+            for next in self.needs(name, package) {
+                if seen.insert(next) {
+                    let name = self.solver.name_of(next);
+                    steps.push(Step { name, package: next, needed_by: Some(position) });
+                }
+            }
+            position += 1;
+        }
+        None
+    }
+
+    /// What `package` itself lacks or clashes with, if anything.
+    fn own_problem(&mut self, name: NameId, package: PackageId) -> Option<String> {
+        let clauses = self.solver.clauses(package);
+        let open: Vec<_> = clauses.iter().filter(|clause| !self.solver.holds(name, clause, Which::Install)).collect();
+        if let Some(rival) = open.iter().filter(|clause| clause.forbids()).find_map(|clause| self.rival(name, clause)) {
+            return Some(rival);
+        }
+        if self.solver.state(name).install.is_none()
+            && let Some(reason) = self.unwanted(name, package)
+        {
+            return Some(reason);
+        }
+        let mut demanding = open.into_iter().filter(|clause| !clause.forbids());
+        demanding.find(|clause| self.available(name, clause).is_empty()).map(|clause| self.missing(clause))
+    }
+
+    /// What stands for each of a package's demands: what is to be installed, or all that could be.
+    fn needs(&mut self, name: NameId, package: PackageId) -> Vec<PackageId> {
+        let clauses = self.solver.clauses(package);
+        let install = |name| self.solver.version(name, Which::Install);
+        let needs = |clause: &Clause<'i>| -> Vec<PackageId> {
+            let there = clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, install));
+            let there: Vec<_> = there.collect();
+            if there.is_empty() { self.available(name, clause) } else { there }
+        };
+        clauses.iter().filter(|clause| !clause.forbids()).flat_map(needs).collect()
+    }
+
+    /// The newest versions that a demand of `name` points to, whether or not anything stands
+    /// against them.
+    fn available(&self, name: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
+        let newest = |name| self.solver.index.newest(name);
+        clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, newest)).collect()
+    }
+
+    fn problem(&self, steps: &[Step], position: usize, reason: String) -> Problem {
+        let text = |position: usize| self.solver.index.name(steps[position].name).to_owned();
+        let chain = std::iter::successors(steps[position].needed_by, |&position| steps[position].needed_by);
+        let mut needed_by: Vec<_> = chain.map(text).collect();
+        needed_by.reverse();
+        Problem { package: text(position), reason, needed_by }
+    }
+
+    /// What `clause` of `name` forbids and is to be there all the same.
+    fn rival(&self, name: NameId, clause: &Clause<'i>) -> Option<String> {
+        let install = |name| self.solver.version(name, Which::Install);
+        let target = clause.targets.first()?;
+        let rival = self.solver.matches(name, true, target, install).next()?;
+        let verb = verb(clause.relation);
+        Some(format!("{verb} {}, and {} is to be installed", target.alternative, self.solver.index.package(rival)))
+    }
+
+    /// Which package that is to be there forbids `package`.
+    fn unwanted(&mut self, name: NameId, package: PackageId) -> Option<String> {
+        for (other, version) in self.solver.installed() {
+            let clauses = self.solver.clauses(version);
+            let only_this = |wanted| (wanted == name).then_some(package);
+            let points_here =
+                |target: &Target<'i>| self.solver.matches(other, true, target, only_this).next().is_some();
+            let mut forbidding = clauses.iter().filter(|clause| clause.forbids());
+            if let Some(clause) = forbidding.find(|clause| clause.targets.iter().any(points_here)) {
+                let alternative = clause.targets.first()?.alternative;
+                let other = self.solver.index.package(version);
+                return Some(format!("{other}, which is to be installed, {} {alternative}", verb(clause.relation)));
+            }
+        }
+        None
+    }
+
+    /// What a clause wants that no package is.
+    fn missing(&self, clause: &Clause<'i>) -> String {
+        let index = self.solver.index;
+        let verb = verb(clause.relation);
+        let wanted: Vec<_> = clause.targets.iter().map(|target| target.alternative.to_string()).collect();
+        let had: Vec<_> = clause
+            .targets
+            .iter()
+            .filter_map(|target| {
+                let name = target.alternative.name();
+                let found = index.find(name)?;
+                Some(format!("{name} {}", found.version()))
+            })
+            .collect();
+        let wanted = wanted.join(" | ");
+        if had.is_empty() {
+            format!("{verb} {wanted}, which no package is or provides")
+        } else {
+            format!("{verb} {wanted}, but only {} is to be had", had.join(" or "))
+        }
+    }
+}
+
+fn verb(relation: Relation) -> &'static str {
+    match relation {
+        Relation::PreDepends => "pre-depends on",
+        Relation::Conflicts => "conflicts with",
+        Relation::Breaks => "breaks",
+        _ => "depends on",
+    }
+}

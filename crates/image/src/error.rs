@@ -1,0 +1,134 @@
+//! What can go wrong between a tree and its images.
+
+use std::io;
+
+use fam_tree::RootPath;
+
+/// Why an image could not be laid out or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The tree does not fit the disk.
+    #[error("the tree needs {needed_bytes} bytes but its partition has {available_bytes}")]
+    TooSmall {
+        /// What contents and metadata take at least.
+        needed_bytes: u64,
+        /// The size of the partition.
+        available_bytes: u64,
+    },
+    /// The disk cannot even hold the partition table and the smallest partitions.
+    #[error("a disk of {size_bytes} bytes is too small for its partitions")]
+    DiskTooSmall {
+        /// The requested size.
+        size_bytes: u64,
+    },
+    /// ext4 names are bytes, but the layout engine takes UTF-8 only.
+    #[error("lay out {path}: its name or link target is not UTF-8")]
+    NotUtf8 {
+        /// The entry.
+        path: RootPath,
+    },
+    /// An entry whose directory is not in the tree, or is no directory.
+    #[error("lay out {path}: there is no directory to hold it")]
+    NoParent {
+        /// The entry.
+        path: RootPath,
+    },
+    /// A hard link to something that is no regular file of the tree.
+    #[error("lay out {path}: a hard link to {target}, which is no regular file")]
+    DanglingHardLink {
+        /// The link.
+        path: RootPath,
+        /// What it names.
+        target: RootPath,
+    },
+    /// Something at `/lost+found` other than an empty directory.
+    #[error("lay out {path}: ext4 keeps /lost+found for itself")]
+    LostAndFound {
+        /// The entry.
+        path: RootPath,
+    },
+    /// A POSIX ACL that does not have the form of acl(5)'s extended attribute.
+    #[error("lay out {path}: malformed access control list in {name}")]
+    MalformedAcl {
+        /// The entry.
+        path: RootPath,
+        /// The extended attribute.
+        name: String,
+    },
+    /// The ext4 layout engine refuses an entry.
+    #[error("lay out {path}: {reason}")]
+    Ext4Entry {
+        /// The entry.
+        path: RootPath,
+        /// What it said.
+        reason: String,
+    },
+    /// The ext4 layout engine refuses the whole.
+    #[error("lay out the ext4 file system: {reason}")]
+    Ext4 {
+        /// What it said.
+        reason: String,
+    },
+    /// An entry under `/boot/efi` that FAT cannot hold.
+    #[error("lay out {path}: the EFI system partition is FAT and cannot hold it: {reason}")]
+    Fat {
+        /// The entry.
+        path: RootPath,
+        /// Why.
+        reason: &'static str,
+    },
+    /// GRUB's files in the tree are not what they should be.
+    #[error("install GRUB from {path}: {reason}")]
+    BootCode {
+        /// The file.
+        path: RootPath,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two parts of the layout claim the same bytes: a defect of this program.
+    #[error("layout overlaps itself at byte {offset}")]
+    Overlap {
+        /// Where on the disk.
+        offset: u64,
+    },
+    /// The name of a backing file does not fit the qcow2 header.
+    #[error("backing file name of {len} bytes is longer than the 1023 that qcow2 allows")]
+    BackingName {
+        /// Its length.
+        len: usize,
+    },
+    /// Maps that were made from different tarballs or sizes cannot share bulk data.
+    #[error("images of different trees cannot share data")]
+    Unrelated,
+    /// Reading the tarball or writing an image; the message names the path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TooSmall { needed_bytes, .. } => {
+                let gib = (needed_bytes.saturating_mul(5) / 4).div_ceil(1 << 30) + 1;
+                Some(format!("give the disk more room, for example `--size {gib}G`"))
+            }
+            Self::DiskTooSmall { .. } => Some("use a disk of at least 256 MiB, for example `--size 8G`".to_owned()),
+            Self::NotUtf8 { .. } => Some("rename it in the tarball, or leave out the package that has it".to_owned()),
+            Self::Fat { .. } => Some("keep only directories and regular files under /boot/efi".to_owned()),
+            Self::LostAndFound { .. } => Some("remove /lost+found from the tarball".to_owned()),
+            Self::BootCode { .. } => {
+                Some("install the package grub-pc-bin in the tree, and build it afresh".to_owned())
+            }
+            Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space, or choose another directory with `--output`".to_owned())
+            }
+            Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Some("the tarball is shorter than its index says: it changed while it was read".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! qcow2 images, version 3 (QEMU, docs/interop/qcow2), written straight from a [`DiskMap`]: no raw
+//! image in between.
+//!
+//! Clusters are 64 KiB and compressed with zstd, which QEMU has read since 5.1; incompressible ones
+//! are stored as they are. Every file is laid out as
+//!
+//! ```text
+//! header | bulk: what all nodes share | own clusters | L2 tables | refcount blocks, table | L1 table
+//! ```
+//!
+//! The bulk is compressed once, on all cores, and is the same bytes at the same place in every
+//! file, so that further nodes clone or copy it ([`FullImages`]), or refer to it as a backing file
+//! ([`OverlayImages`]). What is private to a node is never in the bulk.
+
+mod compress;
+mod header;
+mod nodes;
+mod tables;
+mod thin;
+
+use std::num::NonZero;
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
+
+pub use nodes::FullImages;
+pub use thin::OverlayImages;
+
+use super::error::Error;
+use super::map::DiskMap;
+
+/// Bytes of a cluster, of the disk and of the file alike.
+pub const CLUSTER_BYTES: u64 = 64 << 10;
+
+/// How the clusters of a disk image are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Compression {
+    /// Zstandard: a third of the size; needs QEMU 5.1.
+    #[default]
+    Zstd,
+    /// None: larger images, which a guest reads a little faster.
+    None,
+}
+
+/// How images are written; no setting changes what a guest reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How clusters are stored.
+    pub compression: Compression,
+    /// Threads that compress.
+    pub jobs: NonZero<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let jobs = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        Self { compression: Compression::default(), jobs }
+    }
+}
+
+/// Is told of each byte of the disk that reached an image.
+pub type OnBytes<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Writes one disk that shares nothing with others.
+///
+/// # Errors
+/// When the tarball cannot be read, or the file cannot be written.
+pub fn write(
+    map: &std::sync::Arc<DiskMap>,
+    file: &fs_err::File,
+    options: Options,
+    on_bytes: OnBytes<'_>,
+) -> Result<(), Error> {
+    FullImages::write_first(map, None, file, options, on_bytes).map(drop)
+}

@@ -1,0 +1,64 @@
+//! Disks of several nodes as small overlays on one backing image.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fs_err::File;
+
+use super::compress::write_clusters;
+use super::nodes::SharedClusters;
+use super::tables::{Entry, finish};
+use super::{CLUSTER_BYTES, OnBytes, Options};
+use crate::error::Error;
+use crate::map::DiskMap;
+use crate::output::Output;
+
+/// The backing image is written; each node adds what it does not have.
+#[derive(Debug)]
+pub struct OverlayImages {
+    bulk: SharedClusters,
+}
+
+impl OverlayImages {
+    /// Writes what `first` shares with all nodes into the empty `file`. Private contents stay out
+    /// of it, even where `second` is `None` because there is one node only.
+    ///
+    /// # Errors
+    /// When the tarball cannot be read, or the file cannot be written.
+    pub fn write_backing(
+        first: &Arc<DiskMap>,
+        second: Option<&DiskMap>,
+        file: &File,
+        options: Options,
+        on_bytes: OnBytes<'_>,
+    ) -> Result<Self, Error> {
+        let mut output = Output::passing(file);
+        let bulk = SharedClusters::write(first, second, &mut output, options, on_bytes)?;
+        finish(&mut output, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
+        Ok(Self { bulk })
+    }
+
+    /// Writes a node's overlay into the empty `file`. `backing_name` is the backing image's name as
+    /// seen from the directory of the overlay.
+    ///
+    /// # Errors
+    /// When the tarball cannot be read or the file cannot be written, or the name is too long.
+    pub fn write_node(
+        &self,
+        map: &DiskMap,
+        backing_name: &str,
+        file: &File,
+        on_bytes: OnBytes<'_>,
+    ) -> Result<(), Error> {
+        let (own, shared) = self.bulk.split(map)?;
+        let mut output = Output::passing(file);
+        output.set_len(0)?;
+        let (mut entries, end) = write_clusters(map, &own, &mut output, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
+        // What the backing image has and this node has not must read as zeros.
+        let hidden: BTreeSet<u64> = self.bulk.entries().keys().copied().filter(|c| !shared.contains_key(c)).collect();
+        for cluster in hidden {
+            entries.entry(cluster).or_insert(Entry::Zeros);
+        }
+        finish(&mut output, map.size_bytes(), &entries, end, Some(backing_name))
+    }
+}

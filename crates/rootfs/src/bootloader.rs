@@ -1,0 +1,289 @@
+//! GRUB in the new system, for BIOS and UEFI: what `grub-install` and a first `update-grub` would
+//! leave, without a disk.
+//!
+//! Both tools ask the disk they run from, and there is none yet. So the target's own `grub-mkimage`
+//! makes the core images, and the first grub.cfg is ours: it names the kernel by the links
+//! `/vmlinuz` and `/initrd.img`, which Debian keeps on the newest one, and the root file system by
+//! its label. `update-grub` in the guest replaces it at the next kernel upgrade; /etc/default/grub
+//! holds the same choices for it. What becomes of the files on the disk is for `fam_image`.
+//!
+//! All of it is there before plugins act ([`install`]), and what they make of it stays. Settings of
+//! GRUB that they or packages add take effect at once ([`apply_settings`]), by the target's own
+//! `grub-mkconfig`, to which [stand-ins](stand_ins) answer for the disk.
+
+use fam_isolation::sandbox::{self, Command, Sandbox, StandIn};
+use fam_progress::Progress;
+use fam_tree::{InvalidPath, RootPath};
+
+use super::staging::{Staging, StagingError};
+
+/// The label of the EFI system partition, as `fam_image` writes it.
+const ESP_LABEL: &str = "EFI";
+const INSTALL: &str = include_str!("grub.sh");
+const PROBE: &str = include_str!("grub_probe.sh");
+
+const FSTAB: &str = "etc/fstab";
+const GRUB_CFG: &str = "boot/grub/grub.cfg";
+const DEFAULTS: &str = "etc/default/grub";
+/// Files of this directory whose names end in `.cfg` come after [`DEFAULTS`].
+const MORE_DEFAULTS: &str = "etc/default/grub.d";
+
+/// What the boot loader has to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Label of the root file system.
+    pub root_label: &'a str,
+    /// Number of the root partition, from 1.
+    pub root_partition: u32,
+    /// What the kernel is told beside the root file system.
+    pub command_line: &'a str,
+}
+
+/// Why the boot loader could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the new system.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// The sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::Error),
+    /// A program of GRUB failed.
+    #[error("{action} in the new system: {ended}{}", lines.iter().map(|line| format!("\n  {line}")).collect::<String>())]
+    Failed {
+        /// What it was run for.
+        action: &'static str,
+        /// How it ended.
+        ended: String,
+        /// The last that it printed.
+        lines: Vec<String>,
+    },
+    /// A plugin left an /etc/fstab that the system cannot boot with.
+    #[error("/etc/fstab of the new system names no file system for /")]
+    NoRoot {
+        /// The line that it should have.
+        line: String,
+    },
+    /// A path of this module is malformed, which would be a fault of it.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+}
+
+impl Error {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Staging(error) => error.hint(),
+            Self::Sandbox(error) => error.hint(),
+            Self::Failed { action: CONFIGURE, .. } => Some(
+                "see what packages and plugins put into /etc/default/grub, /etc/default/grub.d and /etc/grub.d".into(),
+            ),
+            Self::NoRoot { line } => Some(format!("have the plugin that writes it keep the line `{line}`")),
+            Self::Failed { .. } => {
+                Some("the recipe needs grub2-common with grub-pc-bin or grub-efi-amd64-bin, of the same version".into())
+            }
+            Self::Path(_) => None,
+        }
+    }
+}
+
+const INSTALL_GRUB: &str = "install GRUB";
+const CONFIGURE: &str = "make grub.cfg";
+
+/// Writes /etc/fstab, and sets GRUB up where the new system has it.
+///
+/// # Errors
+/// [`Error`].
+pub fn install(
+    staging: &Staging,
+    sandbox: &mut Sandbox,
+    settings: &Settings<'_>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    staging.create_dir_all(&RootPath::new("boot/efi")?)?;
+    staging.write(&RootPath::new(FSTAB)?, fstab(settings).as_bytes(), 0o644)?;
+    if !has_grub(staging)? {
+        return Ok(());
+    }
+    let command =
+        Command::new("/bin/sh").args(["-ec", INSTALL]).env("ROOT_PARTITION", settings.root_partition.to_string());
+    run(sandbox, INSTALL_GRUB, &command, progress)?;
+    staging.write(&RootPath::new("boot/grub/grubenv")?, empty_environment().as_bytes(), 0o644)?;
+    staging.write(&RootPath::new(GRUB_CFG)?, grub_cfg(settings).as_bytes(), 0o644)?;
+    staging.write(&RootPath::new(DEFAULTS)?, default_grub(settings).as_bytes(), 0o644)?;
+    Ok(())
+}
+
+/// What programs of the new system find in place of grub-probe and grub-mkrelpath, which would look
+/// for the disk that they run from, and for what of it is mounted.
+#[must_use]
+pub fn stand_ins(settings: &Settings<'_>) -> [StandIn; 2] {
+    let stand_in = |path: &str, content| StandIn { path: path.into(), content, even_if_missing: false };
+    let path_of_file_system = "#!/bin/sh\nfor last do :; done\nprintf '%s\\n' \"$last\"\n";
+    [
+        stand_in("/usr/sbin/grub-probe", PROBE.replace("@LABEL@", settings.root_label)),
+        stand_in("/usr/bin/grub-mkrelpath", path_of_file_system.into()),
+    ]
+}
+
+/// Checks the /etc/fstab that plugins may have changed. Makes grub.cfg anew where packages or
+/// plugins have settings for it, unless a plugin made it itself. `enter` gives a sandbox with
+/// [`stand_ins`].
+///
+/// # Errors
+/// [`Error`].
+pub fn apply_settings(
+    staging: &Staging,
+    enter: impl FnOnce() -> Result<Sandbox, sandbox::Error>,
+    settings: &Settings<'_>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    if !mounts_root(&text(staging, FSTAB)?) {
+        return Err(Error::NoRoot { line: root_line(settings).replace('\t', " ") });
+    }
+    let is_ours = text(staging, GRUB_CFG)? == grub_cfg(settings);
+    let has_settings = text(staging, DEFAULTS)? != default_grub(settings) || has_more_defaults(staging)?;
+    if !has_grub(staging)? || !is_ours || !has_settings {
+        return Ok(());
+    }
+    let mut sandbox = enter()?;
+    let command = Command::new("/usr/sbin/grub-mkconfig").args(["-o", "/boot/grub/grub.cfg"]);
+    run(&mut sandbox, CONFIGURE, &command, progress)?;
+    Ok(sandbox.leave()?)
+}
+
+fn has_grub(staging: &Staging) -> Result<bool, Error> {
+    Ok(staging.exists(&RootPath::new("usr/bin/grub-mkimage")?)? && staging.exists(&RootPath::new("usr/lib/grub")?)?)
+}
+
+fn has_more_defaults(staging: &Staging) -> Result<bool, Error> {
+    let directory = RootPath::new(MORE_DEFAULTS)?;
+    Ok(staging.is_directory(&directory)? && staging.list(&directory)?.iter().any(|name| name.ends_with(b".cfg")))
+}
+
+/// The text of a file; empty where there is none.
+fn text(staging: &Staging, path: &str) -> Result<String, Error> {
+    let path = RootPath::new(path)?;
+    let bytes = if staging.exists(&path)? { staging.read(&path)? } else { Vec::new() };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn run(sandbox: &mut Sandbox, action: &'static str, command: &Command, progress: &Progress) -> Result<(), Error> {
+    let mut lines = sandbox::Tail::default();
+    let ended = sandbox.run(command, |line| {
+        lines.push(line);
+        progress.output("grub", line);
+    });
+    let failed = match ended {
+        Ok(ended) => (!ended.success()).then(|| ended.to_string()),
+        Err(error @ (sandbox::Error::TooSlow { .. } | sandbox::Error::Silent { .. })) => Some(error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    match failed {
+        Some(ended) => Err(Error::Failed { action, ended, lines: lines.into_lines() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a table of file systems has one for the root directory (fstab(5)).
+fn mounts_root(fstab: &str) -> bool {
+    let mount_point = |line: &'_ str| line.split_whitespace().nth(1).map(str::to_owned);
+    fstab.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(mount_point).any(|point| point == "/")
+}
+
+fn root_line(settings: &Settings<'_>) -> String {
+    format!("LABEL={}\t/\text4\terrors=remount-ro\t0\t1", settings.root_label)
+}
+
+fn fstab(settings: &Settings<'_>) -> String {
+    format!(
+        "# file system\tmount point\ttype\toptions\tdump\tpass\n\
+         {root}\n\
+         LABEL={ESP_LABEL}\t/boot/efi\tvfat\tumask=0077,nofail\t0\t0\n",
+        root = root_line(settings)
+    )
+}
+
+fn grub_cfg(settings: &Settings<'_>) -> String {
+    format!(
+        r"# Written when the image was built. update-grub replaces it.
+if [ -s $prefix/grubenv ]; then
+  load_env
+fi
+set default=0
+set timeout=1
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+menuentry 'Debian GNU/Linux' --class debian --class gnu-linux --class os {{
+  linux /vmlinuz root=LABEL={root} ro {command_line}
+  initrd /initrd.img
+}}
+",
+        root = settings.root_label,
+        command_line = settings.command_line
+    )
+}
+
+/// What `grub-editenv create` writes. From GRUB 2.14 on that asks for the file system that it
+/// writes to, which the sandbox does not have.
+fn empty_environment() -> String {
+    const BYTES: usize = 1024;
+    let head = "# GRUB Environment Block\n# WARNING: Do not edit this file by tools other than grub-editenv!!!\n";
+    format!("{head:#<BYTES$}")
+}
+
+fn default_grub(settings: &Settings<'_>) -> String {
+    format!(
+        r#"# Settings of update-grub; see `info -f grub -n 'Simple configuration'`.
+GRUB_DEFAULT=0
+GRUB_TIMEOUT=1
+GRUB_DISTRIBUTOR="Debian"
+GRUB_CMDLINE_LINUX_DEFAULT=""
+GRUB_CMDLINE_LINUX="{command_line}"
+GRUB_TERMINAL="console serial"
+GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
+GRUB_DISABLE_OS_PROBER=true
+"#,
+        command_line = settings.command_line
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_has_the_size_of_a_block() {
+        let environment = empty_environment();
+        assert_eq!(environment.len(), 1024);
+        assert!(environment.contains("grub-editenv!!!\n####") && environment.ends_with("####"), "{environment}");
+    }
+
+    #[test]
+    fn a_table_has_a_root_or_not() {
+        for (fstab, expected) in [
+            ("LABEL=x / ext4 defaults 0 1\n", true),
+            ("# comment\n/dev/vda3\t/\text4\n", true),
+            ("  overlay / overlay\n", true),
+            ("#LABEL=x / ext4 defaults 0 1\n", false),
+            ("LABEL=x /boot ext4 defaults 0 1\n", false),
+            ("/ ext4\n", false),
+            ("", false),
+        ] {
+            assert_eq!(mounts_root(fstab), expected, "{fstab:?}");
+        }
+    }
+
+    #[test]
+    fn all_files_name_the_same_root() {
+        let settings = Settings { root_label: "fabric", root_partition: 3, command_line: "console=ttyS0" };
+        assert!(fstab(&settings).contains("LABEL=fabric\t/\text4"));
+        assert!(mounts_root(&fstab(&settings)));
+        assert!(stand_ins(&settings)[0].content.contains("/dev/disk/by-label/fabric ;;"));
+        assert!(grub_cfg(&settings).contains("linux /vmlinuz root=LABEL=fabric ro console=ttyS0\n"));
+        assert!(default_grub(&settings).contains("GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"));
+    }
+}

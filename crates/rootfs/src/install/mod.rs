@@ -1,0 +1,186 @@
+//! Installs packages: what dpkg would do one after another, with the work that waits for nothing
+//! done by all cores.
+//!
+//! Packages are fetched and made ready at once, in any order. Meanwhile, as soon as the essential
+//! packages are ready, the first stage is placed and configured: its scripts see nothing of the
+//! others, whose files lie beside the tree. Then comes the rest, in the order that [`schedule`]
+//! finds. Only one thing at a time changes the tree, so that no result depends on which thread was
+//! the faster.
+
+pub mod schedule;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread;
+
+use fam_progress::Progress;
+use schedule::{Node, Step};
+
+use super::configure::{self, Configuration, Configurator};
+use super::staging::Staging;
+use super::unpack::{self, Arrivals, DebFile, Placement, Preparations, Prepared, UnpackError, UnpackOptions};
+
+/// What to install, and how.
+#[derive(Debug)]
+pub struct Installation<'a> {
+    /// The packages.
+    pub debs: &'a [DebFile],
+    /// Which of them, by position, the first stage is made of: the essential packages and what
+    /// these need. With none, it is found out when all packages are there.
+    pub first: &'a [usize],
+    /// How to unpack.
+    pub unpack: &'a UnpackOptions,
+    /// How to configure.
+    pub configuration: &'a Configuration,
+}
+
+/// Why packages could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// One of them cannot be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// A script failed, or dpkg.
+    #[error(transparent)]
+    Configure(#[from] configure::Error),
+}
+
+impl Installation<'_> {
+    /// Installs the packages into the empty tree `staging`. They come by their positions while they
+    /// are being fetched, until no more can come. `aside` is an empty directory on the same file
+    /// system, outside the tree; it is left empty. `stop` is shared with the fetching: a failure
+    /// here sets it, and when it is set this gives up soon.
+    ///
+    /// # Errors
+    /// [`InstallError`]; with [`UnpackError::Stopped`], `stop` was set elsewhere, or not all files
+    /// came.
+    pub fn run(
+        &self,
+        arrivals: Receiver<usize>,
+        stop: &AtomicBool,
+        staging: &Staging,
+        aside: &Staging,
+        progress: &Progress,
+    ) -> Result<(), InstallError> {
+        let filters = &self.unpack.filters;
+        let preparations = Preparations { debs: self.debs, filters, aside, stop, progress };
+        thread::scope(|scope| {
+            let installed = (|| {
+                let arrivals = preparations.begin(scope, arrivals, self.unpack.jobs)?;
+                let placement = unpack::begin(staging, aside, self.unpack)?;
+                let configurator = Configurator::new(staging, self.configuration, self.debs.len(), progress);
+                Installer { of: self, arrivals, placement, configurator, stop, progress }.run()
+            })();
+            if installed.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            installed
+        })
+    }
+}
+
+/// An installation that is going on.
+struct Installer<'a> {
+    of: &'a Installation<'a>,
+    arrivals: Arrivals<'a>,
+    placement: Placement<'a>,
+    configurator: Configurator<'a>,
+    stop: &'a AtomicBool,
+    progress: &'a Progress,
+}
+
+impl Installer<'_> {
+    fn run(mut self) -> Result<(), InstallError> {
+        let early = self.early_first_stage()?;
+        self.arrivals.wait_for_all()?;
+        let count = self.of.debs.len();
+        self.progress.step(format!("Configuring {count} packages"));
+        let nodes = self.nodes(0..count)?;
+        if let Some((package, other)) = schedule::exclusion(&nodes) {
+            let [package, other] = [package, other].map(|position| nodes[position].name.clone());
+            return Err(UnpackError::Excluded { package, other }.into());
+        }
+        let first = match early {
+            Some(first) => first,
+            None => self.first_stage(&schedule::first_stage(&nodes))?,
+        };
+        let schedule = schedule::second_stage(&nodes, &first, self.configurator.wants_preseeding());
+        for &package in &schedule.cuts {
+            let name = &nodes[package].name;
+            self.progress
+                .detail(format!("{name} pre-depends on what needs {name}: its preinst runs before that is configured"));
+        }
+        for step in &schedule.steps {
+            self.take(step, &nodes)?;
+        }
+        Ok(self.configurator.finish()?)
+    }
+
+    /// Installs the first stage while other packages are still being fetched, if it is known which
+    /// packages it is made of.
+    fn early_first_stage(&mut self) -> Result<Option<BTreeSet<usize>>, InstallError> {
+        let first = self.of.first;
+        if first.is_empty() {
+            return Ok(None);
+        }
+        self.arrivals.wait_for(first.iter().copied())?;
+        let nodes = self.nodes(first.iter().copied())?;
+        if !schedule::is_closed(&nodes) {
+            return Ok(None);
+        }
+        let order: Vec<usize> = schedule::first_stage(&nodes).into_iter().map(|position| first[position]).collect();
+        self.first_stage(&order).map(Some)
+    }
+
+    /// Places and configures the packages of the first stage, whose preinst scripts run in this
+    /// order.
+    fn first_stage(&mut self, order: &[usize]) -> Result<BTreeSet<usize>, InstallError> {
+        let first: BTreeSet<usize> = order.iter().copied().collect();
+        self.placement.place(self.arrivals.take(first.iter().copied()))?;
+        let packages: Vec<_> = order.iter().filter_map(|&position| self.placement.package(position)).collect();
+        self.configurator.first_stage(&packages)?;
+        self.configurator.leave()?;
+        Ok(first)
+    }
+
+    fn take(&mut self, step: &Step, nodes: &[Node]) -> Result<(), InstallError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(UnpackError::Stopped.into());
+        }
+        match step {
+            Step::Place(packages) => {
+                self.progress.detail(format!("placing {} packages", packages.len()));
+                self.configurator.leave()?;
+                self.placement.place(self.arrivals.take(packages.iter().copied()))?;
+                let placed = packages.iter().filter_map(|&position| self.placement.package(position));
+                placed.for_each(|package| self.configurator.add(package));
+            }
+            Step::Preinst(package) => {
+                self.placement.before_scripts()?;
+                self.progress.detail(format!("preinst of {}", nodes[*package].name));
+                for prepared in self.arrivals.ready([*package]) {
+                    self.configurator.preinst(prepared.package())?;
+                }
+            }
+            Step::Configure(packages) => {
+                let names = packages.iter().map(|&package| nodes[package].name.as_str());
+                self.progress.detail(format!("configuring early {}", names.clone().collect::<Vec<_>>().join(", ")));
+                self.configurator.configure(names)?;
+            }
+            Step::Preseed => self.configurator.preseed()?,
+        }
+        Ok(())
+    }
+
+    /// What the order follows from, of packages that are ready or placed.
+    fn nodes(&self, positions: impl IntoIterator<Item = usize>) -> Result<Vec<Node>, UnpackError> {
+        let node = |position: usize| {
+            let ready = self.arrivals.ready([position]).next().map(Prepared::package);
+            let package = ready.or(self.placement.package(position)).ok_or(UnpackError::Stopped)?;
+            let first = self.of.first.contains(&position) || self.of.first.is_empty() && package.essential;
+            package.node(first).map_err(|source| UnpackError::Control { package: package.name.clone(), source })
+        };
+        positions.into_iter().map(node).collect()
+    }
+}

@@ -1,0 +1,323 @@
+//! The staging tree: every file operation of a build on it, each confined under its root.
+//!
+//! Paths are resolved by the kernel with `openat2(RESOLVE_IN_ROOT)`, so a symbolic link inside the
+//! tree, absolute or with any number of `..`, leads to where it would lead in the finished system
+//! and never out of it. The last component of whatever is made, changed or removed is never
+//! followed. Works the same as real root and as root of a user namespace, which may not make device
+//! nodes: those are only noted ([`Staging::device`]), for whoever writes the tree out.
+
+mod directory;
+mod metadata;
+
+pub use directory::Directory;
+pub use metadata::{Attributes, FileType, Metadata};
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use fam_tree::{Entry, RootPath};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+/// Why an operation on the staging tree failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
+    /// The directory itself cannot be opened.
+    #[error("open staging directory {}: {source}", path.display())]
+    Open {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel lacks `openat2`, or a sandbox forbids it.
+    #[error("this kernel cannot confine file operations to a directory: openat2: {0}")]
+    Kernel(io::Error),
+    /// An operation on an entry failed.
+    #[error("{action} {path} in the staging tree: {source}")]
+    Entry {
+        /// What was tried: `create file`, `set owner of`, …
+        action: &'static str,
+        /// On what.
+        path: RootPath,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl StagingError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Kernel(_) => {
+                Some("Linux 5.6 or later is needed; in a container, its seccomp profile must allow openat2".into())
+            }
+            Self::Entry { action, source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                    "the staging tree's file system is full: make room, or set TMPDIR or --output to a larger one"
+                        .into(),
+                ),
+                io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied if *action == "set owner of" => {
+                    Some("the user's ranges in /etc/subuid and /etc/subgid must hold 65536 ids each".into())
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// The kind of I/O error underneath.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Open { source, .. } | Self::Kernel(source) | Self::Entry { source, .. } => source.kind(),
+        }
+    }
+}
+
+pub(super) fn at<T, E: Into<io::Error>>(
+    action: &'static str,
+    path: impl FnOnce() -> RootPath,
+    result: Result<T, E>,
+) -> Result<T, StagingError> {
+    result.map_err(|source| StagingError::Entry { action, path: path(), source: source.into() })
+}
+
+/// An open staging tree. Threads share it by reference.
+#[derive(Debug)]
+pub struct Staging {
+    root: OwnedFd,
+    host_path: PathBuf,
+    /// The same place without links, as the kernel calls it.
+    real_path: Vec<u8>,
+    devices: Mutex<Vec<(RootPath, Entry)>>,
+}
+
+impl Staging {
+    /// Opens the tree whose root is the directory `path`.
+    ///
+    /// # Errors
+    /// [`StagingError::Open`]; [`StagingError::Kernel`] where the kernel is too old.
+    pub fn open(path: &Path) -> Result<Self, StagingError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|source| StagingError::Open { path: path.to_owned(), source: source.into() })?;
+        let real_path = directory::real_path(root.as_fd())
+            .map_err(|source| StagingError::Open { path: path.to_owned(), source: source.into() })?;
+        let staging = Self { root, host_path: path.to_owned(), real_path, devices: Mutex::default() };
+        staging.resolve(b".", OFlags::PATH).map_err(|source| StagingError::Kernel(source.into()))?;
+        Ok(staging)
+    }
+
+    /// Where the root lies on the host: for mounting, and for telling.
+    #[must_use]
+    pub fn host_path(&self) -> &Path {
+        &self.host_path
+    }
+
+    /// Opens the directory `path`; symbolic links on the way and at the end are followed within the
+    /// root.
+    ///
+    /// # Errors
+    /// [`StagingError`], of kind `NotFound` or `NotADirectory` where there is none.
+    pub fn directory(&self, path: &RootPath) -> Result<Directory, StagingError> {
+        let found = self.resolve(path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+        Ok(Directory::new(at("open directory", || path.clone(), found)?, path.clone()))
+    }
+
+    /// Whether a directory is at `path`, or a symbolic link that leads to one.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn is_directory(&self, path: &RootPath) -> Result<bool, StagingError> {
+        match self.resolve(path.as_bytes(), OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(_) => Ok(true),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(false),
+            failed => at("look at", || path.clone(), failed).map(|_| true),
+        }
+    }
+
+    /// The path of an open directory without any link on the way: the same for all paths that lead
+    /// to it.
+    ///
+    /// # Errors
+    /// [`StagingError`], also where it was moved out of the tree or removed.
+    pub fn real_path(&self, directory: &Directory) -> Result<RootPath, StagingError> {
+        let beneath = |path: Vec<u8>| {
+            let rest = path.strip_prefix(self.real_path.as_slice()).filter(|rest| matches!(rest, [] | [b'/', ..]));
+            rest.and_then(|rest| RootPath::new(rest).ok()).ok_or(io::Error::from(io::ErrorKind::NotFound))
+        };
+        let found = directory::real_path(directory.as_fd()).map_err(io::Error::from).and_then(beneath);
+        at("find the path of", || directory.path().clone(), found)
+    }
+
+    /// The real path of the directory that a symbolic link at `link` with this target leads to, if
+    /// it leads to one.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn linked_directory(&self, link: &RootPath, target: &[u8]) -> Result<Option<RootPath>, StagingError> {
+        let above = link.parent().unwrap_or_default();
+        let path = if target.starts_with(b"/") { target.to_vec() } else { [above.as_bytes(), b"/", target].concat() };
+        match self.resolve(&path, OFlags::PATH | OFlags::DIRECTORY) {
+            Ok(found) => self.real_path(&Directory::new(found, link.clone())).map(Some),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(None),
+            failed => at("follow", || link.clone(), failed).map(|_| None),
+        }
+    }
+
+    /// Opens the directory that holds `path`.
+    ///
+    /// # Errors
+    /// As [`Staging::directory`]; the root is in no directory, which is an error of kind
+    /// `InvalidInput`.
+    pub fn parent(&self, path: &RootPath) -> Result<Directory, StagingError> {
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput);
+        self.directory(&at("open the directory of", || path.clone(), parent)?)
+    }
+
+    /// Makes the directory `path` and those above it, with mode 0755, where they are missing.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn create_dir_all(&self, path: &RootPath) -> Result<Directory, StagingError> {
+        match self.directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let above = match path.parent() {
+                    Some(parent) => self.create_dir_all(&parent)?,
+                    None => return Err(error),
+                };
+                above.create_directory(path.file_name(), 0o755)?;
+                self.directory(path)
+            }
+            other => other,
+        }
+    }
+
+    /// The bytes of the file at `path`; symbolic links are followed within the root.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn read(&self, path: &RootPath) -> Result<Vec<u8>, StagingError> {
+        let opened = self.resolve(path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
+        let mut file = fs_err::File::from_parts(at("open", || path.clone(), opened)?.into(), self.host(path));
+        let mut bytes = Vec::new();
+        at("read", || path.clone(), file.read_to_end(&mut bytes))?;
+        Ok(bytes)
+    }
+
+    /// Puts a file of root's with these bytes and permission bits at `path`, in place of any file
+    /// that is there.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn write(&self, path: &RootPath, bytes: &[u8], mode: u16) -> Result<(), StagingError> {
+        self.parent(path)?.write_file(path.file_name(), bytes, mode)
+    }
+
+    /// Appends to the file at `path`, which symbolic links may lead to.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn append(&self, path: &RootPath, bytes: &[u8]) -> Result<(), StagingError> {
+        let opened = self.resolve(path.as_bytes(), OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK);
+        let mut file = fs_err::File::from_parts(at("open", || path.clone(), opened)?.into(), self.host(path));
+        at("write", || path.clone(), file.write_all(bytes))
+    }
+
+    /// Makes a symbolic link. The target is taken as it is.
+    ///
+    /// # Errors
+    /// [`StagingError`], of kind `AlreadyExists` where anything is at `path`.
+    pub fn symlink(&self, path: &RootPath, target: &[u8]) -> Result<(), StagingError> {
+        self.parent(path)?.symlink(path.file_name(), target)
+    }
+
+    /// What is at `path` itself.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn metadata(&self, path: &RootPath) -> Result<Metadata, StagingError> {
+        if path.is_root() {
+            self.directory(path)?.own_metadata()
+        } else {
+            self.parent(path)?.metadata(path.file_name())
+        }
+    }
+
+    /// Whether anything is at `path`, a dangling symbolic link included.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn exists(&self, path: &RootPath) -> Result<bool, StagingError> {
+        match self.metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names in the directory at `path`, sorted.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn list(&self, path: &RootPath) -> Result<Vec<Vec<u8>>, StagingError> {
+        self.directory(path)?.list()
+    }
+
+    /// Removes what is at `path`, with all under it. That nothing is there is no error.
+    ///
+    /// # Errors
+    /// [`StagingError`]
+    pub fn remove(&self, path: &RootPath) -> Result<(), StagingError> {
+        match self.parent(path) {
+            Ok(parent) => parent.remove(path.file_name()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes a device node that belongs at `path`. It is made nowhere, as root neither: the tree
+    /// that is written out must not depend on who built it.
+    pub fn device(&self, path: RootPath, entry: Entry) {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices.retain(|(other, _)| *other != path);
+        devices.push((path, entry));
+    }
+
+    /// Forgets a device node that was noted, since something else took its place.
+    pub fn forget_device(&self, path: &RootPath) {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != path);
+    }
+
+    /// The device nodes noted so far, by path.
+    #[must_use]
+    pub fn devices(&self) -> Vec<(RootPath, Entry)> {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        devices.sort_by(|(left, _), (right, _)| left.cmp(right));
+        devices
+    }
+
+    fn host(&self, path: &RootPath) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        self.host_path.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
+    }
+
+    fn resolve(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        loop {
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                // A rename somewhere above, while `..` was being resolved, makes the kernel ask for
+                // another try.
+                Err(rustix::io::Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

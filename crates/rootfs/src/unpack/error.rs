@@ -1,0 +1,272 @@
+//! Why packages cannot be unpacked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fam_archive::deb::DebError;
+use fam_tree::tar::TarError;
+use fam_tree::{InvalidPath, RootPath};
+
+use super::DebFile;
+use crate::dpkg::{ControlError, DatabaseError};
+use crate::staging::StagingError;
+
+/// Why packages cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The file cannot be read; the source names it.
+    #[error("package {package}: {source}")]
+    Read {
+        /// Of which package.
+        package: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not the one that the signed index lists.
+    #[error("package {package}: {} does not have the size and SHA-256 of the signed index", path.display())]
+    Damaged {
+        /// Of which package.
+        package: String,
+        /// The file in the cache.
+        path: PathBuf,
+    },
+    /// The file is what the index lists, and yet no proper package.
+    #[error("package {package}: {}: {source}", path.display())]
+    Deb {
+        /// Which package.
+        package: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: DebError,
+    },
+    /// The file holds another package than the index says.
+    #[error("{} holds {found}, the index says {expected}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Name, version and architecture of the index.
+        expected: String,
+        /// Those of the file.
+        found: String,
+    },
+    /// The control archive is malformed.
+    #[error("package {package}: {source}")]
+    Control {
+        /// Which package.
+        package: String,
+        /// How.
+        source: ControlError,
+    },
+    /// The data archive is malformed.
+    #[error("package {package}: data archive: {source}")]
+    Tar {
+        /// Which package.
+        package: String,
+        /// How.
+        source: TarError,
+    },
+    /// The data archive cannot be decompressed, or holds what it must not.
+    #[error("package {package}: data archive: {source}")]
+    Data {
+        /// Which package.
+        package: String,
+        /// How.
+        source: io::Error,
+    },
+    /// An entry would lie outside the root.
+    #[error("package {package}: data archive: {source}")]
+    Path {
+        /// Which package.
+        package: String,
+        /// Which path.
+        source: InvalidPath,
+    },
+    /// A path that would be two lines in dpkg's lists of files.
+    #[error("package {package}: data archive: newline not allowed in archive object name {path}")]
+    Newline {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
+    /// A name that the root file system's layout does not take.
+    #[error("package {package}: data archive: the name or link target of {path} is not UTF-8")]
+    NotUtf8 {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
+    /// An entry that dpkg would not take, or not as it is meant.
+    #[error("package {package}: data archive: {path} {problem}")]
+    Entry {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An entry in a directory that is not there.
+    #[error("package {package}: data archive: {path} is in a directory that neither it nor an earlier package has")]
+    NoDirectory {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
+    /// A path that is a directory and something else in the same package.
+    #[error("package {package}: data archive: {path} is to be a directory and something else")]
+    Contradiction {
+        /// Which package.
+        package: String,
+        /// Which path.
+        path: RootPath,
+    },
+    /// A hard link to something that the package did not bring before it.
+    #[error("package {package}: hard link {path} leads to {target}, which is no earlier file of the package")]
+    HardLink {
+        /// Which package.
+        package: String,
+        /// The link.
+        path: RootPath,
+        /// Where it leads.
+        target: RootPath,
+    },
+    /// A hard link to what the rules for paths leave out.
+    #[error("package {package}: the rules for paths exclude {target}, but not its hard link {path}")]
+    LinkToExcluded {
+        /// Which package.
+        package: String,
+        /// The link.
+        path: RootPath,
+        /// Where it leads.
+        target: RootPath,
+    },
+    /// Something in a directory that the rules for paths leave out.
+    #[error("package {package}: the rules for paths exclude the directory {directory}, but not {path} in it")]
+    InExcluded {
+        /// Which package.
+        package: String,
+        /// The directory.
+        directory: RootPath,
+        /// What is in it.
+        path: RootPath,
+    },
+    /// Two packages hold the same path, and neither Replaces the other.
+    #[error("packages {first} and {second} both hold {path}{kinds}")]
+    Conflict {
+        /// The path.
+        path: RootPath,
+        /// The earlier package.
+        first: String,
+        /// The later package.
+        second: String,
+        /// More, where they do not even agree on what it is.
+        kinds: &'static str,
+    },
+    /// A package has a file of a name that a diversion gave to another's.
+    #[error("package {package} holds {path}, to which the diverted {contested} was renamed")]
+    Diverted {
+        /// The package.
+        package: String,
+        /// The name.
+        path: RootPath,
+        /// The name that the diverted file had.
+        contested: RootPath,
+    },
+    /// A package that Conflicts with another one or Breaks it. The resolver chooses no such two, so
+    /// the list of packages is somebody's own.
+    #[error("package {package} conflicts with {other} or breaks it, and both are to be installed")]
+    Excluded {
+        /// The package that says so.
+        package: String,
+        /// The other one.
+        other: String,
+    },
+    /// A package is given twice.
+    #[error("package {0} is to be unpacked twice")]
+    Twice(String),
+    /// The staging tree does not take something of a package.
+    #[error("package {package}: {source}")]
+    Staging {
+        /// Which package.
+        package: String,
+        /// Why not.
+        source: StagingError,
+    },
+    /// The staging tree does not take what belongs to no package alone.
+    #[error(transparent)]
+    Tree(StagingError),
+    /// dpkg's database cannot be written.
+    #[error("dpkg's database: {0}")]
+    Database(#[from] DatabaseError),
+    /// Another package failed meanwhile. Never returned where there is that failure to return.
+    #[error("stopped since another package failed")]
+    Stopped,
+}
+
+impl UnpackError {
+    /// What the user should do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { path, .. } => Some(format!("delete {}, it is fetched again", path.display())),
+            Self::Deb { source, .. } => source.hint(),
+            Self::Control { source, .. } => source.hint(),
+            Self::Tar { source, .. } => source.hint(),
+            Self::Staging { source, .. } | Self::Tree(source) => source.hint(),
+            Self::Database(error) => error.hint(),
+            Self::Conflict { first, second, .. } => Some(format!("leave {first} or {second} out")),
+            Self::Excluded { package, other } => {
+                Some(format!("leave {package} or {other} out; `fam-build lock` chooses packages that go together"))
+            }
+            Self::Diverted { package, .. } => {
+                Some(format!("leave {package} out, or the package that diverts the file"))
+            }
+            Self::LinkToExcluded { target, .. } => {
+                Some(format!("in the recipe, exclude both, or add {{ include = \"{target}\" }} to `paths`"))
+            }
+            Self::InExcluded { directory, .. } => Some(format!(
+                "in the recipe, exclude all that is in it (\"{directory}/*\"), or add {{ include = \"{directory}\" }} to `paths`"
+            )),
+            Self::Identity { .. }
+            | Self::Path { .. }
+            | Self::Newline { .. }
+            | Self::Entry { .. }
+            | Self::NoDirectory { .. }
+            | Self::Contradiction { .. }
+            | Self::HardLink { .. } => Some("the package is malformed: leave it out, or take another mirror".into()),
+            Self::NotUtf8 { package, .. } => Some(format!("leave {package} out: names in an image must be UTF-8")),
+            Self::Read { .. } | Self::Data { .. } | Self::Twice(_) | Self::Stopped => None,
+        }
+    }
+
+    /// The file in the cache that must be fetched again, if that is what is wrong.
+    #[must_use]
+    pub fn damaged_file(&self) -> Option<&Path> {
+        match self {
+            Self::Damaged { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl DebFile {
+    pub(super) fn error(&self, source: DebError) -> UnpackError {
+        UnpackError::Deb { package: self.name.clone(), path: self.path.clone(), source }
+    }
+
+    pub(super) fn tar_error(&self, source: TarError) -> UnpackError {
+        UnpackError::Tar { package: self.name.clone(), source }
+    }
+
+    pub(super) fn data_error(&self, source: io::Error) -> UnpackError {
+        UnpackError::Data { package: self.name.clone(), source }
+    }
+
+    pub(super) fn staging_error(&self, source: StagingError) -> UnpackError {
+        UnpackError::Staging { package: self.name.clone(), source }
+    }
+}

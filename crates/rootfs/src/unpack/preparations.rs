@@ -1,0 +1,231 @@
+//! Many packages at a time made ready to be placed, as they come from the mirror, and handed out
+//! when all of a stage are ready.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Scope};
+
+use fam_archive::deb::Deb;
+use fam_host::regular;
+use fam_progress::{Progress, Running, Task};
+use sha2::{Digest, Sha256};
+
+use super::claims::Index;
+use super::prepare::{Preparation, Prepared};
+use super::{DebFile, Filters, UnpackError};
+use crate::dpkg::Package;
+use crate::staging::Staging;
+
+/// The preparation of packages by several threads.
+#[derive(Debug)]
+pub struct Preparations<'a> {
+    /// The packages.
+    pub debs: &'a [DebFile],
+    /// Which of their paths are left out.
+    pub filters: &'a Filters,
+    /// Where their files are put.
+    pub aside: &'a Staging,
+    /// Shared with the fetching of the packages: a failure here sets it, and when it is set this
+    /// gives up soon.
+    pub stop: &'a AtomicBool,
+    /// Where it is reported.
+    pub progress: &'a Progress,
+}
+
+/// Packages as they become ready.
+#[derive(Debug)]
+pub struct Arrivals<'a> {
+    stop: &'a AtomicBool,
+    results: Receiver<(Index, Result<Prepared, UnpackError>)>,
+    prepared: Vec<Option<Prepared>>,
+    /// Whether each has been ready at some time.
+    arrived: Vec<bool>,
+}
+
+impl<'a> Preparations<'a> {
+    /// Prepares the packages whose positions come, until no more can come, on as many threads of
+    /// `scope` as are asked for.
+    ///
+    /// # Errors
+    /// [`UnpackError::Twice`]
+    pub fn begin<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        arrivals: Receiver<usize>,
+        jobs: Option<NonZero<usize>>,
+    ) -> Result<Arrivals<'a>, UnpackError> {
+        let mut names: Vec<&str> = self.debs.iter().map(|deb| deb.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(UnpackError::Twice(twice[0].to_owned()));
+        }
+        let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let running = Arc::new(self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum()));
+        // One thread waits for the next package, the others for their turn to wait.
+        let arrivals = Arc::new(Mutex::new(arrivals));
+        let (sender, results) = mpsc::channel();
+        for _ in 0..jobs.min(self.debs.len()) {
+            let (arrivals, running, sender) = (Arc::clone(&arrivals), Arc::clone(&running), sender.clone());
+            scope.spawn(move || {
+                let next = || arrivals.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                while let Ok(index) = next()
+                    && !self.stopped()
+                {
+                    let result = self.prepare(index, &running);
+                    if result.is_err() {
+                        self.stop.store(true, Ordering::Relaxed);
+                    }
+                    // Where it cannot be sent any more, something else has failed.
+                    let _ = sender.send((index, result));
+                }
+            });
+        }
+        let prepared = std::iter::repeat_with(|| None).take(self.debs.len()).collect();
+        Ok(Arrivals { stop: self.stop, results, prepared, arrived: vec![false; self.debs.len()] })
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn prepare(&self, index: Index, running: &Running) -> Result<Prepared, UnpackError> {
+        let deb = &self.debs[index];
+        let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
+        let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
+        verify(deb, &mut file)?;
+        let mut metered = Metered { inner: file, running, left: deb.size };
+        let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
+        let package = deb.package(&mut archive)?;
+        let contents = index.to_string().into_bytes();
+        let preparation = Preparation::new(self.aside, &contents, deb, self.filters, &package)?;
+        let entries = preparation.run(&mut archive, || !self.stopped())?;
+        metered.finish();
+        self.progress.detail(format!("unpacked {} {}", deb.name, deb.version));
+        Ok(Prepared { package, entries, contents })
+    }
+}
+
+impl DebFile {
+    /// Reads the control archive, and finds that it is of the package that the index says.
+    fn package<R: Read + Seek>(&self, archive: &mut Deb<R>) -> Result<Package, UnpackError> {
+        let control = archive.control().map_err(|source| self.error(source))?;
+        let package =
+            Package::new(control).map_err(|source| UnpackError::Control { package: self.name.clone(), source })?;
+        let expected = (&self.name, &self.version, &self.architecture);
+        if expected == (&package.name, &package.version, &package.architecture) {
+            return Ok(package);
+        }
+        Err(UnpackError::Identity {
+            path: self.path.clone(),
+            expected: format!("{} {} {}", self.name, self.version, self.architecture),
+            found: format!("{} {} {}", package.name, package.version, package.architecture),
+        })
+    }
+}
+
+impl Arrivals<'_> {
+    /// Waits until these packages are ready, or something has failed.
+    ///
+    /// # Errors
+    /// That of the preparation that failed, or [`UnpackError::Stopped`] if that was none.
+    pub fn wait_for(&mut self, wanted: impl IntoIterator<Item = usize>) -> Result<(), UnpackError> {
+        for index in wanted {
+            while !self.arrived[index] {
+                self.take_next()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all packages are ready.
+    ///
+    /// # Errors
+    /// As [`Arrivals::wait_for`].
+    pub fn wait_for_all(&mut self) -> Result<(), UnpackError> {
+        self.wait_for(0..self.prepared.len())
+    }
+
+    /// The packages at these positions that are ready, to look at.
+    pub fn ready(&self, positions: impl IntoIterator<Item = usize>) -> impl Iterator<Item = &Prepared> {
+        positions.into_iter().filter_map(|index| self.prepared[index].as_ref())
+    }
+
+    /// Takes the packages at these positions, those that are ready.
+    pub fn take(&mut self, positions: impl IntoIterator<Item = usize>) -> Vec<(usize, Prepared)> {
+        positions.into_iter().filter_map(|index| Some((index, self.prepared[index].take()?))).collect()
+    }
+
+    fn take_next(&mut self) -> Result<(), UnpackError> {
+        match self.results.recv() {
+            Ok((index, Ok(prepared))) => {
+                self.prepared[index] = Some(prepared);
+                self.arrived[index] = true;
+                Ok(())
+            }
+            Ok((index, Err(error))) => Err(self.first_failure(index, error)),
+            // All threads have ended, and have not been given all packages.
+            Err(_) => Err(UnpackError::Stopped),
+        }
+    }
+
+    /// The error to report of several failures: that of the first package, but for those that only
+    /// stopped.
+    fn first_failure(&mut self, index: Index, error: UnpackError) -> UnpackError {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut failures = vec![(index, error)];
+        failures.extend(self.results.iter().filter_map(|(index, result)| Some((index, result.err()?))));
+        let rank = |(index, error): &(Index, UnpackError)| (matches!(error, UnpackError::Stopped), *index);
+        failures.into_iter().min_by_key(rank).map_or(UnpackError::Stopped, |(_, error)| error)
+    }
+}
+
+/// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor
+/// that was verified.
+fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), UnpackError> {
+    let mut hasher = Sha256::new();
+    let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
+    let size =
+        io::copy(&mut io::Read::take(&mut *file, deb.size.saturating_add(1)), &mut hasher).map_err(read_error)?;
+    let found: [u8; 32] = hasher.finalize().into();
+    if size != deb.size || found != deb.sha256 {
+        return Err(UnpackError::Damaged { package: deb.name.clone(), path: deb.path.clone() });
+    }
+    file.rewind().map_err(read_error)
+}
+
+/// Reports how much of a file has been read. It is read about once after the verification.
+struct Metered<'a, R> {
+    inner: R,
+    running: &'a Running,
+    left: u64,
+}
+
+impl<R> Metered<'_, R> {
+    fn advance(&mut self, amount: u64) {
+        let amount = amount.min(self.left);
+        self.left -= amount;
+        self.running.advance(amount);
+    }
+
+    /// Counts what was not read.
+    fn finish(mut self) {
+        self.advance(self.left);
+    }
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.advance(count as u64);
+        Ok(count)
+    }
+}
+
+impl<R: Seek> Seek for Metered<'_, R> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(position)
+    }
+}

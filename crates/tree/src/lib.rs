@@ -1,0 +1,160 @@
+//! A root file system in memory: the metadata of every entry, and where its bytes lie.
+//!
+//! This is the type on which the two halves of a build meet: the left half writes a staging tree
+//! out as a tarball, the right half reads the tarball as a [`Tree`], lays an [`Overlay`] over it
+//! for each node, and makes images of the result. Nothing here knows of packages or of disks.
+
+mod overlay;
+mod path;
+pub mod tar;
+pub mod tarball;
+
+pub use overlay::{Change, Overlay};
+pub(crate) use path::shown;
+pub use path::{InvalidPath, MAX_NAME_BYTES, MAX_PATH_BYTES, RootPath};
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// A point in time: seconds since 1970-01-01 UTC, and nanoseconds below a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp {
+    /// Whole seconds; negative before 1970.
+    pub seconds: i64,
+    /// 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+/// Where the bytes of a regular file lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// In memory, as what a plugin wrote is.
+    Inline(Arc<[u8]>),
+    /// In the tarball that the tree was read from: `len` bytes at `offset` of that file.
+    InTarball {
+        /// Byte offset of the first byte.
+        offset: u64,
+        /// Length in bytes.
+        len: u64,
+    },
+}
+
+impl Content {
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::InTarball { len, .. } => *len,
+        }
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(Content),
+    /// Another name of the regular file at this path, which is in the same tree and is itself no
+    /// hard link.
+    HardLink(RootPath),
+    /// A symbolic link, with its target as written.
+    Symlink(Vec<u8>),
+    /// A character device.
+    CharDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+}
+
+/// One name of a tree with its metadata. For a [`Kind::HardLink`] the metadata equals that of its
+/// target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky: `0o7777` at most.
+    pub mode: u16,
+    /// Numeric owner.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Time of last modification.
+    pub mtime: Timestamp,
+    /// Extended attributes by full name (`security.capability`), values as the system calls give
+    /// them.
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// A whole root file system. Iterates in byte order of the paths, so a directory comes before what
+/// is in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree {
+    entries: BTreeMap<RootPath, Entry>,
+}
+
+impl Tree {
+    /// The entry at `path`, taken literally: no symbolic link is followed.
+    #[must_use]
+    pub fn get(&self, path: &RootPath) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    /// Puts `entry` at `path`, and gives back what was there.
+    pub fn insert(&mut self, path: RootPath, entry: Entry) -> Option<Entry> {
+        self.entries.insert(path, entry)
+    }
+
+    /// Takes the entry at `path` out, and nothing under it.
+    pub fn remove(&mut self, path: &RootPath) -> Option<Entry> {
+        self.entries.remove(path)
+    }
+
+    /// All entries, parents before children.
+    pub fn iter(&self) -> impl Iterator<Item = (&RootPath, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// All entries under `path`, however deep, without itself.
+    pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
+        // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind
+        // them.
+        let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
+        let beginning = [path.as_bytes(), slash].concat();
+        self.entries
+            .range::<[u8], _>((Bound::Excluded(&beginning[..]), Bound::Unbounded))
+            .take_while(|(other, _)| other.starts_with(path))
+    }
+
+    /// The number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

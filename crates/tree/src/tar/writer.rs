@@ -1,0 +1,360 @@
+//! Encodes tar: ustar headers, with PAX records for what these cannot say.
+//!
+//! No names of owners, no fractions of seconds, no field that depends on where or when it is
+//! written, so the bytes follow from the entries alone.
+
+use std::io::{self, Read, Write};
+
+use super::{BLOCK, COMMENT, EntryKind, Header};
+
+const NAME_BYTES: usize = 100;
+const PREFIX_BYTES: usize = 155;
+/// tar(1) reads and writes this much at once, and warns where a file is no multiple of it.
+const RECORD_BYTES: u64 = 20 * BLOCK;
+/// Bytes are collected up to this size before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Writes entries one after another.
+#[derive(Debug)]
+pub struct TarWriter<W> {
+    output: W,
+    buffer: Vec<u8>,
+    written: u64,
+}
+
+impl<W: Write> TarWriter<W> {
+    /// Writes to `output`, in large pieces: it needs no buffer of its own.
+    pub fn new(output: W) -> Self {
+        Self { output, buffer: Vec::with_capacity(2 * BUFFER_BYTES), written: 0 }
+    }
+
+    /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global
+    /// header (pax(1p), keyword `comment`). Only at the beginning does [`comment`](crate::tarball::comment) find it.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn comment(&mut self, text: &str) -> io::Result<()> {
+        let mut records = Vec::new();
+        pax_record(COMMENT, text.as_bytes(), &mut records);
+        self.extension(b'g', b"./PaxHeaders/comment", &records);
+        self.flush_if_full()
+    }
+
+    fn extension(&mut self, flag: u8, name: &[u8], records: &[u8]) {
+        let mut block = Block::new(flag, 0o644);
+        block.name(name);
+        block.number(124, 12, records.len() as u64);
+        self.push(&block.sealed());
+        self.push(records);
+        self.pad(BLOCK);
+    }
+
+    /// Writes the header of an entry. The name and the link target are written as they are given,
+    /// the time in whole seconds; the offset does not matter. For a file, its contents must follow
+    /// ([`Self::contents`]).
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn header(&mut self, header: &Header) -> io::Result<()> {
+        let records = pax_records(header);
+        if !records.is_empty() {
+            self.extension(b'x', &extension_name(&header.path), &records);
+        }
+        let mut block = Block::new(type_flag(header.kind), header.mode);
+        block.name(&header.path);
+        block.link(&header.link);
+        block.number(108, 8, u64::from(header.uid));
+        block.number(116, 8, u64::from(header.gid));
+        block.number(124, 12, if header.kind == EntryKind::File { header.size } else { 0 });
+        block.number(136, 12, u64::try_from(header.mtime.seconds).unwrap_or(0));
+        let (major, minor) = match header.kind {
+            EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => (major, minor),
+            _ => (0, 0),
+        };
+        block.number(329, 8, u64::from(major));
+        block.number(337, 8, u64::from(minor));
+        self.push(&block.sealed());
+        self.flush_if_full()
+    }
+
+    /// Writes the contents of a file, exactly the `size` bytes that its header has said.
+    ///
+    /// # Errors
+    /// Of kind `UnexpectedEof` when `input` has fewer bytes; when input or output fail.
+    pub fn contents(&mut self, input: &mut impl Read, size: u64) -> io::Result<()> {
+        let mut left = size;
+        while left > 0 {
+            let count = left.min(BUFFER_BYTES as u64) as usize;
+            let filled = self.buffer.len();
+            self.buffer.resize(filled + count, 0);
+            input.read_exact(&mut self.buffer[filled..])?;
+            left -= count as u64;
+            self.flush_if_full()?;
+        }
+        self.pad(BLOCK);
+        self.flush_if_full()
+    }
+
+    /// Ends the archive. Returns its length in bytes.
+    ///
+    /// # Errors
+    /// When the output fails.
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.push(&[0; 2 * BLOCK as usize]);
+        self.pad(RECORD_BYTES);
+        self.flush()?;
+        self.output.flush()?;
+        Ok(self.written)
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn pad(&mut self, unit: u64) {
+        let end = self.written + self.buffer.len() as u64;
+        let padding = end.next_multiple_of(unit) - end;
+        self.buffer.resize(self.buffer.len() + padding as usize, 0);
+    }
+
+    fn flush_if_full(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.write_all(&self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+fn type_flag(kind: EntryKind) -> u8 {
+    match kind {
+        EntryKind::File => b'0',
+        EntryKind::HardLink => b'1',
+        EntryKind::Symlink => b'2',
+        EntryKind::CharDevice { .. } => b'3',
+        EntryKind::BlockDevice { .. } => b'4',
+        EntryKind::Directory => b'5',
+        EntryKind::Fifo => b'6',
+    }
+}
+
+/// The name under which programs that know no PAX would unpack the records.
+fn extension_name(path: &[u8]) -> Vec<u8> {
+    let last = path.split(|&byte| byte == b'/').rfind(|part| !part.is_empty() && *part != b".").unwrap_or_default();
+    let name = [b"./PaxHeaders/", last].concat();
+    name[..name.len().min(NAME_BYTES)].to_vec()
+}
+
+/// What does not fit the header: long names and extended attributes.
+fn pax_records(header: &Header) -> Vec<u8> {
+    let mut records = Vec::new();
+    if split_name(&header.path).is_none() {
+        pax_record(b"path", &header.path, &mut records);
+    }
+    if header.link.len() > NAME_BYTES {
+        pax_record(b"linkpath", &header.link, &mut records);
+    }
+    for (name, value) in &header.xattrs {
+        pax_record(&[b"SCHILY.xattr.", &name[..]].concat(), value, &mut records);
+    }
+    records
+}
+
+/// `length key=value newline`, where the length counts its own digits.
+fn pax_record(key: &[u8], value: &[u8], records: &mut Vec<u8>) {
+    let rest = key.len() + value.len() + 3;
+    let mut len = rest + 1;
+    while rest + decimal_digits(len) != len {
+        len = rest + decimal_digits(len);
+    }
+    records.extend(format!("{len} ").into_bytes());
+    records.extend_from_slice(key);
+    records.push(b'=');
+    records.extend_from_slice(value);
+    records.push(b'\n');
+}
+
+fn decimal_digits(number: usize) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+/// Prefix and name of a ustar header; `None` if the path does not fit.
+fn split_name(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    if path.len() <= NAME_BYTES {
+        return Some((b"", path));
+    }
+    // The slash between them is not stored; one at the end belongs to the name.
+    let first = path.len() - NAME_BYTES - 1;
+    let slash = (first..path.len() - 1).find(|&at| path[at] == b'/' && (1..=PREFIX_BYTES).contains(&at))?;
+    Some((&path[..slash], &path[slash + 1..]))
+}
+
+/// A header block.
+struct Block([u8; BLOCK as usize]);
+
+impl Block {
+    fn new(flag: u8, mode: u16) -> Self {
+        let mut block = Self([0; BLOCK as usize]);
+        block.put(257, b"ustar\x0000");
+        block.number(100, 8, u64::from(mode));
+        for (at, len) in [(108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)] {
+            block.number(at, len, 0);
+        }
+        block.0[156] = flag;
+        block
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// A path that does not fit has its beginning here, and all of it in PAX records.
+    fn name(&mut self, path: &[u8]) {
+        let (prefix, name) = split_name(path).unwrap_or((b"", &path[..path.len().min(NAME_BYTES)]));
+        self.put(0, name);
+        self.put(345, prefix);
+    }
+
+    fn link(&mut self, target: &[u8]) {
+        self.put(157, &target[..target.len().min(NAME_BYTES)]);
+    }
+
+    /// Octal digits and a NUL, or base-256 for larger numbers, which every tar of today reads.
+    fn number(&mut self, at: usize, len: usize, value: u64) {
+        let octal = format!("{value:0width$o}\0", width = len - 1);
+        if octal.len() == len {
+            self.put(at, octal.as_bytes());
+        } else {
+            self.0[at..at + len].fill(0);
+            let bytes = value.to_be_bytes();
+            let digits = bytes.len().min(len - 1);
+            self.put(at + len - digits, &bytes[bytes.len() - digits..]);
+            self.0[at] = 0x80;
+        }
+    }
+
+    fn sealed(mut self) -> [u8; BLOCK as usize] {
+        self.put(148, b"        ");
+        let sum: u32 = self.0.iter().map(|&byte| u32::from(byte)).sum();
+        self.put(148, format!("{sum:06o}\0 ").as_bytes());
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Timestamp;
+    use crate::tar::TarReader;
+
+    fn any_kind() -> impl Strategy<Value = EntryKind> {
+        prop_oneof![
+            Just(EntryKind::File),
+            Just(EntryKind::Directory),
+            Just(EntryKind::HardLink),
+            Just(EntryKind::Symlink),
+            Just(EntryKind::Fifo),
+            (0..1_u32 << 12, 0..1_u32 << 20).prop_map(|(major, minor)| EntryKind::CharDevice { major, minor }),
+            (0..1_u32 << 12, 0..1_u32 << 20).prop_map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
+        ]
+    }
+
+    fn any_name() -> impl Strategy<Value = Vec<u8>> {
+        // Long enough to need prefixes and PAX records, with bytes that are no text.
+        prop::collection::vec(prop_oneof![Just(b'/'), 1..=255_u8], 1..300).prop_map(|mut name| {
+            name.insert(0, b'.');
+            while name.last() == Some(&b'/') {
+                name.pop();
+            }
+            name
+        })
+    }
+
+    fn any_header() -> impl Strategy<Value = (Header, Vec<u8>)> {
+        let xattrs = prop::collection::btree_map("[a-z]{1,8}\\.[a-zA-Z0-9_.]{1,20}", any::<Vec<u8>>(), 0..3);
+        let numbers = (0..0o10000_u16, any::<u32>(), any::<u32>(), 0..i64::from(u32::MAX) * 4);
+        let data = prop::collection::vec(any::<u8>(), 0..2000);
+        (any_name(), any_kind(), numbers, any_name(), xattrs, data).prop_map(
+            |(mut path, kind, (mode, uid, gid, seconds), link, xattrs, data)| {
+                if kind == EntryKind::Directory {
+                    path.push(b'/');
+                }
+                let has_link = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
+                let has_data = kind == EntryKind::File;
+                let header = Header {
+                    path,
+                    kind,
+                    mode,
+                    uid,
+                    gid,
+                    mtime: Timestamp { seconds, nanoseconds: 0 },
+                    link: if has_link { link } else { Vec::new() },
+                    size: if has_data { data.len() as u64 } else { 0 },
+                    xattrs: xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect(),
+                    offset: 0,
+                };
+                (header, if has_data { data } else { Vec::new() })
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_written_is_read(entries in prop::collection::vec(any_header(), 0..8)) {
+            let mut bytes = Vec::new();
+            let mut writer = TarWriter::new(&mut bytes);
+            for (header, data) in &entries {
+                writer.header(header).unwrap();
+                writer.contents(&mut &data[..], header.size).unwrap();
+            }
+            prop_assert_eq!(writer.finish().unwrap(), bytes.len() as u64);
+            prop_assert_eq!(bytes.len() % 10240, 0);
+            let mut reader = TarReader::new(&bytes[..]);
+            for (header, data) in &entries {
+                let mut read = reader.next_entry().unwrap().unwrap();
+                prop_assert_eq!(&bytes[read.offset as usize..][..data.len()], &data[..]);
+                read.offset = 0;
+                prop_assert_eq!(&read, header);
+            }
+            prop_assert_eq!(reader.next_entry().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn records_count_their_own_digits() {
+        for value_len in [0, 1, 85, 86, 87, 88, 985, 986, 987, 988, 9990] {
+            let mut record = Vec::new();
+            pax_record(b"k.name", &vec![b'x'; value_len], &mut record);
+            let text = String::from_utf8(record.clone()).unwrap();
+            assert_eq!(text.split(' ').next().unwrap().parse::<usize>().unwrap(), record.len());
+        }
+    }
+
+    #[test]
+    fn too_short_contents_are_an_error() {
+        let mut writer = TarWriter::new(Vec::new());
+        let header = Header {
+            path: b"./x".into(),
+            kind: EntryKind::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            link: Vec::new(),
+            size: 5,
+            xattrs: BTreeMap::new(),
+            offset: 0,
+        };
+        writer.header(&header).unwrap();
+        assert_eq!(writer.contents(&mut &b"abc"[..], 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,144 @@
+//! Root tarballs: indexed into a [`Tree`](crate::Tree) whose files point into the tarball, and
+//! written from a staging directory, always the same bytes for the same tree.
+//!
+//! How tar is encoded is the matter of [`tar`](crate::tar); here is
+//! what entries mean for a tree: what replaces what, which name of a file is the first, what a root
+//! file system leaves out.
+
+mod comment;
+mod directory;
+#[cfg(test)]
+mod hostile_tests;
+mod index;
+mod open;
+
+use std::io;
+
+pub use comment::comment;
+pub use directory::{Summary, Survey};
+pub use index::index;
+pub use open::{is_compressed, open};
+
+use crate::tar::TarError;
+use crate::{InvalidPath, RootPath};
+
+/// Why a root tarball cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TarballError {
+    /// The archive itself is not readable.
+    #[error("read {tarball}: {source}")]
+    Tar {
+        /// The tarball.
+        tarball: String,
+        /// Why.
+        source: TarError,
+    },
+    /// An entry's name, or the target of a hard link, leads out of the root.
+    #[error("read {tarball}: {source}")]
+    Path {
+        /// The tarball.
+        tarball: String,
+        /// Why.
+        source: InvalidPath,
+    },
+    /// The entry of the root itself is no directory.
+    #[error("read {tarball}: / is no directory")]
+    RootIsNoDirectory {
+        /// The tarball.
+        tarball: String,
+    },
+    /// An entry lies under something that is no directory.
+    #[error("read {tarball}: {path} lies beneath {parent}, which is no directory")]
+    NotADirectory {
+        /// The tarball.
+        tarball: String,
+        /// The entry.
+        path: RootPath,
+        /// What it lies under.
+        parent: RootPath,
+    },
+    /// A hard link to nothing, or to a directory.
+    #[error("read {tarball}: {path} is a hard link to {target}, which is no file before it")]
+    DanglingHardLink {
+        /// The tarball.
+        tarball: String,
+        /// The link.
+        path: RootPath,
+        /// What it names.
+        target: RootPath,
+    },
+    /// So many entries that the tree would take unreasonable memory.
+    #[error("read {tarball}: more than {limit} entries")]
+    TooManyEntries {
+        /// The tarball.
+        tarball: String,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Entries that are small in the tarball, and would be large in the tree.
+    #[error(
+        "read {tarball}: with {path}, more than {limit} bytes of directories that have no entry, or of metadata that hard \
+         links copy"
+    )]
+    TooMuchImplied {
+        /// The tarball.
+        tarball: String,
+        /// The entry with which it was too much.
+        path: RootPath,
+        /// How much there may be.
+        limit: usize,
+    },
+    /// A file of the staging directory became shorter while it was read.
+    #[error("write {path} to the tarball: the file changed meanwhile")]
+    Changed {
+        /// The file.
+        path: RootPath,
+    },
+    /// A system call on an entry of the staging directory failed.
+    #[error("{action} {path}: {source}")]
+    Staging {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: RootPath,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Compressed data that does not decompress.
+    #[error("decompress {tarball}: {source}")]
+    Compression {
+        /// The tarball.
+        tarball: String,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// Reading or writing the tarball; the message names the path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl TarballError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tar { source, .. } => source.hint(),
+            Self::Compression { .. } => Some("the archive is damaged: get it again".to_owned()),
+            Self::Path { .. }
+            | Self::RootIsNoDirectory { .. }
+            | Self::NotADirectory { .. }
+            | Self::DanglingHardLink { .. }
+            | Self::TooManyEntries { .. } => Some(
+                "the tarball must hold one root file system, as `mmdebstrap` or `docker export` write it".to_owned(),
+            ),
+            Self::TooMuchImplied { .. } => {
+                Some("write the tarball again with all directories in it, as tar does".to_owned())
+            }
+            Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space, or choose another directory with `--output`".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
