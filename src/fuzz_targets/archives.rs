@@ -8,7 +8,7 @@ use fam_archive::deb::Deb;
 use fam_rootfs::dpkg::Package;
 use fam_tree::tar::{EntryKind, Header, TarError, TarReader, TarWriter};
 use fam_tree::tarball::index;
-use fam_tree::{Kind, RootPath, Timestamp, Tree};
+use fam_tree::{Content, Kind, RootPath, Timestamp, Tree};
 
 /// How many decompressed bytes of a package are read: a few bytes may become gigabytes.
 const MAX_DATA_BYTES: u64 = 4 << 20;
@@ -54,14 +54,13 @@ pub fn tar(bytes: &[u8]) {
     assert!(headers.starts_with(&of_a_package));
     let mut end = 0;
     for (number, header) in headers.iter().enumerate() {
-        assert!(!header.path.is_empty() && !header.path.contains(&0) && !header.link.contains(&0));
+        assert!(!header.path.is_empty() && !header.path.contains(&0) && !header.link().contains(&0));
         assert!(header.offset >= end + 512 && header.offset.is_multiple_of(512));
-        end = header.offset + header.size;
+        end = header.offset + header.size();
         let is_last = number + 1 == headers.len();
         assert!(end <= bytes.len() as u64 || is_last && error.is_some());
-        let links = matches!(header.kind, EntryKind::HardLink | EntryKind::Symlink);
-        assert_eq!(links, !header.link.is_empty());
-        assert!(header.size == 0 || header.kind == EntryKind::File);
+        let links = matches!(header.kind, EntryKind::HardLink(_) | EntryKind::Symlink(_));
+        assert_eq!(links, !header.link().is_empty());
         let _ = RootPath::new(&header.path);
     }
 }
@@ -80,7 +79,7 @@ pub fn tarball(bytes: &[u8]) {
     let mut writing = TarWriter::new(&mut archive);
     while !choices.is_empty() {
         let Ok((header, data)) = any_entry(&mut choices) else { break };
-        if writing.header(&header).and_then(|()| writing.contents(&mut &data[..], header.size)).is_err() {
+        if writing.header(&header).and_then(|()| writing.contents(&mut &data[..], header.size())).is_err() {
             return;
         }
     }
@@ -101,35 +100,29 @@ pub fn tarball(bytes: &[u8]) {
     let is_link = |entry: &&(&RootPath, &fam_tree::Entry)| matches!(entry.1.kind, Kind::HardLink(_));
     let all: Vec<_> = tree.iter().collect();
     for &(path, entry) in all.iter().filter(|entry| !is_link(entry)).chain(all.iter().filter(is_link)) {
-        let name = [b"./", path.as_bytes()].concat();
         let mut contents: &[u8] = &[];
-        let (kind, link) = match &entry.kind {
-            Kind::Directory => (EntryKind::Directory, Vec::new()),
-            Kind::File(fam_tree::Content::InTarball { offset, len }) => {
-                contents = &archive[*offset as usize..][..*len as usize];
-                (EntryKind::File, Vec::new())
-            }
-            Kind::File(_) => unreachable!("files of a tarball lie in it"),
-            Kind::HardLink(target) => (EntryKind::HardLink, target.as_bytes().to_vec()),
-            Kind::Symlink(target) => (EntryKind::Symlink, target.clone()),
-            &Kind::CharDevice { major, minor } => (EntryKind::CharDevice { major, minor }, Vec::new()),
-            &Kind::BlockDevice { major, minor } => (EntryKind::BlockDevice { major, minor }, Vec::new()),
-            Kind::Fifo => (EntryKind::Fifo, Vec::new()),
-        };
+        let kind = entry.kind.try_map(
+            |content| match content {
+                &Content::InTarball { offset, len } => {
+                    contents = &archive[offset as usize..][..len as usize];
+                    Ok(len)
+                }
+                Content::Inline(_) => Err("no file of a tarball has its contents elsewhere"),
+            },
+            |target| Ok(target.as_bytes().to_vec()),
+        );
         let header = Header {
-            path: name,
-            kind,
+            path: [b"./", path.as_bytes()].concat(),
+            kind: kind.expect("all files lie in the tarball"),
             mode: entry.mode,
             uid: entry.uid,
             gid: entry.gid,
             mtime: entry.mtime,
-            link,
-            size: contents.len() as u64,
             xattrs: entry.xattrs.clone(),
             offset: 0,
         };
         writer.header(&header).expect("a vector takes all");
-        writer.contents(&mut contents, header.size).expect("a vector takes all");
+        writer.contents(&mut contents, header.size()).expect("a vector takes all");
     }
     writer.finish().expect("a vector takes all");
     let again = indexed(&again).expect("what is written can be read");
@@ -151,16 +144,15 @@ fn any_entry(choices: &mut Unstructured<'_>) -> arbitrary::Result<(Header, Vec<u
             number => NAMES[usize::min(number, 9)].to_vec(),
         })
     };
-    let kind = *choices.choose(&[
-        EntryKind::File,
-        EntryKind::Directory,
-        EntryKind::HardLink,
-        EntryKind::Symlink,
-        EntryKind::Fifo,
-        EntryKind::CharDevice { major: 1, minor: 3 },
-    ])?;
-    let data = if kind == EntryKind::File { choices.arbitrary::<Vec<u8>>()? } else { Vec::new() };
-    let links = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
+    let data: Vec<u8> = choices.arbitrary()?;
+    let kind = match choices.int_in_range(0..=5)? {
+        0 => EntryKind::File(data.len() as u64),
+        1 => EntryKind::Directory,
+        2 => EntryKind::HardLink(name(choices)?),
+        3 => EntryKind::Symlink(name(choices)?),
+        4 => EntryKind::Fifo,
+        _ => EntryKind::CharDevice { major: 1, minor: 3 },
+    };
     let header = Header {
         path: name(choices)?,
         kind,
@@ -168,8 +160,6 @@ fn any_entry(choices: &mut Unstructured<'_>) -> arbitrary::Result<(Header, Vec<u
         uid: choices.arbitrary()?,
         gid: choices.arbitrary()?,
         mtime: Timestamp { seconds: choices.int_in_range(0..=1 << 33)?, nanoseconds: 0 },
-        link: if links { name(choices)? } else { Vec::new() },
-        size: data.len() as u64,
         xattrs: BTreeMap::new(),
         offset: 0,
     };

@@ -189,13 +189,13 @@ impl<R: Read + Seek> Deb<R> {
             }
             let refuse = || DebError::ControlEntry(String::from_utf8_lossy(&header.path).into_owned());
             let name = str::from_utf8(name).map_err(|_| refuse())?;
-            let plain = header.kind == EntryKind::File && name.len() <= MAX_CONTROL_NAME;
+            let plain = matches!(header.kind, EntryKind::File(_)) && name.len() <= MAX_CONTROL_NAME;
             // dpkg lists what is in its database a line a file.
             if !plain || name.contains(['/', '\n']) || matches!(name, "" | "." | "..") {
                 return Err(refuse());
             }
             // Each file takes memory beside its bytes, however few these are.
-            left = left.checked_sub(header.size.saturating_add(1024)).ok_or(DebError::ControlTooLarge)?;
+            left = left.checked_sub(header.size().saturating_add(1024)).ok_or(DebError::ControlTooLarge)?;
             let mut bytes = Vec::new();
             tar.read_to_end(&mut bytes)?;
             if name == "control" {

@@ -57,16 +57,17 @@ impl Content {
     }
 }
 
-/// What an entry is.
+/// What an entry is. In a tree a file has its [`Content`], and a hard link is another name of the
+/// regular file at its path, which is in the same tree and is itself no hard link. In a tar archive
+/// they have less: see [`tar::EntryKind`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum Kind<F = Content, L = RootPath> {
     /// A directory.
     Directory,
     /// A regular file.
-    File(Content),
-    /// Another name of the regular file at this path, which is in the same tree and is itself no
-    /// hard link.
-    HardLink(RootPath),
+    File(F),
+    /// Another name of a file.
+    HardLink(L),
     /// A symbolic link, with its target as written.
     Symlink(Vec<u8>),
     /// A character device.
@@ -85,6 +86,28 @@ pub enum Kind {
     },
     /// A named pipe.
     Fifo,
+}
+
+impl<F, L> Kind<F, L> {
+    /// The same with other contents of files and other targets of hard links.
+    ///
+    /// # Errors
+    /// That of `file` or `link`.
+    pub fn try_map<'a, G, M, E>(
+        &'a self,
+        file: impl FnOnce(&'a F) -> Result<G, E>,
+        link: impl FnOnce(&'a L) -> Result<M, E>,
+    ) -> Result<Kind<G, M>, E> {
+        Ok(match self {
+            Self::Directory => Kind::Directory,
+            Self::File(contents) => Kind::File(file(contents)?),
+            Self::HardLink(target) => Kind::HardLink(link(target)?),
+            Self::Symlink(target) => Kind::Symlink(target.clone()),
+            &Self::CharDevice { major, minor } => Kind::CharDevice { major, minor },
+            &Self::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
+            Self::Fifo => Kind::Fifo,
+        })
+    }
 }
 
 /// One name of a tree with its metadata. For a [`Kind::HardLink`] the metadata equals that of its

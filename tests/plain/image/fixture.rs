@@ -37,54 +37,54 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("root.tar");
         let mut writer = TarWriter::new(File::create(&path).unwrap());
-        let mut add = |path: &str, kind: EntryKind, mode: u16, link: &str, data: &[u8], xattrs: &[(&str, &[u8])]| {
+        let mut add = |path: &str, kind: EntryKind, mode: u16, data: &[u8], xattrs: &[(&str, &[u8])]| {
             let header = Header {
                 path: path.into(),
-                kind,
+                kind: if kind == FILE { EntryKind::File(data.len() as u64) } else { kind },
                 mode,
                 uid: if path.contains("home") { 1000 } else { 0 },
                 gid: if path.contains("home") { 70_000 } else { 0 },
                 mtime: Timestamp { seconds: NOW - path.len() as i64, nanoseconds: 0 },
-                link: link.into(),
-                size: data.len() as u64,
                 xattrs: xattrs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect(),
                 offset: 0,
             };
             writer.header(&header).unwrap();
-            writer.contents(&mut &data[..], header.size).unwrap();
+            writer.contents(&mut &data[..], header.size()).unwrap();
         };
-        use EntryKind::{BlockDevice, CharDevice, Directory, Fifo, File as Regular, HardLink, Symlink};
+        /// A file with the data that is given.
+        const FILE: EntryKind = EntryKind::File(u64::MAX);
+        use fam_tree::Kind::{BlockDevice, CharDevice, Directory, Fifo, HardLink, Symlink};
         let noise = noise(3_000_001);
         let text = "All work and no play makes Jack a dull boy.\n".repeat(50_000);
-        add("./", Directory, 0o755, "", b"", &[]);
+        add("./", Directory, 0o755, b"", &[]);
         for name in
             ["boot", "boot/efi", "boot/efi/EFI", "boot/efi/EFI/BOOT", "etc", "home", "home/fabric", "lost+found"]
         {
-            add(&format!("./{name}/"), Directory, 0o755, "", b"", &[]);
+            add(&format!("./{name}/"), Directory, 0o755, b"", &[]);
         }
-        add("./boot/efi/EFI/BOOT/BOOTX64.EFI", Regular, 0o755, "", &noise[..700_000], &[]);
-        add("./boot/efi/EFI/BOOT/grub.cfg", Regular, 0o755, "", b"configfile\n", &[]);
-        add("./boot/efi/EFI/A rather long directory name.d/", Directory, 0o755, "", b"", &[]);
-        add("./boot/efi/EFI/A rather long directory name.d/empty", Regular, 0o755, "", b"", &[]);
-        add("./bin/ping", Regular, 0o755, "", &noise, &[("security.capability", CAPABILITY)]);
-        add("./bin/su", Regular, 0o4755, "", text.as_bytes(), &[]);
-        add("./bin/ping4", HardLink, 0o755, "./bin/ping", b"", &[]);
-        add("./a-link-before-its-target", HardLink, 0o755, "./bin/ping", b"", &[]);
-        add("./lib", Symlink, 0o777, "usr/lib", b"", &[]);
-        add("./long", Symlink, 0o777, &"long/".repeat(100), b"", &[]);
+        add("./boot/efi/EFI/BOOT/BOOTX64.EFI", FILE, 0o755, &noise[..700_000], &[]);
+        add("./boot/efi/EFI/BOOT/grub.cfg", FILE, 0o755, b"configfile\n", &[]);
+        add("./boot/efi/EFI/A rather long directory name.d/", Directory, 0o755, b"", &[]);
+        add("./boot/efi/EFI/A rather long directory name.d/empty", FILE, 0o755, b"", &[]);
+        add("./bin/ping", FILE, 0o755, &noise, &[("security.capability", CAPABILITY)]);
+        add("./bin/su", FILE, 0o4755, text.as_bytes(), &[]);
+        add("./bin/ping4", HardLink("./bin/ping".into()), 0o755, b"", &[]);
+        add("./a-link-before-its-target", HardLink("./bin/ping".into()), 0o755, b"", &[]);
+        add("./lib", Symlink("usr/lib".into()), 0o777, b"", &[]);
+        add("./long", Symlink("long/".repeat(100).into()), 0o777, b"", &[]);
         let acl = [("system.posix_acl_access", ACL), ("system.posix_acl_default", ACL), ("user.empty", b"")];
-        add("./journal/", Directory, 0o2750, "", b"", &acl);
+        add("./journal/", Directory, 0o2750, b"", &acl);
         let large = [("user.large", &noise[..2000]), ("trusted.binary", &b"\n=\0\xff"[..]), ("security.x", b"y")];
-        add("./home/fabric/attributes", Regular, 0o600, "", b"x", &large);
-        add("./nodes/", Directory, 0o1777, "", b"", &[]);
-        add("./nodes/char", CharDevice { major: 1, minor: 3 }, 0o666, "", b"", &[]);
-        add("./nodes/block", BlockDevice { major: 259, minor: 70_000 }, 0o660, "", b"", &[]);
-        add("./nodes/fifo", Fifo, 0o600, "", b"", &[]);
-        add("./etc/hostname", Regular, 0o644, "", b"template\n", &[]);
-        add("./etc/empty", Regular, 0o644, "", b"", &[]);
-        add("./etc/zeros", Regular, 0o644, "", &[0; 300_000], &[]);
+        add("./home/fabric/attributes", FILE, 0o600, b"x", &large);
+        add("./nodes/", Directory, 0o1777, b"", &[]);
+        add("./nodes/char", CharDevice { major: 1, minor: 3 }, 0o666, b"", &[]);
+        add("./nodes/block", BlockDevice { major: 259, minor: 70_000 }, 0o660, b"", &[]);
+        add("./nodes/fifo", Fifo, 0o600, b"", &[]);
+        add("./etc/hostname", FILE, 0o644, b"template\n", &[]);
+        add("./etc/empty", FILE, 0o644, b"", &[]);
+        add("./etc/zeros", FILE, 0o644, &[0; 300_000], &[]);
         for number in 0..3000 {
-            add(&format!("./many/{number}-{}", "name".repeat(number % 20)), Regular, 0o644, "", b"small", &[]);
+            add(&format!("./many/{number}-{}", "name".repeat(number % 20)), FILE, 0o644, b"small", &[]);
         }
         writer.finish().unwrap();
         let tarball = Arc::new(File::open(&path).unwrap());

@@ -175,6 +175,9 @@ mod tests {
             pattern in "([ab/*?!^-]|\\[|\\]|\\\\|\\[[!^]?[ab/-]{1,3}\\]|\\[:alpha:\\]){0,8}",
             name in "[ab/!^\\[\\]\\\\-]{0,8}",
         ) {
+            // A range that ends in a class is one thing to the C library before it has found the byte,
+            // and another behind it.
+            prop_assume!(!pattern.contains("-[:"));
             prop_assert_eq!(fits(pattern.as_bytes(), name.as_bytes()), fnmatch(pattern.as_bytes(), name.as_bytes()), "{} {}", pattern, name);
         }
     }

@@ -122,7 +122,7 @@ impl<'a> Preparation<'a> {
             if !go_on() {
                 return Err(UnpackError::Stopped);
             }
-            self.entries_bytes += ENTRY_BYTES + 2 * header.path.len() + header.link.len();
+            self.entries_bytes += ENTRY_BYTES + 2 * header.path.len() + header.link().len();
             if self.entries_bytes > MAX_ENTRIES_BYTES {
                 return Err(deb.data_error(io::Error::other("more entries than any package has")));
             }
@@ -150,7 +150,7 @@ impl<'a> Preparation<'a> {
         }
         // The image cannot hold it, which would show at the end only, and without the package's
         // name.
-        if [at.as_bytes(), &header.link].into_iter().any(|name| str::from_utf8(name).is_err()) {
+        if [at.as_bytes(), header.link()].into_iter().any(|name| str::from_utf8(name).is_err()) {
             return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path: at });
         }
         let malformed = |problem| UnpackError::Entry { package: deb.name.clone(), path: at.clone(), problem };
@@ -158,18 +158,18 @@ impl<'a> Preparation<'a> {
             return Err(malformed(problem));
         }
         let attributes = Attributes { mode: header.mode, uid: header.uid, gid: header.gid, mtime: header.mtime };
-        let excluded = self.filters.exclude(&at, matches!(header.kind, EntryKind::Directory | EntryKind::Symlink));
+        let excluded = self.filters.exclude(&at, matches!(header.kind, EntryKind::Directory | EntryKind::Symlink(_)));
         let what = match header.kind {
             EntryKind::Directory => What::Directory,
-            EntryKind::File if excluded => What::File(None),
-            EntryKind::File => {
+            EntryKind::File(_) if excluded => What::File(None),
+            EntryKind::File(_) => {
                 let sum = self.file(tar, &at, &attributes)?;
                 self.files.insert(at.clone(), sum.clone());
                 What::File(sum)
             }
-            EntryKind::Symlink => What::Symlink(header.link),
-            EntryKind::HardLink => {
-                let target = path(&header.link)?;
+            EntryKind::Symlink(target) => What::Symlink(target),
+            EntryKind::HardLink(target) => {
+                let target = path(&target)?;
                 let sum = if excluded { None } else { self.linked(&at, &target)? };
                 What::HardLink(target, sum)
             }

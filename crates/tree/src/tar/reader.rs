@@ -12,36 +12,11 @@ use std::io::{self, Read, Seek, SeekFrom};
 use super::BLOCK;
 use super::error::{MAX_EXTENSION, MAX_LINK_BYTES, MAX_XATTR_BYTES, TarError};
 use super::pax::Records;
-use crate::{Timestamp, shown};
+use crate::{Kind, Timestamp, shown};
 
-/// What an entry is. A link's target is in [`Header::link`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A directory.
-    Directory,
-    /// A regular file; its bytes follow.
-    File,
-    /// Another name of an entry that came earlier.
-    HardLink,
-    /// A symbolic link.
-    Symlink,
-    /// A character device.
-    CharDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A block device.
-    BlockDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A named pipe.
-    Fifo,
-}
+/// What an entry is: a file with the length of its data in bytes, a link with its target as
+/// written, neither of them normalized or to be trusted.
+pub type EntryKind = Kind<u64, Vec<u8>>;
 
 /// An entry's metadata, extensions applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,14 +33,27 @@ pub struct Header {
     pub gid: u32,
     /// Time of last modification.
     pub mtime: Timestamp,
-    /// The target of a hard or symbolic link as written; else empty.
-    pub link: Vec<u8>,
-    /// Length of the data in bytes: 0 for everything but regular files.
-    pub size: u64,
     /// Extended attributes (`SCHILY.xattr.*` records) by full name.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Where the data begins: bytes from the start of the stream.
     pub offset: u64,
+}
+
+impl Header {
+    /// Length of the data in bytes: 0 for everything but regular files.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        if let EntryKind::File(size) = self.kind { size } else { 0 }
+    }
+
+    /// The target of a hard or symbolic link as written; empty for everything else.
+    #[must_use]
+    pub fn link(&self) -> &[u8] {
+        match &self.kind {
+            EntryKind::HardLink(target) | EntryKind::Symlink(target) => target,
+            _ => &[],
+        }
+    }
 }
 
 /// Reads entries one after another. After [`TarReader::next_entry`] the reader itself is the
@@ -195,34 +183,31 @@ impl<R: Read> TarReader<R> {
             };
             Ok((most(329, 0xfff)?, most(337, 0xf_ffff)?))
         };
+        let size = number("size", 124, 12, records.size)?;
+        if link.len() > MAX_LINK_BYTES {
+            return Err(TarError::LinkTooLong { path: shown(), len: link.len() });
+        }
+        let target = || if link.is_empty() { Err(TarError::Name(raw.start)) } else { Ok(link) };
         let kind = match raw.flag() {
             b'0' | 0 if self.of_a_package && path.ends_with(b"/") => return Err(TarError::SlashedFile(shown())),
             b'7' if self.of_a_package => return Err(TarError::Unsupported { path: shown(), flag: '7' }),
             // Before POSIX there was no type for directories: the slash at the end told.
             b'0' | 0 | b'7' if path.ends_with(b"/") => EntryKind::Directory,
-            b'0' | 0 | b'7' => EntryKind::File,
-            b'1' => EntryKind::HardLink,
-            b'2' => EntryKind::Symlink,
+            b'0' | 0 | b'7' => EntryKind::File(size),
+            b'1' => EntryKind::HardLink(target()?),
+            b'2' => EntryKind::Symlink(target()?),
             b'3' => device().map(|(major, minor)| EntryKind::CharDevice { major, minor })?,
             b'4' => device().map(|(major, minor)| EntryKind::BlockDevice { major, minor })?,
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
             flag => return Err(TarError::Unsupported { path: shown(), flag: flag.into() }),
         };
-        let links = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
-        if links && link.is_empty() {
-            return Err(TarError::Name(raw.start));
-        }
-        if link.len() > MAX_LINK_BYTES {
-            return Err(TarError::LinkTooLong { path: shown(), len: link.len() });
+        if size > 0 && !matches!(kind, EntryKind::File(_)) {
+            return Err(TarError::Sized(shown()));
         }
         let attributes = records.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if attributes > MAX_XATTR_BYTES {
             return Err(TarError::Attributes { path: shown(), size: attributes });
-        }
-        let size = number("size", 124, 12, records.size)?;
-        if size > 0 && kind != EntryKind::File {
-            return Err(TarError::Sized(shown()));
         }
         let padding = size.wrapping_neg() % BLOCK;
         // An offset beyond the range of files cannot be honest, and would wrap.
@@ -246,8 +231,6 @@ impl<R: Read> TarReader<R> {
             uid: small("uid", number("uid", 108, 8, records.uid)?)?,
             gid: small("gid", number("gid", 116, 8, records.gid)?)?,
             mtime,
-            link: if links { link } else { Vec::new() },
-            size,
             xattrs: records.xattrs,
             offset: self.position,
             path,

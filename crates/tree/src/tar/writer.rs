@@ -60,15 +60,15 @@ impl<W: Write> TarWriter<W> {
         if !records.is_empty() {
             self.extension(b'x', &extension_name(&header.path), &records);
         }
-        let mut block = Block::new(type_flag(header.kind), header.mode);
+        let mut block = Block::new(type_flag(&header.kind), header.mode);
         block.name(&header.path);
-        block.link(&header.link);
+        block.link(header.link());
         block.number(108, 8, u64::from(header.uid));
         block.number(116, 8, u64::from(header.gid));
-        block.number(124, 12, if header.kind == EntryKind::File { header.size } else { 0 });
+        block.number(124, 12, header.size());
         block.number(136, 12, u64::try_from(header.mtime.seconds).unwrap_or(0));
-        let (major, minor) = match header.kind {
-            EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => (major, minor),
+        let (major, minor) = match &header.kind {
+            &EntryKind::CharDevice { major, minor } | &EntryKind::BlockDevice { major, minor } => (major, minor),
             _ => (0, 0),
         };
         block.number(329, 8, u64::from(major));
@@ -129,11 +129,11 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-fn type_flag(kind: EntryKind) -> u8 {
+fn type_flag(kind: &EntryKind) -> u8 {
     match kind {
-        EntryKind::File => b'0',
-        EntryKind::HardLink => b'1',
-        EntryKind::Symlink => b'2',
+        EntryKind::File(_) => b'0',
+        EntryKind::HardLink(_) => b'1',
+        EntryKind::Symlink(_) => b'2',
         EntryKind::CharDevice { .. } => b'3',
         EntryKind::BlockDevice { .. } => b'4',
         EntryKind::Directory => b'5',
@@ -154,8 +154,8 @@ fn pax_records(header: &Header) -> Vec<u8> {
     if split_name(&header.path).is_none() {
         pax_record(b"path", &header.path, &mut records);
     }
-    if header.link.len() > NAME_BYTES {
-        pax_record(b"linkpath", &header.link, &mut records);
+    if header.link().len() > NAME_BYTES {
+        pax_record(b"linkpath", header.link(), &mut records);
     }
     for (name, value) in &header.xattrs {
         pax_record(&[b"SCHILY.xattr.", &name[..]].concat(), value, &mut records);
@@ -254,12 +254,13 @@ mod tests {
     use crate::Timestamp;
     use crate::tar::TarReader;
 
+    /// Files have no length yet.
     fn any_kind() -> impl Strategy<Value = EntryKind> {
         prop_oneof![
-            Just(EntryKind::File),
+            Just(EntryKind::File(0)),
             Just(EntryKind::Directory),
-            Just(EntryKind::HardLink),
-            Just(EntryKind::Symlink),
+            any_name().prop_map(EntryKind::HardLink),
+            any_name().prop_map(EntryKind::Symlink),
             Just(EntryKind::Fifo),
             (0..1_u32 << 12, 0..1_u32 << 20).prop_map(|(major, minor)| EntryKind::CharDevice { major, minor }),
             (0..1_u32 << 12, 0..1_u32 << 20).prop_map(|(major, minor)| EntryKind::BlockDevice { major, minor }),
@@ -281,13 +282,15 @@ mod tests {
         let xattrs = prop::collection::btree_map("[a-z]{1,8}\\.[a-zA-Z0-9_.]{1,20}", any::<Vec<u8>>(), 0..3);
         let numbers = (0..0o10000_u16, any::<u32>(), any::<u32>(), 0..i64::from(u32::MAX) * 4);
         let data = prop::collection::vec(any::<u8>(), 0..2000);
-        (any_name(), any_kind(), numbers, any_name(), xattrs, data).prop_map(
-            |(mut path, kind, (mode, uid, gid, seconds), link, xattrs, data)| {
+        (any_name(), any_kind(), numbers, xattrs, data).prop_map(
+            |(mut path, mut kind, (mode, uid, gid, seconds), xattrs, mut data)| {
+                match &mut kind {
+                    EntryKind::File(size) => *size = data.len() as u64,
+                    _ => data.clear(),
+                }
                 if kind == EntryKind::Directory {
                     path.push(b'/');
                 }
-                let has_link = matches!(kind, EntryKind::HardLink | EntryKind::Symlink);
-                let has_data = kind == EntryKind::File;
                 let header = Header {
                     path,
                     kind,
@@ -295,12 +298,10 @@ mod tests {
                     uid,
                     gid,
                     mtime: Timestamp { seconds, nanoseconds: 0 },
-                    link: if has_link { link } else { Vec::new() },
-                    size: if has_data { data.len() as u64 } else { 0 },
                     xattrs: xattrs.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect(),
                     offset: 0,
                 };
-                (header, if has_data { data } else { Vec::new() })
+                (header, data)
             },
         )
     }
@@ -314,7 +315,7 @@ mod tests {
             let mut writer = TarWriter::new(&mut bytes);
             for (header, data) in &entries {
                 writer.header(header).unwrap();
-                writer.contents(&mut &data[..], header.size).unwrap();
+                writer.contents(&mut &data[..], header.size()).unwrap();
             }
             prop_assert_eq!(writer.finish().unwrap(), bytes.len() as u64);
             prop_assert_eq!(bytes.len() % 10240, 0);
@@ -344,13 +345,11 @@ mod tests {
         let mut writer = TarWriter::new(Vec::new());
         let header = Header {
             path: b"./x".into(),
-            kind: EntryKind::File,
+            kind: EntryKind::File(5),
             mode: 0o644,
             uid: 0,
             gid: 0,
             mtime: Timestamp::default(),
-            link: Vec::new(),
-            size: 5,
             xattrs: BTreeMap::new(),
             offset: 0,
         };

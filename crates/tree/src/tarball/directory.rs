@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::TarballError;
 use crate::tar::{EntryKind, Header, TarWriter};
-use crate::{Entry, Kind, RootPath, Timestamp};
+use crate::{Content, Entry, Kind, RootPath, Timestamp};
 
 /// Directories that are filled when a system runs: what stands in them now belongs to the build.
 const LEFT_EMPTY: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
@@ -144,98 +144,89 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), TarballError> {
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        let mut header = Header {
-            path: written_name(path, file_type == FileType::Directory),
-            kind: EntryKind::File,
-            mode: (stat.st_mode & 0o7777) as u16,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mtime: self.clamped(stat.st_mtime),
-            link: Vec::new(),
-            size: 0,
-            xattrs: BTreeMap::new(),
-            offset: 0,
-        };
+        let name = written_name(path, file_type == FileType::Directory);
         if file_type != FileType::Directory && stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.first_names.get(&inode) {
-                header.kind = EntryKind::HardLink;
-                header.link.clone_from(first);
+                let header = self.header(name, EntryKind::HardLink(first.clone()), stat);
                 return Ok(self.writer.header(&header)?);
             }
-            self.first_names.insert(inode, header.path.clone());
+            self.first_names.insert(inode, name.clone());
         }
-        match file_type {
-            FileType::RegularFile => return self.regular_file(path, stat, header),
-            FileType::Directory => {
-                header.kind = EntryKind::Directory;
-                header.xattrs = xattrs(&open(self.root, path, OFlags::DIRECTORY)?, path)?;
-            }
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let kind = match file_type {
+            FileType::RegularFile => EntryKind::File(stat.st_size.unsigned_abs()),
+            FileType::Directory => EntryKind::Directory,
             FileType::Symlink => {
-                header.kind = EntryKind::Symlink;
                 let target = rustix::fs::readlinkat(self.root, path.as_bytes(), Vec::new());
-                header.link = target.map_err(failed("read the link", path))?.into_bytes();
+                EntryKind::Symlink(target.map_err(failed("read the link", path))?.into_bytes())
             }
-            FileType::CharacterDevice => header.kind = EntryKind::CharDevice { major, minor },
-            FileType::BlockDevice => header.kind = EntryKind::BlockDevice { major, minor },
-            FileType::Fifo => header.kind = EntryKind::Fifo,
+            FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
+            FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
+            FileType::Fifo => EntryKind::Fifo,
             FileType::Socket | FileType::Unknown => return Ok(()),
+        };
+        let mut header = self.header(name, kind, stat);
+        match file_type {
+            FileType::RegularFile => return self.regular_file(path, header),
+            FileType::Directory => header.xattrs = xattrs(&open(self.root, path, OFlags::DIRECTORY)?, path)?,
+            _ => {}
         }
         Ok(self.writer.header(&header)?)
     }
 
-    fn regular_file(&mut self, path: &RootPath, stat: &Stat, mut header: Header) -> Result<(), TarballError> {
+    /// The header of an entry of the staging directory, without its extended attributes.
+    fn header(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Header {
+        Header {
+            path,
+            kind,
+            mode: (stat.st_mode & 0o7777) as u16,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: self.clamped(stat.st_mtime),
+            xattrs: BTreeMap::new(),
+            offset: 0,
+        }
+    }
+
+    fn regular_file(&mut self, path: &RootPath, mut header: Header) -> Result<(), TarballError> {
         let mut file = std::fs::File::from(open(self.root, path, OFlags::empty())?);
         header.xattrs = xattrs(&file, path)?;
-        header.size = stat.st_size.unsigned_abs();
         self.writer.header(&header)?;
-        self.writer.contents(&mut file, header.size).map_err(|source| match source.kind() {
+        self.writer.contents(&mut file, header.size()).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => TarballError::Changed { path: path.clone() },
             _ => source.into(),
         })
     }
 
     fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), TarballError> {
-        let mut header = Header {
+        let mut contents: &[u8] = &[];
+        let kind = entry.kind.try_map(
+            |content| match content {
+                Content::Inline(bytes) => {
+                    contents = bytes;
+                    Ok(bytes.len() as u64)
+                }
+                Content::InTarball { .. } => {
+                    let message = "its contents lie in another tarball".to_owned();
+                    let source = io::Error::new(io::ErrorKind::InvalidInput, message);
+                    Err(TarballError::Staging { action: "write", path: path.clone(), source })
+                }
+            },
+            |target| Ok(written_name(target, false)),
+        )?;
+        let header = Header {
             path: written_name(path, entry.kind == Kind::Directory),
-            kind: EntryKind::File,
+            kind,
             mode: entry.mode,
             uid: entry.uid,
             gid: entry.gid,
             mtime: self.clamped(entry.mtime.seconds),
-            link: Vec::new(),
-            size: 0,
             xattrs: entry.xattrs.clone(),
             offset: 0,
         };
-        let mut contents: &[u8] = &[];
-        header.kind = match &entry.kind {
-            Kind::Directory => EntryKind::Directory,
-            Kind::File(crate::Content::Inline(bytes)) => {
-                contents = bytes;
-                EntryKind::File
-            }
-            Kind::File(crate::Content::InTarball { .. }) => {
-                let message = "its contents lie in another tarball".to_owned();
-                let source = io::Error::new(io::ErrorKind::InvalidInput, message);
-                return Err(TarballError::Staging { action: "write", path: path.clone(), source });
-            }
-            Kind::HardLink(target) => {
-                header.link = written_name(target, false);
-                EntryKind::HardLink
-            }
-            Kind::Symlink(target) => {
-                header.link.clone_from(target);
-                EntryKind::Symlink
-            }
-            &Kind::CharDevice { major, minor } => EntryKind::CharDevice { major, minor },
-            &Kind::BlockDevice { major, minor } => EntryKind::BlockDevice { major, minor },
-            Kind::Fifo => EntryKind::Fifo,
-        };
-        header.size = contents.len() as u64;
         self.writer.header(&header)?;
-        Ok(self.writer.contents(&mut contents, header.size)?)
+        Ok(self.writer.contents(&mut contents, header.size())?)
     }
 
     fn clamped(&self, seconds: i64) -> Timestamp {

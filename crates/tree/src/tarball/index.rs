@@ -92,11 +92,11 @@ impl Index {
         if path == RootPath::root() && header.kind != EntryKind::Directory {
             return Err(Refusal::RootIsNoDirectory);
         }
-        if header.kind == EntryKind::HardLink {
-            return self.hard_link(path, &header);
+        if let EntryKind::HardLink(target) = &header.kind {
+            return self.hard_link(path, target, header.mtime);
         }
         let entry = Entry {
-            kind: kind(&header),
+            kind: header.kind.try_map(|&len| Ok(Content::InTarball { offset: header.offset, len }), RootPath::new)?,
             mode: header.mode,
             uid: header.uid,
             gid: header.gid,
@@ -112,11 +112,11 @@ impl Index {
         self.insert(path, entry)
     }
 
-    /// Makes `path` another name of what came before it.
-    fn hard_link(&mut self, path: RootPath, header: &Header) -> Result<(), Refusal> {
-        let target = RootPath::new(&header.link)?;
+    /// Makes `path` another name of what came before it under the name `target`.
+    fn hard_link(&mut self, path: RootPath, target: &[u8], mtime: Timestamp) -> Result<(), Refusal> {
+        let target = RootPath::new(target)?;
         if target != path {
-            self.parents(&path, header.mtime)?;
+            self.parents(&path, mtime)?;
             self.remove(&path);
         }
         let Some(entry) = self.tree.get(&target).filter(|entry| entry.kind != Kind::Directory).cloned() else {
@@ -224,18 +224,6 @@ impl Index {
     }
 }
 
-fn kind(header: &Header) -> Kind {
-    match header.kind {
-        EntryKind::Directory => Kind::Directory,
-        EntryKind::File => Kind::File(Content::InTarball { offset: header.offset, len: header.size }),
-        EntryKind::HardLink => unreachable!("Index::hard_link takes these"),
-        EntryKind::Symlink => Kind::Symlink(header.link.clone()),
-        EntryKind::CharDevice { major, minor } => Kind::CharDevice { major, minor },
-        EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major, minor },
-        EntryKind::Fifo => Kind::Fifo,
-    }
-}
-
 fn undescribed_directory(mtime: Timestamp) -> Entry {
     Entry { kind: Kind::Directory, mode: UNDESCRIBED_MODE, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() }
 }
@@ -245,7 +233,26 @@ mod tests {
     use super::*;
     use support::handmade::tar::{archive, file, member, record};
 
-    fn header(path: &str, kind: EntryKind, link: &str) -> Header {
+    /// A kind without what a link leads to.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum What {
+        Directory,
+        Regular,
+        HardLink,
+        Symlink,
+    }
+    use What::{Directory, HardLink, Regular, Symlink};
+
+    fn kind(what: What, link: &str) -> EntryKind {
+        match what {
+            Directory => EntryKind::Directory,
+            Regular => EntryKind::File(3),
+            HardLink => EntryKind::HardLink(link.into()),
+            Symlink => EntryKind::Symlink(link.into()),
+        }
+    }
+
+    fn header(path: &str, kind: EntryKind) -> Header {
         Header {
             path: path.into(),
             kind,
@@ -253,18 +260,16 @@ mod tests {
             uid: 1,
             gid: 2,
             mtime: Timestamp { seconds: 7, nanoseconds: 0 },
-            link: link.into(),
-            size: 3,
             xattrs: BTreeMap::new(),
             offset: 512,
         }
     }
 
     /// The tree that entries make, one line an entry: path, kind, and where a link leads.
-    fn tree(entries: &[(&str, EntryKind, &str)]) -> Result<Vec<String>, String> {
+    fn tree(entries: &[(&str, What, &str)]) -> Result<Vec<String>, String> {
         let mut index = Index::default();
-        for (number, (path, kind, link)) in entries.iter().enumerate() {
-            let header = Header { offset: number as u64, ..header(path, *kind, link) };
+        for (number, (path, what, link)) in entries.iter().enumerate() {
+            let header = Header { offset: number as u64, ..header(path, kind(*what, link)) };
             index.entry(header).map_err(|refusal| refusal.of("t.tar".to_owned()).to_string())?;
         }
         let shown = |(path, entry): (&RootPath, &Entry)| match &entry.kind {
@@ -276,8 +281,6 @@ mod tests {
         };
         Ok(index.finish().iter().map(shown).collect())
     }
-
-    use EntryKind::{Directory, File as Regular, HardLink, Symlink};
 
     #[test]
     fn missing_directories_are_made() {
@@ -369,11 +372,11 @@ mod tests {
 
     #[test]
     fn a_file_may_have_many_names_and_lose_its_first_again_and_again() {
-        let mut entries: Vec<(String, EntryKind, String)> = vec![("z".into(), Regular, String::new())];
+        let mut entries: Vec<(String, What, String)> = vec![("z".into(), Regular, String::new())];
         entries.extend((0..20_000).map(|number| (format!("{number:05}"), HardLink, "z".to_owned())));
         entries.push(("z".into(), Symlink, "x".into()));
         entries.extend((0..19_999).map(|number| (format!("{number:05}"), Symlink, "x".to_owned())));
-        let entries: Vec<_> = entries.iter().map(|(path, kind, link)| (path.as_str(), *kind, link.as_str())).collect();
+        let entries: Vec<_> = entries.iter().map(|(path, what, link)| (path.as_str(), *what, link.as_str())).collect();
         let tree = tree(&entries).unwrap();
         assert_eq!(tree.iter().filter(|line| !line.ends_with("-> x")).collect::<Vec<_>>(), ["/ dir", "/19999 file 0"]);
     }
