@@ -7,16 +7,16 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::thread;
 
 use fam_isolation::sandbox::keep_capabilities;
 use fam_isolation::supervisor::Ended;
 use fam_isolation::supervisor::init::{begin_first_process, reap_until};
 use fam_isolation::supervisor::launch::Step;
 use fam_isolation::supervisor::limits::{Expendable, be_expendable, limit_processes};
-use fam_isolation::supervisor::protocol::{Receiver, halves};
+use fam_isolation::supervisor::protocol::{halves, lifeline};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, set_no_new_privs};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::mounts::{self, TEMPORARY};
@@ -79,7 +79,7 @@ pub(crate) fn init() -> ExitCode {
     let plugin = confine(start.view()).and_then(|()| spawn(start));
     let answer = match plugin {
         Ok(pid) => {
-            end_with_the_caller(receiver);
+            lifeline(receiver, |IgnoredAny| true);
             match sender.send(&Guarded::Ready).and_then(|()| reap_until(pid)) {
                 Ok(ended) => Guarded::Ended(ended),
                 Err(_) => return ExitCode::FAILURE,
@@ -132,13 +132,4 @@ fn spawn(start: Start) -> Result<u32, Step> {
         let _ = rustix::stdio::dup2_stderr(&null);
     }
     Ok(child.id())
-}
-
-/// Ends this process, and the namespace with it, when the caller closes the control socket.
-fn end_with_the_caller(mut receiver: Receiver) {
-    let watch = move || {
-        while let Ok(Some(serde::de::IgnoredAny)) = receiver.receive() {}
-        std::process::exit(1);
-    };
-    let _ = thread::Builder::new().name("lifeline".into()).spawn(watch);
 }

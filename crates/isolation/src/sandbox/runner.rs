@@ -23,7 +23,7 @@ use crate::supervisor::Ended;
 use crate::supervisor::init::{make_mounts_private, reap_until};
 use crate::supervisor::launch::Step;
 use crate::supervisor::limits::{Expendable, be_expendable, limit_processes};
-use crate::supervisor::protocol::{Receiver, Sender, control_of_this_process, halves};
+use crate::supervisor::protocol::{Sender, control_of_this_process, halves, lifeline};
 use crate::supervisor::reject_direct_invocation;
 
 /// The number of this process: the first one starts it before anything else.
@@ -81,7 +81,10 @@ pub(crate) fn runner() -> ExitCode {
     };
     match (ready, answers.send(&answer)) {
         (Ok(placed), Ok(())) => {
-            serve(&lifeline(requests), &answers, &settings);
+            let (pass, inbox) = channel();
+            // The end of whoever made the sandbox ends it, even while a program runs.
+            lifeline(requests, move |request| pass.send(request).is_ok());
+            serve(&inbox, &answers, &settings);
             let _ = answers.send(&take_away(&placed).map_or_else(|step| step.answer(), |()| Answer::Ready));
             ExitCode::SUCCESS
         }
@@ -173,23 +176,6 @@ pub fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
     let own = rustix::thread::capabilities(None)?.permitted.intersection(kept);
     set_capabilities(None, CapabilitySets { effective: own, permitted: own, inheritable: CapabilitySet::empty() })?;
     Ok(())
-}
-
-/// Passes requests on. The end of the socket, which is the end of whoever made the sandbox, ends
-/// this process at once and the namespace with it, even while a program runs.
-fn lifeline(mut requests: Receiver) -> Inbox<Request> {
-    let (pass, inbox) = channel();
-    let watch = move || {
-        while let Ok(Some(request)) = requests.receive() {
-            if pass.send(request).is_err() {
-                return;
-            }
-        }
-        std::process::exit(1);
-    };
-    // Without the thread the inbox closes, and the sandbox ends.
-    let _ = thread::Builder::new().name("lifeline".into()).spawn(watch);
-    inbox
 }
 
 fn serve(requests: &Inbox<Request>, answers: &Arc<Sender>, settings: &Settings) {

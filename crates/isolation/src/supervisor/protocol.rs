@@ -154,6 +154,24 @@ impl Receiver {
     }
 }
 
+/// Makes `receiver` the lifeline of this process: its end, which is the end of whoever holds the
+/// other side, ends this process at once, whatever it does then, and so the PID namespace that it
+/// is the first of. Messages go to `take`, on a thread of its own, until that returns `false`.
+///
+/// Where there is no thread to be had, `take` is dropped, and only the death of the parent ends this
+/// process.
+pub fn lifeline<M: DeserializeOwned>(mut receiver: Receiver, mut take: impl FnMut(M) -> bool + Send + 'static) {
+    let watch = move || {
+        while let Ok(Some(message)) = receiver.receive() {
+            if !take(message) {
+                return;
+            }
+        }
+        std::process::exit(1);
+    };
+    let _ = std::thread::Builder::new().name("lifeline".into()).spawn(watch);
+}
+
 /// The two halves of a control socket.
 pub fn halves(control: UnixStream) -> io::Result<(Receiver, Sender)> {
     Ok((Receiver::new(control.try_clone()?), Sender::new(control)))

@@ -11,13 +11,15 @@ use std::thread;
 use fam_progress::Progress;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::interrupts::Interrupts;
 use super::isolation::Isolation;
 use super::launch::{self, launch};
 use super::limits::{Expendable, be_expendable};
-use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, control_of_this_process, remote_progress};
+use super::protocol::{
+    Ended, Failure, FromWorker, Receiver, Sender, control_of_this_process, lifeline, remote_progress,
+};
 use super::reject_direct_invocation;
 use super::role::Role;
 
@@ -174,7 +176,8 @@ where
     let sender = Arc::new(Sender::new(control));
     let outcome = match receiver.receive::<J>() {
         Ok(Some(job)) => {
-            end_with_the_supervisor(receiver);
+            // The job was all that the supervisor has to say.
+            lifeline(receiver, |IgnoredAny| true);
             catching_panics(|| work(job, remote_progress(Arc::clone(&sender))))
         }
         Ok(None) => return ExitCode::FAILURE,
@@ -184,17 +187,6 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// Ends this process when the control socket closes. Its end is that of the PID namespace, by way
-/// of the first process.
-fn end_with_the_supervisor(mut receiver: Receiver) {
-    let watch = move || {
-        while let Ok(Some(serde::de::IgnoredAny)) = receiver.receive() {}
-        std::process::exit(1);
-    };
-    // Without the thread there is still the death signal.
-    let _ = thread::Builder::new().name("lifeline".into()).spawn(watch);
 }
 
 /// Turns a panic into a failure that says where it was, instead of a trace on someone's screen.
