@@ -119,11 +119,11 @@ pub struct Finding {
     /// What it matters for.
     pub purpose: Purpose,
     /// What was examined, in a word or two.
-    pub what: String,
+    pub check: String,
     /// How it is.
     pub verdict: Verdict,
     /// What was found.
-    pub says: String,
+    pub detail: String,
     /// What to do about it.
     pub hint: Option<String>,
 }

@@ -83,11 +83,11 @@ fn built() -> BuildReport {
 }
 
 fn examined() -> DoctorReport {
-    let finding = |purpose, what: &str, verdict, says: &str, hint: Option<&str>| Finding {
+    let finding = |purpose, check: &str, verdict, detail: &str, hint: Option<&str>| Finding {
         purpose,
-        what: what.to_owned(),
+        check: check.to_owned(),
         verdict,
-        says: says.to_owned(),
+        detail: detail.to_owned(),
         hint: hint.map(ToOwned::to_owned),
     };
     let findings = vec![

@@ -160,7 +160,7 @@ pub(super) fn built(report: &BuildReport) -> String {
 /// Fit to be printed as it is.
 pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
-    let width = report.findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
+    let width = report.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
     for (purpose, title) in [(Purpose::Build, "To build"), (Purpose::Run, "To run what was built")] {
         if !text.is_empty() {
             text.push('\n');
@@ -172,7 +172,7 @@ pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
                 Verdict::Warning => style.paint("1;33", "warning"),
                 Verdict::Fault => style.paint("1;31", "fault  "),
             };
-            let _ = writeln!(text, "  {verdict}  {:width$}  {}", finding.what, message(&finding.says));
+            let _ = writeln!(text, "  {verdict}  {:width$}  {}", finding.check, message(&finding.detail));
             if let Some(hint) = &finding.hint {
                 let (mark, hint) = (style.paint("1;36", "hint:"), message(hint));
                 let _ = writeln!(text, "           {:width$}  {mark} {hint}", "");

@@ -66,7 +66,7 @@ fn isolation(findings: &mut Findings) {
             findings.ok("namespaces", "a trial in new namespaces did all that a build does");
             for Protection { what, state } in iter::once(programs_ids()).chain(isolation.protections()) {
                 match state {
-                    Ok(says) => findings.ok(what, says),
+                    Ok(detail) => findings.ok(what, detail),
                     Err(Inactive { why, hint }) => findings.warning(what, why, hint),
                 }
             }
@@ -130,12 +130,12 @@ fn output(findings: &mut Findings, settings: &Settings) {
         );
     } else if free < needed {
         let nodes = settings.recipe.nodes.count.value;
-        let says = format!(
+        let detail = format!(
             "{place} has {} free; with the packages of the default recipe, {nodes} nodes take {}",
             mebibytes(free),
             mebibytes(needed)
         );
-        findings.warning(WHAT, says, elsewhere);
+        findings.warning(WHAT, detail, elsewhere);
     } else if is_in_memory(&there) {
         findings.warning(WHAT, format!("{place} is in memory, which the images will fill"), elsewhere);
     } else {

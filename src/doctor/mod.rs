@@ -35,22 +35,22 @@ impl Findings {
         Self { purpose, all: Vec::new() }
     }
 
-    fn add(&mut self, what: &str, verdict: Verdict, says: impl Into<String>, hint: Option<String>) {
-        self.all.push(Finding { purpose: self.purpose, what: what.to_owned(), verdict, says: says.into(), hint });
+    fn add(&mut self, check: &str, verdict: Verdict, detail: impl Into<String>, hint: Option<String>) {
+        self.all.push(Finding { purpose: self.purpose, check: check.to_owned(), verdict, detail: detail.into(), hint });
     }
 
-    fn ok(&mut self, what: &str, says: impl Into<String>) {
-        self.add(what, Verdict::Ok, says, None);
+    fn ok(&mut self, check: &str, detail: impl Into<String>) {
+        self.add(check, Verdict::Ok, detail, None);
     }
 
-    fn warning(&mut self, what: &str, says: impl Into<String>, hint: impl Into<String>) {
-        self.add(what, Verdict::Warning, says, Some(hint.into()));
+    fn warning(&mut self, check: &str, detail: impl Into<String>, hint: impl Into<String>) {
+        self.add(check, Verdict::Warning, detail, Some(hint.into()));
     }
 
     /// Something that keeps the host from its purpose. `hint` is a hint of the error that shows it,
     /// where it has one.
-    fn fault(&mut self, what: &str, says: impl Into<String>, hint: Option<String>) {
-        self.add(what, Verdict::Fault, says, hint);
+    fn fault(&mut self, check: &str, detail: impl Into<String>, hint: Option<String>) {
+        self.add(check, Verdict::Fault, detail, hint);
     }
 }
 

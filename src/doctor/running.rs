@@ -37,7 +37,7 @@ fn bash(findings: &mut Findings, distribution: Distribution) -> Option<Command> 
     };
     let mut command = Command::new(&bash);
     command.args(["-c", "((BASH_VERSINFO[0] >= 4)) && echo $BASH_VERSION"]);
-    let says = match run_probe(command, SHORT_PATIENCE) {
+    let detail = match run_probe(command, SHORT_PATIENCE) {
         Ok(answer) if answer.succeeded() => {
             findings.ok(WHAT, format!("{} {}", bash.display(), answer.last_line()));
             return Some(Command::new(bash));
@@ -45,7 +45,7 @@ fn bash(findings: &mut Findings, distribution: Distribution) -> Option<Command> 
         Ok(_) => format!("{} is older than 4.0", bash.display()),
         Err(error) => format!("{}: {error}", bash.display()),
     };
-    findings.fault(WHAT, says, Some(hint));
+    findings.fault(WHAT, detail, Some(hint));
     None
 }
 
@@ -66,7 +66,7 @@ fn script(findings: &mut Findings, mut bash: Command, cluster: &Cluster) {
     }
 }
 
-/// What a line of the script's `check` says: verdict, thing, what was found, hint, with tabs between.
+/// The finding in a line of the script's `check`: verdict, check, detail and hint, with tabs between.
 fn finding(line: &str) -> Option<Finding> {
     let mut fields = line.split('\t');
     let verdict = match fields.next()? {
@@ -75,8 +75,8 @@ fn finding(line: &str) -> Option<Finding> {
         "fault" => Verdict::Fault,
         _ => return None,
     };
-    let [what, says, hint] = [fields.next()?, fields.next()?, fields.next()?].map(str::to_owned);
-    Some(Finding { purpose: Purpose::Run, what, verdict, says, hint: (!hint.is_empty()).then_some(hint) })
+    let [check, detail, hint] = [fields.next()?, fields.next()?, fields.next()?].map(str::to_owned);
+    Some(Finding { purpose: Purpose::Run, check, verdict, detail, hint: (!hint.is_empty()).then_some(hint) })
 }
 
 #[cfg(test)]
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn reads_lines_of_findings() {
         let found = finding("warning\tKVM\tthere is no /dev/kvm\tsudo modprobe kvm").unwrap();
-        assert_eq!((found.verdict, found.what.as_str()), (Verdict::Warning, "KVM"));
-        assert_eq!((found.says.as_str(), found.hint.as_deref()), ("there is no /dev/kvm", Some("sudo modprobe kvm")));
+        assert_eq!((found.verdict, found.check.as_str()), (Verdict::Warning, "KVM"));
+        assert_eq!((found.detail.as_str(), found.hint.as_deref()), ("there is no /dev/kvm", Some("sudo modprobe kvm")));
         assert_eq!(finding("ok\tssh\t/usr/bin/ssh\t").unwrap().hint, None);
         for other in ["", "bash: line 1: syntax error", "ok\tssh", "fine\tssh\tx\t"] {
             assert_eq!(finding(other), None, "{other}");

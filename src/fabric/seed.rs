@@ -1,11 +1,12 @@
 //! The seed: 32 random bytes from which everything that is secret or must differ between clusters
 //! is derived, so that the same seed gives the same bytes.
 
-use fs_err::os::unix::fs::OpenOptionsExt;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
 
 use fs_err as fs;
 use hmac::{Hmac, Mac};

@@ -27,20 +27,21 @@ pub use logins::logins;
 pub use packages::{http_options, mirror};
 pub use plugins::{check_plugin, plugins};
 pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
+
 use std::sync::Arc;
 use std::time::Instant;
-
-use crate::plugins::{Build, OverlayRoot, PluginPlan};
-use crate::recipe::Settings;
-use crate::report::{BuildReport, Failure, LockReport, PlanReport};
-use images::Disks;
-use packages::{Archives, Selection};
 
 use fam_archive::credentials::Logins;
 use fam_isolation::supervisor::{self, Inactive, Interrupts, Isolation, OutputLock, Protection};
 use fam_plugin::{Context, Secrets, Stage};
 use fam_progress::Progress;
 use fam_tree::Overlay;
+
+use crate::plugins::{Build, OverlayRoot, PluginPlan};
+use crate::recipe::Settings;
+use crate::report::{BuildReport, Failure, LockReport, PlanReport};
+use images::Disks;
+use packages::{Archives, Selection};
 use template::Template;
 
 /// Builds what was asked for and checked.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use fam_plugin::nearest;
+use fam_progress::line_and_column;
 
 use super::model::Written;
 
@@ -37,7 +38,7 @@ impl std::error::Error for ParseError {}
 impl ParseError {
     /// What is wrong at a byte of the text.
     pub(super) fn at(file: &str, text: &str, offset: usize, message: String, suggestion: Option<String>) -> Self {
-        let (line, column) = position(text, offset);
+        let (line, column) = line_and_column(text, offset);
         Self { file: file.to_owned(), line, column, message, suggestion }
     }
 }
@@ -65,12 +66,6 @@ fn offset_of(error: &toml::de::Error, text: &str) -> usize {
         [format!("'{word}'"), format!("\"{word}\"")].iter().find_map(|quoted| whole.find(quoted))
     });
     span.start + inside.unwrap_or(0)
-}
-
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 /// Says in a recipe's words what serde says in its own: it lists all that it knows, of which one is

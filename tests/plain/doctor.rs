@@ -45,7 +45,7 @@ impl Examined {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(event["event"], "examined");
         let findings = event["report"]["findings"].as_array().unwrap().iter();
-        let findings = findings.map(|finding| (finding["what"].as_str().unwrap().to_owned(), finding.clone()));
+        let findings = findings.map(|finding| (finding["check"].as_str().unwrap().to_owned(), finding.clone()));
         Self { code: output.status.code().unwrap(), findings: findings.collect(), stderr }
     }
 
@@ -55,7 +55,7 @@ impl Examined {
     fn shows(&self, what: &str, verdict: &str, says: &str, hint: &str) {
         let finding = self.findings.get(what).unwrap_or_else(|| panic!("nothing on {what}: {:#?}", self.findings));
         assert_eq!(finding["verdict"], verdict, "{finding:#}");
-        assert!(finding["says"].as_str().unwrap().contains(says), "{finding:#}");
+        assert!(finding["detail"].as_str().unwrap().contains(says), "{finding:#}");
         assert!(finding["hint"].as_str().unwrap_or_default().contains(hint), "{finding:#}");
     }
 

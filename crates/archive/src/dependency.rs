@@ -6,9 +6,10 @@
 //! 7.1). The restrictions of source packages (`[amd64]`, `<!nocheck>`) have no place in a package
 //! index and are refused, as apt refuses them.
 
-use super::version;
 use std::cmp::Ordering;
 use std::fmt;
+
+use super::version;
 
 /// How a version must stand to the one in the relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fam_host::parallel::parallel;
-use fam_progress::{Progress, Running, Task};
+use fam_progress::{Progress, Task, TaskHandle};
 
 use super::cache::{Cache, CacheError, Claim, Part};
 use super::digest::{Sha256Digest, hex};
@@ -193,7 +193,7 @@ impl Fetcher<'_> {
         Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
     }
 
-    fn obtain(&self, wanted: &Wanted, running: &Running, stop: &AtomicBool) -> Result<(), FetchError> {
+    fn obtain(&self, wanted: &Wanted, running: &TaskHandle, stop: &AtomicBool) -> Result<(), FetchError> {
         let mut meter = Meter { running, reached: 0, reported: 0 };
         let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
         let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
@@ -318,7 +318,7 @@ impl Transfer<'_> {
 
 /// How far a file has come, which a restart does not undo.
 struct Meter<'a> {
-    running: &'a Running,
+    running: &'a TaskHandle,
     reached: u64,
     reported: u64,
 }

@@ -6,13 +6,15 @@
 //! and shared, so its URLs have no logins; those of an old one that has some are read, and not
 //! written again.
 
+use fam_progress::line_and_column;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use super::digest::{Sha256Digest, hex, parse_sha256};
 use super::fetch::Download;
 use super::packages::Package;
 use super::resolve::Selection;
 use crate::credentials::{InvalidUrl, MirrorUrl};
-use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The format that this program writes, and the only one it reads.
 const FORMAT: u32 = 1;
@@ -228,7 +230,7 @@ impl Lock {
             format: Option<i64>,
         }
         let syntax = |error: toml::de::Error| {
-            let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+            let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
             LockError::Syntax { line, column, message: error.message().trim_end().replace('\n', "; ") }
         };
         // The format comes first: another one may well have other keys.
@@ -238,13 +240,6 @@ impl Lock {
             _ => toml::from_str(text).map_err(syntax),
         }
     }
-}
-
-/// Line and column, from 1, of an offset in bytes.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or(before);
-    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 fn field<T>(

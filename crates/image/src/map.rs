@@ -6,9 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use std::io;
+
 use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
-use std::io;
 
 use fam_tree::Content;
 

@@ -67,6 +67,14 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
+/// The line and the column, each from 1, of the byte at `offset` of `text`, as people count them.
+#[must_use]
+pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,7 +29,7 @@ use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use fam_isolation::supervisor::{Ended, LaunchError, Role, RoleMain};
+use fam_isolation::supervisor::{ExitStatus, LaunchError, Role, RoleMain};
 use init::Start;
 use process::Process;
 use session::Session;
@@ -99,7 +99,7 @@ enum ProcessError {
     #[error("sent what is no request, {line}: {error}")]
     Malformed { line: String, error: String },
     #[error("{how} before it was done{}", indented(printed))]
-    Ended { how: Ended, printed: Vec<String> },
+    Ended { how: ExitStatus, printed: Vec<String> },
     /// What the plugin itself said.
     #[error(transparent)]
     Plugin(Error),

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use fam_progress::{Event, Reporter};
 use fs_err as fs;
 
-use super::super::digest::sha256;
-use super::super::http::{HttpOptions, ProxyChoice};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
+
 use support::server::{Answer, Request, Server};
+
+use super::super::digest::sha256;
+use super::super::http::{HttpOptions, ProxyChoice};
 
 use super::*;
 

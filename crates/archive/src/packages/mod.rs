@@ -12,12 +12,13 @@ mod stanza;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+use std::ops::Range;
+
 use super::dependency::{Alternative, RelationError};
 use super::{deb822, version};
 use names::Names;
 use stanza::Fields;
-use std::fmt;
-use std::ops::Range;
 
 pub(crate) use names::NameId;
 pub use package::{MultiArch, Package, Priority, Relation, source_package};

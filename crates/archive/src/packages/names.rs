@@ -4,9 +4,10 @@
 //! its packages so too, and falls back on these numbers where it has no better reason to choose; so
 //! the numbers are part of the result.
 
-use super::{PackageId, Span};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use super::{PackageId, Span};
 
 /// The number of a name, in the order in which the names were met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,9 @@
 //! One package of the index, a view of its stanza.
 
+use std::fmt;
+
 use super::{Entry, Origin, PackageId, PackageIndex};
 use crate::dependency::{self, Clause, RelationError};
-use std::fmt;
 
 /// A version of a package: a view of its stanza, as cheap to copy as a reference.
 #[derive(Clone, Copy)]

@@ -19,10 +19,11 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
-use mark::By;
-use state::Solver;
 use std::io;
+
+use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
+use mark::RequestedBy;
+use state::Solver;
 
 pub use explain::Problem;
 pub use request::{Request, Variant};
@@ -209,11 +210,11 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
 fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError> {
     for &name in wanted {
         solver.state_mut(name).protected = true;
-        solver.mark_alone(name, By::User);
+        solver.mark_alone(name, RequestedBy::User);
         solver.state_mut(name).automatic = false;
     }
     for &name in wanted {
-        solver.mark_with_dependencies(name, By::User);
+        solver.mark_with_dependencies(name, RequestedBy::User);
     }
     finish(solver, wanted)
 }
@@ -223,7 +224,7 @@ fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError>
 fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), ResolveError> {
     let essential = in_apts_order(solver, |name| solver.is_essential(name));
     for &name in &essential {
-        solver.mark_with_dependencies(name, By::Package { depth: 0 });
+        solver.mark_with_dependencies(name, RequestedBy::Package { depth: 0 });
     }
     finish(solver, &essential)
 }

@@ -39,7 +39,7 @@ pub use isolation::Isolation;
 pub use launch::Error as LaunchError;
 pub use output::{Error as OutputError, OutputDir, OutputLock, check_output, nearest_writable};
 pub use protections::{Inactive, Protection, programs_ids};
-pub use protocol::{Ended, Failure};
+pub use protocol::{ExitStatus, Failure};
 pub use role::{Role, RoleMain};
 pub(crate) use worker::OUT_OF_MEMORY_HINT;
 pub use worker::{Error, run};
