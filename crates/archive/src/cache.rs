@@ -63,9 +63,6 @@ pub enum CacheError {
     /// Something else went wrong with one of its files; the error names it.
     #[error("cache: {0}")]
     Io(#[source] io::Error),
-    /// Neither `XDG_CACHE_HOME` nor HOME says where it could be.
-    #[error("no place for the cache: neither XDG_CACHE_HOME nor HOME is set")]
-    Nowhere,
 }
 
 impl CacheError {
@@ -73,7 +70,7 @@ impl CacheError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Unwritable { .. } | Self::Nowhere => {
+            Self::Unwritable { .. } => {
                 "name a directory that you may write with --cache-dir DIR".to_owned()
             }
             Self::Full { root } => format!(
@@ -107,17 +104,6 @@ pub(super) enum Claim {
 }
 
 impl Cache {
-    /// Where the cache is when nobody says: `fam-build` under `XDG_CACHE_HOME`, else under `.cache`
-    /// of the home directory.
-    ///
-    /// # Errors
-    /// When the environment names neither.
-    pub fn default_dir() -> Result<PathBuf, CacheError> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-        base.map(|base| base.join("fam-build")).ok_or(CacheError::Nowhere)
-    }
-
     /// Opens the cache in `root`, which is made if need be.
     ///
     /// # Errors

@@ -8,6 +8,35 @@
 //!
 //! Nodes share work: files that a node changes are laid out last, so the maps of two nodes differ
 //! in few clusters, and [`qcow2::FullImages`] compresses what is common once.
+//!
+//! ```
+//! use std::collections::BTreeSet;
+//! use std::sync::Arc;
+//!
+//! use fam_image::{Identity, ImageSettings, lay_out, raw};
+//! use fam_tree::tarball;
+//! use fs_err::File;
+//! use uuid::Uuid;
+//! # let directory = tempfile::tempdir()?;
+//! # let root = directory.path().join("root.tar");
+//! # fam_tree::tar::TarWriter::new(File::create(&root)?).finish()?;
+//!
+//! let tarball = Arc::new(File::open(&root)?);
+//! let tree = tarball::index(&tarball)?;
+//! let identity = Identity {
+//!     disk_guid: Uuid::from_u128(1),
+//!     bios_guid: Uuid::from_u128(2),
+//!     esp_guid: Uuid::from_u128(3),
+//!     root_guid: Uuid::from_u128(4),
+//!     fs_uuid: Uuid::from_u128(5),
+//!     esp_volume_id: 6,
+//! };
+//! let settings =
+//!     ImageSettings { size_bytes: 512 << 20, label: "root".into(), layout_uuid: identity.fs_uuid, timestamp: 0 };
+//! let disk = lay_out(&tree, tarball, &BTreeSet::new(), &identity, &settings)?;
+//! raw::write(&disk, &File::create(directory.path().join("disk.img"))?, &|_| {})?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod boot;
 mod disk;

@@ -1,4 +1,4 @@
-//! What a build says while it runs. The library never prints: it reports [`Event`]s to a
+//! What a run says while it works, and how it fails. The library never prints: it reports [`Event`]s to a
 //! [`Reporter`], and the command line decides what of them reaches the screen and what only the
 //! log.
 //!

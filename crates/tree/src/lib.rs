@@ -3,6 +3,36 @@
 //! This is the type on which the two halves of a build meet: the left half writes a staging tree
 //! out as a tarball, the right half reads the tarball as a [`Tree`], lays an [`Overlay`] over it
 //! for each node, and makes images of the result. Nothing here knows of packages or of disks.
+//!
+//! [`tar`] reads and writes archives; [`tarball`] says what their entries mean for a root file
+//! system, and writes a directory always as the same bytes.
+//!
+//! ```
+//! use fam_tree::tar::{EntryKind, Header, TarWriter};
+//! use fam_tree::{Kind, Timestamp, tarball};
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("root.tar");
+//!
+//! let mut writer = TarWriter::new(fs_err::File::create(&path)?);
+//! writer.header(&Header {
+//!     path: b"./etc/hostname".to_vec(),
+//!     kind: EntryKind::File(8),
+//!     mode: 0o644,
+//!     uid: 0,
+//!     gid: 0,
+//!     mtime: Timestamp::default(),
+//!     xattrs: Default::default(),
+//!     offset: 0,
+//! })?;
+//! writer.contents(&mut &b"fabric1\n"[..], 8)?;
+//! writer.finish()?;
+//!
+//! // Contents stay in the tarball; directories that it does not have are there all the same.
+//! let tree = tarball::index(&fs_err::File::open(&path)?)?;
+//! assert_eq!(tree.get(&"etc".parse()?).unwrap().kind, Kind::Directory);
+//! assert!(matches!(&tree.get(&"etc/hostname".parse()?).unwrap().kind, Kind::File(content) if content.len() == 8));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod overlay;
 mod path;
