@@ -70,9 +70,7 @@ impl CacheError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Unwritable { .. } => {
-                "name a directory that you may write with --cache-dir DIR".to_owned()
-            }
+            Self::Unwritable { .. } => "name a directory that you may write with --cache-dir DIR".to_owned(),
             Self::Full { root } => format!(
                 "free some space, empty {}, or name a directory on another file system with --cache-dir DIR",
                 root.display()
