@@ -21,7 +21,7 @@ use fam_rootfs::configure::{self, Answers, Configuration};
 use fam_rootfs::install::Installation;
 use fam_rootfs::staging::Staging;
 use fam_rootfs::tmpfs;
-use fam_rootfs::unpack::{Filter, Filters, UnpackOptions};
+use fam_rootfs::unpack::{Filters, UnpackOptions};
 use fam_rootfs::{apt, bootloader};
 use fam_tree::{Content, Kind, RootPath, Tree, tarball};
 use fs_err::File;
@@ -33,7 +33,7 @@ use super::packages::Selection;
 use super::preflight::check_room;
 use super::{Error, images};
 use crate::plugins::{Build, PluginPlan, StagingRoot};
-use crate::recipe::{PathRule, Recipe, Settings};
+use crate::recipe::{Recipe, Settings};
 
 /// The root file system that all nodes share.
 pub(super) const TEMPLATE: &str = "fabric_template.tar";
@@ -170,11 +170,7 @@ pub(super) fn key(
 
 /// The rules of the recipe for paths of packages.
 fn filters(recipe: &Recipe) -> Filters {
-    let filter = |rule: &PathRule| match rule {
-        PathRule::Exclude(pattern) => Filter::Exclude(pattern.to_string()),
-        PathRule::Include(pattern) => Filter::Include(pattern.to_string()),
-    };
-    recipe.paths.iter().map(|listed| filter(&listed.what)).collect::<Vec<_>>().into()
+    recipe.paths.iter().map(|listed| listed.what.map(ToString::to_string)).collect()
 }
 
 /// Says which answers nothing will ask for, since a name is wrong or a package is not installed.

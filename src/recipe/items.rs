@@ -69,23 +69,7 @@ impl fmt::Display for Preseed {
 }
 
 /// A rule for paths of packages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PathRule {
-    /// What fits the pattern is left out.
-    Exclude(PathPattern),
-    /// What fits the pattern is not left out, though an earlier rule says so.
-    Include(PathPattern),
-}
-
-impl fmt::Display for PathRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exclude(pattern) => write!(f, "exclude {pattern}"),
-            Self::Include(pattern) => write!(f, "include {pattern}"),
-        }
-    }
-}
+pub type PathRule = fam_rootfs::unpack::PathRule<PathPattern>;
 
 /// An architecture that images can be made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Display, EnumString)]

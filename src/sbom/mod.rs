@@ -113,7 +113,7 @@ impl Contents {
         let binary = |(package, id): (&Installed<'_>, &String)| {
             let mut described = vocabulary.binary(package, id.clone());
             if let Some(locked) = locked.get(package) {
-                described.download_location = locked.download().url;
+                described.download_location = locked.url();
                 described.file_name = locked.filename.rsplit('/').next().map(str::to_owned);
                 described.checksums = vec![Checksum::sha256(&locked.sha256)];
             }

@@ -94,7 +94,7 @@ fn opens_suites_and_fetches_packages_once() {
         .filter(|stanza| names.contains(&stanza.get("Package").unwrap()))
         .map(|stanza| Download {
             name: stanza.get("Package").unwrap().to_owned(),
-            url: format!("{main}/{}", stanza.get("Filename").unwrap()),
+            urls: vec![format!("{main}/{}", stanza.get("Filename").unwrap())],
             size: stanza.get("Size").unwrap().parse().unwrap(),
             sha256: parse_sha256(stanza.get("SHA256").unwrap()).unwrap(),
         })

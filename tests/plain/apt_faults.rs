@@ -265,7 +265,7 @@ fn download(place: &Place) -> Download {
     };
     Download {
         name: field("Package"),
-        url: format!("{}/{}", place.server.url, field("Filename")),
+        urls: vec![format!("{}/{}", place.server.url, field("Filename"))],
         size: field("Size").parse().unwrap(),
         sha256: parse_sha256(&field("SHA256")).unwrap(),
     }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::cache::{Cache, CacheError, read_verified};
 use super::digest::hex;
-use super::fetch::{Download, FetchError, Fetcher, Wanted};
+use super::fetch::{Download, FetchError, Fetcher};
 use super::http::{Http, HttpError, HttpOptions, shown};
 use super::index::{IndexError, decompress};
 use super::keyring::{Keyring, KeyringError};
@@ -227,7 +227,7 @@ impl Client {
             }
         }
         let wanted: Vec<_> =
-            files.iter().map(|(number, _, file)| sources[*number].wanted(&releases[*number].0, file)).collect();
+            files.iter().map(|(number, _, file)| sources[*number].download(&releases[*number].0, file)).collect();
         let paths = self.fetcher().fetch_all(&wanted)?;
         let jobs: Vec<_> = files.into_iter().zip(paths).collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -259,8 +259,7 @@ impl Client {
     /// When one of them cannot be had; those that were fetched before stay in the cache, and a part
     /// of a file is continued the next time.
     pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
-        let wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
-        self.fetcher().fetch_all(&wanted)
+        self.fetcher().fetch_all(downloads)
     }
 
     /// As [`fetch`](Self::fetch), and calls `arrived` with the index of each file as soon as it is
@@ -277,11 +276,7 @@ impl Client {
         stop: &AtomicBool,
         arrived: &(dyn Fn(usize) + Sync),
     ) -> Result<(), FetchError> {
-        let mut wanted: Vec<_> = downloads.iter().map(Wanted::from).collect();
-        for (number, wanted) in wanted.iter_mut().enumerate() {
-            wanted.early = early.contains(&number);
-        }
-        self.fetcher().fetch(&wanted, stop, arrived)
+        self.fetcher().fetch(downloads, early, stop, arrived)
     }
 
     /// Where the cache has a file, or will have it.
@@ -378,7 +373,7 @@ impl Source {
         ClientError::Index { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
     }
 
-    fn wanted(&self, release: &Release, file: &IndexFile) -> Wanted {
+    fn download(&self, release: &Release, file: &IndexFile) -> Download {
         let mut urls = vec![self.url(&file.path)];
         if release.acquire_by_hash
             && let Some((folder, _)) = file.path.rsplit_once('/')
@@ -386,7 +381,7 @@ impl Source {
             urls.insert(0, self.url(&format!("{folder}/by-hash/SHA256/{}", hex(&file.listed.sha256))));
         }
         let name = format!("index {} of {}", file.path, self.suite);
-        Wanted { name, urls, size: file.listed.size, sha256: file.listed.sha256, early: false }
+        Download { name, urls, size: file.listed.size, sha256: file.listed.sha256 }
     }
 }
 

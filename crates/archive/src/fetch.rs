@@ -23,30 +23,12 @@ const REPORT_STEP: u64 = 256 << 10;
 pub struct Download {
     /// What it is called in messages: "bash 5.2.37-2 amd64".
     pub name: String,
-    /// Where it is.
-    pub url: String,
+    /// Where it may be: the first of these places that has it is taken.
+    pub urls: Vec<String>,
     /// Its size in bytes.
     pub size: u64,
     /// Its SHA-256.
     pub sha256: Sha256Digest,
-}
-
-/// A file to fetch from the first of several places that has it.
-#[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) name: String,
-    pub(super) urls: Vec<String>,
-    pub(super) size: u64,
-    pub(super) sha256: Sha256Digest,
-    /// Whether it is needed before the others.
-    pub(super) early: bool,
-}
-
-impl From<&Download> for Wanted {
-    fn from(download: &Download) -> Self {
-        let Download { name, url, size, sha256 } = download.clone();
-        Self { name, urls: vec![url], size, sha256, early: false }
-    }
 }
 
 /// Why a file could not be had.
@@ -136,13 +118,14 @@ pub(super) struct Fetcher<'a> {
 
 impl Fetcher<'_> {
     /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is
-    /// there and whole: first those that are needed early, and whatever is so large that it would
+    /// there and whole: first those whose numbers are in `early`, and whatever is so large that it would
     /// be the last to come if it began later; then the others; of each kind the largest first.
     /// Those that are there already are not fetched. The first failure sets `stop`, and when that
     /// is set, here or elsewhere, all ends; what was fetched so far stays.
     pub(super) fn fetch(
         &self,
-        wanted: &[Wanted],
+        wanted: &[Download],
+        early: &[usize],
         stop: &AtomicBool,
         arrived: &(dyn Fn(usize) + Sync),
     ) -> Result<(), FetchError> {
@@ -155,7 +138,7 @@ impl Fetcher<'_> {
         files.sort_unstable_by_key(|numbers| {
             let size = wanted[numbers[0]].size;
             let long = size > total / self.jobs.max(1) as u64;
-            let first = long || numbers.iter().any(|&number| wanted[number].early);
+            let first = long || numbers.iter().any(|number| early.contains(number));
             (!first, std::cmp::Reverse(size), numbers[0])
         });
         let there = parallel(self.jobs, stop, &files, |numbers| {
@@ -188,12 +171,12 @@ impl Fetcher<'_> {
     }
 
     /// Brings all files into the cache; gives their paths, in the same order.
-    pub(super) fn fetch_all(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
-        self.fetch(wanted, &AtomicBool::new(false), &|_| {})?;
+    pub(super) fn fetch_all(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
+        self.fetch(wanted, &[], &AtomicBool::new(false), &|_| {})?;
         Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
     }
 
-    fn obtain(&self, wanted: &Wanted, running: &TaskHandle, stop: &AtomicBool) -> Result<(), FetchError> {
+    fn obtain(&self, wanted: &Download, running: &TaskHandle, stop: &AtomicBool) -> Result<(), FetchError> {
         let mut meter = Meter { running, reached: 0, reported: 0 };
         let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
         let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
@@ -259,7 +242,7 @@ impl Fetcher<'_> {
 /// One request for a file, or for what is missing of it.
 struct Transfer<'a> {
     http: &'a Http,
-    wanted: &'a Wanted,
+    wanted: &'a Download,
     url: &'a str,
     fresh: bool,
     stop: &'a AtomicBool,

@@ -91,12 +91,18 @@ pub struct LockedPackage {
 }
 
 impl LockedPackage {
-    /// How its `.deb` file is fetched.
+    /// Where its `.deb` file is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}/{}", self.mirror, self.filename)
+    }
+
+    /// How that is fetched.
     #[must_use]
     pub fn download(&self) -> Download {
         Download {
             name: format!("{} {} {}", self.name, self.version, self.architecture),
-            url: format!("{}/{}", self.mirror, self.filename),
+            urls: vec![self.url()],
             size: self.size,
             sha256: self.sha256,
         }
@@ -398,7 +404,7 @@ mod tests {
         let lock = example();
         assert_eq!(Lock::parse(&lock.to_toml()).unwrap(), lock);
         assert_eq!(lock.newest_date().unwrap().to_string(), "2025-11-15T09:37:43Z");
-        let urls: Vec<_> = lock.packages.iter().map(|package| package.download().url).collect();
+        let urls: Vec<_> = lock.packages.iter().map(LockedPackage::url).collect();
         assert_eq!(urls[0], "http://mirror.example/debian/pool/dash_2-3_amd64.deb");
         assert_eq!(urls.len(), 3);
     }

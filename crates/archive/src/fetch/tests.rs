@@ -48,7 +48,7 @@ impl Bench {
         Self { http: Http::new(options).unwrap(), cache, directory, events, progress }
     }
 
-    fn fetch(&self, wanted: &[Wanted]) -> Result<Vec<PathBuf>, FetchError> {
+    fn fetch(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
         Fetcher { http: &self.http, cache: &self.cache, jobs: 4, progress: &self.progress }.fetch_all(wanted)
     }
 
@@ -74,9 +74,9 @@ fn body(length: usize) -> Vec<u8> {
     (0..length).map(|i| u8::try_from((i * 31 + (i >> 8) * 7) % 251).unwrap()).collect()
 }
 
-fn wanted(url: &str, body: &[u8]) -> Wanted {
+fn wanted(url: &str, body: &[u8]) -> Download {
     let (name, urls) = ("test 1 all".to_owned(), vec![url.to_owned()]);
-    Wanted { name, urls, size: body.len() as u64, sha256: sha256(body), early: false }
+    Download { name, urls, size: body.len() as u64, sha256: sha256(body) }
 }
 
 /// What comes back when a server answers the requests for one file one after the other in these
@@ -144,15 +144,12 @@ fn what_is_needed_early_comes_first_but_for_what_takes_longest() {
     let files = bodies.iter().enumerate().map(|(i, body)| (format!("/{i}"), body.clone()));
     let server = Server::files(files.collect::<HashMap<_, _>>());
     let bench = Bench::new();
-    let wanted = |(i, body): (usize, &Vec<u8>)| Wanted {
-        early: [2, 4].contains(&i),
-        ..wanted(&format!("{}/{i}", server.url), body)
-    };
-    let list: Vec<_> = bodies.iter().enumerate().map(wanted).collect();
+    let list: Vec<_> =
+        bodies.iter().enumerate().map(|(i, body)| wanted(&format!("{}/{i}", server.url), body)).collect();
     bench.fetch(&list).unwrap();
     let arrived = std::sync::Mutex::new(Vec::new());
     let fetcher = Fetcher { http: &bench.http, cache: &bench.cache, jobs: 4, progress: &bench.progress };
-    fetcher.fetch(&list, &AtomicBool::new(false), &|number| arrived.lock().unwrap().push(number)).unwrap();
+    fetcher.fetch(&list, &[2, 4], &AtomicBool::new(false), &|number| arrived.lock().unwrap().push(number)).unwrap();
     assert_eq!(*arrived.lock().unwrap(), [3, 2, 4, 1, 5, 0], "those in the cache come in the order of fetching");
 }
 
@@ -283,7 +280,7 @@ fn a_missing_file_is_looked_for_in_the_next_place() {
     let server = Server::files(HashMap::from([("/plain".to_owned(), body.clone())]));
     let bench = Bench::new();
     let urls = ["/by-hash", "/plain"].map(|path| format!("{}{path}", server.url)).to_vec();
-    let paths = bench.fetch(&[Wanted { urls, ..wanted("", &body) }]).unwrap();
+    let paths = bench.fetch(&[Download { urls, ..wanted("", &body) }]).unwrap();
     assert_eq!(fs::read(&paths[0]).unwrap(), body);
 
     let error = bench.fetch(&[wanted(&format!("{}/nowhere", server.url), b"x")]).unwrap_err();

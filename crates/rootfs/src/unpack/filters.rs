@@ -1,7 +1,10 @@
 //! Which paths of packages are left out of the tree, by the rules of dpkg's options `path-exclude`
 //! and `path-include` (dpkg(1)).
 
+use std::fmt;
+
 use fam_tree::RootPath;
+use serde::{Deserialize, Serialize};
 
 use super::pattern::{fits, plain_len};
 use crate::staging::{Staging, StagingError};
@@ -9,22 +12,24 @@ use crate::staging::{Staging, StagingError};
 /// Where the new system's own dpkg finds the rules.
 const CONFIGURATION: &str = "etc/dpkg/dpkg.cfg.d/fam-build-paths";
 
-/// One rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Filter {
+/// A rule for paths of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema), schemars(rename = "PathRule"))]
+#[serde(rename_all = "kebab-case")]
+pub enum PathRule<P = String> {
     /// What fits the pattern is left out.
-    Exclude(String),
-    /// What fits the pattern is taken again, though an earlier rule leaves it out.
-    Include(String),
+    Exclude(P),
+    /// What fits the pattern is not left out, though an earlier rule says so.
+    Include(P),
 }
 
 /// Rules, of which the last that fits a path decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filters(Vec<Filter>);
+pub struct Filters(Vec<PathRule>);
 
-impl From<Vec<Filter>> for Filters {
-    fn from(rules: Vec<Filter>) -> Self {
-        Self(rules)
+impl FromIterator<PathRule> for Filters {
+    fn from_iter<I: IntoIterator<Item = PathRule>>(rules: I) -> Self {
+        Self(rules.into_iter().collect())
     }
 }
 
@@ -35,7 +40,7 @@ impl Filters {
         // dpkg compares what an archive has after the leading dot: nothing, for the root.
         let path = if path.is_root() { Vec::new() } else { [b"/", path.as_bytes()].concat() };
         let deciding = self.0.iter().rfind(|rule| fits(rule.pattern().as_bytes(), &path));
-        let excluded = matches!(deciding, Some(Filter::Exclude(_)));
+        let excluded = matches!(deciding, Some(PathRule::Exclude(_)));
         excluded && !(may_lead_on && self.lead_on_to_included(&path))
     }
 
@@ -43,11 +48,11 @@ impl Filters {
     /// it would have to: all that begins as the pattern does.
     fn lead_on_to_included(&self, path: &[u8]) -> bool {
         self.0.iter().any(|rule| match rule {
-            Filter::Include(pattern) => {
+            PathRule::Include(pattern) => {
                 let plain = pattern[..plain_len(pattern.as_bytes())].trim_end_matches('/');
                 path.starts_with(plain.as_bytes())
             }
-            Filter::Exclude(_) => false,
+            PathRule::Exclude(_) => false,
         })
     }
 
@@ -66,19 +71,38 @@ impl Filters {
 
     /// The rules as dpkg.cfg(5) has them.
     fn configuration(&self) -> String {
-        let line = |rule: &Filter| match rule {
-            Filter::Exclude(pattern) => format!("path-exclude={pattern}\n"),
-            Filter::Include(pattern) => format!("path-include={pattern}\n"),
+        let line = |rule: &PathRule| match rule {
+            PathRule::Exclude(pattern) => format!("path-exclude={pattern}\n"),
+            PathRule::Include(pattern) => format!("path-include={pattern}\n"),
         };
         let lines: String = self.0.iter().map(line).collect();
         format!("# Of the recipe that fam-build made this system of. The last rule that fits a path decides.\n{lines}")
     }
 }
 
-impl Filter {
-    fn pattern(&self) -> &str {
+impl<P> PathRule<P> {
+    /// Its pattern.
+    pub fn pattern(&self) -> &P {
         let (Self::Exclude(pattern) | Self::Include(pattern)) = self;
         pattern
+    }
+
+    /// The same rule with its pattern in another form.
+    #[must_use]
+    pub fn map<Q>(&self, form: impl FnOnce(&P) -> Q) -> PathRule<Q> {
+        match self {
+            Self::Exclude(pattern) => PathRule::Exclude(form(pattern)),
+            Self::Include(pattern) => PathRule::Include(form(pattern)),
+        }
+    }
+}
+
+impl<P: fmt::Display> fmt::Display for PathRule<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exclude(pattern) => write!(f, "exclude {pattern}"),
+            Self::Include(pattern) => write!(f, "include {pattern}"),
+        }
     }
 }
 
@@ -88,10 +112,10 @@ mod tests {
 
     fn filters(rules: &[&str]) -> Filters {
         let rule = |rule: &&str| match rule.split_at(1) {
-            ("-", pattern) => Filter::Exclude(pattern.into()),
-            (_, pattern) => Filter::Include(pattern.into()),
+            ("-", pattern) => PathRule::Exclude(pattern.into()),
+            (_, pattern) => PathRule::Include(pattern.into()),
         };
-        rules.iter().map(rule).collect::<Vec<_>>().into()
+        rules.iter().map(rule).collect()
     }
 
     #[test]

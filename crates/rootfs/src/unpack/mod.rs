@@ -16,7 +16,7 @@ mod preparations;
 mod prepare;
 
 pub use error::UnpackError;
-pub use filters::{Filter, Filters};
+pub use filters::{Filters, PathRule};
 pub use place::Placement;
 pub use preparations::{Arrivals, Preparations};
 pub use prepare::Prepared;

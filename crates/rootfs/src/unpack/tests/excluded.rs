@@ -3,8 +3,8 @@
 use super::*;
 
 fn excluding(patterns: &[&str]) -> Bench {
-    let rules: Vec<Filter> = patterns.iter().map(|pattern| Filter::Exclude((*pattern).into())).collect();
-    Bench { filters: rules.into(), ..Bench::new() }
+    let filters = patterns.iter().map(|pattern| PathRule::Exclude((*pattern).into())).collect();
+    Bench { filters, ..Bench::new() }
 }
 
 #[test]
