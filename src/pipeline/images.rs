@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fam_host::parallel::parallel;
-use fam_image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, qcow2, raw};
+use fam_image::{BootCode, DiskMap, ImageSettings, lay_out, qcow2, raw};
 use fam_isolation::supervisor::Artifact;
-use fam_plugin::{Scope, Secrets};
 use fam_progress::{Progress, Task};
 use fam_tree::{Overlay, RootPath, Tree};
 use fs_err::File;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Error;
+use super::disk_ids::{self, DiskIds};
 use super::job::Job;
 use crate::recipe::Settings;
 
@@ -36,38 +35,10 @@ pub(super) struct Disks<'a> {
     pub(super) timestamp: i64,
     /// What plugins made at the node stage of each node, by number.
     pub(super) overlays: Vec<Overlay>,
-    /// Whether each node has numbers of its own on its disk, or those of the template.
-    pub(super) own_identities: bool,
+    pub(super) ids: DiskIds,
     /// Whether file systems of nodes have the template's metadata, and their own UUID as a mere
     /// label on it.
     pub(super) one_layout: bool,
-    pub(super) secrets: Secrets,
-}
-
-/// Numbers for a disk from 96 bytes that nothing else is made of.
-fn identity(bytes: [[u8; 32]; 3]) -> Identity {
-    let [a, b, c] = bytes;
-    let uuid = |bytes: &[u8]| {
-        let mut half = [0; 16];
-        half.copy_from_slice(&bytes[..16]);
-        // Version 4 in form; where the bytes come from does not show.
-        uuid::Builder::from_random_bytes(half).into_uuid()
-    };
-    Identity {
-        disk_guid: uuid(&a[..16]),
-        bios_guid: uuid(&a[16..]),
-        esp_guid: uuid(&b[..16]),
-        root_guid: uuid(&b[16..]),
-        fs_uuid: uuid(&c[..16]),
-        esp_volume_id: u32::from_le_bytes([c[16], c[17], c[18], c[19]]),
-    }
-}
-
-/// Numbers of the template's disk. No secret goes into them: the template is the same for every
-/// builder.
-fn template_identity(settings: &Settings) -> Identity {
-    let label = &settings.recipe.disk.label.value;
-    identity(["a", "b", "c"].map(|part| Sha256::digest(format!("fam-build template disk {part} {label}")).into()))
 }
 
 fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> ImageSettings {
@@ -81,7 +52,7 @@ fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> Ima
 /// # Errors
 /// [`Error::Image`] with the entry that no disk can hold.
 pub(super) fn check(settings: &Settings, tree: &Tree, tarball: &Arc<File>, timestamp: i64) -> Result<(), Error> {
-    let identity = template_identity(settings);
+    let identity = disk_ids::of_template();
     let settings = image_settings(settings, identity.fs_uuid, timestamp);
     match lay_out(tree, Arc::clone(tarball), &BTreeSet::new(), &identity, &settings) {
         Ok(_) | Err(fam_image::Error::TooSmall { .. } | fam_image::Error::DiskTooSmall { .. }) => Ok(()),
@@ -90,24 +61,13 @@ pub(super) fn check(settings: &Settings, tree: &Tree, tarball: &Arc<File>, times
 }
 
 impl Disks<'_> {
-    fn template_identity(&self) -> Identity {
-        template_identity(&self.job.settings)
-    }
-
-    fn node_identity(&self, number: u32) -> Identity {
-        if !self.own_identities {
-            return self.template_identity();
-        }
-        identity(["a", "b", "c"].map(|part| self.secrets.derive(Scope::Node(number), &format!("image/{part}"))))
-    }
-
     fn settings(&self, layout_uuid: Uuid) -> ImageSettings {
         image_settings(&self.job.settings, layout_uuid, self.timestamp)
     }
 
     /// Lays out the template, without what plugins make of a node.
     fn template_map(&self) -> Result<DiskMap, Error> {
-        let identity = self.template_identity();
+        let identity = self.ids.template;
         let settings = self.settings(identity.fs_uuid);
         Ok(lay_out(self.tree, Arc::clone(&self.tarball), &BTreeSet::new(), &identity, &settings)?)
     }
@@ -116,8 +76,8 @@ impl Disks<'_> {
     /// all that comes before lies at the same place on all.
     fn node_map(&self, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
         let tree = self.overlays[index].apply(self.tree);
-        let identity = self.node_identity(self.job.nodes[index].number);
-        let layout = if self.one_layout { self.template_identity() } else { identity };
+        let identity = self.ids.of_node(self.job.nodes[index].number);
+        let layout = if self.one_layout { self.ids.template } else { identity };
         Ok(lay_out(&tree, Arc::clone(&self.tarball), laid_last, &identity, &self.settings(layout.fs_uuid))?)
     }
 

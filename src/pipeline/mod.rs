@@ -11,6 +11,7 @@
 mod answers;
 mod boot_loader;
 mod cluster_files;
+mod disk_ids;
 mod error;
 mod images;
 mod job;
@@ -40,6 +41,7 @@ use fam_tree::Overlay;
 use crate::plugins::{Build, OverlayRoot, PluginPlan};
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
+use disk_ids::DiskIds;
 use images::Disks;
 use packages::{Archives, Selection};
 use template::Template;
@@ -146,15 +148,15 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     cluster_files::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
 
     progress.step(format!("Making disks for {} nodes", job.nodes.len()));
+    let ids = DiskIds::new(job.has_identities().then(|| Secrets::new(job.seed)));
     let disks = Disks {
         job,
         tree: &template.tree,
         tarball: Arc::clone(&template.tarball),
         timestamp: build.facts().source_date_epoch,
-        overlays: overlays(job, &template, &plugin_plan, &build)?,
-        own_identities: job.has_identities(),
+        overlays: overlays(job, &template, &plugin_plan, &build, &ids)?,
+        ids,
         one_layout: boot_loader::knows_checksum_seeds(&template),
-        secrets: Secrets::new(job.seed),
     };
     disks.write(progress)?;
     let context: Context = build.context("fabric", Stage::Node);
@@ -165,13 +167,20 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     Ok(template.reused)
 }
 
-/// What node-stage plugins change for each node.
-fn overlays(job: &Job, template: &Template, plugin_plan: &PluginPlan, build: &Build) -> Result<Vec<Overlay>, Error> {
-    let overlay = |node| {
+/// What node-stage plugins, and then the numbers of its disk, change for each node.
+fn overlays(
+    job: &Job,
+    template: &Template,
+    plugin_plan: &PluginPlan,
+    build: &Build,
+    ids: &DiskIds,
+) -> Result<Vec<Overlay>, Error> {
+    let overlay = |node: &fam_plugin::Node| {
         let mut overlay = Overlay::default();
         let mut root =
             OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, build.facts().source_date_epoch);
         plugin_plan.apply_node(node, &mut root, build)?;
+        ids.name_own_disk(node.number, template, &mut overlay);
         Ok(overlay)
     };
     job.nodes.iter().map(overlay).collect()

@@ -23,7 +23,7 @@ use fam_rootfs::staging::Staging;
 use fam_rootfs::tmpfs;
 use fam_rootfs::unpack::{Filters, UnpackOptions};
 use fam_rootfs::{apt, bootloader};
-use fam_tree::{Content, Kind, RootPath, Tree, tarball};
+use fam_tree::{Content, Entry, Kind, RootPath, Tree, tarball};
 use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
@@ -31,7 +31,7 @@ use rustix::fs::{Mode, OFlags};
 use super::job::Job;
 use super::packages::Selection;
 use super::preflight::check_room;
-use super::{Error, images};
+use super::{Error, disk_ids, images};
 use crate::plugins::{Build, PluginPlan, StagingRoot};
 use crate::recipe::{Recipe, Settings};
 
@@ -64,11 +64,23 @@ impl Template {
 
     /// The text of a file of the tree; `None` where there is none. No link is followed.
     pub(super) fn text(&self, path: &str) -> Option<String> {
-        match &self.tree.get(&RootPath::new(path).ok()?)?.kind {
-            Kind::File(Content::InTarball { offset, len }) if *len <= MAX_TEXT_BYTES => {
+        let bytes = self.bytes_of(self.tree.get(&RootPath::new(path).ok()?)?)?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The text of a file of this tree or of an overlay on it; `None` of anything else.
+    pub(super) fn text_of(&self, entry: &Entry) -> Option<String> {
+        String::from_utf8(self.bytes_of(entry)?).ok()
+    }
+
+    fn bytes_of(&self, entry: &Entry) -> Option<Vec<u8>> {
+        match &entry.kind {
+            Kind::File(content) if content.len() > MAX_TEXT_BYTES => None,
+            Kind::File(Content::Inline(bytes)) => Some(bytes.to_vec()),
+            Kind::File(Content::InTarball { offset, len }) => {
                 let mut bytes = vec![0; usize::try_from(*len).ok()?];
                 self.tarball.read_exact_at(&mut bytes, *offset).ok()?;
-                Some(String::from_utf8_lossy(&bytes).into_owned())
+                Some(bytes)
             }
             _ => None,
         }
@@ -250,7 +262,10 @@ fn populate(
     let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
     apt::record(staging, &lock.architecture, automatic)?;
 
+    let ids = disk_ids::of_template();
     let settings = bootloader::Settings {
+        root_uuid: &disk_ids::root_uuid(&ids),
+        esp_uuid: &disk_ids::esp_uuid(&ids),
         root_label: recipe.disk.label.as_str(),
         root_partition: ROOT_PARTITION,
         command_line: recipe.kernel.cmdline.as_str(),

@@ -35,10 +35,15 @@ fn build_and_boot(changes: &str, flags: &[&str]) {
 /// Builds one node of the recipe `minimal` with these changes, as a normal user, into a directory
 /// of that user's; returns the recipe.
 pub fn build_changed(changes: &str, flags: &[&str], directory: &Path) -> PathBuf {
+    build_nodes(1, changes, flags, directory)
+}
+
+/// As [`build_changed`], with this number of nodes.
+pub fn build_nodes(count: u8, changes: &str, flags: &[&str], directory: &Path) -> PathBuf {
     let recipe = directory.join("changed.toml");
     fs_err::write(&recipe, format!("extends = \"minimal\"\n{changes}")).unwrap();
     let mut build = as_user(public_program());
-    build.args(["1", "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory);
+    build.args([&count.to_string(), "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory);
     succeed(build.args(flags));
     recipe
 }

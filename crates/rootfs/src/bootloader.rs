@@ -4,7 +4,7 @@
 //! Both tools ask the disk they run from, and there is none yet. So the target's own `grub-mkimage`
 //! makes the core images, and the first grub.cfg is ours: it names the kernel by the links
 //! `/vmlinuz` and `/initrd.img`, which Debian keeps on the newest one, and the root file system by
-//! its label. `update-grub` in the guest replaces it at the next kernel upgrade; /etc/default/grub
+//! its UUID: another disk of the machine may well have the same label. `update-grub` in the guest replaces it at the next kernel upgrade; /etc/default/grub
 //! holds the same choices for it. What becomes of the files on the disk is for `fam_image`.
 //!
 //! All of it is there before plugins act ([`install`]), and what they make of it stays. Settings of
@@ -17,8 +17,6 @@ use fam_tree::{InvalidPath, RootPath};
 
 use super::staging::{Staging, StagingError};
 
-/// The label of the EFI system partition, as `fam_image` writes it.
-const ESP_LABEL: &str = "EFI";
 const INSTALL: &str = include_str!("grub.sh");
 const PROBE: &str = include_str!("grub_probe.sh");
 
@@ -31,6 +29,10 @@ const MORE_DEFAULTS: &str = "etc/default/grub.d";
 /// What the boot loader has to know.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
+    /// UUID of the root file system.
+    pub root_uuid: &'a str,
+    /// UUID of the EFI system partition's file system, as Linux shows a FAT's volume id.
+    pub esp_uuid: &'a str,
     /// Label of the root file system.
     pub root_label: &'a str,
     /// Number of the root partition, from 1.
@@ -123,7 +125,10 @@ pub fn stand_ins(settings: &Settings<'_>) -> [StandIn; 2] {
     let stand_in = |path: &str, content| StandIn { path: path.into(), content, even_if_missing: false };
     let path_of_file_system = "#!/bin/sh\nfor last do :; done\nprintf '%s\\n' \"$last\"\n";
     [
-        stand_in("/usr/sbin/grub-probe", PROBE.replace("@LABEL@", settings.root_label)),
+        stand_in(
+            "/usr/sbin/grub-probe",
+            PROBE.replace("@UUID@", settings.root_uuid).replace("@LABEL@", settings.root_label),
+        ),
         stand_in("/usr/bin/grub-mkrelpath", path_of_file_system.into()),
     ]
 }
@@ -194,15 +199,16 @@ fn mounts_root(fstab: &str) -> bool {
 }
 
 fn root_line(settings: &Settings<'_>) -> String {
-    format!("LABEL={}\t/\text4\terrors=remount-ro\t0\t1", settings.root_label)
+    format!("UUID={}\t/\text4\terrors=remount-ro\t0\t1", settings.root_uuid)
 }
 
 fn fstab(settings: &Settings<'_>) -> String {
     format!(
         "# file system\tmount point\ttype\toptions\tdump\tpass\n\
          {root}\n\
-         LABEL={ESP_LABEL}\t/boot/efi\tvfat\tumask=0077,nofail\t0\t0\n",
-        root = root_line(settings)
+         UUID={esp}\t/boot/efi\tvfat\tumask=0077,nofail\t0\t0\n",
+        root = root_line(settings),
+        esp = settings.esp_uuid,
     )
 }
 
@@ -218,11 +224,11 @@ serial --unit=0 --speed=115200
 terminal_input console serial
 terminal_output console serial
 menuentry 'Debian GNU/Linux' --class debian --class gnu-linux --class os {{
-  linux /vmlinuz root=LABEL={root} ro {command_line}
+  linux /vmlinuz root=UUID={root} ro {command_line}
   initrd /initrd.img
 }}
 ",
-        root = settings.root_label,
+        root = settings.root_uuid,
         command_line = settings.command_line
     )
 }
@@ -279,11 +285,18 @@ mod tests {
 
     #[test]
     fn all_files_name_the_same_root() {
-        let settings = Settings { root_label: "fabric", root_partition: 3, command_line: "console=ttyS0" };
-        assert!(fstab(&settings).contains("LABEL=fabric\t/\text4"));
+        let settings = Settings {
+            root_uuid: "0-1-2",
+            esp_uuid: "AB-CD",
+            root_label: "fabric",
+            root_partition: 3,
+            command_line: "console=ttyS0",
+        };
+        assert!(fstab(&settings).contains("UUID=0-1-2\t/\text4"));
+        assert!(fstab(&settings).contains("UUID=AB-CD\t/boot/efi"));
         assert!(mounts_root(&fstab(&settings)));
-        assert!(stand_ins(&settings)[0].content.contains("/dev/disk/by-label/fabric ;;"));
-        assert!(grub_cfg(&settings).contains("linux /vmlinuz root=LABEL=fabric ro console=ttyS0\n"));
+        assert!(stand_ins(&settings)[0].content.contains("device) echo UUID=0-1-2 ;;"));
+        assert!(grub_cfg(&settings).contains("linux /vmlinuz root=UUID=0-1-2 ro console=ttyS0\n"));
         assert!(default_grub(&settings).contains("GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"));
     }
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands for grub-probe in the new system: says what it will say of the disk, as far as grub-mkconfig needs it. The UUID is
-# not known, as each node has its own.
+# Stands for grub-probe in the new system: says what it will say of the disk, as far as grub-mkconfig needs it. The device
+# has no name yet, and goes into `root=` as it is said here.
 target=fs
 while [ $# -gt 0 ]; do
     case $1 in
@@ -10,9 +10,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 case $target in
-device) echo /dev/disk/by-label/@LABEL@ ;;
+device) echo UUID=@UUID@ ;;
 fs) echo ext2 ;;
 fs_label) echo @LABEL@ ;;
+fs_uuid) echo @UUID@ ;;
 partmap) echo gpt ;;
 abstraction) ;;
 *) exit 1 ;;

@@ -36,6 +36,8 @@ impl Bench {
                     script(&self.staging);
                 }
             }
+            // Those that no group has are made ready all the same.
+            arrivals.wait_for_all()?;
             let placed: usize = groups.iter().map(|group| group.len()).sum();
             assert_eq!(aside.list(&RootPath::root()).unwrap().len(), self.debs.len() - placed, "nothing is left aside");
             Ok(placement.into_unpacked())
