@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answers;
 use crate::fabric::{Cluster, ivshmem_address};
+use crate::plugins::PlannedStep;
 use crate::recipe::Settings;
 
 /// One build.
@@ -23,6 +24,8 @@ pub struct Job {
     pub(super) seed: [u8; 32],
     /// The nodes, by number.
     pub(super) nodes: Vec<fam_plugin::Node>,
+    /// The plugins, found and checked.
+    pub(super) plugins: Vec<PlannedStep>,
     /// The logins of mirrors and proxies, which the URLs of the settings lose on the way.
     #[serde(with = "to_worker")]
     pub(super) logins: Logins,
@@ -32,9 +35,16 @@ pub struct Job {
 }
 
 impl Job {
-    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32], logins: Logins, answers: Answers) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        output: OutputDir,
+        seed: [u8; 32],
+        plugins: Vec<PlannedStep>,
+        logins: Logins,
+        answers: Answers,
+    ) -> Self {
         let nodes = nodes(&Cluster::new(&settings.recipe));
-        Self { settings, output, seed, nodes, logins, answers }
+        Self { settings, output, seed, nodes, plugins, logins, answers }
     }
 
     /// Whether the nodes get keys and numbers of their own.

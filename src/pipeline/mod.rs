@@ -125,7 +125,7 @@ pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
 
 fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, .. } = job;
-    let plugin_plan = plugins::plan(settings, logins)?;
+    let plugin_plan = plugins::take_over(job)?;
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));

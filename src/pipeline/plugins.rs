@@ -7,6 +7,7 @@ use fam_archive::credentials::Logins;
 use serde_json::Value;
 
 use super::Error;
+use super::job::Job;
 use crate::plugins::{HostFiles, Known, Origin, PluginPlan, Registry, Request, SearchPath};
 use crate::recipe::{Plugin, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};
@@ -27,6 +28,11 @@ pub(super) fn plan(settings: &Settings, logins: &Logins) -> Result<PluginPlan, E
     };
     let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
     Ok(registry(settings).with_logins(logins).plan(&requests)?)
+}
+
+/// The plan that was made of these settings before the worker was started.
+pub(super) fn take_over(job: &Job) -> Result<PluginPlan, Error> {
+    Ok(registry(&job.settings).with_logins(&job.logins).take_over(job.plugins.clone())?)
 }
 
 /// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe

@@ -43,7 +43,7 @@ impl Preflight {
     /// the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
-        super::plugins::plan(settings, &logins)?;
+        let plugins = super::plugins::plan(settings, &logins)?;
         let answers = answers(settings)?;
         for keyring in &settings.keyrings.value {
             fam_archive::keyring::Keyring::debian()?.add_file(keyring)?;
@@ -69,7 +69,7 @@ impl Preflight {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
-        let job = Job::new(settings.clone(), output, *seed.bytes(), logins, answers);
+        let job = Job::new(settings.clone(), output, *seed.bytes(), plugins.planned(), logins, answers);
         Ok(Self { job, isolation, lock })
     }
 }

@@ -67,11 +67,21 @@ impl Request {
     }
 }
 
-struct Step {
-    plugin: Arc<dyn ErasedPlugin>,
+/// A plugin that was found and checked, with its settings. A worker takes the plan of its build in
+/// this form ([`PluginPlan::planned`], [`Registry::take_over`]).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
     description: Description,
     origin: Origin,
+    /// As the plugin checked them, with the contents of the files that they name.
     settings: Value,
+    /// How long it may take at each stage, of each node, if it is a file.
+    time_limit: Option<Duration>,
+}
+
+struct Step {
+    plugin: Arc<dyn ErasedPlugin>,
+    planned: PlannedStep,
 }
 
 /// The plugins of a recipe in their order, checked and ready to be applied.
@@ -88,7 +98,13 @@ impl std::fmt::Debug for PluginPlan {
 impl PluginPlan {
     /// What is applied, in order.
     pub fn descriptions(&self) -> impl Iterator<Item = &Description> {
-        self.steps.iter().map(|step| &step.description)
+        self.steps.iter().map(|step| &step.planned.description)
+    }
+
+    /// The plan as a worker takes it over.
+    #[must_use]
+    pub fn planned(&self) -> Vec<PlannedStep> {
+        self.steps.iter().map(|step| step.planned.clone()).collect()
     }
 
     /// Applies the system stage to the files of the new system.
@@ -97,10 +113,10 @@ impl PluginPlan {
     /// [`PluginError::Failed`] or [`PluginError::Panicked`], with the plugin's name.
     pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), PluginError> {
         for step in self.at(Stage::System) {
-            build.progress().detail(format!("applying to the system: {}", step.description.name));
-            let context = build.context(&step.description.name, Stage::System);
-            catch_panic(&step.description.name, None, || {
-                step.plugin.apply_system(&step.settings, &mut Root::new(files), &context)
+            build.progress().detail(format!("applying to the system: {}", step.planned.description.name));
+            let context = build.context(&step.planned.description.name, Stage::System);
+            catch_panic(&step.planned.description.name, None, || {
+                step.plugin.apply_system(&step.planned.settings, &mut Root::new(files), &context)
             })?;
         }
         Ok(())
@@ -113,10 +129,10 @@ impl PluginPlan {
     /// and the node's.
     pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), PluginError> {
         for step in self.at(Stage::Node) {
-            build.progress().detail(format!("applying to {}: {}", node.name, step.description.name));
-            let context = build.context(&step.description.name, Stage::Node).for_node(node);
-            catch_panic(&step.description.name, Some(node), || {
-                step.plugin.apply_node(&step.settings, &mut Root::new(files), node, &context)
+            build.progress().detail(format!("applying to {}: {}", node.name, step.planned.description.name));
+            let context = build.context(&step.planned.description.name, Stage::Node).for_node(node);
+            catch_panic(&step.planned.description.name, Some(node), || {
+                step.plugin.apply_node(&step.planned.settings, &mut Root::new(files), node, &context)
             })?;
         }
         Ok(())
@@ -129,7 +145,9 @@ impl PluginPlan {
     pub fn system_key(&self, build: &Build) -> String {
         let steps: Vec<_> = self
             .at(Stage::System)
-            .map(|step| (&step.description.name, &step.description.version, step.origin.digest(), &step.settings))
+            .map(|Step { planned, .. }| {
+                (&planned.description.name, &planned.description.version, planned.origin.digest(), &planned.settings)
+            })
             .collect();
         let told = serde_json::json!({ "steps": steps, "facts": build.facts().for_system() });
         let mut hash = Sha256::new();
@@ -139,7 +157,7 @@ impl PluginPlan {
     }
 
     fn at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
-        self.steps.iter().filter(move |step| step.description.stages.contains(&stage))
+        self.steps.iter().filter(move |step| step.planned.description.stages.contains(&stage))
     }
 }
 

@@ -12,11 +12,11 @@ use fam_plugin::{Description, Error, RecipeEntry, RecipeEntryKind, RecipeFiles, 
 
 use super::{PluginError, Request};
 
-/// The most that one setting may bring: it is held in memory, as the settings are.
-const MAX_BYTES: u64 = 256 << 20;
+/// The most that a recipe may bring: it is held in memory, as the settings are.
+pub(super) const MAX_BYTES: u64 = 256 << 20;
 
 /// The settings of `request` with what the recipe's files hold, wherever `description`, of the same
-/// plugin, says that a setting names files.
+/// plugin, says that a setting names files. `left` is how many bytes the recipe may still bring.
 ///
 /// # Errors
 /// [`PluginError::Settings`], with the setting: there is no such file, or it cannot be read or
@@ -24,35 +24,36 @@ const MAX_BYTES: u64 = 256 << 20;
 pub(super) fn read_recipe_files(
     request: &Request,
     description: &Description,
+    left: &mut u64,
 ) -> std::result::Result<Value, PluginError> {
     let mut settings = request.settings.clone();
     for setting in &description.reads {
         let steps: Vec<&str> = setting.split('.').collect();
         let directory = request.directories.get(steps[0]).map(PathBuf::as_path);
-        fill(&mut settings, &steps, String::new(), directory)
+        fill(&mut settings, &steps, String::new(), directory, left)
             .map_err(|source| PluginError::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
     }
     Ok(settings)
 }
 
-fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>) -> Result<()> {
+fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>, left: &mut u64) -> Result<()> {
     match (value, steps) {
         (Value::Array(items), _) => {
             for (index, item) in items.iter_mut().enumerate() {
-                fill(item, steps, format!("{key}[{index}]"), directory)?;
+                fill(item, steps, format!("{key}[{index}]"), directory, left)?;
             }
             Ok(())
         }
         (Value::Object(map), [step, rest @ ..]) => match map.get_mut(*step) {
             Some(inner) => {
                 let key = if key.is_empty() { (*step).to_owned() } else { format!("{key}.{step}") };
-                fill(inner, rest, key, directory)
+                fill(inner, rest, key, directory, left)
             }
             None => Ok(()),
         },
         (place @ Value::String(_), []) => {
             let path = place.as_str().unwrap_or_default().to_owned();
-            let files = read(&path, directory).map_err(|reason| reason.at(key))?;
+            let files = read(&path, directory, left).map_err(|reason| reason.at(key))?;
             *place = serde_json::to_value(files).map_err(|error| Error::failed(error.to_string()))?;
             Ok(())
         }
@@ -67,7 +68,7 @@ fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>
 /// # Errors
 /// [`Unreadable`]
 pub fn read_recipe_file(path: &str, directory: Option<&Path>) -> std::result::Result<Vec<u8>, Unreadable> {
-    let files = read(path, directory)?;
+    let files = read(path, directory, &mut { MAX_BYTES })?;
     files.file().map(<[u8]>::to_vec).ok_or_else(|| Unreadable(format!("{path:?} is no file"), None))
 }
 
@@ -93,7 +94,7 @@ impl From<std::io::Error> for Unreadable {
     }
 }
 
-fn read(path: &str, directory: Option<&Path>) -> std::result::Result<RecipeFiles, Unreadable> {
+fn read(path: &str, directory: Option<&Path>, left: &mut u64) -> std::result::Result<RecipeFiles, Unreadable> {
     const BENEATH: &str = "move it beside the recipe, or beneath, and name it from there";
     let Some(directory) = directory else {
         return Err(Unreadable("a recipe that is built in has no files beside it".into(), None));
@@ -111,8 +112,7 @@ fn read(path: &str, directory: Option<&Path>) -> std::result::Result<RecipeFiles
         return Err(Unreadable(format!("{path:?} leads out of the recipe's directory"), Some(BENEATH)));
     }
     let mut files = RecipeFiles { path: path.to_owned(), entries: Vec::new() };
-    let mut left = MAX_BYTES;
-    add(&place, PathBuf::new(), &mut files, &mut left)?;
+    add(&place, PathBuf::new(), &mut files, left)?;
     Ok(files)
 }
 
@@ -170,7 +170,7 @@ mod tests {
             Some(directory) => error.to_string().replace(directory.to_str().unwrap(), "DIR"),
             None => error.to_string(),
         };
-        read_recipe_files(&request, &description).map_err(shown)
+        read_recipe_files(&request, &description, &mut { MAX_BYTES }).map_err(shown)
     }
 
     #[test]

@@ -11,15 +11,17 @@ use std::sync::Arc;
 
 use fam_archive::credentials::Logins;
 use fam_plugin::{Description, ErasedPlugin, Error, Value, nearest};
+use serde::{Deserialize, Serialize};
 
 use super::external::External;
 use super::host::GuestLogins;
-use super::recipe_files::read_recipe_files;
+use super::recipe_files::{MAX_BYTES, read_recipe_files};
 use super::search_path::plugins_in;
-use super::{Form, HostFiles, PluginError, PluginPlan, Request, SearchPath, Step, panic_message};
+use super::{Form, HostFiles, PlannedStep, PluginError, PluginPlan, Request, SearchPath, Step, panic_message};
 
 /// Where a plugin comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// This program.
     BuiltIn,
@@ -203,16 +205,46 @@ impl Registry {
     /// [`PluginError`] on the first entry that is wrong.
     pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, PluginError> {
         let mut loaded = BTreeMap::new();
+        let mut left = MAX_BYTES;
         let mut steps = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let (Known { description, origin }, plugin) = self.find(request, &mut loaded)?;
-            let settings = read_recipe_files(request, &description)?;
+            let settings = read_recipe_files(request, &description, &mut left)?;
             check(&request.name, plugin.as_ref(), &settings)?;
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
                 return Err(PluginError::Order { plugin: request.name.clone(), before: before.clone() });
             }
-            steps.push(Step { plugin, description, origin, settings });
+            let planned = PlannedStep { description, origin, settings, time_limit: request.time_limit };
+            steps.push(Step { plugin, planned });
+        }
+        Ok(PluginPlan { steps })
+    }
+
+    /// Takes over what another process planned by the same settings: nothing is looked for, read or
+    /// checked again. A file must be the one that was checked.
+    ///
+    /// # Errors
+    /// [`PluginError::Load`] where a file is another one by now.
+    pub fn take_over(&self, planned: Vec<PlannedStep>) -> Result<PluginPlan, PluginError> {
+        let mut steps = Vec::with_capacity(planned.len());
+        for planned in planned {
+            let name = &planned.description.name;
+            let plugin: Arc<dyn ErasedPlugin> = match &planned.origin {
+                Origin::BuiltIn => match self.plugins.get(name) {
+                    Some((_, plugin)) => Arc::clone(plugin),
+                    None => unreachable!("{name} is built into the program that planned it, which is this one"),
+                },
+                Origin::File { path, form, digest } => {
+                    let (description, host_files) = (planned.description.clone(), self.host_files.clone());
+                    let known = External::known(path, *form, digest, description, host_files);
+                    let mut plugin =
+                        known.map_err(|source| PluginError::Load { file: path.clone(), source: Box::new(source) })?;
+                    plugin.time_limit = planned.time_limit.unwrap_or(plugin.time_limit);
+                    Arc::new(plugin)
+                }
+            };
+            steps.push(Step { plugin, planned });
         }
         Ok(PluginPlan { steps })
     }

@@ -159,3 +159,25 @@ fn refuses_plugins_that_say_nothing() {
     assert_eq!(error, "plugin \"terminal\" describes itself with control characters");
     registry.add(Arc::new(Named("ok", true))).unwrap();
 }
+
+#[test]
+fn a_worker_takes_only_the_file_that_was_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("plugin");
+    fs_err::write(&file, "#!/bin/sh\n").unwrap();
+    let planned = |digest: &str| -> Vec<PlannedStep> {
+        serde_json::from_value(json!([{
+            "description": Description::new("plugin", "does something").at(Stage::Node),
+            "origin": { "file": { "path": file, "form": "executable", "digest": digest } },
+            "settings": { "key": "value" },
+            "time_limit": null,
+        }]))
+        .unwrap()
+    };
+    let digest = hex::encode(Sha256::digest("#!/bin/sh\n"));
+    let plan = Registry::built_in().take_over(planned(&digest)).unwrap();
+    assert_eq!(plan.planned(), planned(&digest));
+    fs_err::write(&file, "#!/bin/sh\ntrue\n").unwrap();
+    let error = Registry::built_in().take_over(planned(&digest)).unwrap_err();
+    assert!(error.to_string().contains("has changed since its settings were checked"), "{error}");
+}

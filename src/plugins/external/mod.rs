@@ -159,25 +159,43 @@ impl External {
             let message = "is neither a library (*.so) nor executable".into();
             no_plugin(message, Some("make it executable: chmod +x"))
         })?;
-        let mut opened = fs_err::File::open(&file).map_err(unreadable)?;
-        let mut hash = Sha256::new();
-        let mut magic = [0; 4];
-        let begun = opened.read(&mut magic).map_err(unreadable)?;
-        if form == Form::Library && magic[..begun] != *b"\x7fELF" {
+        let (digest, begin) = read(&file).map_err(unreadable)?;
+        if form == Form::Library && begin != *b"\x7fELF" {
             let message = "is no dynamic library, though its name ends in .so".into();
             return Err(no_plugin(message, Some("a plugin in another form is an executable file without .so")));
         }
-        hash.update(&magic[..begun]);
-        io::copy(&mut opened, &mut hash).map_err(unreadable)?;
         let nothing_yet = Description::new("", "");
-        let (digest, time_limit) = (hex::encode(hash.finalize()), DEFAULT_TIME_LIMIT);
-        let mut plugin = Self { file, form, digest, description: nothing_yet, time_limit, host_files };
+        let mut plugin = Self::new(&file, form, &digest, nothing_yet, host_files);
         let call = plugin.call(Entry::Describe, &Value::Null);
         match plugin.answer(&call)? {
             Some(description) => plugin.description = description,
             None => return Err(no_plugin("did not describe itself when asked to".into(), None)),
         }
         Ok(plugin)
+    }
+
+    /// The plugin in `file`, which has described itself so before.
+    ///
+    /// # Errors
+    /// [`Error::Crashed`] where the file is another one by now.
+    pub(super) fn known(
+        file: &Path,
+        form: Form,
+        digest: &str,
+        description: Description,
+        host_files: HostFiles,
+    ) -> Result<Self> {
+        let failed = |message: String| Error::Crashed { message, hint: Some("run the build again".into()) };
+        let (found, _) = read(file).map_err(|error| failed(format!("cannot be read any more: {error}")))?;
+        if found != digest {
+            return Err(failed("has changed since its settings were checked".into()));
+        }
+        Ok(Self::new(file, form, digest, description, host_files))
+    }
+
+    fn new(file: &Path, form: Form, digest: &str, description: Description, host_files: HostFiles) -> Self {
+        let (file, digest) = (file.to_owned(), digest.to_owned());
+        Self { file, form, digest, description, time_limit: DEFAULT_TIME_LIMIT, host_files }
     }
 
     fn call(&self, call: Entry, settings: &Value) -> Call {
@@ -226,6 +244,17 @@ impl ErasedPlugin for External {
         let (facts, node) = (Some((*context.facts).clone()), Some(node.clone()));
         self.apply(&Call { facts, node, ..self.call(Entry::ApplyNode, settings) }, root, context)
     }
+}
+
+/// The SHA-256 of a file in hexadecimal, and its first four bytes.
+fn read(file: &Path) -> io::Result<(String, Vec<u8>)> {
+    let mut opened = fs_err::File::open(file)?;
+    let mut begin = Vec::new();
+    opened.by_ref().take(4).read_to_end(&mut begin)?;
+    let mut hash = Sha256::new();
+    hash.update(&begin);
+    io::copy(&mut opened, &mut hash)?;
+    Ok((hex::encode(hash.finalize()), begin))
 }
 
 /// The call in variables, for languages in which JSON is hard to read: what is asked for, settings

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use fam_progress::Failure;
 
-/// The longest message taken from another process. They are all ours; this only keeps a stray
-/// stream from eating memory.
-const MAX_MESSAGE_BYTES: u64 = 256 << 20;
+/// The longest message taken from another process: a job may hold 256 MiB of files for plugins,
+/// which JSON makes six times as long at the worst. They are all ours; this only keeps a stray stream
+/// from eating memory.
+const MAX_MESSAGE_BYTES: u64 = 2 << 30;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
