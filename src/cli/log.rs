@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use fam_progress::{Event, Reporter, Task};
+use fam_progress::{Event, Hint, Reporter, Task};
 use fs_err as fs;
 use jiff::{Timestamp, Unit};
 
@@ -26,10 +26,8 @@ const MAX_OUTPUT: u64 = 64 << 20;
 #[error("begin the log: {0}")]
 pub struct LogError(#[from] io::Error);
 
-impl LogError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for LogError {
+    fn hint(&self) -> Option<String> {
         Some("artifacts go to --output DIR, else to TMPDIR, else to /tmp: name a directory of yours".to_owned())
     }
 }

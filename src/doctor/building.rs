@@ -13,6 +13,7 @@ use fam_isolation::supervisor::{
 };
 
 use super::{Findings, mebibytes};
+use crate::hints;
 use crate::pipeline;
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
@@ -52,11 +53,11 @@ fn isolation(findings: &mut Findings) {
                 IdError::NoHelper { .. } | IdError::HelperWithoutPrivilege { .. } => "newuidmap",
                 _ => "ids",
             };
-            findings.fault(what, error.to_string(), error.hint());
+            findings.fault(what, error.to_string(), hints::hint(&error));
             // What would come next is worth knowing already.
             match Isolation::try_namespaces() {
                 Ok(()) => findings.ok("namespaces", "this user may make user, mount, PID, IPC and UTS namespaces"),
-                Err(error) => findings.fault("namespaces", error.to_string(), error.hint()),
+                Err(error) => findings.fault("namespaces", error.to_string(), hints::hint(&error)),
             }
             return;
         }
@@ -71,7 +72,7 @@ fn isolation(findings: &mut Findings) {
                 }
             }
         }
-        Err(error) => findings.fault("namespaces", error.to_string(), error.hint()),
+        Err(error) => findings.fault("namespaces", error.to_string(), hints::hint(&error)),
     }
 }
 
@@ -100,7 +101,7 @@ fn output(findings: &mut Findings, settings: &Settings) {
     let place = settings.output.display();
     let there = match check_output(&settings.output) {
         Ok(there) => there,
-        Err(error) => return findings.fault(WHAT, error.to_string(), error.hint()),
+        Err(error) => return findings.fault(WHAT, error.to_string(), hints::hint(&error)),
     };
     if OutputLock::is_held(&settings.output) {
         findings.warning(
@@ -112,12 +113,12 @@ fn output(findings: &mut Findings, settings: &Settings) {
     }
     let free = match free_space(&there) {
         Ok(free) => free,
-        Err(error) => return findings.fault(WHAT, error.to_string(), error.hint()),
+        Err(error) => return findings.fault(WHAT, error.to_string(), hints::hint(&error)),
     };
     if let Some(tarball) = &settings.from_tarball.value {
         return match pipeline::require_room_for_images(&there, tarball, settings) {
             Ok(()) => findings.ok(WHAT, format!("{place} may be written, and has {} free", mebibytes(free))),
-            Err(error) => findings.fault(WHAT, error.to_string(), error.hint()),
+            Err(error) => findings.fault(WHAT, error.to_string(), hints::hint(&error)),
         };
     }
     let needed = pipeline::bytes_written(settings, TYPICAL_INSTALLED_BYTES);
@@ -188,6 +189,6 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
             format!("{place} answers, but has no suite {suite}"),
             Some("name a mirror, the directory that has dists in it: --mirror http://HOST/debian".into()),
         ),
-        Err(error) => findings.fault(WHAT, format!("{place}: {error}"), error.hint()),
+        Err(error) => findings.fault(WHAT, format!("{place}: {error}"), hints::hint(&error)),
     }
 }

@@ -1,6 +1,7 @@
 //! The seed: 32 random bytes from which everything that is secret or must differ between clusters
 //! is derived, so that the same seed gives the same bytes.
 
+use fam_progress::Hint;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -34,10 +35,8 @@ pub enum SeedError {
     Malformed(String),
 }
 
-impl SeedError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for SeedError {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Io(_) => "check the permissions of the output directory, or of the file given to --seed".to_owned(),
             Self::Malformed(file) => {

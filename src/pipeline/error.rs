@@ -10,10 +10,10 @@ use fam_archive::keyring::KeyringError;
 use fam_archive::lock::LockError;
 use fam_archive::packages::IndexError;
 use fam_archive::resolve::ResolveError;
-use fam_host::shortage;
 use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, LaunchError, OutputError};
+use fam_progress::Hint;
 use fam_rootfs::bootloader;
 use fam_rootfs::configure;
 use fam_rootfs::install::InstallError;
@@ -22,6 +22,7 @@ use fam_rootfs::unpack::UnpackError;
 use fam_tree::tarball::TarballError;
 
 use crate::fabric::SeedError;
+use crate::hints;
 use crate::plugins::PluginError;
 use crate::report::Failure;
 
@@ -30,52 +31,52 @@ use crate::report::Failure;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each is the error of the room it names")]
 pub enum Error {
-    #[error(transparent)]
+    #[error("{0}")]
     Archive(#[from] ClientError),
     /// A security archive lists a package, and does not have it.
     #[error("fetch {0}")]
-    SecurityPool(FetchError),
+    SecurityPool(#[source] FetchError),
     #[error("look for the security archive: {0}")]
     Probe(#[from] HttpError),
-    #[error(transparent)]
+    #[error("{0}")]
     Keyring(#[from] KeyringError),
-    #[error(transparent)]
+    #[error("{0}")]
     Index(#[from] IndexError),
-    #[error(transparent)]
-    Incomplete(LockError),
+    #[error("{0}")]
+    Incomplete(#[source] LockError),
     #[error("choose the packages: {0}")]
     Resolve(#[from] ResolveError),
     #[error("lock {}: {source}", path.display())]
     Lock { path: PathBuf, source: LockError },
-    #[error(transparent)]
+    #[error("{0}")]
     Unpack(#[from] UnpackError),
-    #[error(transparent)]
+    #[error("{0}")]
     Configure(#[from] configure::Error),
-    #[error(transparent)]
+    #[error("{0}")]
     Sandbox(#[from] sandbox::Error),
-    #[error(transparent)]
+    #[error("{0}")]
     StagingTree(#[from] StagingError),
-    #[error(transparent)]
+    #[error("{0}")]
     BootLoader(#[from] bootloader::Error),
     #[error("mount a file system in memory at {}: {source}", path.display())]
     Staging { path: PathBuf, source: io::Error },
-    #[error(transparent)]
+    #[error("{0}")]
     Plugin(#[from] PluginError),
     #[error("make the cluster's keys: {0}")]
     Keys(#[from] fam_plugin::Error),
-    #[error(transparent)]
+    #[error("{0}")]
     Tarball(#[from] TarballError),
-    #[error(transparent)]
+    #[error("{0}")]
     Image(#[from] fam_image::Error),
-    #[error(transparent)]
+    #[error("{0}")]
     Seed(#[from] SeedError),
-    #[error(transparent)]
+    #[error("{0}")]
     Output(#[from] OutputError),
-    #[error(transparent)]
+    #[error("{0}")]
     Space(#[from] space::Error),
-    #[error(transparent)]
+    #[error("{0}")]
     Isolation(#[from] LaunchError),
-    #[error(transparent)]
+    #[error("{0}")]
     Worker(#[from] supervisor::Error),
     /// A file that the request names is not there.
     #[error("read the file of {flag}: {source}")]
@@ -87,46 +88,18 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let first = shortage::hint(self).map(str::to_owned);
-        first.or_else(|| self.own_hint()).or_else(|| shortage::last_hint(self).map(str::to_owned))
-    }
-
-    fn own_hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Archive(error) => error.hint(),
             Self::SecurityPool(_) => Some(
                 "the security archive of a suite that is no longer supported loses packages that its index lists: go on without \
                  it by --security-mirror none (in a recipe: security = false), or name one that has them; that of a supported \
                  suite changed just now: run it again"
                     .into(),
             ),
-            Self::Probe(error) => error.hint(),
-            Self::Keyring(error) => error.hint(),
-            Self::Index(error) => error.hint(),
-            Self::Incomplete(error) => error.hint(),
-            Self::Resolve(error) => error.hint(),
-            Self::Lock { source, .. } => source.hint(),
-            Self::Unpack(error) => error.hint(),
-            Self::Configure(error) => error.hint(),
-            Self::Sandbox(error) => error.hint(),
-            Self::StagingTree(error) => error.hint(),
-            Self::BootLoader(error) => error.hint(),
-            Self::Plugin(error) => error.hint(),
-            Self::Keys(error) => error.hint(),
-            Self::Tarball(error) => error.hint(),
-            Self::Image(error) => error.hint(),
-            Self::Seed(error) => error.hint(),
-            Self::Output(error) => error.hint(),
-            Self::Space(error) => error.hint(),
-            Self::Isolation(error) => error.hint(),
-            Self::Worker(error) => error.hint(),
-            Self::Answers { hint, .. } => Some((*hint).into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
-            Self::Staging { .. } | Self::Io(_) => None,
+            Self::Answers { hint, .. } => Some((*hint).into()),
+            _ => None,
         }
     }
 }
@@ -145,7 +118,7 @@ impl From<Error> for Failure {
         match &error {
             // The worker has said it all, unless it could not even begin.
             Error::Worker(supervisor::Error::Failed(failure)) => {
-                let hint = failure.hint.clone().or_else(|| error.hint());
+                let hint = failure.hint.clone().or_else(|| hints::hint(&error));
                 Self { hint, ..failure.clone() }
             }
             // What the recipe asks of plugins is part of the request.
@@ -161,8 +134,8 @@ impl From<Error> for Failure {
             | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
-            | Error::Answers { .. } => Self::usage(&error, error.hint()),
-            _ => Self::new(&error, error.hint()),
+            | Error::Answers { .. } => hints::usage(&error),
+            _ => hints::failure(&error),
         }
     }
 }

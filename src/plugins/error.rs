@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use fam_plugin::Error as SdkError;
+use fam_progress::Hint;
 
 /// Why plugins cannot be planned or applied.
 #[derive(Debug, thiserror::Error)]
@@ -125,10 +126,8 @@ fn of_node(node: &Option<String>) -> String {
     node.as_ref().map(|name| format!(" on {name}")).unwrap_or_default()
 }
 
-impl PluginError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for PluginError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { near, known, searched, .. } => {
                 let built_in = match near {
@@ -139,14 +138,13 @@ impl PluginError {
                 let files = format!(" (no file of that name is in {})", searched.join(", "));
                 Some(if searched.is_empty() { built_in } else { built_in + &files })
             }
-            Self::Settings { source, .. } | Self::Failed { source, .. } | Self::Load { source, .. } => source.hint(),
             Self::Crashed { hint, .. } => hint.clone(),
             Self::Misnamed { said, .. } => Some(format!("write name = {said:?}, or name another file")),
             Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
             Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),
             Self::Order { plugin, before } => Some(format!("move {plugin} below {before} in the recipe")),
             Self::Panicked { .. } => Some("this is a fault of the plugin: tell its author".into()),
-            Self::Duplicate { .. } | Self::Description { .. } => None,
+            _ => None,
         }
     }
 }

@@ -91,7 +91,7 @@ fn says_what_is_wrong_with_a_recipe() {
     ] {
         let error = registry.plan(&requests).unwrap_err();
         assert_eq!(error.to_string(), message);
-        assert_eq!(error.hint().as_deref(), Some(hint));
+        assert_eq!(crate::hints::hint(&error).as_deref(), Some(hint));
     }
 }
 

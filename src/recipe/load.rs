@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fam_plugin::nearest;
+use fam_progress::Hint;
 
 use super::extend::{Loaded, Misfit};
 use super::items::Source;
@@ -57,7 +58,7 @@ pub enum LoadError {
     #[error("{0} is larger than 1 MiB, which no recipe is")]
     TooLarge(String),
     /// The text is no recipe.
-    #[error(transparent)]
+    #[error("{0}")]
     Parse(#[from] ParseError),
     /// The recipe that another one extends cannot be had.
     #[error("{place}: the recipe that this one extends")]
@@ -77,10 +78,8 @@ pub enum LoadError {
     },
 }
 
-impl LoadError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for LoadError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { name } => {
                 let names: Vec<_> = SHIPPED.iter().map(|shipped| shipped.name).collect();
@@ -101,7 +100,7 @@ impl LoadError {
             Self::Extended { source, .. } if matches!(**source, Self::Read(_)) => {
                 Some("a path in `extends` is taken from the directory of the recipe that has it".to_owned())
             }
-            Self::Extended { source, .. } => source.hint(),
+            Self::Extended { .. } => None,
             Self::Circle { .. } => Some("a recipe can only extend one that does not lead back to it".to_owned()),
         }
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use fam_archive::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
+use fam_progress::Hint;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::SharedMemory;
@@ -114,7 +115,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The recipe cannot be had.
-    #[error(transparent)]
+    #[error("{0}")]
     Recipe(#[from] LoadError),
     /// An environment variable does not have the form it needs.
     #[error("environment variable {name}: {reason}")]
@@ -134,12 +135,10 @@ pub enum SettingsError {
     },
 }
 
-impl SettingsError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for SettingsError {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Recipe(error) => error.hint(),
+            Self::Recipe(_) => None,
             Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Environment { name, .. } => Some(format!("correct it, or run without it: env -u {name} fam-build …")),
         }

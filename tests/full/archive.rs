@@ -8,6 +8,7 @@ use fam_archive::digest::parse_sha256;
 use fam_archive::release::ReleaseError;
 use fam_archive::sources::host_mirrors;
 use fam_archive::{Client, ClientError, ClientOptions, Download, Source};
+use fam_build::hints;
 use fam_progress::{Event, Progress, Reporter, Task};
 
 support::tests! {
@@ -127,7 +128,7 @@ fn says_what_is_wrong_with_a_source() {
     let error = client.open(&source(&main, "trixy")).unwrap_err();
     assert!(matches!(error, ClientError::NoSuite { .. }), "{error}");
     assert!(
-        error.to_string().contains("trixy") && error.to_string().contains(&main) && error.hint().is_some(),
+        error.to_string().contains("trixy") && error.to_string().contains(&main) && hints::hint(&error).is_some(),
         "{error}"
     );
 

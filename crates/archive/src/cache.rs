@@ -17,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fam_host::regular;
+use fam_progress::Hint;
 use fs_err as fs;
 use jiff::Timestamp;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
@@ -68,10 +69,8 @@ pub enum CacheError {
     Nowhere,
 }
 
-impl CacheError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for CacheError {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unwritable { .. } | Self::Nowhere => {
                 "name a directory that you may write with --cache-dir DIR".to_owned()

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use fam_host::parallel::parallel;
-use fam_progress::Progress;
+use fam_progress::{Hint, Progress};
 use jiff::Timestamp;
 
 use super::cache::{Cache, CacheError, read_verified};
@@ -54,13 +54,13 @@ impl ClientOptions {
 #[non_exhaustive]
 pub enum ClientError {
     /// A keyring cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     Keyring(#[from] KeyringError),
     /// The cache cannot be used.
-    #[error(transparent)]
+    #[error("{0}")]
     Cache(#[from] CacheError),
     /// The mirror, or something on the way to it, failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Http(#[from] HttpError),
     /// The mirror does not have the suite.
     #[error("the mirror {mirror} has no suite {suite}: neither InRelease nor Release is there")]
@@ -113,14 +113,9 @@ pub enum ClientError {
     Fetch(#[from] FetchError),
 }
 
-impl ClientError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ClientError {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Keyring(error) => error.hint(),
-            Self::Cache(error) => error.hint(),
-            Self::Http(error) => error.hint(),
             Self::NoSuite { suite, .. } if suite.ends_with("-security") => Some(
                 "go on without security updates by --security-mirror none (in a recipe: security = false), or name an archive \
                  that has them with --security-mirror; a suite that is no longer supported loses its own"
@@ -134,10 +129,7 @@ impl ClientError {
                     .to_owned(),
             ),
             Self::Unsigned { .. } => Some("an archive must be signed; choose another mirror".to_owned()),
-            Self::Signature { source, .. } => source.hint(),
-            Self::Release { source, .. } => source.hint(),
-            Self::Index { source, .. } => source.hint(),
-            Self::Fetch(error) => error.hint(),
+            _ => None,
         }
     }
 }

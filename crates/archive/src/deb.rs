@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use bzip2::bufread::BzDecoder;
+use fam_progress::Hint;
 use fam_tree::Timestamp;
 use fam_tree::tar::{EntryKind, TarError, TarReader};
 use liblzma::bufread::XzDecoder;
@@ -75,10 +76,8 @@ pub enum DebError {
     ControlFile,
 }
 
-impl DebError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for DebError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Read(_) => None,
             Self::Version(_) | Self::Compression(_) => Some("the package is made for another version of dpkg".into()),

@@ -128,14 +128,6 @@ pub struct RelationError {
     problem: &'static str,
 }
 
-impl RelationError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some("the package index is malformed: tell those who run the archive, or take another mirror".into())
-    }
-}
-
 /// Reads a relation field whole.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fam_host::parallel::parallel;
-use fam_progress::{Progress, Running, Task};
+use fam_progress::{Hint, Progress, Running, Task};
 
 use super::cache::{Cache, CacheError, Claim, Part};
 use super::digest::{Sha256Digest, hex};
@@ -62,7 +62,7 @@ pub enum FetchError {
         source: HttpError,
     },
     /// The cache failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Cache(#[from] CacheError),
     /// The mirror's file has another size than the index says.
     #[error("{name}: {url} has {found} bytes, and should have {expected}")]
@@ -106,21 +106,19 @@ impl FetchError {
     fn is_missing(&self) -> bool {
         matches!(self, Self::Http { source, .. } if source.is_missing())
     }
+}
 
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for FetchError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Http { .. } if self.is_missing() => Some(
                 "the mirror changed since its index was read, or is incomplete; run it again, or choose another mirror".to_owned(),
             ),
-            Self::Http { source, .. } => source.hint(),
-            Self::Cache(error) => error.hint(),
             Self::WrongSize { .. } | Self::WrongDigest { .. } => Some(
                 "the mirror is being updated, or it or a proxy before it serves damaged files; try again later, or another mirror"
                     .to_owned(),
             ),
-            Self::Stopped => None,
+            _ => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use fam_progress::Hint;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
@@ -46,10 +47,8 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for IndexError {
+    fn hint(&self) -> Option<String> {
         Some(
             "the archive itself is damaged, as its signed Release file vouches for this file; choose another mirror"
                 .to_owned(),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use fam_progress::Hint;
 use fs_err as fs;
 use pgp::armor::{BlockType, Dearmor, DearmorOptions};
 use pgp::composed::{SignedPublicKey, SignedPublicKeyParser};
@@ -42,10 +43,8 @@ pub enum KeyringError {
     },
 }
 
-impl KeyringError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for KeyringError {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Read(_) => "--keyring takes a readable file of OpenPGP public keys".to_owned(),
             Self::Malformed { .. } => {

@@ -11,6 +11,7 @@ use super::fetch::Download;
 use super::packages::Package;
 use super::resolve::Selection;
 use crate::credentials::{InvalidUrl, MirrorUrl};
+use fam_progress::Hint;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -116,7 +117,7 @@ pub enum LockError {
         problem: String,
     },
     /// The archive that has a package is not named by a URL.
-    #[error(transparent)]
+    #[error("{0}")]
     Mirror(#[from] InvalidUrl),
     /// A lock file that cannot be read.
     #[error("line {line}, column {column}: {message}")]
@@ -146,10 +147,8 @@ pub enum LockError {
     },
 }
 
-impl LockError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for LockError {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Package { .. } => "tell those who run the archive, or take another mirror".into(),
             Self::Mirror(_) => "name the mirror as http://HOST/debian".into(),

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use fam_progress::Hint;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -79,10 +80,8 @@ pub enum ReleaseError {
     },
 }
 
-impl ReleaseError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ReleaseError {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Malformed(_) | Self::NoIndex { .. } => "the mirror serves no complete Debian archive; try another mirror".to_owned(),
             Self::OtherSuite { found, .. } => format!("ask for one of its own names ({found}), or try another mirror"),

@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use fam_progress::Hint;
 use jiff::Timestamp;
 use pgp::armor::BlockType;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion};
@@ -78,10 +79,8 @@ pub enum SignatureError {
     },
 }
 
-impl SignatureError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for SignatureError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::TooLarge(_) | Self::Malformed(_) => Some(
                 "the mirror, or a proxy before it, serves something else than the file; try another mirror".to_owned(),

@@ -38,14 +38,6 @@ pub enum VersionError {
     },
 }
 
-impl VersionError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some("a version is [epoch:]upstream[-revision], of letters, digits and . + - ~ : (Debian Policy 5.6.12)".into())
-    }
-}
-
 impl<'a> Version<'a> {
     /// Checks `text` as dpkg does when it reads a database; an upstream part that begins with a
     /// letter, which Policy advises against, is let through.

@@ -29,6 +29,7 @@ use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hints;
 use fam_isolation::supervisor::{Ended, LaunchError, Role, RoleMain};
 use init::Start;
 use process::Process;
@@ -101,7 +102,7 @@ enum ProcessError {
     #[error("{how} before it was done{}", indented(printed))]
     Ended { how: Ended, printed: Vec<String> },
     /// What the plugin itself said.
-    #[error(transparent)]
+    #[error("{0}")]
     Plugin(Error),
 }
 
@@ -113,7 +114,7 @@ impl From<ProcessError> for Error {
     fn from(trouble: ProcessError) -> Self {
         let hint = match &trouble {
             ProcessError::Plugin(error) => return error.clone(),
-            ProcessError::Launch(error) => error.hint(),
+            ProcessError::Launch(error) => hints::hint(error),
             ProcessError::Start { step, source } if step == init::START => Some(match source.raw_os_error() {
                 Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
                 Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (plugins/README.md)".into(),

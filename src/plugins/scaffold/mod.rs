@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use fam_progress::Hint;
 use serde::Serialize;
 
 /// The languages that there is a beginning in.
@@ -54,10 +55,8 @@ pub enum ProjectError {
     Io(#[from] io::Error),
 }
 
-impl ProjectError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ProjectError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Name(_) | Self::Taken(_) => Some("choose another name".into()),
             Self::Exists(_) => Some("choose another directory with --directory".into()),

@@ -36,6 +36,8 @@ fn parse(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 
 #[cfg(test)]
 mod tests {
+    use fam_progress::Hint as _;
+
     use super::*;
 
     #[test]

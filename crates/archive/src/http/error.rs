@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fam_progress::Hint;
+
 use super::shown;
 
 /// Why a request failed.
@@ -175,10 +177,10 @@ impl HttpError {
             _ => false,
         }
     }
+}
 
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for HttpError {
+    fn hint(&self) -> Option<String> {
         let proxy = "check --proxy, or http_proxy, https_proxy and NO_PROXY in the environment";
         Some(match self {
             Self::Setup(_) => return None,

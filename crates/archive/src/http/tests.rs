@@ -1,6 +1,7 @@
 use std::net::TcpListener;
 
 use super::*;
+use fam_progress::Hint as _;
 use support::server::{Answer, Server};
 
 fn options() -> HttpOptions {

@@ -2,6 +2,7 @@
 
 use super::super::testing::tls::{TlsServer, authority};
 use super::*;
+use fam_progress::Hint as _;
 use support::server::{Answer, Server};
 
 fn trusting(ca_certificates: Vec<PathBuf>, logins: Logins) -> Http {

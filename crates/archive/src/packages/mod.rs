@@ -14,6 +14,7 @@ mod tests;
 
 use super::dependency::{Alternative, RelationError};
 use super::{deb822, version};
+use fam_progress::Hint;
 use names::Names;
 use stanza::Fields;
 use std::fmt;
@@ -137,10 +138,8 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for IndexError {
+    fn hint(&self) -> Option<String> {
         Some("the package index is malformed: tell those who run the archive, or take another mirror".into())
     }
 }

@@ -20,6 +20,7 @@ mod sweep;
 mod tests;
 
 use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
+use fam_progress::Hint;
 use mark::By;
 use state::Solver;
 use std::io;
@@ -119,10 +120,8 @@ pub enum ResolveError {
     },
 }
 
-impl ResolveError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ResolveError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownPackage { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", near.join(", "))),
             Self::UnknownPackage { .. } => Some(

@@ -11,6 +11,7 @@ mod status;
 mod triggers;
 
 use fam_archive::deb822::stanzas;
+use fam_progress::Hint;
 use fam_tree::RootPath;
 
 pub use diversions::{Diversions, Move};
@@ -51,20 +52,17 @@ pub enum DatabaseError {
         name: String,
     },
     /// The staging tree does not take it.
-    #[error(transparent)]
+    #[error("{0}")]
     Staging(#[from] StagingError),
 }
 
-impl DatabaseError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for DatabaseError {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Control { source, .. } => source.hint(),
             Self::Malformed { .. } | Self::Owner { .. } => {
                 Some("a maintainer script made it so: the log shows those that ran before".into())
             }
-            Self::Staging(error) => error.hint(),
+            Self::Control { .. } | Self::Staging(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use fam_archive::deb::ControlArchive;
 use fam_archive::deb822::{Stanza, stanzas};
 use fam_archive::dependency;
 use fam_archive::version::Version;
+use fam_progress::Hint;
 use fam_tree::{InvalidPath, RootPath};
 
 use super::control;
@@ -59,10 +60,8 @@ pub enum ControlError {
     Trigger(String),
 }
 
-impl ControlError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for ControlError {
+    fn hint(&self) -> Option<String> {
         Some("the package is malformed: leave it out, or tell its maintainer".into())
     }
 }

@@ -39,10 +39,10 @@ pub struct Installation<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// One of them cannot be unpacked.
-    #[error(transparent)]
+    #[error("{0}")]
     Unpack(#[from] UnpackError),
     /// A script failed, or dpkg.
-    #[error(transparent)]
+    #[error("{0}")]
     Configure(#[from] configure::Error),
 }
 

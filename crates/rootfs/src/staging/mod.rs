@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use fam_progress::Hint;
 use fam_tree::{Entry, RootPath};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
@@ -47,9 +48,17 @@ pub enum StagingError {
 }
 
 impl StagingError {
-    /// What the user should do.
+    /// The kind of I/O error underneath.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Open { source, .. } | Self::Kernel(source) | Self::Entry { source, .. } => source.kind(),
+        }
+    }
+}
+
+impl Hint for StagingError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Open { .. } => None,
             Self::Kernel(_) => {
@@ -65,14 +74,6 @@ impl StagingError {
                 }
                 _ => None,
             },
-        }
-    }
-
-    /// The kind of I/O error underneath.
-    #[must_use]
-    pub fn kind(&self) -> io::ErrorKind {
-        match self {
-            Self::Open { source, .. } | Self::Kernel(source) | Self::Entry { source, .. } => source.kind(),
         }
     }
 }

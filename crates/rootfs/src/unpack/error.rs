@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fam_archive::deb::DebError;
+use fam_progress::Hint;
 use fam_tree::tar::TarError;
 use fam_tree::{InvalidPath, RootPath};
 
@@ -197,8 +198,8 @@ pub enum UnpackError {
         source: StagingError,
     },
     /// The staging tree does not take what belongs to no package alone.
-    #[error(transparent)]
-    Tree(StagingError),
+    #[error("{0}")]
+    Tree(#[source] StagingError),
     /// dpkg's database cannot be written.
     #[error("dpkg's database: {0}")]
     Database(#[from] DatabaseError),
@@ -208,16 +209,20 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
-    /// What the user should do.
+    /// The file in the cache that must be fetched again, if that is what is wrong.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn damaged_file(&self) -> Option<&Path> {
+        match self {
+            Self::Damaged { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl Hint for UnpackError {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { path, .. } => Some(format!("delete {}, it is fetched again", path.display())),
-            Self::Deb { source, .. } => source.hint(),
-            Self::Control { source, .. } => source.hint(),
-            Self::Tar { source, .. } => source.hint(),
-            Self::Staging { source, .. } | Self::Tree(source) => source.hint(),
-            Self::Database(error) => error.hint(),
             Self::Conflict { first, second, .. } => Some(format!("leave {first} or {second} out")),
             Self::Excluded { package, other } => {
                 Some(format!("leave {package} or {other} out; `fam-build lock` chooses packages that go together"))
@@ -239,15 +244,6 @@ impl UnpackError {
             | Self::Contradiction { .. }
             | Self::HardLink { .. } => Some("the package is malformed: leave it out, or take another mirror".into()),
             Self::NotUtf8 { package, .. } => Some(format!("leave {package} out: names in an image must be UTF-8")),
-            Self::Read { .. } | Self::Data { .. } | Self::Twice(_) | Self::Stopped => None,
-        }
-    }
-
-    /// The file in the cache that must be fetched again, if that is what is wrong.
-    #[must_use]
-    pub fn damaged_file(&self) -> Option<&Path> {
-        match self {
-            Self::Damaged { path, .. } => Some(path),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 mod excluded;
 mod in_turn;
 
+use fam_progress::Hint as _;
 use fam_tree::{Entry, Kind};
 use sha2::{Digest, Sha256};
 

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use fam_progress::Hint;
 use fs_err::File;
 use support::handmade::tar::{archive, directory, file, link, member, record};
 
@@ -16,7 +17,8 @@ fn opened(bytes: &[u8]) -> Result<Vec<String>, String> {
     fs_err::write(&path, bytes).unwrap();
     let scratch = || File::options().read(true).write(true).create_new(true).open(directory.path().join("scratch"));
     let result = open(&path, scratch).map_err(|error: TarballError| {
-        assert!(error.hint().is_some(), "{error}");
+        let hint = if let TarballError::Tar { source, .. } = &error { source.hint() } else { error.hint() };
+        assert!(hint.is_some(), "{error}");
         let text = error.to_string();
         assert!(text.contains("t.tar") && !text.contains('\n'), "{text}");
         text

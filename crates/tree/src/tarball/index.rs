@@ -242,6 +242,8 @@ fn undescribed_directory(mtime: Timestamp) -> Entry {
 
 #[cfg(test)]
 mod tests {
+    use fam_progress::Hint as _;
+
     use super::*;
     use support::handmade::tar::{archive, file, member, record};
 

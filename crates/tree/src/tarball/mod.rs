@@ -14,6 +14,8 @@ mod open;
 
 use std::io;
 
+use fam_progress::Hint;
+
 pub use comment::comment;
 pub use directory::{Summary, Survey};
 pub use index::index;
@@ -118,12 +120,9 @@ pub enum TarballError {
     Io(#[from] io::Error),
 }
 
-impl TarballError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for TarballError {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Tar { source, .. } => source.hint(),
             Self::Compression { .. } => Some("the archive is damaged: get it again".to_owned()),
             Self::Path { .. }
             | Self::RootIsNoDirectory { .. }

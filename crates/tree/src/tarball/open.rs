@@ -89,6 +89,8 @@ impl Compression {
 mod tests {
     use std::io::Write;
 
+    use fam_progress::Hint as _;
+
     use super::*;
     use crate::tar::TarWriter;
 
