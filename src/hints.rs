@@ -6,16 +6,7 @@
 use std::error::Error;
 use std::iter;
 
-use fam_archive::client::ClientError;
-use fam_archive::deb::DebError;
-use fam_archive::fetch::FetchError;
-use fam_archive::http::HttpError;
-use fam_archive::keyring::KeyringError;
-use fam_archive::lock::LockError;
-use fam_archive::release::ReleaseError;
-use fam_archive::resolve::ResolveError;
-use fam_archive::signature::SignatureError;
-use fam_archive::{cache, index, packages};
+use fam_archive::{cache, client, deb, fetch, http, index, keyring, lock, packages, release, resolve, signature};
 use fam_host::{shortage, space};
 use fam_isolation::{sandbox, supervisor};
 use fam_progress::{Failure, Hint};
@@ -37,18 +28,18 @@ type Cause<'a> = &'a (dyn Error + 'static);
 
 /// All errors with hints.
 const ALL: &[Kind] = &[
-    Kind::of::<cache::CacheError>(),
-    Kind::of::<ClientError>(),
-    Kind::of::<DebError>(),
-    Kind::of::<FetchError>(),
-    Kind::of::<HttpError>(),
-    Kind::of::<index::IndexError>(),
-    Kind::of::<KeyringError>(),
-    Kind::of::<LockError>(),
-    Kind::of::<packages::IndexError>(),
-    Kind::of::<ReleaseError>(),
-    Kind::of::<ResolveError>(),
-    Kind::of::<SignatureError>(),
+    Kind::of::<cache::Error>(),
+    Kind::of::<client::Error>(),
+    Kind::of::<deb::Error>(),
+    Kind::of::<fetch::Error>(),
+    Kind::of::<http::Error>(),
+    Kind::of::<index::Error>(),
+    Kind::of::<keyring::Error>(),
+    Kind::of::<lock::Error>(),
+    Kind::of::<packages::Error>(),
+    Kind::of::<release::Error>(),
+    Kind::of::<resolve::Error>(),
+    Kind::of::<signature::Error>(),
     Kind::of::<space::Error>(),
     Kind::of::<fam_image::Error>(),
     Kind::of::<sandbox::Error>(),

@@ -5,7 +5,7 @@ use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
-use fam_archive::http::{Http, HttpError};
+use fam_archive::http::{self, Http};
 use fam_archive::signature::MAX_SIGNED_BYTES;
 use fam_host::space::{available_memory, free_space};
 use fam_isolation::supervisor::{
@@ -177,7 +177,7 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
     let mut options = pipeline::http_options(settings, &pipeline::logins(settings, None));
     (options.connect_timeout, options.stall_timeout, options.attempts) = (MIRROR_TIMEOUT, MIRROR_TIMEOUT, 1);
     let place = format!("{mirror} ({origin})");
-    let has_suite = |http: Http| -> Result<bool, HttpError> {
+    let has_suite = |http: Http| -> Result<bool, http::Error> {
         // Not whether it exists: a mirror that asks for a login does not say.
         let release = |name: &str| http.get(&format!("{mirror}/dists/{suite}/{name}"), MAX_SIGNED_BYTES);
         Ok(release("InRelease")?.is_some() || release("Release")?.is_some())

@@ -3,13 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_archive::ClientError;
-use fam_archive::fetch::FetchError;
-use fam_archive::http::HttpError;
-use fam_archive::keyring::KeyringError;
-use fam_archive::lock::LockError;
-use fam_archive::packages::IndexError;
-use fam_archive::resolve::ResolveError;
+use fam_archive::{client, fetch, http, keyring, lock, packages, resolve};
 use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, LaunchError, OutputError};
@@ -32,22 +26,22 @@ use crate::report::Failure;
 #[allow(missing_docs, reason = "each is the error of the room it names")]
 pub enum Error {
     #[error("{0}")]
-    Archive(#[from] ClientError),
+    Archive(#[from] client::Error),
     /// A security archive lists a package, and does not have it.
     #[error("fetch {0}")]
-    SecurityPool(#[source] FetchError),
+    SecurityPool(#[source] fetch::Error),
     #[error("look for the security archive: {0}")]
-    Probe(#[from] HttpError),
+    Probe(#[from] http::Error),
     #[error("{0}")]
-    Keyring(#[from] KeyringError),
+    Keyring(#[from] keyring::Error),
     #[error("{0}")]
-    Index(#[from] IndexError),
+    Index(#[from] packages::Error),
     #[error("{0}")]
-    Incomplete(#[source] LockError),
+    Incomplete(#[source] lock::Error),
     #[error("choose the packages: {0}")]
-    Resolve(#[from] ResolveError),
+    Resolve(#[from] resolve::Error),
     #[error("lock {}: {source}", path.display())]
-    Lock { path: PathBuf, source: LockError },
+    Lock { path: PathBuf, source: lock::Error },
     #[error("{0}")]
     Unpack(#[from] UnpackError),
     #[error("{0}")]
@@ -131,7 +125,7 @@ impl From<Error> for Failure {
                 | PluginError::Ambiguous { .. }
                 | PluginError::Directory { .. },
             )
-            | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
+            | Error::Archive(client::Error::Http(http::Error::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
             | Error::Answers { .. } => hints::usage(&error),

@@ -24,7 +24,7 @@ pub mod sources;
 mod testing;
 pub mod version;
 
-pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
+pub use client::{Client, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;
 pub use sources::Source;
 

@@ -10,7 +10,7 @@ use super::shown;
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum HttpError {
+pub enum Error {
     /// The client could not be made.
     #[error("start the HTTP client: {0}")]
     Setup(#[source] reqwest::Error),
@@ -148,7 +148,7 @@ fn through(via: &Option<String>) -> String {
     via.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
 }
 
-impl HttpError {
+impl Error {
     pub(super) fn redirect(url: &str, reason: &str) -> Self {
         Self::Redirect { url: shown(url), reason: reason.to_owned() }
     }
@@ -179,7 +179,7 @@ impl HttpError {
     }
 }
 
-impl Hint for HttpError {
+impl Hint for Error {
     fn hint(&self) -> Option<String> {
         let proxy = "check --proxy, or http_proxy, https_proxy and NO_PROXY in the environment";
         Some(match self {

@@ -1,7 +1,7 @@
 //! One package of the index, a view of its stanza.
 
 use super::{Entry, Origin, PackageId, PackageIndex};
-use crate::dependency::{self, Clause, RelationError};
+use crate::dependency::{self, Clause};
 use std::fmt;
 
 /// A version of a package: a view of its stanza, as cheap to copy as a reference.
@@ -127,7 +127,7 @@ impl<'a> Package<'a> {
     ///
     /// # Errors
     /// Never for a package of an index, because adding it read all its relations.
-    pub fn relation(&self, relation: Relation) -> Result<Vec<Clause<'a>>, RelationError> {
+    pub fn relation(&self, relation: Relation) -> Result<Vec<Clause<'a>>, dependency::Error> {
         dependency::parse(self.field(relation.field()).unwrap_or(""))
     }
 

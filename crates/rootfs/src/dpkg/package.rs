@@ -40,7 +40,7 @@ pub enum ControlError {
     },
     /// A relation field cannot be read.
     #[error("its control file: {0}")]
-    Relation(#[from] dependency::RelationError),
+    Relation(#[from] dependency::Error),
     /// A relation names no package, or no version.
     #[error("its control file: {field} has {text:?}, which dpkg does not take")]
     Relative {

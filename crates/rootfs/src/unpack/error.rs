@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fam_archive::deb::DebError;
+use fam_archive::deb;
 use fam_progress::Hint;
 use fam_tree::tar::TarError;
 use fam_tree::{InvalidPath, RootPath};
@@ -39,7 +39,7 @@ pub enum UnpackError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: DebError,
+        source: deb::Error,
     },
     /// The file holds another package than the index says.
     #[error("{} holds {found}, the index says {expected}", path.display())]
@@ -250,7 +250,7 @@ impl Hint for UnpackError {
 }
 
 impl DebFile {
-    pub(super) fn error(&self, source: DebError) -> UnpackError {
+    pub(super) fn error(&self, source: deb::Error) -> UnpackError {
         UnpackError::Deb { package: self.name.clone(), path: self.path.clone(), source }
     }
 
