@@ -14,8 +14,7 @@ use fam_rootfs::dpkg::{ControlError, DatabaseError};
 use fam_rootfs::staging::StagingError;
 use fam_rootfs::unpack::UnpackError;
 use fam_rootfs::{bootloader, configure};
-use fam_tree::tar::TarError;
-use fam_tree::tarball::TarballError;
+use fam_tree::{tar, tarball};
 
 use crate::cli::log::LogError;
 use crate::fabric::SeedError;
@@ -53,8 +52,8 @@ const ALL: &[Kind] = &[
     Kind::of::<ControlError>(),
     Kind::of::<StagingError>(),
     Kind::of::<UnpackError>(),
-    Kind::of::<TarError>(),
-    Kind::of::<TarballError>(),
+    Kind::of::<tar::Error>(),
+    Kind::of::<tarball::Error>(),
     Kind::of::<LogError>(),
     Kind::of::<SeedError>(),
     Kind::of::<pipeline::Error>(),

@@ -13,7 +13,7 @@ use fam_rootfs::configure;
 use fam_rootfs::install::InstallError;
 use fam_rootfs::staging::StagingError;
 use fam_rootfs::unpack::UnpackError;
-use fam_tree::tarball::TarballError;
+use fam_tree::tarball;
 
 use crate::fabric::SeedError;
 use crate::hints;
@@ -59,7 +59,7 @@ pub enum Error {
     #[error("make the cluster's keys: {0}")]
     Keys(#[from] fam_plugin::Error),
     #[error("{0}")]
-    Tarball(#[from] TarballError),
+    Tarball(#[from] tarball::Error),
     #[error("{0}")]
     Image(#[from] fam_image::Error),
     #[error("{0}")]

@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use bzip2::bufread::BzDecoder;
 use fam_progress::Hint;
 use fam_tree::Timestamp;
-use fam_tree::tar::{EntryKind, TarError, TarReader};
+use fam_tree::tar::{self, EntryKind, TarReader};
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::Stream;
 use zstd::stream::read::Decoder as ZstdDecoder;
@@ -64,7 +64,7 @@ pub enum Error {
     Compression(String),
     /// The control archive is no proper tar.
     #[error("control archive: {0}")]
-    ControlTar(#[from] TarError),
+    ControlTar(#[from] tar::Error),
     /// The control archive holds something that is no control file.
     #[error("control archive: {0:?} is no plain file at the top")]
     ControlEntry(String),

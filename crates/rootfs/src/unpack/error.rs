@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fam_archive::deb;
 use fam_progress::Hint;
-use fam_tree::tar::TarError;
+use fam_tree::tar;
 use fam_tree::{InvalidPath, RootPath};
 
 use super::DebFile;
@@ -65,7 +65,7 @@ pub enum UnpackError {
         /// Which package.
         package: String,
         /// How.
-        source: TarError,
+        source: tar::Error,
     },
     /// The data archive cannot be decompressed, or holds what it must not.
     #[error("package {package}: data archive: {source}")]
@@ -254,7 +254,7 @@ impl DebFile {
         UnpackError::Deb { package: self.name.clone(), path: self.path.clone(), source }
     }
 
-    pub(super) fn tar_error(&self, source: TarError) -> UnpackError {
+    pub(super) fn tar_error(&self, source: tar::Error) -> UnpackError {
         UnpackError::Tar { package: self.name.clone(), source }
     }
 

@@ -17,7 +17,7 @@ pub(super) const MAX_XATTR_BYTES: usize = 64 << 10;
 
 /// Why a tar stream cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum TarError {
+pub enum Error {
     /// The stream itself failed.
     #[error("read tar at byte {offset}: {source}")]
     Read {
@@ -100,7 +100,7 @@ pub enum TarError {
     },
 }
 
-impl Hint for TarError {
+impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Read { .. } => None,

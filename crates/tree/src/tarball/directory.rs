@@ -8,7 +8,7 @@ use fs_err::File;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::TarballError;
+use super::Error;
 use crate::tar::{EntryKind, Header, TarWriter};
 use crate::{Entry, Kind, RootPath, Timestamp};
 
@@ -39,7 +39,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// When the tree cannot be read.
-    pub fn of(root: BorrowedFd<'a>) -> Result<Self, TarballError> {
+    pub fn of(root: BorrowedFd<'a>) -> Result<Self, Error> {
         Ok(Self { root, found: walk(root)? })
     }
 
@@ -80,7 +80,7 @@ impl<'a> Survey<'a> {
         latest_mtime: i64,
         comment: Option<&str>,
         out: &File,
-    ) -> Result<Summary, TarballError> {
+    ) -> Result<Summary, Error> {
         let mut names: BTreeMap<&RootPath, Found<'_>> =
             self.found.iter().map(|(path, stat)| (path, Found::Staged(stat))).collect();
         names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
@@ -106,7 +106,7 @@ enum Found<'a> {
     Deferred(&'a Entry),
 }
 
-fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, TarballError> {
+fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
     let top = RootPath::root();
     let stat = rustix::fs::fstat(root).map_err(failed("stat", &top))?;
     let mut found = vec![(top.clone(), stat)];
@@ -142,7 +142,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), TarballError> {
+    fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), Error> {
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let mut header = Header {
@@ -185,18 +185,18 @@ impl Writing<'_> {
         Ok(self.writer.header(&header)?)
     }
 
-    fn regular_file(&mut self, path: &RootPath, stat: &Stat, mut header: Header) -> Result<(), TarballError> {
+    fn regular_file(&mut self, path: &RootPath, stat: &Stat, mut header: Header) -> Result<(), Error> {
         let mut file = std::fs::File::from(open(self.root, path, OFlags::empty())?);
         header.xattrs = xattrs(&file, path)?;
         header.size = stat.st_size.unsigned_abs();
         self.writer.header(&header)?;
         self.writer.contents(&mut file, header.size).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => TarballError::Changed { path: path.clone() },
+            io::ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
             _ => source.into(),
         })
     }
 
-    fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), TarballError> {
+    fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), Error> {
         let mut header = Header {
             path: written_name(path, entry.kind == Kind::Directory),
             kind: EntryKind::File,
@@ -219,7 +219,7 @@ impl Writing<'_> {
             Kind::File(crate::Content::InTarball { .. }) => {
                 let message = "its contents lie in another tarball".to_owned();
                 let source = io::Error::new(io::ErrorKind::InvalidInput, message);
-                return Err(TarballError::Staging { action: "write", path: path.clone(), source });
+                return Err(Error::Staging { action: "write", path: path.clone(), source });
             }
             Kind::HardLink(target) => {
                 header.link = written_name(target, false);
@@ -250,14 +250,14 @@ fn written_name(path: &RootPath, is_directory: bool) -> Vec<u8> {
 }
 
 /// Opens what is known to be no symbolic link, on a way without any.
-fn open(root: BorrowedFd<'_>, path: &RootPath, flags: OFlags) -> Result<OwnedFd, TarballError> {
+fn open(root: BorrowedFd<'_>, path: &RootPath, flags: OFlags) -> Result<OwnedFd, Error> {
     let name = if path.is_root() { b"." } else { path.as_bytes() };
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     rustix::fs::openat2(root, name, flags, Mode::empty(), resolve).map_err(failed("open", path))
 }
 
-fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, TarballError> {
+fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
     let failed = || failed("read the extended attributes of", path);
     let mut list = match rustix::fs::flistxattr_query(&file) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
@@ -278,9 +278,9 @@ fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<
         .collect()
 }
 
-fn failed(action: &'static str, path: &RootPath) -> impl FnOnce(Errno) -> TarballError {
+fn failed(action: &'static str, path: &RootPath) -> impl FnOnce(Errno) -> Error {
     let path = path.clone();
-    move |errno| TarballError::Staging { action, path, source: errno.into() }
+    move |errno| Error::Staging { action, path, source: errno.into() }
 }
 
 #[cfg(test)]
