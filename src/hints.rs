@@ -10,10 +10,8 @@ use fam_archive::{cache, client, deb, fetch, http, index, keyring, lock, package
 use fam_host::{shortage, space};
 use fam_isolation::{sandbox, supervisor};
 use fam_progress::{Failure, Hint};
-use fam_rootfs::dpkg::{ControlError, DatabaseError};
-use fam_rootfs::staging::StagingError;
-use fam_rootfs::unpack::UnpackError;
-use fam_rootfs::{bootloader, configure};
+use fam_rootfs::dpkg::{self, package};
+use fam_rootfs::{bootloader, configure, staging, unpack};
 use fam_tree::{tar, tarball};
 
 use crate::cli::log::LogError;
@@ -48,10 +46,10 @@ const ALL: &[Kind] = &[
     Kind::of::<supervisor::Error>(),
     Kind::of::<bootloader::Error>(),
     Kind::of::<configure::Error>(),
-    Kind::of::<DatabaseError>(),
-    Kind::of::<ControlError>(),
-    Kind::of::<StagingError>(),
-    Kind::of::<UnpackError>(),
+    Kind::of::<dpkg::Error>(),
+    Kind::of::<package::Error>(),
+    Kind::of::<staging::Error>(),
+    Kind::of::<unpack::Error>(),
     Kind::of::<tar::Error>(),
     Kind::of::<tarball::Error>(),
     Kind::of::<LogError>(),

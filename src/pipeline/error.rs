@@ -8,11 +8,7 @@ use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, LaunchError, OutputError};
 use fam_progress::Hint;
-use fam_rootfs::bootloader;
-use fam_rootfs::configure;
-use fam_rootfs::install::InstallError;
-use fam_rootfs::staging::StagingError;
-use fam_rootfs::unpack::UnpackError;
+use fam_rootfs::{bootloader, configure, install, staging, unpack};
 use fam_tree::tarball;
 
 use crate::fabric::SeedError;
@@ -43,13 +39,13 @@ pub enum Error {
     #[error("lock {}: {source}", path.display())]
     Lock { path: PathBuf, source: lock::Error },
     #[error("{0}")]
-    Unpack(#[from] UnpackError),
+    Unpack(#[from] unpack::Error),
     #[error("{0}")]
     Configure(#[from] configure::Error),
     #[error("{0}")]
     Sandbox(#[from] sandbox::Error),
     #[error("{0}")]
-    StagingTree(#[from] StagingError),
+    StagingTree(#[from] staging::Error),
     #[error("{0}")]
     BootLoader(#[from] bootloader::Error),
     #[error("mount a file system in memory at {}: {source}", path.display())]
@@ -98,11 +94,11 @@ impl Hint for Error {
     }
 }
 
-impl From<InstallError> for Error {
-    fn from(error: InstallError) -> Self {
+impl From<install::Error> for Error {
+    fn from(error: install::Error) -> Self {
         match error {
-            InstallError::Unpack(error) => error.into(),
-            InstallError::Configure(error) => error.into(),
+            install::Error::Unpack(error) => error.into(),
+            install::Error::Configure(error) => error.into(),
         }
     }
 }

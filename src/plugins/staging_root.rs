@@ -19,7 +19,7 @@ use fam_plugin::{
 };
 use fam_progress::Progress;
 use fam_rootfs::names;
-use fam_rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
+use fam_rootfs::staging::{self, Attributes as StagingAttributes, Directory, FileType, Metadata, Staging};
 use fam_tree::{RootPath, Timestamp};
 
 use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, permissions, unfit};
@@ -61,7 +61,7 @@ impl<'a> StagingRoot<'a> {
         change: impl FnOnce(&mut StagingAttributes, &mut BTreeMap<Vec<u8>, Vec<u8>>),
     ) -> Result<()> {
         let literal = literal(operation, path)?;
-        let act = || -> Result<(), StagingError> {
+        let act = || -> Result<(), staging::Error> {
             if literal.is_root() {
                 let root = self.staging.directory(&literal)?;
                 let mut attributes = root.own_metadata()?.attributes;
@@ -139,9 +139,9 @@ impl RootFs for StagingRoot<'_> {
         let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
         let mode = attributes.mode.map_or(present.mode, permissions);
         let attributes = StagingAttributes { mode, uid, gid, mtime: self.mtime };
-        let replace = || -> Result<(), StagingError> {
+        let replace = || -> Result<(), staging::Error> {
             let mut file = parent.create_file_anew(UNFINISHED)?;
-            file.write_all(contents).map_err(|source| StagingError::Entry {
+            file.write_all(contents).map_err(|source| staging::Error::Entry {
                 action: "write",
                 path: literal.clone(),
                 source,
@@ -269,7 +269,7 @@ impl Printed {
     }
 }
 
-fn at(operation: &str, path: &Path, error: &StagingError) -> Error {
+fn at(operation: &str, path: &Path, error: &staging::Error) -> Error {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => Problem::NotFound,
         io::ErrorKind::AlreadyExists => Problem::AlreadyExists,
@@ -277,7 +277,7 @@ fn at(operation: &str, path: &Path, error: &StagingError) -> Error {
         io::ErrorKind::IsADirectory => Problem::NotAFile,
         io::ErrorKind::InvalidInput => Problem::BadPath,
         _ => match error {
-            StagingError::Entry { source, .. } => Problem::Other(source.to_string()),
+            staging::Error::Entry { source, .. } => Problem::Other(source.to_string()),
             error => Problem::Other(error.to_string()),
         },
     };

@@ -15,7 +15,7 @@ use fam_isolation::sandbox::{self, Command, Sandbox, StandIn};
 use fam_progress::{Hint, Progress};
 use fam_tree::{InvalidPath, RootPath};
 
-use super::staging::{Staging, StagingError};
+use super::staging::{self, Staging};
 
 /// The label of the EFI system partition, as `fam_image` writes it.
 const ESP_LABEL: &str = "EFI";
@@ -45,7 +45,7 @@ pub struct Settings<'a> {
 pub enum Error {
     /// A file of the new system.
     #[error("{0}")]
-    Staging(#[from] StagingError),
+    Staging(#[from] staging::Error),
     /// The sandbox.
     #[error("{0}")]
     Sandbox(#[from] sandbox::Error),

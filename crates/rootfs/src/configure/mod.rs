@@ -34,7 +34,7 @@ pub use stages::Configurator;
 pub use systemd_update_done::mark_up_to_date;
 
 use self::scripts::dpkg;
-use super::staging::{Staging, StagingError};
+use super::staging::{self, Staging};
 
 /// What the initramfs holds drivers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString)]
@@ -136,7 +136,7 @@ pub enum Error {
     Sandbox(#[from] sandbox::Error),
     /// A file of the tree could not be read or written.
     #[error("{0}")]
-    Staging(#[from] StagingError),
+    Staging(#[from] staging::Error),
 }
 
 impl Error {

@@ -9,12 +9,12 @@ use fam_tree::tar;
 use fam_tree::{InvalidPath, RootPath};
 
 use super::DebFile;
-use crate::dpkg::{ControlError, DatabaseError};
-use crate::staging::StagingError;
+use crate::dpkg::{self, package};
+use crate::staging;
 
 /// Why packages cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
+pub enum Error {
     /// The file cannot be read; the source names it.
     #[error("package {package}: {source}")]
     Read {
@@ -57,7 +57,7 @@ pub enum UnpackError {
         /// Which package.
         package: String,
         /// How.
-        source: ControlError,
+        source: package::Error,
     },
     /// The data archive is malformed.
     #[error("package {package}: data archive: {source}")]
@@ -195,20 +195,20 @@ pub enum UnpackError {
         /// Which package.
         package: String,
         /// Why not.
-        source: StagingError,
+        source: staging::Error,
     },
     /// The staging tree does not take what belongs to no package alone.
     #[error("{0}")]
-    Tree(#[source] StagingError),
+    Tree(#[source] staging::Error),
     /// dpkg's database cannot be written.
     #[error("dpkg's database: {0}")]
-    Database(#[from] DatabaseError),
+    Database(#[from] dpkg::Error),
     /// Another package failed meanwhile. Never returned where there is that failure to return.
     #[error("stopped since another package failed")]
     Stopped,
 }
 
-impl UnpackError {
+impl Error {
     /// The file in the cache that must be fetched again, if that is what is wrong.
     #[must_use]
     pub fn damaged_file(&self) -> Option<&Path> {
@@ -219,7 +219,7 @@ impl UnpackError {
     }
 }
 
-impl Hint for UnpackError {
+impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { path, .. } => Some(format!("delete {}, it is fetched again", path.display())),
@@ -250,19 +250,19 @@ impl Hint for UnpackError {
 }
 
 impl DebFile {
-    pub(super) fn error(&self, source: deb::Error) -> UnpackError {
-        UnpackError::Deb { package: self.name.clone(), path: self.path.clone(), source }
+    pub(super) fn error(&self, source: deb::Error) -> Error {
+        Error::Deb { package: self.name.clone(), path: self.path.clone(), source }
     }
 
-    pub(super) fn tar_error(&self, source: tar::Error) -> UnpackError {
-        UnpackError::Tar { package: self.name.clone(), source }
+    pub(super) fn tar_error(&self, source: tar::Error) -> Error {
+        Error::Tar { package: self.name.clone(), source }
     }
 
-    pub(super) fn data_error(&self, source: io::Error) -> UnpackError {
-        UnpackError::Data { package: self.name.clone(), source }
+    pub(super) fn data_error(&self, source: io::Error) -> Error {
+        Error::Data { package: self.name.clone(), source }
     }
 
-    pub(super) fn staging_error(&self, source: StagingError) -> UnpackError {
-        UnpackError::Staging { package: self.name.clone(), source }
+    pub(super) fn staging_error(&self, source: staging::Error) -> Error {
+        Error::Staging { package: self.name.clone(), source }
     }
 }
