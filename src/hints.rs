@@ -8,18 +8,18 @@ use std::iter;
 
 use fam_archive::{cache, client, deb, fetch, http, index, keyring, lock, packages, release, resolve, signature};
 use fam_host::{shortage, space};
-use fam_isolation::{sandbox, supervisor};
+use fam_isolation::sandbox;
+use fam_isolation::supervisor::{self, idmap, launch, output};
 use fam_progress::{Failure, Hint};
 use fam_rootfs::dpkg::{self, package};
 use fam_rootfs::{bootloader, configure, staging, unpack};
 use fam_tree::{tar, tarball};
 
-use crate::cli::log::LogError;
-use crate::fabric::SeedError;
+use crate::cli::log;
+use crate::fabric::seed;
 use crate::pipeline;
-use crate::plugins::PluginError;
-use crate::plugins::scaffold::ProjectError;
-use crate::recipe::{LoadError, SettingsError};
+use crate::plugins::{self, scaffold};
+use crate::recipe::{self, load};
 
 type Cause<'a> = &'a (dyn Error + 'static);
 
@@ -40,9 +40,9 @@ const ALL: &[Kind] = &[
     Kind::of::<space::Error>(),
     Kind::of::<fam_image::Error>(),
     Kind::of::<sandbox::Error>(),
-    Kind::of::<supervisor::IdError>(),
-    Kind::of::<supervisor::LaunchError>(),
-    Kind::of::<supervisor::OutputError>(),
+    Kind::of::<idmap::Error>(),
+    Kind::of::<launch::Error>(),
+    Kind::of::<output::Error>(),
     Kind::of::<supervisor::Error>(),
     Kind::of::<bootloader::Error>(),
     Kind::of::<configure::Error>(),
@@ -52,13 +52,13 @@ const ALL: &[Kind] = &[
     Kind::of::<unpack::Error>(),
     Kind::of::<tar::Error>(),
     Kind::of::<tarball::Error>(),
-    Kind::of::<LogError>(),
-    Kind::of::<SeedError>(),
+    Kind::of::<log::Error>(),
+    Kind::of::<seed::Error>(),
     Kind::of::<pipeline::Error>(),
-    Kind::of::<PluginError>(),
-    Kind::of::<ProjectError>(),
-    Kind::of::<LoadError>(),
-    Kind::of::<SettingsError>(),
+    Kind::of::<plugins::Error>(),
+    Kind::of::<scaffold::Error>(),
+    Kind::of::<load::Error>(),
+    Kind::of::<recipe::Error>(),
 ];
 
 /// A type that implements [`Hint`].
@@ -172,15 +172,15 @@ mod tests {
     #[test]
     fn the_outermost_error_with_a_hint_gives_it() {
         let settings = || fam_plugin::Error::setting("a", "is wrong").with_hint("write b");
-        let seed = |number| SeedError::Io(io::Error::from_raw_os_error(number));
+        let denied = |number| seed::Error::Io(io::Error::from_raw_os_error(number));
         let io = |number| io::Error::from_raw_os_error(number);
         let cases: [(&(dyn Error + 'static), Option<&str>); 8] = [
-            (&Outer(SeedError::Malformed("x".into())), Some("remove x")),
-            (&Outer(Box::new(SeedError::Malformed("x".into()))), Some("remove x")),
+            (&Outer(seed::Error::Malformed("x".into())), Some("remove x")),
+            (&Outer(Box::new(seed::Error::Malformed("x".into()))), Some("remove x")),
             (&Outer(settings()), Some("write b")),
-            (&PluginError::Failed { plugin: "p".into(), node: None, source: Box::new(settings()) }, Some("write b")),
-            (&Outer(seed(libc::EACCES)), Some("check the permissions")),
-            (&Outer(seed(libc::EMFILE)), Some("ulimit -n")),
+            (&plugins::Error::Failed { plugin: "p".into(), node: None, source: Box::new(settings()) }, Some("write b")),
+            (&Outer(denied(libc::EACCES)), Some("check the permissions")),
+            (&Outer(denied(libc::EMFILE)), Some("ulimit -n")),
             (&Outer(io(libc::EROFS)), Some("that you may write to")),
             (&Outer(io(libc::ENOENT)), None),
         ];

@@ -24,9 +24,9 @@ const MAX_OUTPUT: u64 = 64 << 20;
 /// The log cannot be begun.
 #[derive(Debug, thiserror::Error)]
 #[error("begin the log: {0}")]
-pub struct LogError(#[from] io::Error);
+pub struct Error(#[from] io::Error);
 
-impl Hint for LogError {
+impl Hint for Error {
     fn hint(&self) -> Option<String> {
         Some("artifacts go to --output DIR, else to TMPDIR, else to /tmp: name a directory of yours".to_owned())
     }
@@ -51,7 +51,7 @@ impl LogFile {
     ///
     /// # Errors
     /// The directory or the file cannot be made, or the log before it cannot be renamed.
-    pub fn create(directory: &Path) -> Result<Self, LogError> {
+    pub fn create(directory: &Path) -> Result<Self, Error> {
         fs::create_dir_all(directory)?;
         let path = directory.join(NAME);
         match fs::rename(&path, directory.join(OLD_NAME)) {

@@ -9,7 +9,7 @@ use fam_archive::http::{self, Http};
 use fam_archive::signature::MAX_SIGNED_BYTES;
 use fam_host::space::{available_memory, free_space};
 use fam_isolation::supervisor::{
-    IdError, Ids, Inactive, Isolation, OutputLock, Protection, check_output, nearest_writable, programs_ids,
+    Ids, Inactive, Isolation, OutputLock, Protection, check_output, idmap, nearest_writable, programs_ids,
 };
 
 use super::{Findings, mebibytes};
@@ -50,7 +50,7 @@ fn isolation(findings: &mut Findings) {
         Ok(ids) => findings.ok("ids", ids.describe()),
         Err(error) => {
             let what = match error {
-                IdError::NoHelper { .. } | IdError::HelperWithoutPrivilege { .. } => "newuidmap",
+                idmap::Error::NoHelper { .. } | idmap::Error::HelperWithoutPrivilege { .. } => "newuidmap",
                 _ => "ids",
             };
             findings.fault(what, error.to_string(), hints::hint(&error));

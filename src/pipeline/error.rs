@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use fam_archive::{client, fetch, http, keyring, lock, packages, resolve};
 use fam_host::space;
 use fam_isolation::sandbox;
-use fam_isolation::supervisor::{self, LaunchError, OutputError};
+use fam_isolation::supervisor::{self, launch, output};
 use fam_progress::Hint;
 use fam_rootfs::{bootloader, configure, install, staging, unpack};
 use fam_tree::tarball;
 
-use crate::fabric::SeedError;
+use crate::fabric::seed;
 use crate::hints;
-use crate::plugins::PluginError;
+use crate::plugins;
 use crate::report::Failure;
 
 /// Why a build did not succeed.
@@ -51,7 +51,7 @@ pub enum Error {
     #[error("mount a file system in memory at {}: {source}", path.display())]
     Staging { path: PathBuf, source: io::Error },
     #[error("{0}")]
-    Plugin(#[from] PluginError),
+    Plugin(#[from] plugins::Error),
     #[error("make the cluster's keys: {0}")]
     Keys(#[from] fam_plugin::Error),
     #[error("{0}")]
@@ -59,13 +59,13 @@ pub enum Error {
     #[error("{0}")]
     Image(#[from] fam_image::Error),
     #[error("{0}")]
-    Seed(#[from] SeedError),
+    Seed(#[from] seed::Error),
     #[error("{0}")]
-    Output(#[from] OutputError),
+    Output(#[from] output::Error),
     #[error("{0}")]
     Space(#[from] space::Error),
     #[error("{0}")]
-    Isolation(#[from] LaunchError),
+    Isolation(#[from] launch::Error),
     #[error("{0}")]
     Worker(#[from] supervisor::Error),
     /// A file that the request names is not there.
@@ -113,13 +113,13 @@ impl From<Error> for Failure {
             }
             // What the recipe asks of plugins is part of the request.
             Error::Plugin(
-                PluginError::Unknown { .. }
-                | PluginError::Settings { .. }
-                | PluginError::Order { .. }
-                | PluginError::Load { .. }
-                | PluginError::Misnamed { .. }
-                | PluginError::Ambiguous { .. }
-                | PluginError::Directory { .. },
+                plugins::Error::Unknown { .. }
+                | plugins::Error::Settings { .. }
+                | plugins::Error::Order { .. }
+                | plugins::Error::Load { .. }
+                | plugins::Error::Misnamed { .. }
+                | plugins::Error::Ambiguous { .. }
+                | plugins::Error::Directory { .. },
             )
             | Error::Archive(client::Error::Http(http::Error::CaCertificate { .. }))
             | Error::Lock { .. }

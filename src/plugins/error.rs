@@ -3,13 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_plugin::Error as SdkError;
 use fam_progress::Hint;
 
 /// Why plugins cannot be planned or applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PluginError {
+pub enum Error {
     /// The recipe names a plugin that there is not.
     #[error("there is no plugin {name:?}")]
     Unknown {
@@ -42,7 +41,7 @@ pub enum PluginError {
         /// The plugin.
         plugin: String,
         /// What is wrong.
-        source: Box<SdkError>,
+        source: Box<fam_plugin::Error>,
     },
     /// The recipe lists plugins in an order that cannot work.
     #[error("plugin {plugin} must come after {before}, and the recipe lists it before")]
@@ -60,7 +59,7 @@ pub enum PluginError {
         /// The node, at the node stage.
         node: Option<String>,
         /// What it said.
-        source: Box<SdkError>,
+        source: Box<fam_plugin::Error>,
     },
     /// A file is no usable plugin.
     #[error("plugin {}: {source}", file.display())]
@@ -68,7 +67,7 @@ pub enum PluginError {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        source: Box<SdkError>,
+        source: Box<fam_plugin::Error>,
     },
     /// A file holds another plugin than the recipe says.
     #[error("plugin {} calls itself {said:?}, and the recipe asks for {asked:?}", file.display())]
@@ -126,7 +125,7 @@ fn of_node(node: &Option<String>) -> String {
     node.as_ref().map(|name| format!(" on {name}")).unwrap_or_default()
 }
 
-impl Hint for PluginError {
+impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { near, known, searched, .. } => {

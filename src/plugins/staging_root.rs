@@ -12,10 +12,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use fam_isolation::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings, TimeLimits};
+use fam_isolation::sandbox::{self, Command as SandboxCommand, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::Ended;
 use fam_plugin::{
-    Attributes, Command, Error, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
+    Attributes, Command, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
 };
 use fam_progress::Progress;
 use fam_rootfs::names;
@@ -203,7 +203,8 @@ impl RootFs for StagingRoot<'_> {
     }
 
     fn run(&mut self, command: &Command) -> Result<Output> {
-        let failed = |error: SandboxError| Error::Run { program: command.line(), message: error.to_string() };
+        let failed =
+            |error: sandbox::Error| fam_plugin::Error::Run { program: command.line(), message: error.to_string() };
         let mut inside = SandboxCommand::new(&command.program).args(&command.args);
         for (name, value) in &command.env {
             inside = inside.env(name, value);
@@ -233,8 +234,8 @@ impl RootFs for StagingRoot<'_> {
         let ended = ended.map_err(failed)?;
         left.map_err(failed)?;
         let unfit_name = names::find_unfit(self.staging);
-        let unfit_name =
-            unfit_name.map_err(|error| Error::Run { program: command.line(), message: error.to_string() })?;
+        let unfit_name = unfit_name
+            .map_err(|error| fam_plugin::Error::Run { program: command.line(), message: error.to_string() })?;
         if let Some(path) = unfit_name {
             return Err(unfit("keep", &path));
         }
@@ -269,7 +270,7 @@ impl Printed {
     }
 }
 
-fn at(operation: &str, path: &Path, error: &staging::Error) -> Error {
+fn at(operation: &str, path: &Path, error: &staging::Error) -> fam_plugin::Error {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => Problem::NotFound,
         io::ErrorKind::AlreadyExists => Problem::AlreadyExists,
@@ -284,7 +285,7 @@ fn at(operation: &str, path: &Path, error: &staging::Error) -> Error {
     problem.at(operation, path)
 }
 
-fn other(operation: &str, path: &Path, error: &io::Error) -> Error {
+fn other(operation: &str, path: &Path, error: &io::Error) -> fam_plugin::Error {
     Problem::Other(error.to_string()).at(operation, path)
 }
 

@@ -203,10 +203,10 @@ mod tests {
     use fam_progress::Failure;
 
     use super::*;
-    use crate::recipe::LoadError;
+    use crate::recipe::load;
 
     /// Writes these recipes into one directory, and loads the first.
-    fn load(files: &[(&str, &str)]) -> Result<Loaded, LoadError> {
+    fn load(files: &[(&str, &str)]) -> Result<Loaded, load::Error> {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = directory.path().join(name);

@@ -16,7 +16,7 @@ use super::environment::Environment;
 use super::extend::Loaded;
 use super::flags::Flags;
 use super::items::{FabricKind, Source};
-use super::load::{self, LoadError};
+use super::load;
 use super::model::{Fabric, Recipe};
 use super::rows;
 use super::sourced::{Origin, Sourced};
@@ -113,10 +113,10 @@ pub struct Settings {
 
 /// The settings cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub enum Error {
     /// The recipe cannot be had.
     #[error("{0}")]
-    Recipe(#[from] LoadError),
+    Recipe(#[from] load::Error),
     /// An environment variable does not have the form it needs.
     #[error("environment variable {name}: {reason}")]
     Environment {
@@ -135,7 +135,7 @@ pub enum SettingsError {
     },
 }
 
-impl Hint for SettingsError {
+impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Recipe(_) => None,
@@ -147,11 +147,11 @@ impl Hint for SettingsError {
 
 /// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
 /// memory in units of 256 MiB.
-fn check_fabric(fabric: &Fabric) -> Result<(), SettingsError> {
+fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     let (kind, size) = (fabric.kind.value, fabric.size.value);
     match kind {
         FabricKind::Nvdimm | FabricKind::Cxl if size.get().mebibytes() < 256 => {
-            Err(SettingsError::FabricTooSmall { kind, size })
+            Err(Error::FabricTooSmall { kind, size })
         }
         _ => Ok(()),
     }
@@ -164,7 +164,7 @@ impl Settings {
     /// # Errors
     /// The recipe cannot be read, an environment variable is malformed, or the values contradict
     /// each other.
-    pub fn new(mut flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
+    pub fn new(mut flags: Flags, environment: &Environment) -> Result<Self, Error> {
         let recipe_name = Sourced::of_flag("recipe", flags.recipe.take()).unwrap_or(load::DEFAULT);
         let Loaded { mut recipe, chain } = Loaded::load(&recipe_name)?;
         rows::override_with_flags(&mut recipe, &mut flags);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fam_archive::deb::{ControlArchive, ControlFile};
 use fam_build::hints;
-use fam_isolation::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, TimeLimits};
+use fam_isolation::sandbox::{self, Command as Inside, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::{Ended, Error, Failure, Interrupts, Isolation, run};
 use fam_progress::{Event, Progress, Reporter};
 use fam_rootfs::configure::{Configuration, Configurator};
@@ -62,7 +62,7 @@ pub struct Ran {
 
 /// Does a job in the worker.
 pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
-    let failure = |error: SandboxError| hints::failure(&error);
+    let failure = |error: sandbox::Error| hints::failure(&error);
     let mut ran = Ran::default();
     match job {
         Job::Inside { root, silent, scripts } => {

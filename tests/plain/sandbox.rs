@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fam_build::hints;
-use fam_isolation::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
+use fam_isolation::sandbox::{self, Command as Inside, Sandbox, Settings, StandIn};
 use fam_isolation::supervisor::{Ended, Failure, Isolation, OutputLock};
 use fam_progress::Progress;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ pub struct Ran {
 
 /// Does a job in the worker.
 pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
-    let failure = |error: SandboxError| hints::failure(&error);
+    let failure = |error: sandbox::Error| hints::failure(&error);
     match job {
         Job::Scripts { root, settings, scripts } => {
             let mut ran = Ran { ended: Vec::new(), lines: Vec::new() };

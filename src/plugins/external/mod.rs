@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::hints;
-use fam_isolation::supervisor::{Ended, LaunchError, Role, RoleMain};
+use fam_isolation::supervisor::{Ended, Role, RoleMain, launch};
 use init::Start;
 use process::Process;
 use session::Session;
@@ -86,7 +86,7 @@ impl Form {
 #[derive(Debug, thiserror::Error)]
 enum ProcessError {
     #[error("cannot be confined: {0}")]
-    Launch(#[from] LaunchError),
+    Launch(#[from] launch::Error),
     #[error("cannot be started: {step}: {source}")]
     Start { step: String, source: io::Error },
     #[error("could not be talked to: {0}")]
