@@ -1,7 +1,7 @@
 //! What a person can do about an error: its own hint, or that of one of its causes.
 //!
-//! The chain of causes is one of `dyn Error`, which does not tell who implements [`Hint`]. So all
-//! types that do are listed here; a test compares the list with the code.
+//! The chain of causes is one of `dyn Error`, which does not tell who implements [`Hint`]. So the
+//! types that do are listed here, and a test compares the list with the code.
 
 use std::error::Error;
 use std::iter;
@@ -91,8 +91,8 @@ fn own_hint(error: Cause<'_>) -> Option<String> {
     ALL.iter().find_map(|kind| (kind.hint)(error)).or_else(of_plugin)
 }
 
-/// What to do about `error`. A limit or a broken disk comes first, wherever it is among the causes;
-/// then the outermost error that has a hint; then a want of room.
+/// What to do about `error`: raise a limit that is among the causes, or replace a broken disk; else
+/// what the outermost error says that has a hint; else make room.
 #[must_use]
 pub fn hint(error: Cause<'_>) -> Option<String> {
     let mut causes = iter::successors(Some(error), |&error| error.source());
@@ -172,15 +172,15 @@ mod tests {
     #[test]
     fn the_outermost_error_with_a_hint_gives_it() {
         let settings = || fam_plugin::Error::setting("a", "is wrong").with_hint("write b");
-        let denied = |number| seed::Error::Io(io::Error::from_raw_os_error(number));
+        let seed_error = |number| seed::Error::Io(io::Error::from_raw_os_error(number));
         let io = |number| io::Error::from_raw_os_error(number);
         let cases: [(&(dyn Error + 'static), Option<&str>); 8] = [
             (&Outer(seed::Error::Malformed("x".into())), Some("remove x")),
             (&Outer(Box::new(seed::Error::Malformed("x".into()))), Some("remove x")),
             (&Outer(settings()), Some("write b")),
             (&plugins::Error::Failed { plugin: "p".into(), node: None, source: Box::new(settings()) }, Some("write b")),
-            (&Outer(denied(libc::EACCES)), Some("check the permissions")),
-            (&Outer(denied(libc::EMFILE)), Some("ulimit -n")),
+            (&Outer(seed_error(libc::EACCES)), Some("check the permissions")),
+            (&Outer(seed_error(libc::EMFILE)), Some("ulimit -n")),
             (&Outer(io(libc::EROFS)), Some("that you may write to")),
             (&Outer(io(libc::ENOENT)), None),
         ];
