@@ -84,7 +84,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         }
         _ => false,
     };
-    Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
+    Ok(report::plan(&selection.with_archives(settings), &selection, reuses_template))
 }
 
 /// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself

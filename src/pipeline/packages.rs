@@ -281,11 +281,11 @@ impl Selection {
     }
 
     /// The settings with the archives that were found in them.
-    pub(super) fn settle(&self, settings: &Settings) -> Settings {
+    pub(super) fn with_archives(&self, settings: &Settings) -> Settings {
         let Archives { mirror, security_mirror, origin, .. } = &self.archives;
-        let mut settled = settings.clone();
+        let mut found = settings.clone();
         if settings.mirror.is_none() {
-            settled.mirror = Sourced { value: Some(mirror.clone()), origin: origin.clone() };
+            found.mirror = Sourced { value: Some(mirror.clone()), origin: origin.clone() };
         }
         if settings.security.value == Security::Find {
             let (value, origin) = match security_mirror.clone() {
@@ -293,9 +293,9 @@ impl Selection {
                 Some(url) => (Security::Archive(url), Origin::Host(APT_SOURCES.into())),
                 None => (Security::None, Origin::Default),
             };
-            settled.security = Sourced { value, origin };
+            found.security = Sourced { value, origin };
         }
-        settled
+        found
     }
 
     pub(super) fn download_bytes(&self) -> u64 {

@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use fam_isolation::sandbox::{self, Command as SandboxCommand, Sandbox, Settings, TimeLimits};
-use fam_isolation::supervisor::Ended;
+use fam_isolation::supervisor::ExitStatus;
 use fam_plugin::{
     Attributes, Command, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
 };
@@ -240,8 +240,8 @@ impl RootFs for StagingRoot<'_> {
             return Err(unfit("keep", &path));
         }
         let status = match ended {
-            Ended::Exited(status) => status,
-            Ended::Signaled(signal) => 128 + signal,
+            ExitStatus::Exited(status) => status,
+            ExitStatus::Signaled(signal) => 128 + signal,
         };
         Ok(Output { status, text: printed.text() })
     }

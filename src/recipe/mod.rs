@@ -20,12 +20,12 @@ pub mod load;
 mod model;
 mod names;
 pub mod parse;
+mod patch;
 mod rows;
 mod settings;
 mod size;
 mod sourced;
 mod subnet;
-mod written;
 
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
 pub use debconf::{Answer, InvalidAnswer, InvalidLine};
@@ -38,9 +38,9 @@ pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};
 pub use names::{
     Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite,
 };
+pub use patch::schema;
 pub use rows::SettingRow;
 pub use settings::{Error, Security, Settings};
 pub use size::{InvalidSize, Size};
 pub use sourced::{Origin, Sourced};
 pub use subnet::{InvalidSubnet, Subnet};
-pub use written::schema;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use fam_plugin::nearest;
 
-use super::model::Written;
+use super::model::RecipePatch;
 
 /// A recipe that cannot be read. Shown as `file:line:column: what is wrong`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Error {
     }
 }
 
-impl Written {
+impl RecipePatch {
     /// Reads one recipe from TOML text. `file` is only for messages.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use fam_archive::deb::{ControlArchive, ControlFile};
 use fam_build::hints;
 use fam_isolation::sandbox::{self, Command as Inside, Sandbox, Settings, TimeLimits};
-use fam_isolation::supervisor::{Ended, Error, Failure, Interrupts, Isolation, run};
+use fam_isolation::supervisor::{Error, ExitStatus, Failure, Interrupts, Isolation, run};
 use fam_progress::{Event, Progress, Reporter};
 use fam_rootfs::configure::{Configuration, Configurator};
 use fam_rootfs::dpkg::Package;
@@ -56,7 +56,7 @@ pub enum Job {
 /// How scripts ended, and what they printed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Ran {
-    ended: Vec<Ended>,
+    ended: Vec<ExitStatus>,
     lines: Vec<String>,
 }
 
@@ -159,7 +159,7 @@ impl Place {
     /// The lines of a script of perl that must succeed.
     fn perl(&self, script: &str) -> Vec<String> {
         let ran = self.inside(&[&format!("exec perl -e '{script}'")]).unwrap();
-        assert_eq!(ran.ended, [Ended::Exited(0)], "{ran:?}");
+        assert_eq!(ran.ended, [ExitStatus::Exited(0)], "{ran:?}");
         ran.lines
     }
 
@@ -320,7 +320,7 @@ fn other_entries_into_the_kernel_kill(place: &Place) {
         );
         place.perl(&write);
         let ran = place.inside(&[&format!("exec /usr/bin/{name}")]).unwrap();
-        assert_eq!(ran.ended, [Ended::Signaled(libc::SIGSYS)], "{name}: {ran:?}");
+        assert_eq!(ran.ended, [ExitStatus::Signaled(libc::SIGSYS)], "{name}: {ran:?}");
     }
 }
 
@@ -391,7 +391,7 @@ fn processes_and_files_have_limits(place: &Place) {
     assert_eq!(limit("Max core file size")[..2], ["1", "1"]);
     assert!(limit("Max file size")[0].parse::<u64>().unwrap() < 1 << 40);
     assert!(["oom 1000", "kept"].iter().all(|line| ran.lines.iter().any(|printed| printed == line)), "{ran:?}");
-    assert_eq!(ran.ended[2], Ended::Signaled(libc::SIGXFSZ), "{ran:?}");
+    assert_eq!(ran.ended[2], ExitStatus::Signaled(libc::SIGXFSZ), "{ran:?}");
     assert_eq!(ran.lines.last().unwrap(), &libc::EFBIG.to_string());
     // The namespace has its own number from Linux 6.14 on. The machine's stays as it is.
     let release = rustix::system::uname().release().to_string_lossy().into_owned();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fam_build::hints;
 use fam_isolation::sandbox::{self, Command as Inside, Sandbox, Settings, StandIn};
-use fam_isolation::supervisor::{Ended, Failure, Isolation, OutputLock};
+use fam_isolation::supervisor::{ExitStatus, Failure, Isolation, OutputLock};
 use fam_progress::Progress;
 use serde::{Deserialize, Serialize};
 use support::harness::{Test, as_root_and_as_user, is_root};
@@ -67,7 +67,7 @@ pub enum Job {
 /// How scripts ended, and what they printed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ran {
-    ended: Vec<Ended>,
+    ended: Vec<ExitStatus>,
     lines: Vec<String>,
 }
 
@@ -197,7 +197,7 @@ fn can_do_nothing_to_the_host(place: &Place) {
     ];
     let ran = place.scripts(Settings::default(), &denied).unwrap();
     for (script, ended) in denied.iter().zip(&ran.ended) {
-        assert!(matches!(ended, Ended::Exited(code) if *code != 0), "{script}: {ran:?}");
+        assert!(matches!(ended, ExitStatus::Exited(code) if *code != 0), "{script}: {ran:?}");
     }
     // Out of the root by every classical way.
     let outside = place.directory.path().join("outside");
@@ -238,7 +238,7 @@ fn leaves_no_daemon(place: &Place) {
     let ran = place.scripts(Settings::default(), &[&script, "cd /proc; echo [0-9]*; exit 3", "kill -9 $$"]).unwrap();
     assert_eq!(ran.lines[0], "started");
     assert_eq!(ran.lines[1].split(' ').count(), 3, "the next program already finds them gone: {ran:?}");
-    assert_eq!(ran.ended, [Ended::Exited(0), Ended::Exited(3), Ended::Signaled(9)]);
+    assert_eq!(ran.ended, [ExitStatus::Exited(0), ExitStatus::Exited(3), ExitStatus::Signaled(9)]);
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_gone(&marker);
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fam_host::parallel::parallel;
-use fam_progress::{Hint, Progress, Running, Task};
+use fam_progress::{Hint, Progress, Task, TaskHandle};
 
 use super::cache::{self, Cache, Claim, Part};
 use super::digest::{Sha256Digest, hex};
-use super::http::{self, Http, Patience, shown};
+use super::http::{self, Http, RetryState, shown};
 
 /// A connection that breaks after at least this much has not failed in vain.
 const RETRY_RESET_BYTES: u64 = 64 << 10;
@@ -191,7 +191,7 @@ impl Fetcher<'_> {
         Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
     }
 
-    fn obtain(&self, wanted: &Wanted, running: &Running, stop: &AtomicBool) -> Result<(), Error> {
+    fn obtain(&self, wanted: &Wanted, running: &TaskHandle, stop: &AtomicBool) -> Result<(), Error> {
         let mut meter = Meter { running, reached: 0, reported: 0 };
         let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
         let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
@@ -207,14 +207,14 @@ impl Fetcher<'_> {
         meter.reach(part.length(), true);
         let mut urls = wanted.urls.iter();
         let mut url = urls.next().map_or("", String::as_str);
-        let mut patience = Patience::new(self.http.options());
+        let mut retries = RetryState::new(self.http.options());
         // A file that turns out wrong gets one more chance, whole and past all caches on the way:
         // it may have been pieced together from two versions, or a proxy may hold a stale or
         // damaged one.
         let mut last_chance = false;
         loop {
             let transfer = Transfer { http: self.http, wanted, url, fresh: last_chance, stop };
-            let wrong = match transfer.run(&mut part, &mut meter, &mut patience) {
+            let wrong = match transfer.run(&mut part, &mut meter, &mut retries) {
                 Ok(()) => match part.publish()? {
                     Ok(_) => {
                         meter.reach(wanted.size, true);
@@ -237,7 +237,7 @@ impl Fetcher<'_> {
                         // of it.
                         part.restart()?;
                     } else {
-                        patience.after(source).map_err(|source| Error::Http { name, source })?;
+                        retries.after(source).map_err(|source| Error::Http { name, source })?;
                     }
                     continue;
                 }
@@ -264,7 +264,7 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, patience: &mut Patience) -> Result<(), Error> {
+    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, retries: &mut RetryState) -> Result<(), Error> {
         if part.is_full() {
             return Ok(());
         }
@@ -297,7 +297,7 @@ impl Transfer<'_> {
             part.append(&buffer[..count])?;
             meter.reach(part.length(), false);
             if meter.reached >= next_reset {
-                patience.restore();
+                retries.restore();
                 next_reset = meter.reached + RETRY_RESET_BYTES;
             }
         }
@@ -316,7 +316,7 @@ impl Transfer<'_> {
 
 /// How far a file has come, which a restart does not undo.
 struct Meter<'a> {
-    running: &'a Running,
+    running: &'a TaskHandle,
     reached: u64,
     reported: u64,
 }

@@ -150,21 +150,21 @@ impl Progress {
 
     /// Begins a task; it ends when the returned handle is dropped.
     #[must_use]
-    pub fn task(&self, task: Task, total: u64) -> Running {
+    pub fn task(&self, task: Task, total: u64) -> TaskHandle {
         self.event(Event::Begin { task, total });
-        Running { progress: self.clone(), task, done: AtomicU64::new(0) }
+        TaskHandle { progress: self.clone(), task, done: AtomicU64::new(0) }
     }
 }
 
 /// A task that is going on. Threads share it by reference.
 #[derive(Debug)]
-pub struct Running {
+pub struct TaskHandle {
     progress: Progress,
     task: Task,
     done: AtomicU64,
 }
 
-impl Running {
+impl TaskHandle {
     /// Says what is being worked on.
     pub fn at(&self, item: impl Into<String>) {
         self.progress.event(Event::At { task: self.task, item: item.into() });
@@ -177,7 +177,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for TaskHandle {
     fn drop(&mut self) {
         self.progress.event(Event::End { task: self.task });
     }

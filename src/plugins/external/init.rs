@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use std::thread;
 
 use fam_isolation::sandbox::keep_capabilities;
-use fam_isolation::supervisor::Ended;
+use fam_isolation::supervisor::ExitStatus;
 use fam_isolation::supervisor::init::{begin_first_process, reap_until};
 use fam_isolation::supervisor::launch::Step;
 use fam_isolation::supervisor::limits::{Expendable, be_expendable, limit_processes};
@@ -62,7 +62,7 @@ pub(super) enum Guarded {
     /// It does not.
     Refused { step: String, errno: i32 },
     /// It did, and does no more.
-    Ended(Ended),
+    Ended(ExitStatus),
 }
 
 /// The step at which the plugin itself is started.

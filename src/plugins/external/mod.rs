@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::hints;
-use fam_isolation::supervisor::{Ended, Role, RoleMain, launch};
+use fam_isolation::supervisor::{ExitStatus, Role, RoleMain, launch};
 use init::Start;
 use process::Process;
 use session::Session;
@@ -100,7 +100,7 @@ enum ProcessError {
     #[error("sent what is no request, {line}: {error}")]
     Malformed { line: String, error: String },
     #[error("{how} before it was done{}", indented(printed))]
-    Ended { how: Ended, printed: Vec<String> },
+    Ended { how: ExitStatus, printed: Vec<String> },
     /// What the plugin itself said.
     #[error("{0}")]
     Plugin(Error),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fam_build::hints;
 use fam_isolation::sandbox::Settings;
-use fam_isolation::supervisor::{Ended, Error, Ids, Interrupts, Isolation, run};
+use fam_isolation::supervisor::{Error, ExitStatus, Ids, Interrupts, Isolation, run};
 use fam_progress::Progress;
 use support::bare::copy_with_libraries;
 use support::harness::is_root;
@@ -56,7 +56,7 @@ impl Place {
     /// The lines of a script that must succeed.
     pub fn script(&self, script: &str) -> Vec<String> {
         let ran = self.scripts(Settings::default(), &[script]).unwrap();
-        assert_eq!(ran.ended, [Ended::Exited(0)], "{ran:?}");
+        assert_eq!(ran.ended, [ExitStatus::Exited(0)], "{ran:?}");
         ran.lines
     }
 }

@@ -1,7 +1,7 @@
 //! Why a package cannot be had: the chain of dependencies from what was asked for to what is
 //! missing or clashes.
 
-use super::state::{Clause, Solver, Target, Which};
+use super::state::{Clause, Solver, Target, VersionSlot};
 use crate::packages::{NameId, PackageId, Relation};
 use std::collections::HashSet;
 use std::fmt;
@@ -78,7 +78,8 @@ impl<'i> Explanation<'_, 'i> {
     /// What `package` itself lacks or clashes with, if anything.
     fn own_problem(&mut self, name: NameId, package: PackageId) -> Option<String> {
         let clauses = self.solver.clauses(package);
-        let open: Vec<_> = clauses.iter().filter(|clause| !self.solver.holds(name, clause, Which::Install)).collect();
+        let open: Vec<_> =
+            clauses.iter().filter(|clause| !self.solver.holds(name, clause, VersionSlot::Install)).collect();
         if let Some(rival) = open.iter().filter(|clause| clause.forbids()).find_map(|clause| self.rival(name, clause)) {
             return Some(rival);
         }
@@ -94,7 +95,7 @@ impl<'i> Explanation<'_, 'i> {
     /// What stands for each of a package's demands: what is to be installed, or all that could be.
     fn needs(&mut self, name: NameId, package: PackageId) -> Vec<PackageId> {
         let clauses = self.solver.clauses(package);
-        let install = |name| self.solver.version(name, Which::Install);
+        let install = |name| self.solver.version(name, VersionSlot::Install);
         let needs = |clause: &Clause<'i>| -> Vec<PackageId> {
             let there = clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, install));
             let there: Vec<_> = there.collect();
@@ -120,7 +121,7 @@ impl<'i> Explanation<'_, 'i> {
 
     /// What `clause` of `name` forbids and is to be there all the same.
     fn rival(&self, name: NameId, clause: &Clause<'i>) -> Option<String> {
-        let install = |name| self.solver.version(name, Which::Install);
+        let install = |name| self.solver.version(name, VersionSlot::Install);
         let target = clause.targets.first()?;
         let rival = self.solver.matches(name, true, target, install).next()?;
         let verb = verb(clause.relation);

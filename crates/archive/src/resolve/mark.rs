@@ -4,7 +4,7 @@
 //! its documentation names, for one architecture and without Recommends. The order of steps is part
 //! of the result.
 
-use super::state::{Clause, Mode, Solver, Which};
+use super::state::{Clause, Mode, Solver, VersionSlot};
 use crate::packages::{NameId, PackageId};
 
 /// apt's own limit on how deep a chain of dependencies may go.
@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 3000;
 
 /// Who asks for a change, and how deep in a chain of dependencies.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum By {
+pub(super) enum RequestedBy {
     /// The user, who is always right.
     User,
     /// A dependency.
@@ -22,7 +22,7 @@ pub(super) enum By {
     },
 }
 
-impl By {
+impl RequestedBy {
     fn deeper(self) -> Self {
         match self {
             Self::User => Self::Package { depth: 1 },
@@ -37,18 +37,18 @@ impl By {
 
 impl<'i> Solver<'i> {
     /// `MarkInstall` without `AutoInst`: the package alone.
-    pub(super) fn mark_alone(&mut self, name: NameId, by: By) -> bool {
+    pub(super) fn mark_alone(&mut self, name: NameId, by: RequestedBy) -> bool {
         self.mark_install(name, false, by)
     }
 
     /// `MarkInstall` with `AutoInst`: the package with what it needs. False where that cannot be;
     /// then nothing that was marked for it is taken back but the package itself, because apt leaves
     /// the rest to the sweep.
-    pub(super) fn mark_with_dependencies(&mut self, name: NameId, by: By) -> bool {
+    pub(super) fn mark_with_dependencies(&mut self, name: NameId, by: RequestedBy) -> bool {
         self.mark_install(name, true, by)
     }
 
-    fn mark_install(&mut self, name: NameId, with_dependencies: bool, by: By) -> bool {
+    fn mark_install(&mut self, name: NameId, with_dependencies: bool, by: RequestedBy) -> bool {
         let state = *self.state(name);
         let is_present = state.candidate.is_some() && state.candidate == state.current;
         let only_propagates = state.protected && state.mode == Mode::Keep && is_present;
@@ -80,13 +80,13 @@ impl<'i> Solver<'i> {
     }
 
     /// The part of `MarkInstall` that `AutoInst` asks for.
-    fn mark_dependencies(&mut self, name: NameId, candidate: PackageId, by: By) -> bool {
+    fn mark_dependencies(&mut self, name: NameId, candidate: PackageId, by: RequestedBy) -> bool {
         let was_protected = self.state(name).protected;
         let fails_early = !was_protected && !by.is_user();
         let mut has_failed = false;
 
         let clauses = self.clauses(candidate);
-        let open = |clause: &&Clause<'i>| was_protected || !self.holds(name, clause, Which::Install);
+        let open = |clause: &&Clause<'i>| was_protected || !self.holds(name, clause, VersionSlot::Install);
         let (forbidding, demanding): (Vec<_>, Vec<_>) =
             clauses.iter().filter(open).partition(|clause| clause.forbids());
         let mut delayed = Vec::new();
@@ -119,10 +119,16 @@ impl<'i> Solver<'i> {
     }
 
     /// `MarkInstall_InstallDependencies`.
-    fn install_dependencies(&mut self, name: NameId, demanding: &[&Clause<'i>], was_protected: bool, by: By) -> bool {
+    fn install_dependencies(
+        &mut self,
+        name: NameId,
+        demanding: &[&Clause<'i>],
+        was_protected: bool,
+        by: RequestedBy,
+    ) -> bool {
         let mut succeeded = true;
         for &clause in demanding {
-            if self.holds(name, clause, Which::Install) {
+            if self.holds(name, clause, VersionSlot::Install) {
                 if was_protected && !self.protect_only_solution(name, clause, by) {
                     succeeded = false;
                 }
@@ -154,7 +160,7 @@ impl<'i> Solver<'i> {
     }
 
     /// What a protected package needs, and only one package can give, is protected too.
-    fn protect_only_solution(&mut self, name: NameId, clause: &Clause<'i>, by: By) -> bool {
+    fn protect_only_solution(&mut self, name: NameId, clause: &Clause<'i>, by: RequestedBy) -> bool {
         let [package] = self.possibilities(name, clause)[..] else { return true };
         let solution = self.name_of(package);
         if self.state(solution).protected {
@@ -172,7 +178,7 @@ impl<'i> Solver<'i> {
         name: NameId,
         forbidding: &[&Clause<'i>],
         was_protected: bool,
-        by: By,
+        by: RequestedBy,
         delayed: &mut Vec<NameId>,
     ) -> bool {
         let mut succeeded = true;
@@ -208,7 +214,7 @@ impl<'i> Solver<'i> {
     }
 
     /// `MarkInstall_MarkDeleteForNotUpgradeable`.
-    fn remove_present(&mut self, name: NameId, at_once: bool, by: By, delayed: &mut Vec<NameId>) -> bool {
+    fn remove_present(&mut self, name: NameId, at_once: bool, by: RequestedBy, delayed: &mut Vec<NameId>) -> bool {
         let is_going = self.state(name).mode == Mode::Delete;
         if !at_once {
             let may_go = is_going || self.may_change(name, Mode::Delete, by.deeper()) && self.may_delete(name);
@@ -226,7 +232,7 @@ impl<'i> Solver<'i> {
     }
 
     /// `MarkDelete`.
-    pub(super) fn mark_delete(&mut self, name: NameId, by: By) -> bool {
+    pub(super) fn mark_delete(&mut self, name: NameId, by: RequestedBy) -> bool {
         if !self.may_change(name, Mode::Delete, by) {
             return false;
         }
@@ -245,7 +251,7 @@ impl<'i> Solver<'i> {
     }
 
     /// `MarkKeep`.
-    pub(super) fn mark_keep(&mut self, name: NameId, by: By) -> bool {
+    pub(super) fn mark_keep(&mut self, name: NameId, by: RequestedBy) -> bool {
         if !self.may_change(name, Mode::Keep, by) {
             return false;
         }
@@ -259,7 +265,7 @@ impl<'i> Solver<'i> {
     }
 
     /// `MarkInstall_StateChange`.
-    fn set_install(&mut self, name: NameId, by: By) {
+    fn set_install(&mut self, name: NameId, by: RequestedBy) {
         let state = self.state_mut(name);
         if state.protected && state.install == state.candidate {
             return;
@@ -292,7 +298,7 @@ impl<'i> Solver<'i> {
         }
         let clauses = self.clauses(candidate);
         let mut demanding = clauses.iter().filter(|clause| !clause.forbids());
-        if demanding.all(|clause| self.holds(name, clause, Which::Install) || self.seems_possible(name, clause)) {
+        if demanding.all(|clause| self.holds(name, clause, VersionSlot::Install) || self.seems_possible(name, clause)) {
             return true;
         }
         if !self.state(name).protected && self.state(name).current.is_none() {
@@ -306,8 +312,8 @@ impl<'i> Solver<'i> {
     }
 
     /// `IsModeChangeOk`.
-    fn may_change(&self, name: NameId, mode: Mode, by: By) -> bool {
-        let By::Package { depth } = by else { return self.index.newest(name).is_some() };
+    fn may_change(&self, name: NameId, mode: Mode, by: RequestedBy) -> bool {
+        let RequestedBy::Package { depth } = by else { return self.index.newest(name).is_some() };
         let state = self.state(name);
         let is_kept = self.is_essential(name) || self.is_protected_package(name);
         depth <= MAX_DEPTH

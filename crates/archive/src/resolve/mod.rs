@@ -21,7 +21,7 @@ mod tests;
 
 use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
 use fam_progress::Hint;
-use mark::By;
+use mark::RequestedBy;
 use state::Solver;
 use std::io;
 
@@ -207,11 +207,11 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
 fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), Error> {
     for &name in wanted {
         solver.state_mut(name).protected = true;
-        solver.mark_alone(name, By::User);
+        solver.mark_alone(name, RequestedBy::User);
         solver.state_mut(name).automatic = false;
     }
     for &name in wanted {
-        solver.mark_with_dependencies(name, By::User);
+        solver.mark_with_dependencies(name, RequestedBy::User);
     }
     finish(solver, wanted)
 }
@@ -221,7 +221,7 @@ fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), Error> {
 fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), Error> {
     let essential = in_apts_order(solver, |name| solver.is_essential(name));
     for &name in &essential {
-        solver.mark_with_dependencies(name, By::Package { depth: 0 });
+        solver.mark_with_dependencies(name, RequestedBy::Package { depth: 0 });
     }
     finish(solver, &essential)
 }

@@ -6,9 +6,9 @@
 //! `apt-pkg/algorithms.cc`) for a system that was whole before, in which nothing installed has a
 //! newer candidate.
 
-use super::mark::By;
+use super::mark::RequestedBy;
 use super::score::scores;
-use super::state::{Clause, Mode, Solver, Target, Which};
+use super::state::{Clause, Mode, Solver, Target, VersionSlot};
 use crate::packages::{NameId, PackageId, Relation};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -18,7 +18,7 @@ use std::rc::Rc;
 const ROUNDS: usize = 20;
 
 /// The resolver's own doing.
-const RESOLVER: By = By::Package { depth: 0 };
+const RESOLVER: RequestedBy = RequestedBy::Package { depth: 0 };
 
 impl Solver<'_> {
     /// Tries to repair what is broken. The caller sees whether it did.
@@ -102,7 +102,7 @@ impl<'i> Repair<'_, 'i> {
         let removals_before = visit.removals.len();
         let mut fallback = Fallback::Remove;
         for target in &clause.targets {
-            if self.solver.holds(visit.name, clause, Which::Install) {
+            if self.solver.holds(visit.name, clause, VersionSlot::Install) {
                 return ControlFlow::Continue(());
             }
             let targets = self.solver.all_versions(visit.name, clause.forbids(), target);
@@ -121,7 +121,7 @@ impl<'i> Repair<'_, 'i> {
         }
         if has_choice
             && removals_before == visit.removals.len()
-            && !self.solver.holds(visit.name, clause, Which::Install)
+            && !self.solver.holds(visit.name, clause, VersionSlot::Install)
         {
             if fallback == Fallback::Keep {
                 self.solver.mark_keep(visit.name, RESOLVER);
@@ -151,7 +151,7 @@ impl<'i> Repair<'_, 'i> {
             if forbids && self.solver.state(other).install != Some(package) {
                 continue;
             }
-            let current = |name| self.solver.version(name, Which::Current);
+            let current = |name| self.solver.version(name, VersionSlot::Current);
             let held_before = self.solver.matches(name, forbids, target, current).next().is_some();
             if self.score(name) <= self.score(other) || !held_before && !forbids {
                 if self.solver.state(name).protected {
@@ -167,7 +167,7 @@ impl<'i> Repair<'_, 'i> {
                 visit.changed = true;
                 return true;
             }
-            let candidates_are_fine = self.solver.holds(name, clause, Which::Candidate);
+            let candidates_are_fine = self.solver.holds(name, clause, VersionSlot::Candidate);
             if clause.relation == Relation::Breaks && candidates_are_fine {
                 self.solver.mark_alone(other, RESOLVER);
                 continue;
@@ -227,7 +227,7 @@ impl<'i> Repair<'_, 'i> {
     fn remove(&mut self, visit: &mut Visit, clauses: &Rc<[Clause<'i>]>) {
         for &(other, number) in &visit.removals {
             let clause = &clauses[number];
-            let removed = if self.solver.holds(visit.name, clause, Which::Current) {
+            let removed = if self.solver.holds(visit.name, clause, VersionSlot::Current) {
                 self.solver.mark_keep(other, RESOLVER)
             } else {
                 clause.forbids() && self.solver.mark_delete(other, RESOLVER)
@@ -270,11 +270,11 @@ impl<'i> Repair<'_, 'i> {
     fn bring_in_one(&mut self, name: NameId, clause: &Clause<'i>) -> bool {
         let mut succeeded = true;
         for target in &clause.targets {
-            if self.solver.holds(name, clause, Which::Install) {
+            if self.solver.holds(name, clause, VersionSlot::Install) {
                 return succeeded;
             }
             let other = self.solver.smart_target(name, target.name);
-            let candidate = |name| self.solver.version(name, Which::Candidate);
+            let candidate = |name| self.solver.version(name, VersionSlot::Candidate);
             let points = self.solver.matches(name, clause.forbids(), target, candidate).next().is_some();
             if self.solver.state(other).protected {
                 succeeded = false;

@@ -69,7 +69,7 @@ impl Target<'_> {
 
 /// Which of a package's versions is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum VersionSlot {
     Current,
     Candidate,
     Install,
@@ -156,12 +156,12 @@ impl<'i> Solver<'i> {
         clauses
     }
 
-    pub(super) fn version(&self, name: NameId, which: Which) -> Option<PackageId> {
+    pub(super) fn version(&self, name: NameId, which: VersionSlot) -> Option<PackageId> {
         let state = self.state(name);
         match which {
-            Which::Current => state.current,
-            Which::Candidate => state.candidate,
-            Which::Install => state.install,
+            VersionSlot::Current => state.current,
+            VersionSlot::Candidate => state.candidate,
+            VersionSlot::Install => state.install,
         }
     }
 
@@ -195,14 +195,14 @@ impl<'i> Solver<'i> {
     }
 
     /// Whether a clause of `owner` points to any of the versions that `which` means.
-    fn points_to(&self, owner: NameId, clause: &Clause<'i>, which: Which) -> bool {
+    fn points_to(&self, owner: NameId, clause: &Clause<'i>, which: VersionSlot) -> bool {
         clause.targets.iter().any(|target| {
             self.matches(owner, clause.forbids(), target, |name| self.version(name, which)).next().is_some()
         })
     }
 
     /// Whether a clause of `owner` holds among the versions that `which` means.
-    pub(super) fn holds(&self, owner: NameId, clause: &Clause<'i>, which: Which) -> bool {
+    pub(super) fn holds(&self, owner: NameId, clause: &Clause<'i>, which: VersionSlot) -> bool {
         self.points_to(owner, clause, which) != clause.forbids()
     }
 
@@ -215,14 +215,14 @@ impl<'i> Solver<'i> {
             };
             self.matches(owner, false, target, given_up).next().is_some()
         };
-        self.points_to(owner, clause, Which::Candidate)
+        self.points_to(owner, clause, VersionSlot::Candidate)
             || !self.unnoticed.is_empty() && clause.targets.iter().any(unnoticed)
     }
 
     /// Whether what shall be installed of `name` lacks something or clashes with something.
     pub(super) fn is_broken(&mut self, name: NameId) -> bool {
         let Some(package) = self.state(name).install else { return false };
-        self.clauses(package).iter().any(|clause| !self.holds(name, clause, Which::Install))
+        self.clauses(package).iter().any(|clause| !self.holds(name, clause, VersionSlot::Install))
     }
 
     /// The names of all packages that are broken.
@@ -235,7 +235,7 @@ impl<'i> Solver<'i> {
     pub(super) fn solutions(&self, owner: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
         let (mut present, mut new) = (Vec::new(), Vec::new());
         for target in &clause.targets {
-            let candidate = |name| self.version(name, Which::Candidate);
+            let candidate = |name| self.version(name, VersionSlot::Candidate);
             let mut found: Vec<_> = self.matches(owner, clause.forbids(), target, candidate).collect();
             found.sort_by_key(|&package| self.preference(package, target.name));
             for package in found {
@@ -257,7 +257,7 @@ impl<'i> Solver<'i> {
             .targets
             .iter()
             .flat_map(|target| {
-                [Which::Candidate, Which::Current].into_iter().flat_map(move |which| {
+                [VersionSlot::Candidate, VersionSlot::Current].into_iter().flat_map(move |which| {
                     self.matches(owner, clause.forbids(), target, move |name| self.version(name, which))
                 })
             })

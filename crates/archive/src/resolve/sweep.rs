@@ -5,7 +5,7 @@
 //! to want, along Depends, and along Recommends and Suggests too, for although these install
 //! nothing, they keep what is there.
 
-use super::mark::By;
+use super::mark::RequestedBy;
 use super::state::{Clause, Solver, Target, read_clauses};
 use crate::packages::{NameId, PackageId, Relation};
 use crate::version;
@@ -29,7 +29,7 @@ impl Solver<'_> {
         for (name, _) in installed {
             if !is_needed.contains(&name)
                 && self.state(name).current.is_none()
-                && self.mark_delete(name, By::Package { depth: 0 })
+                && self.mark_delete(name, RequestedBy::Package { depth: 0 })
             {
                 swept.push(name);
             }
@@ -51,7 +51,7 @@ impl Solver<'_> {
             });
             let Some(position) = wanted else { return };
             let name = swept.remove(position);
-            self.mark_alone(name, By::Package { depth: 0 });
+            self.mark_alone(name, RequestedBy::Package { depth: 0 });
         }
     }
 }

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::clock::{Clock, Due};
 use crate::supervisor::launch::{self, Launched, launch_with};
 use crate::supervisor::protocol::{Receiver, Sender};
-use crate::supervisor::{Ended, Ids, Role};
+use crate::supervisor::{ExitStatus, Ids, Role};
 
 pub use clock::TimeLimits;
 pub(crate) use ids::{describe as describe_ids, try_own as try_own_ids};
@@ -229,7 +229,7 @@ enum Answer {
     Mounted { flag: String },
     Line(String),
     NotStarted { errno: i32 },
-    Ended(Ended),
+    Ended(ExitStatus),
 }
 
 /// What is heard of a program that runs.
@@ -319,7 +319,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`Error`] if it did not run, or not to its end; how it ended is the result.
-    pub fn run(&mut self, command: &Command, mut line: impl FnMut(&str)) -> Result<Ended, Error> {
+    pub fn run(&mut self, command: &Command, mut line: impl FnMut(&str)) -> Result<ExitStatus, Error> {
         self.follow(command, |heard| {
             if let Heard::Line(text) = heard {
                 line(text);
@@ -334,14 +334,14 @@ impl Sandbox {
     ///
     /// # Errors
     /// As [`Sandbox::run`].
-    pub fn follow(&mut self, command: &Command, hear: impl FnMut(Heard<'_>) -> Part) -> Result<Ended, Error> {
+    pub fn follow(&mut self, command: &Command, hear: impl FnMut(Heard<'_>) -> Part) -> Result<ExitStatus, Error> {
         let ended = self.requests.send(&Request::Run(command.clone())).map_err(|_| died(command));
         let ended = ended.and_then(|()| self.listen(command, hear));
         self.answers.set_read_timeout(None)?;
         ended
     }
 
-    fn listen(&mut self, command: &Command, mut hear: impl FnMut(Heard<'_>) -> Part) -> Result<Ended, Error> {
+    fn listen(&mut self, command: &Command, mut hear: impl FnMut(Heard<'_>) -> Part) -> Result<ExitStatus, Error> {
         let mut clock = Clock::start(command.limits, Instant::now());
         loop {
             // To the socket no time at all means no limit.

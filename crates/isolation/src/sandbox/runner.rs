@@ -19,7 +19,7 @@ use super::limits::{self, Room};
 use super::mounts::{self, Mounts};
 use super::output::read_lines;
 use super::{Answer, Command, Request, Settings};
-use crate::supervisor::Ended;
+use crate::supervisor::ExitStatus;
 use crate::supervisor::init::{make_mounts_private, reap_until};
 use crate::supervisor::launch::Step;
 use crate::supervisor::limits::{Expendable, be_expendable, limit_processes};
@@ -204,7 +204,7 @@ fn serve(requests: &Inbox<Request>, answers: &Arc<Sender>, settings: &Settings) 
     }
 }
 
-fn run(command: &Command, answers: &Arc<Sender>, settings: &Settings) -> io::Result<Ended> {
+fn run(command: &Command, answers: &Arc<Sender>, settings: &Settings) -> io::Result<ExitStatus> {
     let (reader, writer) = io::pipe()?;
     let mut program = StdCommand::new(&command.program);
     program

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, set_parent_process_death_signal};
 
-use super::protocol::{Ended, Failure, FromWorker, Sender, await_go, control_of_this_process};
+use super::protocol::{ExitStatus, Failure, FromWorker, Sender, await_go, control_of_this_process};
 use super::reject_direct_invocation;
 use super::role::Role;
 
@@ -26,7 +26,7 @@ pub(crate) fn init() -> ExitCode {
     });
     match worker {
         Ok(worker) => {
-            let ended = reap_until(worker.id()).unwrap_or(Ended::Exited(1));
+            let ended = reap_until(worker.id()).unwrap_or(ExitStatus::Exited(1));
             let _ = sender.send_after_interruption(&FromWorker::<()>::Ended(ended));
         }
         Err(failure) => {
@@ -89,11 +89,11 @@ pub(crate) fn mount_proc() -> Result<(), (&'static str, io::Error)> {
 }
 
 /// Reaps children until the one numbered `pid` has ended, and says how.
-pub fn reap_until(pid: u32) -> io::Result<Ended> {
+pub fn reap_until(pid: u32) -> io::Result<ExitStatus> {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((child, status))) if u32::try_from(child.as_raw_nonzero().get()) == Ok(pid) => {
-                if let Some(ended) = Ended::from_wait(status) {
+                if let Some(ended) = ExitStatus::from_wait(status) {
                     return Ok(ended);
                 }
             }

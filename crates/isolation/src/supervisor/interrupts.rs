@@ -90,7 +90,7 @@ impl Interrupts {
     }
 
     /// As [`Interrupts::shield`], and passes each signal to `note`; one that came before, at once.
-    pub(crate) fn tell<M: Send + 'static>(&self, to: Sender<M>, note: fn(i32) -> M) -> SignalGuard<'_> {
+    pub(crate) fn forward_to<M: Send + 'static>(&self, to: Sender<M>, note: fn(i32) -> M) -> SignalGuard<'_> {
         let mut state = lock(&self.state);
         if let Some(signal) = state.received {
             let _ = to.send(note(signal));

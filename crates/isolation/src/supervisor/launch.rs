@@ -28,7 +28,9 @@ use rustix::thread::UnshareFlags;
 
 use super::diagnose;
 use super::idmap::{self, Ids};
-use super::protocol::{Ended, FromWorker, Launching, Receiver, Sender, await_go, control_of_this_process, send_go};
+use super::protocol::{
+    ExitStatus, FromWorker, Launching, Receiver, Sender, await_go, control_of_this_process, send_go,
+};
 use super::role::Role;
 use super::sealed;
 
@@ -204,7 +206,7 @@ impl EndOnDrop {
         self.0.as_ref().map_or(0, Child::id)
     }
 
-    fn wait(&mut self) -> Option<Ended> {
+    fn wait(&mut self) -> Option<ExitStatus> {
         self.0.take().and_then(|mut child| ended(&mut child))
     }
 }
@@ -218,10 +220,10 @@ impl Drop for EndOnDrop {
     }
 }
 
-fn ended(child: &mut Child) -> Option<Ended> {
+fn ended(child: &mut Child) -> Option<ExitStatus> {
     use std::os::unix::process::ExitStatusExt;
     let status = child.wait().ok()?;
-    status.code().map(Ended::Exited).or_else(|| status.signal().map(Ended::Signaled))
+    status.code().map(ExitStatus::Exited).or_else(|| status.signal().map(ExitStatus::Signaled))
 }
 
 impl Launched {
@@ -238,7 +240,7 @@ impl Launched {
 
     /// Waits until the first process and all others of its PID namespace are gone, and says how the
     /// launcher ended.
-    pub fn wait(&mut self) -> Option<Ended> {
+    pub fn wait(&mut self) -> Option<ExitStatus> {
         let ended = ended(&mut self.launcher);
         // The launcher waits for the first process unless it was killed itself.
         while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&self.first, PollFlags::IN)], None) {}
@@ -276,7 +278,7 @@ fn start_inside(
     roles: &[Role],
     control: &UnixStream,
     sender: &Sender,
-) -> Result<Ended, Launching> {
+) -> Result<ExitStatus, Launching> {
     let refused = |step: &str| {
         let step = step.to_owned();
         move |error: io::Error| Launching::Refused { step, errno: io_errno(&error) }
@@ -326,7 +328,7 @@ fn start_inside(
             .map_err(|error| refused("wait for the first process")(error.into()))?;
         if let Some((child, status)) = waited
             && u32::try_from(child.as_raw_nonzero().get()) == Ok(pid)
-            && let Some(ended) = Ended::from_wait(status)
+            && let Some(ended) = ExitStatus::from_wait(status)
         {
             return Ok(ended);
         }

@@ -38,7 +38,7 @@ pub use interrupts::{Interrupts, SignalGuard};
 pub use isolation::Isolation;
 pub use output::{OutputDir, OutputLock, check_output, nearest_writable};
 pub use protections::{Inactive, Protection, programs_ids};
-pub use protocol::{Ended, Failure};
+pub use protocol::{ExitStatus, Failure};
 pub use role::{Role, RoleMain};
 pub(crate) use worker::OUT_OF_MEMORY_HINT;
 pub use worker::{Error, run};

@@ -23,14 +23,14 @@ const MAX_MESSAGE_BYTES: u64 = 256 << 20;
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ended {
+pub enum ExitStatus {
     /// By itself, with this code.
     Exited(i32),
     /// By this signal.
     Signaled(i32),
 }
 
-impl Ended {
+impl ExitStatus {
     /// Whether the process says it did what it should.
     #[must_use]
     pub fn success(self) -> bool {
@@ -43,7 +43,7 @@ impl Ended {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with status {code}"),
@@ -86,7 +86,7 @@ pub(crate) enum FromWorker<T> {
     /// The last word of a job.
     Outcome(Result<T, Failure>),
     /// The worker, or the process that watched it, is gone. Said by whoever saw it.
-    Ended(Ended),
+    Ended(ExitStatus),
 }
 
 /// The writing half of a control socket; threads share it.
@@ -199,10 +199,10 @@ mod tests {
     fn skips_what_a_death_cut_off() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs).write_all(b"{\"event\":{\"event\":\"st").unwrap();
-        Sender::new(theirs).send_after_interruption(&FromWorker::<()>::Ended(Ended::Signaled(9))).unwrap();
+        Sender::new(theirs).send_after_interruption(&FromWorker::<()>::Ended(ExitStatus::Signaled(9))).unwrap();
         let mut receiver = Receiver::new(ours);
         let message = receiver.receive::<FromWorker<()>>().unwrap();
-        assert!(matches!(message, Some(FromWorker::Ended(Ended::Signaled(9)))), "{message:?}");
+        assert!(matches!(message, Some(FromWorker::Ended(ExitStatus::Signaled(9)))), "{message:?}");
         assert!(receiver.receive::<FromWorker<()>>().unwrap().is_none());
     }
 
@@ -223,6 +223,6 @@ mod tests {
         let text = serde_json::to_string(&outcome).unwrap();
         let back: FromWorker<u32> = serde_json::from_str(&text).unwrap();
         assert!(matches!(back, FromWorker::Outcome(Err(failure)) if failure == Failure::message("no")));
-        assert_eq!(Ended::Signaled(9).to_string(), "was killed by signal 9 (out of memory?)");
+        assert_eq!(ExitStatus::Signaled(9).to_string(), "was killed by signal 9 (out of memory?)");
     }
 }

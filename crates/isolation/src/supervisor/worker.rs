@@ -17,7 +17,7 @@ use super::interrupts::Interrupts;
 use super::isolation::Isolation;
 use super::launch::{self, launch};
 use super::limits::{Expendable, be_expendable};
-use super::protocol::{Ended, Failure, FromWorker, Receiver, Sender, control_of_this_process, remote_progress};
+use super::protocol::{ExitStatus, Failure, FromWorker, Receiver, Sender, control_of_this_process, remote_progress};
 use super::reject_direct_invocation;
 use super::role::Role;
 
@@ -43,7 +43,7 @@ pub enum Error {
     },
     /// The worker ended without a last word.
     #[error("the worker {0}")]
-    Died(Ended),
+    Died(ExitStatus),
     /// The supervisor could not talk to it.
     #[error("talk to the worker: {0}")]
     Control(#[from] io::Error),
@@ -53,8 +53,8 @@ impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Failed(failure) => failure.hint.clone(),
-            Self::Died(Ended::Signaled(9)) => Some(OUT_OF_MEMORY_HINT.into()),
-            Self::Died(Ended::Signaled(libc::SIGABRT)) => Some(
+            Self::Died(ExitStatus::Signaled(9)) => Some(OUT_OF_MEMORY_HINT.into()),
+            Self::Died(ExitStatus::Signaled(libc::SIGABRT)) => Some(
                 "where a line above says that memory could not be allocated, raise the limit (`ulimit -v`), or try --jobs 1; \
                  else this is a fault of fam-build: please report it with fabric_emulation.log"
                     .into(),
@@ -96,7 +96,7 @@ where
 {
     let (notes, inbox) = channel();
     // Before the launch: a signal in the midst of it must not kill the supervisor and nobody else.
-    let _shield = interrupts.tell(notes.clone(), Note::<T>::Signal);
+    let _shield = interrupts.forward_to(notes.clone(), Note::<T>::Signal);
     let mut launched = launch(Role::INIT, isolation.namespaces, &isolation.ids)?;
     let receiver = Receiver::new(launched.control.try_clone()?);
     let listener = thread::Builder::new().name("worker's messages".into()).spawn(move || listen(receiver, &notes))?;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use fam_isolation::sandbox::{self, Command, Heard, Part, Sandbox, TimeLimits, time};
-use fam_isolation::supervisor::Ended;
-use fam_progress::{Progress, Running, Task};
+use fam_isolation::supervisor::ExitStatus;
+use fam_progress::{Progress, Task, TaskHandle};
 
 use super::printed::{Printed, Record};
 use super::transcript::{Line, Transcript};
@@ -53,7 +53,7 @@ pub(super) struct Scripts<'a> {
     /// How many packages there will be.
     count: usize,
     progress: &'a Progress,
-    task: Option<Running>,
+    task: Option<TaskHandle>,
     /// The names of the packages whose scripts may run.
     known: BTreeSet<String>,
     /// The parts of dpkg's work that have begun, by the names of [`Transcript::source`]. Each
@@ -84,7 +84,7 @@ impl<'a> Scripts<'a> {
         }
     }
 
-    fn task(&mut self) -> &Running {
+    fn task(&mut self) -> &TaskHandle {
         self.task.get_or_insert_with(|| self.progress.task(Task::Configure, self.count as u64))
     }
 
@@ -134,7 +134,7 @@ impl<'a> Scripts<'a> {
         command: Command,
         package: &Package,
         source: &str,
-    ) -> (Result<Ended, sandbox::Error>, Box<Printed>) {
+    ) -> (Result<ExitStatus, sandbox::Error>, Box<Printed>) {
         let command = command
             .arg("install")
             .env("PERL_DL_NONLAZY", "1")

@@ -1,6 +1,6 @@
 //! What dpkg prints while it configures, in the words of its C locale.
 
-use fam_isolation::supervisor::Ended;
+use fam_isolation::supervisor::ExitStatus;
 
 use super::Error;
 use super::printed::{Printed, Record};
@@ -87,14 +87,14 @@ impl Transcript {
     }
 
     /// Why dpkg, which has ended in this way, failed.
-    pub(super) fn into_error(self, ended: Ended) -> Error {
+    pub(super) fn into_error(self, ended: ExitStatus) -> Error {
         let running = self.script();
         let printed = self.record.finish();
         match (self.failed, self.script) {
             (Some(package), Some((script, how))) => Error::Script { package, script, how, printed },
             (Some(package), None) => Error::Unconfigured { packages: vec![package], printed },
             (None, _) => match (ended, running) {
-                (Ended::Signaled(_), Some(Script { package, kind })) => {
+                (ExitStatus::Signaled(_), Some(Script { package, kind })) => {
                     Error::Killed { program: "dpkg".into(), package, script: kind.into(), printed }
                 }
                 _ => Error::Program { program: "dpkg --configure".into(), how: ended.to_string(), printed },
@@ -127,7 +127,7 @@ mod tests {
         ] {
             assert_eq!(transcript.read(line), Line::Other);
         }
-        let error = transcript.into_error(Ended::Exited(1)).to_string();
+        let error = transcript.into_error(ExitStatus::Exited(1)).to_string();
         assert_eq!(
             error,
             "post-installation script of package b failed: it returned error exit status 3; its last lines:\n  cannot find moon"
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(transcript.source(), "libc-bin trigger");
         transcript.read("Setting up nothing");
         transcript.read("dpkg: error: dpkg database is locked");
-        let error = transcript.into_error(Ended::Exited(2)).to_string();
+        let error = transcript.into_error(ExitStatus::Exited(2)).to_string();
         assert!(
             error.starts_with("dpkg --configure exited with status 2; its last lines:\n  Setting up nothing\n"),
             "{error}"
@@ -150,13 +150,13 @@ mod tests {
         let mut transcript = Transcript::default();
         transcript.read("Setting up d (1) ...");
         transcript.read("bye");
-        let error = transcript.into_error(Ended::Signaled(9)).to_string();
+        let error = transcript.into_error(ExitStatus::Signaled(9)).to_string();
         let expected = "dpkg was killed while the post-installation script of package d ran; its last lines:\n  bye";
         assert_eq!(error, expected);
 
         let mut transcript = Transcript::default();
         transcript.read("dpkg: error processing package c (--configure):");
         transcript.read(" dependency problems - leaving unconfigured");
-        assert_eq!(transcript.into_error(Ended::Exited(1)).to_string(), "dpkg did not configure c");
+        assert_eq!(transcript.into_error(ExitStatus::Exited(1)).to_string(), "dpkg did not configure c");
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{self, Scope};
 
 use fam_archive::deb::Deb;
 use fam_host::regular;
-use fam_progress::{Progress, Running, Task};
+use fam_progress::{Progress, Task, TaskHandle};
 use sha2::{Digest, Sha256};
 
 use super::claims::Index;
@@ -91,7 +91,7 @@ impl<'a> Preparations<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn prepare(&self, index: Index, running: &Running) -> Result<Prepared, Error> {
+    fn prepare(&self, index: Index, running: &TaskHandle) -> Result<Prepared, Error> {
         let deb = &self.debs[index];
         let read_error = |source| Error::Read { package: deb.name.clone(), source };
         let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
@@ -198,7 +198,7 @@ fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
 /// Reports how much of a file has been read. It is read about once after the verification.
 struct Metered<'a, R> {
     inner: R,
-    running: &'a Running,
+    running: &'a TaskHandle,
     left: u64,
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 
 use super::debconf;
-use super::model::Written;
+use super::model::RecipePatch;
 use super::names::{PackageName, PluginName};
 
 /// A list of its own, or a change of the list of the recipe that is extended.
@@ -52,7 +52,7 @@ pub(super) struct Addition<T> {
 /// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the
 /// text.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct WrittenPreseed(pub Spanned<LineOrFile>);
+pub(super) struct PreseedPatch(pub Spanned<LineOrFile>);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum LineOrFile {
@@ -70,7 +70,7 @@ struct PreseedFile {
     file: String,
 }
 
-impl<'de> Deserialize<'de> for WrittenPreseed {
+impl<'de> Deserialize<'de> for PreseedPatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Spanned::deserialize(deserializer).map(Self)
     }
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for LineOrFile {
     }
 }
 
-impl JsonSchema for WrittenPreseed {
+impl JsonSchema for PreseedPatch {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Answer".into()
     }
@@ -126,14 +126,14 @@ pub(super) struct PluginChange {
     #[schemars(with = "BTreeMap<PluginName, Map<String, Value>>")]
     pub set: BTreeMap<PluginName, Spanned<PluginSettings>>,
     /// Plugins to apply after those of the recipe that is extended.
-    pub add: Vec<WrittenPlugin>,
+    pub add: Vec<PluginPatch>,
 }
 
 /// One plugin to apply.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Plugin")]
-pub(super) struct WrittenPlugin {
+pub(super) struct PluginPatch {
     /// Which plugin.
     pub name: PluginName,
     /// The file that it is in, seen from the directory of this recipe, where that is not to be
@@ -156,27 +156,27 @@ pub(super) struct PluginSettings(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for PluginSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        settle_map(Map::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
+        map_to_json(Map::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
-fn settle(value: Value) -> Result<Value, &'static str> {
+fn to_json(value: Value) -> Result<Value, &'static str> {
     /// Under this key the toml crate hands a date to formats that have none.
     const DATE: &str = "$__toml_private_datetime";
 
     match value {
         Value::Null => Err("a setting of a plugin cannot be infinite or no number"),
-        Value::Array(values) => values.into_iter().map(settle).collect(),
+        Value::Array(values) => values.into_iter().map(to_json).collect(),
         Value::Object(mut map) => match map.remove(DATE) {
             Some(date) => Ok(date),
-            None => settle_map(map).map(Value::Object),
+            None => map_to_json(map).map(Value::Object),
         },
         plain => Ok(plain),
     }
 }
 
-fn settle_map(map: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
-    map.into_iter().map(|(key, value)| Ok((key, settle(value)?))).collect()
+fn map_to_json(map: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
+    map.into_iter().map(|(key, value)| Ok((key, to_json(value)?))).collect()
 }
 
 impl<'de, T: Deserialize<'de>, C: Deserialize<'de>> Deserialize<'de> for List<T, C> {
@@ -227,7 +227,7 @@ impl<T: JsonSchema, C: JsonSchema> JsonSchema for List<T, C> {
 #[must_use]
 pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
-    settings.into_generator().into_root_schema_for::<Written>().to_value()
+    settings.into_generator().into_root_schema_for::<RecipePatch>().to_value()
 }
 
 /// What may be left out is an `Option` here, which JSON writes as null, too. TOML has no null.
