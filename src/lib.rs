@@ -7,6 +7,7 @@ pub mod fabric;
 #[doc(hidden)]
 #[allow(clippy::missing_panics_doc, reason = "to panic is what they are for")]
 pub mod fuzz_targets;
+pub mod hints;
 pub mod pipeline;
 pub mod plugins;
 pub mod recipe;

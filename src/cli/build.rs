@@ -5,12 +5,13 @@ use fam_progress::Progress;
 use super::log::LogFile;
 use super::screen::{Screen, Tee, json_line};
 use super::{Engine, print, text};
+use crate::hints;
 use crate::recipe::Settings;
 use crate::report::Failure;
 
 pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failure> {
     let build = engine.prepare(settings)?;
-    let log = LogFile::create(&settings.output).map_err(|error| Failure::new(&error, error.hint()))?;
+    let log = LogFile::create(&settings.output).map_err(|error| hints::failure(&error))?;
     let path = log.path().display().to_string();
     let progress = Progress::new(Tee::new(Screen::of_process(settings.verbose, settings.json), log));
     for row in settings.rows() {

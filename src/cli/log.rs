@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use fam_progress::{Event, Reporter, Task};
+use fam_progress::{Event, Hint, Reporter, Task};
 use fs_err as fs;
 use jiff::{Timestamp, Unit};
 
@@ -24,12 +24,10 @@ const MAX_OUTPUT: u64 = 64 << 20;
 /// The log cannot be begun.
 #[derive(Debug, thiserror::Error)]
 #[error("begin the log: {0}")]
-pub struct LogError(#[from] io::Error);
+pub struct Error(#[from] io::Error);
 
-impl LogError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some("artifacts go to --output DIR, else to TMPDIR, else to /tmp: name a directory of yours".to_owned())
     }
 }
@@ -53,7 +51,7 @@ impl LogFile {
     ///
     /// # Errors
     /// The directory or the file cannot be made, or the log before it cannot be renamed.
-    pub fn create(directory: &Path) -> Result<Self, LogError> {
+    pub fn create(directory: &Path) -> Result<Self, Error> {
         fs::create_dir_all(directory)?;
         let path = directory.join(NAME);
         match fs::rename(&path, directory.join(OLD_NAME)) {

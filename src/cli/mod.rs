@@ -29,6 +29,7 @@ use fam_archive::credentials::{redact, without_login};
 use fam_progress::Progress;
 use serde_json::Value;
 
+use crate::hints;
 use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use arguments::{Arguments, Verb};
@@ -146,7 +147,7 @@ fn with_settings(
     environment: &Environment,
     verb: impl FnOnce(&Settings) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let settings = Settings::new(options.into(), environment).map_err(|error| Failure::usage(&error, error.hint()))?;
+    let settings = Settings::new(options.into(), environment).map_err(|error| hints::usage(&error))?;
     let result = verb(&settings);
     show_failure(settings.json, &result);
     result

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::arguments::PluginVerb;
 use super::screen::json_line;
 use super::{Engine, print, show_failure, text};
+use crate::hints;
 use crate::plugins::scaffold::{self, Language, Project};
 use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};
@@ -30,7 +31,7 @@ fn list(
     environment: &Environment,
 ) -> Result<(), Failure> {
     let flags = Flags { recipe, plugin_dir, ..Flags::default() };
-    let settings = Settings::new(flags, environment).map_err(|error| Failure::usage(&error, error.hint()))?;
+    let settings = Settings::new(flags, environment).map_err(|error| hints::usage(&error))?;
     let report = engine.plugins(&settings)?;
     if json {
         json_line(&serde_json::json!({ "event": "plugins", "report": report }));
@@ -69,7 +70,7 @@ fn listed(report: &PluginsReport) -> String {
 
 fn new(name: &str, language: Language, directory: Option<PathBuf>, json: bool) -> Result<(), Failure> {
     let directory = directory.unwrap_or_else(|| name.into());
-    let project = scaffold::create(name, language, &directory).map_err(|error| Failure::usage(&error, error.hint()))?;
+    let project = scaffold::create(name, language, &directory).map_err(|error| hints::usage(&error))?;
     if json {
         json_line(&serde_json::json!({ "event": "created", "report": project }));
         return Ok(());

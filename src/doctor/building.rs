@@ -5,14 +5,15 @@ use std::iter;
 use std::path::Path;
 use std::time::Duration;
 
-use fam_archive::http::{Http, HttpError};
+use fam_archive::http::{self, Http};
 use fam_archive::signature::MAX_SIGNED_BYTES;
 use fam_host::space::{available_memory, free_space};
 use fam_isolation::supervisor::{
-    IdError, Ids, Inactive, Isolation, OutputLock, Protection, check_output, nearest_writable, programs_ids,
+    Ids, Inactive, Isolation, OutputLock, Protection, check_output, idmap, nearest_writable, programs_ids,
 };
 
 use super::{Findings, mebibytes};
+use crate::hints;
 use crate::pipeline;
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose};
@@ -49,14 +50,14 @@ fn isolation(findings: &mut Findings) {
         Ok(ids) => findings.ok("ids", ids.describe()),
         Err(error) => {
             let what = match error {
-                IdError::NoHelper { .. } | IdError::HelperWithoutPrivilege { .. } => "newuidmap",
+                idmap::Error::NoHelper { .. } | idmap::Error::HelperWithoutPrivilege { .. } => "newuidmap",
                 _ => "ids",
             };
-            findings.fault(what, error.to_string(), error.hint());
+            findings.fault(what, error.to_string(), hints::hint(&error));
             // What would come next is worth knowing already.
             match Isolation::try_namespaces() {
                 Ok(()) => findings.ok("namespaces", "this user may make user, mount, PID, IPC and UTS namespaces"),
-                Err(error) => findings.fault("namespaces", error.to_string(), error.hint()),
+                Err(error) => findings.fault("namespaces", error.to_string(), hints::hint(&error)),
             }
             return;
         }
@@ -71,7 +72,7 @@ fn isolation(findings: &mut Findings) {
                 }
             }
         }
-        Err(error) => findings.fault("namespaces", error.to_string(), error.hint()),
+        Err(error) => findings.fault("namespaces", error.to_string(), hints::hint(&error)),
     }
 }
 
@@ -100,7 +101,7 @@ fn output(findings: &mut Findings, settings: &Settings) {
     let place = settings.output.display();
     let there = match check_output(&settings.output) {
         Ok(there) => there,
-        Err(error) => return findings.fault(WHAT, error.to_string(), error.hint()),
+        Err(error) => return findings.fault(WHAT, error.to_string(), hints::hint(&error)),
     };
     if OutputLock::is_held(&settings.output) {
         findings.warning(
@@ -112,12 +113,12 @@ fn output(findings: &mut Findings, settings: &Settings) {
     }
     let free = match free_space(&there) {
         Ok(free) => free,
-        Err(error) => return findings.fault(WHAT, error.to_string(), error.hint()),
+        Err(error) => return findings.fault(WHAT, error.to_string(), hints::hint(&error)),
     };
     if let Some(tarball) = &settings.from_tarball.value {
         return match pipeline::require_room_for_images(&there, tarball, settings) {
             Ok(()) => findings.ok(WHAT, format!("{place} may be written, and has {} free", mebibytes(free))),
-            Err(error) => findings.fault(WHAT, error.to_string(), error.hint()),
+            Err(error) => findings.fault(WHAT, error.to_string(), hints::hint(&error)),
         };
     }
     let needed = pipeline::bytes_written(settings, TYPICAL_INSTALLED_BYTES);
@@ -176,7 +177,7 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
     let mut options = pipeline::http_options(settings, &pipeline::logins(settings, None));
     (options.connect_timeout, options.stall_timeout, options.attempts) = (MIRROR_TIMEOUT, MIRROR_TIMEOUT, 1);
     let place = format!("{mirror} ({origin})");
-    let has_suite = |http: Http| -> Result<bool, HttpError> {
+    let has_suite = |http: Http| -> Result<bool, http::Error> {
         // Not whether it exists: a mirror that asks for a login does not say.
         let release = |name: &str| http.get(&format!("{mirror}/dists/{suite}/{name}"), MAX_SIGNED_BYTES);
         Ok(release("InRelease")?.is_some() || release("Release")?.is_some())
@@ -188,6 +189,6 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
             format!("{place} answers, but has no suite {suite}"),
             Some("name a mirror, the directory that has dists in it: --mirror http://HOST/debian".into()),
         ),
-        Err(error) => findings.fault(WHAT, format!("{place}: {error}"), error.hint()),
+        Err(error) => findings.fault(WHAT, format!("{place}: {error}"), hints::hint(&error)),
     }
 }

@@ -9,7 +9,7 @@ mod launch;
 mod libvirt;
 mod machine;
 mod network;
-mod seed;
+pub mod seed;
 mod ssh;
 
 pub use cluster::{Cluster, Node};
@@ -17,5 +17,5 @@ pub use launch::{LAUNCH_SCRIPT, launch_script};
 pub use libvirt::{Hypervisor, domain_xml, network_xml};
 pub use machine::{Machine, ivshmem_address};
 pub use network::{Mac, NetworkPlan};
-pub use seed::{Seed, SeedError};
+pub use seed::Seed;
 pub use ssh::{KEY_FILE, KNOWN_HOSTS_FILE, known_hosts, ssh_config};

@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fs_err::os::unix::fs::OpenOptionsExt;
-
+use fam_progress::Hint;
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
 use hmac::{Hmac, Mac};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::Sha256;
@@ -26,7 +26,7 @@ impl fmt::Debug for Seed {
 
 /// The seed cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum SeedError {
+pub enum Error {
     /// The file cannot be read or made.
     #[error("the seed: {0}")]
     Io(#[from] io::Error),
@@ -35,10 +35,8 @@ pub enum SeedError {
     Malformed(String),
 }
 
-impl SeedError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Io(_) => "check the permissions of the output directory, or of the file given to --seed".to_owned(),
             Self::Malformed(file) => {
@@ -65,9 +63,9 @@ impl Seed {
     ///
     /// # Errors
     /// The file cannot be read, or holds something else than a seed.
-    pub fn read(path: &Path) -> Result<Self, SeedError> {
+    pub fn read(path: &Path) -> Result<Self, Error> {
         let mut text = String::new();
-        let malformed = || SeedError::Malformed(path.display().to_string());
+        let malformed = || Error::Malformed(path.display().to_string());
         match fs::File::open(path)?.take(256).read_to_string(&mut text) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(malformed()),
             other => other?,
@@ -83,14 +81,14 @@ impl Seed {
     ///
     /// # Errors
     /// The file is there but is no seed, or it cannot be made.
-    pub fn read_or_create(path: &Path) -> Result<Self, SeedError> {
+    pub fn read_or_create(path: &Path) -> Result<Self, Error> {
         match Self::read(path) {
-            Err(SeedError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Self::create(path),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => Self::create(path),
             found => found,
         }
     }
 
-    fn create(path: &Path) -> Result<Self, SeedError> {
+    fn create(path: &Path) -> Result<Self, Error> {
         /// Keeps the threads of one process apart; its number keeps processes apart.
         static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 
@@ -187,7 +185,7 @@ mod tests {
         for content in [&b""[..], b"12", &[b'g'; 64], &[0xff; 64], &[b'a'; 65], &[b'+'; 64]] {
             fs::write(&path, content).unwrap();
             let error = Seed::read_or_create(&path).unwrap_err();
-            assert!(matches!(error, SeedError::Malformed(_)), "{error}");
+            assert!(matches!(error, Error::Malformed(_)), "{error}");
             assert_eq!(fs::read(&path).unwrap(), content);
         }
     }

@@ -6,7 +6,7 @@ use std::io::{Cursor, Read, Write};
 use arbitrary::Unstructured;
 use fam_archive::deb::Deb;
 use fam_rootfs::dpkg::Package;
-use fam_tree::tar::{EntryKind, Header, TarError, TarReader, TarWriter};
+use fam_tree::tar::{self, EntryKind, Header, TarReader, TarWriter};
 use fam_tree::tarball::index;
 use fam_tree::{Content, Kind, RootPath, Timestamp, Tree};
 
@@ -33,7 +33,7 @@ pub fn deb(bytes: &[u8]) {
     }
 }
 
-fn entries<R: Read>(mut reader: TarReader<R>) -> (Vec<Header>, Option<TarError>) {
+fn entries<R: Read>(mut reader: TarReader<R>) -> (Vec<Header>, Option<tar::Error>) {
     let mut headers = Vec::new();
     loop {
         match reader.next_entry() {

@@ -3,26 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_archive::ClientError;
-use fam_archive::fetch::FetchError;
-use fam_archive::http::HttpError;
-use fam_archive::keyring::KeyringError;
-use fam_archive::lock::LockError;
-use fam_archive::packages::IndexError;
-use fam_archive::resolve::ResolveError;
-use fam_host::shortage;
+use fam_archive::{client, fetch, http, keyring, lock, packages, resolve};
 use fam_host::space;
 use fam_isolation::sandbox;
-use fam_isolation::supervisor::{self, LaunchError, OutputError};
-use fam_rootfs::bootloader;
-use fam_rootfs::configure;
-use fam_rootfs::install::InstallError;
-use fam_rootfs::staging::StagingError;
-use fam_rootfs::unpack::UnpackError;
-use fam_tree::tarball::TarballError;
+use fam_isolation::supervisor::{self, launch, output};
+use fam_progress::Hint;
+use fam_rootfs::{bootloader, configure, install, staging, unpack};
+use fam_tree::tarball;
 
-use crate::fabric::SeedError;
-use crate::plugins::PluginError;
+use crate::fabric::seed;
+use crate::hints;
+use crate::plugins;
 use crate::report::Failure;
 
 /// Why a build did not succeed.
@@ -30,52 +21,52 @@ use crate::report::Failure;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each is the error of the room it names")]
 pub enum Error {
-    #[error(transparent)]
-    Archive(#[from] ClientError),
+    #[error("{0}")]
+    Archive(#[from] client::Error),
     /// A security archive lists a package, and does not have it.
     #[error("fetch {0}")]
-    SecurityPool(FetchError),
+    SecurityPool(#[source] fetch::Error),
     #[error("look for the security archive: {0}")]
-    Probe(#[from] HttpError),
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    #[error(transparent)]
-    Incomplete(LockError),
+    Probe(#[from] http::Error),
+    #[error("{0}")]
+    Keyring(#[from] keyring::Error),
+    #[error("{0}")]
+    Index(#[from] packages::Error),
+    #[error("{0}")]
+    Incomplete(#[source] lock::Error),
     #[error("choose the packages: {0}")]
-    Resolve(#[from] ResolveError),
+    Resolve(#[from] resolve::Error),
     #[error("lock {}: {source}", path.display())]
-    Lock { path: PathBuf, source: LockError },
-    #[error(transparent)]
-    Unpack(#[from] UnpackError),
-    #[error(transparent)]
+    Lock { path: PathBuf, source: lock::Error },
+    #[error("{0}")]
+    Unpack(#[from] unpack::Error),
+    #[error("{0}")]
     Configure(#[from] configure::Error),
-    #[error(transparent)]
+    #[error("{0}")]
     Sandbox(#[from] sandbox::Error),
-    #[error(transparent)]
-    StagingTree(#[from] StagingError),
-    #[error(transparent)]
+    #[error("{0}")]
+    StagingTree(#[from] staging::Error),
+    #[error("{0}")]
     BootLoader(#[from] bootloader::Error),
     #[error("mount a file system in memory at {}: {source}", path.display())]
     Staging { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Plugin(#[from] PluginError),
+    #[error("{0}")]
+    Plugin(#[from] plugins::Error),
     #[error("make the cluster's keys: {0}")]
     Keys(#[from] fam_plugin::Error),
-    #[error(transparent)]
-    Tarball(#[from] TarballError),
-    #[error(transparent)]
+    #[error("{0}")]
+    Tarball(#[from] tarball::Error),
+    #[error("{0}")]
     Image(#[from] fam_image::Error),
-    #[error(transparent)]
-    Seed(#[from] SeedError),
-    #[error(transparent)]
-    Output(#[from] OutputError),
-    #[error(transparent)]
+    #[error("{0}")]
+    Seed(#[from] seed::Error),
+    #[error("{0}")]
+    Output(#[from] output::Error),
+    #[error("{0}")]
     Space(#[from] space::Error),
-    #[error(transparent)]
-    Isolation(#[from] LaunchError),
-    #[error(transparent)]
+    #[error("{0}")]
+    Isolation(#[from] launch::Error),
+    #[error("{0}")]
     Worker(#[from] supervisor::Error),
     /// A file that the request names is not there.
     #[error("read the file of {flag}: {source}")]
@@ -87,55 +78,27 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        let first = shortage::hint(self).map(str::to_owned);
-        first.or_else(|| self.own_hint()).or_else(|| shortage::last_hint(self).map(str::to_owned))
-    }
-
-    fn own_hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Archive(error) => error.hint(),
             Self::SecurityPool(_) => Some(
                 "the security archive of a suite that is no longer supported loses packages that its index lists: go on without \
                  it by --security-mirror none (in a recipe: security = false), or name one that has them; that of a supported \
                  suite changed just now: run it again"
                     .into(),
             ),
-            Self::Probe(error) => error.hint(),
-            Self::Keyring(error) => error.hint(),
-            Self::Index(error) => error.hint(),
-            Self::Incomplete(error) => error.hint(),
-            Self::Resolve(error) => error.hint(),
-            Self::Lock { source, .. } => source.hint(),
-            Self::Unpack(error) => error.hint(),
-            Self::Configure(error) => error.hint(),
-            Self::Sandbox(error) => error.hint(),
-            Self::StagingTree(error) => error.hint(),
-            Self::BootLoader(error) => error.hint(),
-            Self::Plugin(error) => error.hint(),
-            Self::Keys(error) => error.hint(),
-            Self::Tarball(error) => error.hint(),
-            Self::Image(error) => error.hint(),
-            Self::Seed(error) => error.hint(),
-            Self::Output(error) => error.hint(),
-            Self::Space(error) => error.hint(),
-            Self::Isolation(error) => error.hint(),
-            Self::Worker(error) => error.hint(),
-            Self::Answers { hint, .. } => Some((*hint).into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
-            Self::Staging { .. } | Self::Io(_) => None,
+            Self::Answers { hint, .. } => Some((*hint).into()),
+            _ => None,
         }
     }
 }
 
-impl From<InstallError> for Error {
-    fn from(error: InstallError) -> Self {
+impl From<install::Error> for Error {
+    fn from(error: install::Error) -> Self {
         match error {
-            InstallError::Unpack(error) => error.into(),
-            InstallError::Configure(error) => error.into(),
+            install::Error::Unpack(error) => error.into(),
+            install::Error::Configure(error) => error.into(),
         }
     }
 }
@@ -145,24 +108,24 @@ impl From<Error> for Failure {
         match &error {
             // The worker has said it all, unless it could not even begin.
             Error::Worker(supervisor::Error::Failed(failure)) => {
-                let hint = failure.hint.clone().or_else(|| error.hint());
+                let hint = failure.hint.clone().or_else(|| hints::hint(&error));
                 Self { hint, ..failure.clone() }
             }
             // What the recipe asks of plugins is part of the request.
             Error::Plugin(
-                PluginError::Unknown { .. }
-                | PluginError::Settings { .. }
-                | PluginError::Order { .. }
-                | PluginError::Load { .. }
-                | PluginError::Misnamed { .. }
-                | PluginError::Ambiguous { .. }
-                | PluginError::Directory { .. },
+                plugins::Error::Unknown { .. }
+                | plugins::Error::Settings { .. }
+                | plugins::Error::Order { .. }
+                | plugins::Error::Load { .. }
+                | plugins::Error::Misnamed { .. }
+                | plugins::Error::Ambiguous { .. }
+                | plugins::Error::Directory { .. },
             )
-            | Error::Archive(ClientError::Http(HttpError::CaCertificate { .. }))
+            | Error::Archive(client::Error::Http(http::Error::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
-            | Error::Answers { .. } => Self::usage(&error, error.hint()),
-            _ => Self::new(&error, error.hint()),
+            | Error::Answers { .. } => hints::usage(&error),
+            _ => hints::failure(&error),
         }
     }
 }

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use fam_archive::credentials::{Logins, MirrorUrl};
-use fam_archive::fetch::FetchError;
 use fam_archive::http::{HttpOptions, ProxyChoice};
-use fam_archive::lock::{Lock, LockError, LockedPackage, LockedSource};
+use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::PackageIndex;
 use fam_archive::resolve::{Request, resolve};
 use fam_archive::sources::host_mirrors;
-use fam_archive::{Client, ClientError, ClientOptions, Download, OpenedSource, Source};
+use fam_archive::{Client, ClientOptions, Download, OpenedSource, Source, client, fetch};
 use fam_progress::Progress;
 use fam_rootfs::unpack::DebFile;
 
@@ -252,14 +251,14 @@ impl Selection {
 
     /// Fetches what the cache does not have, the first stage early, and calls `arrived` with the
     /// index of each package when its file is there.
-    pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), FetchError> {
+    pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), fetch::Error> {
         let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
         self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
     }
 
     /// The error for a package that could not be fetched: whether it is the security archive that
     /// does not have it decides what to do.
-    pub(super) fn not_fetched(&self, error: FetchError) -> Error {
+    pub(super) fn not_fetched(&self, error: fetch::Error) -> Error {
         let is_missing_from = |mirror: &MirrorUrl| {
             error
                 .missing_url()
@@ -267,7 +266,7 @@ impl Selection {
         };
         match &self.archives.security_mirror {
             Some(mirror) if *mirror != self.archives.mirror && is_missing_from(mirror) => Error::SecurityPool(error),
-            _ => ClientError::from(error).into(),
+            _ => client::Error::from(error).into(),
         }
     }
 
@@ -327,7 +326,7 @@ fn shown(sources: &[Source]) -> String {
     suites.join(", ")
 }
 
-fn locked_source(opened: &OpenedSource) -> Result<LockedSource, LockError> {
+fn locked_source(opened: &OpenedSource) -> Result<LockedSource, lock::Error> {
     Ok(LockedSource {
         mirror: opened.source.mirror().parse()?,
         suite: opened.source.suite.clone(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fam_archive::ClientError;
+use fam_archive::client;
 use fam_archive::credentials::Logins;
 use fam_archive::http::Http;
 use fam_archive::lock::Lock;
@@ -77,7 +77,7 @@ impl Preflight {
 /// Checks what the way to the mirrors needs of the host: files of certificates, and proxies that
 /// can be.
 pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), Error> {
-    Http::new(super::http_options(settings, logins)).map_err(ClientError::from)?;
+    Http::new(super::http_options(settings, logins)).map_err(client::Error::from)?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use fam_archive::digest::{hex, sha256};
-use fam_archive::fetch::FetchError;
+use fam_archive::fetch;
 use fam_archive::lock::Lock;
 use fam_host::regular;
 use fam_host::space::{available_memory, require_space};
@@ -236,7 +236,7 @@ fn fetch_and_install(
     });
     match (fetched, installed) {
         // Whoever only stopped did so because the other failed.
-        (Err(FetchError::Stopped) | Ok(()), installed) => Ok(installed?),
+        (Err(fetch::Error::Stopped) | Ok(()), installed) => Ok(installed?),
         (Err(error), _) => Err(selection.not_fetched(error)),
     }
 }

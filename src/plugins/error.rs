@@ -3,12 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_plugin::Error as SdkError;
+use fam_progress::Hint;
 
 /// Why plugins cannot be planned or applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PluginError {
+pub enum Error {
     /// The recipe names a plugin that there is not.
     #[error("there is no plugin {name:?}")]
     Unknown {
@@ -41,7 +41,7 @@ pub enum PluginError {
         /// The plugin.
         plugin: String,
         /// What is wrong.
-        source: Box<SdkError>,
+        source: Box<fam_plugin::Error>,
     },
     /// The recipe lists plugins in an order that cannot work.
     #[error("plugin {plugin} must come after {before}, and the recipe lists it before")]
@@ -59,7 +59,7 @@ pub enum PluginError {
         /// The node, at the node stage.
         node: Option<String>,
         /// What it said.
-        source: Box<SdkError>,
+        source: Box<fam_plugin::Error>,
     },
     /// A file is no usable plugin.
     #[error("plugin {}: {source}", file.display())]
@@ -67,7 +67,7 @@ pub enum PluginError {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        source: Box<SdkError>,
+        source: Box<fam_plugin::Error>,
     },
     /// A file holds another plugin than the recipe says.
     #[error("plugin {} calls itself {said:?}, and the recipe asks for {asked:?}", file.display())]
@@ -125,10 +125,8 @@ fn of_node(node: &Option<String>) -> String {
     node.as_ref().map(|name| format!(" on {name}")).unwrap_or_default()
 }
 
-impl PluginError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { near, known, searched, .. } => {
                 let built_in = match near {
@@ -139,14 +137,13 @@ impl PluginError {
                 let files = format!(" (no file of that name is in {})", searched.join(", "));
                 Some(if searched.is_empty() { built_in } else { built_in + &files })
             }
-            Self::Settings { source, .. } | Self::Failed { source, .. } | Self::Load { source, .. } => source.hint(),
             Self::Crashed { hint, .. } => hint.clone(),
             Self::Misnamed { said, .. } => Some(format!("write name = {said:?}, or name another file")),
             Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
             Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),
             Self::Order { plugin, before } => Some(format!("move {plugin} below {before} in the recipe")),
             Self::Panicked { .. } => Some("this is a fault of the plugin: tell its author".into()),
-            Self::Duplicate { .. } | Self::Description { .. } => None,
+            _ => None,
         }
     }
 }

@@ -17,7 +17,7 @@ pub mod scaffold;
 mod search_path;
 mod staging_root;
 
-pub use error::PluginError;
+pub use error::Error;
 #[cfg(any(test, fuzzing))]
 pub(crate) use external::assert_request_round_trip;
 pub use external::{Form, HostFiles, ROLES};
@@ -34,9 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fam_plugin::{
-    Description, ErasedPlugin, Error as SdkError, Node, Result as PluginResult, Root, RootFs, Stage, Value,
-};
+use fam_plugin::{Description, ErasedPlugin, Node, Result as PluginResult, Root, RootFs, Stage, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -110,8 +108,8 @@ impl PluginPlan {
     /// Applies the system stage to the files of the new system.
     ///
     /// # Errors
-    /// [`PluginError::Failed`] or [`PluginError::Panicked`], with the plugin's name.
-    pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), PluginError> {
+    /// [`Error::Failed`] or [`Error::Panicked`], with the plugin's name.
+    pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), Error> {
         for step in self.at(Stage::System) {
             build.progress().detail(format!("applying to the system: {}", step.planned.description.name));
             let context = build.context(&step.planned.description.name, Stage::System);
@@ -125,9 +123,9 @@ impl PluginPlan {
     /// Applies the node stage to the files of `node`.
     ///
     /// # Errors
-    /// [`PluginError::Failed`] or [`PluginError::Panicked`], with the plugin's name
+    /// [`Error::Failed`] or [`Error::Panicked`], with the plugin's name
     /// and the node's.
-    pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), PluginError> {
+    pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), Error> {
         for step in self.at(Stage::Node) {
             build.progress().detail(format!("applying to {}: {}", node.name, step.planned.description.name));
             let context = build.context(&step.planned.description.name, Stage::Node).for_node(node);
@@ -162,17 +160,15 @@ impl PluginPlan {
 }
 
 /// Calls into a plugin: its errors and panics get its name.
-fn catch_panic(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), PluginError> {
+fn catch_panic(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), Error> {
     let node = || node.map(|node| node.name.clone());
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(SdkError::Crashed { message, hint })) => {
-            Err(PluginError::Crashed { plugin: plugin.into(), node: node(), message, hint })
+        Ok(Err(fam_plugin::Error::Crashed { message, hint })) => {
+            Err(Error::Crashed { plugin: plugin.into(), node: node(), message, hint })
         }
-        Ok(Err(source)) => Err(PluginError::Failed { plugin: plugin.into(), node: node(), source: Box::new(source) }),
-        Err(payload) => {
-            Err(PluginError::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) })
-        }
+        Ok(Err(source)) => Err(Error::Failed { plugin: plugin.into(), node: node(), source: Box::new(source) }),
+        Err(payload) => Err(Error::Panicked { plugin: plugin.into(), node: node(), message: panic_message(&*payload) }),
     }
 }
 

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use fam_plugin::{Attributes, Error, FileType, Metadata, Problem, Result, RootFs};
+use fam_plugin::{Attributes, FileType, Metadata, Problem, Result, RootFs};
 use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 use fs_err::os::unix::fs::FileExt;
 
@@ -277,7 +277,7 @@ pub(super) fn check_names(operation: &str, path: &Path, target: Option<&Path>) -
 }
 
 /// The error for something that no image can hold (see [`fam_rootfs::names`]).
-pub(super) fn unfit(operation: &str, path: &RootPath) -> Error {
+pub(super) fn unfit(operation: &str, path: &RootPath) -> fam_plugin::Error {
     Problem::Malformed("its name or link target is not UTF-8, and no image can hold that".into())
         .at(operation, path.to_string())
 }

@@ -8,9 +8,9 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use fam_plugin::{Description, Error, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
+use fam_plugin::{Description, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
 
-use super::{PluginError, Request};
+use super::{Error, Request};
 
 /// The most that a recipe may bring: it is held in memory, as the settings are.
 pub(super) const MAX_BYTES: u64 = 256 << 20;
@@ -19,19 +19,19 @@ pub(super) const MAX_BYTES: u64 = 256 << 20;
 /// plugin, says that a setting names files. `left` is how many bytes the recipe may still bring.
 ///
 /// # Errors
-/// [`PluginError::Settings`], with the setting: there is no such file, or it cannot be read or
+/// [`Error::Settings`], with the setting: there is no such file, or it cannot be read or
 /// be named.
 pub(super) fn read_recipe_files(
     request: &Request,
     description: &Description,
     left: &mut u64,
-) -> std::result::Result<Value, PluginError> {
+) -> std::result::Result<Value, Error> {
     let mut settings = request.settings.clone();
     for setting in &description.reads {
         let steps: Vec<&str> = setting.split('.').collect();
         let directory = request.directories.get(steps[0]).map(PathBuf::as_path);
         fill(&mut settings, &steps, String::new(), directory, left)
-            .map_err(|source| PluginError::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
+            .map_err(|source| Error::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
     }
     Ok(settings)
 }
@@ -54,10 +54,10 @@ fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>
         (place @ Value::String(_), []) => {
             let path = place.as_str().unwrap_or_default().to_owned();
             let files = read(&path, directory, left).map_err(|reason| reason.at(key))?;
-            *place = serde_json::to_value(files).map_err(|error| Error::failed(error.to_string()))?;
+            *place = serde_json::to_value(files).map_err(|error| fam_plugin::Error::failed(error.to_string()))?;
             Ok(())
         }
-        (Value::Object(_), []) => Err(Error::setting(key, "must be a path")),
+        (Value::Object(_), []) => Err(fam_plugin::Error::setting(key, "must be a path")),
         // Of a wrong type: the plugin's own check says so.
         _ => Ok(()),
     }
@@ -77,8 +77,8 @@ pub fn read_recipe_file(path: &str, directory: Option<&Path>) -> std::result::Re
 pub struct Unreadable(pub String, pub Option<&'static str>);
 
 impl Unreadable {
-    fn at(self, key: String) -> Error {
-        let error = Error::setting(key, self.0);
+    fn at(self, key: String) -> fam_plugin::Error {
+        let error = fam_plugin::Error::setting(key, self.0);
         match self.1 {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -166,7 +166,7 @@ mod tests {
         for key in ["file", "list"] {
             request.directories.extend(directory.map(|directory| (key.to_owned(), directory.to_owned())));
         }
-        let shown = |error: PluginError| match directory {
+        let shown = |error: Error| match directory {
             Some(directory) => error.to_string().replace(directory.to_str().unwrap(), "DIR"),
             None => error.to_string(),
         };

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fam_archive::credentials::Logins;
-use fam_plugin::{Description, ErasedPlugin, Error, Value, nearest};
+use fam_plugin::{Description, ErasedPlugin, Value, nearest};
 use serde::{Deserialize, Serialize};
 
 use super::external::External;
 use super::host::GuestLogins;
 use super::recipe_files::{MAX_BYTES, read_recipe_files};
 use super::search_path::plugins_in;
-use super::{Form, HostFiles, PlannedStep, PluginError, PluginPlan, Request, SearchPath, Step, panic_message};
+use super::{Error, Form, HostFiles, PlannedStep, PluginPlan, Request, SearchPath, Step, panic_message};
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,20 +145,20 @@ impl Registry {
     /// Adds a plugin that comes from elsewhere.
     ///
     /// # Errors
-    /// [`PluginError::Duplicate`] where the name is taken; [`PluginError::Description`] where
+    /// [`Error::Duplicate`] where the name is taken; [`Error::Description`] where
     /// what it says of itself makes no sense.
-    pub fn add(&mut self, plugin: Arc<dyn ErasedPlugin>) -> Result<(), PluginError> {
+    pub fn add(&mut self, plugin: Arc<dyn ErasedPlugin>) -> Result<(), Error> {
         let description = match catch_unwind(AssertUnwindSafe(|| plugin.describe())) {
             Ok(description) => description,
             Err(payload) => {
                 let (plugin, message) = ("(describing itself)".into(), panic_message(&*payload));
-                return Err(PluginError::Panicked { plugin, node: None, message });
+                return Err(Error::Panicked { plugin, node: None, message });
             }
         };
         validate(&description)?;
         let name = description.name.clone();
         if self.plugins.contains_key(&name) {
-            return Err(PluginError::Duplicate { name });
+            return Err(Error::Duplicate { name });
         }
         self.plugins.insert(name, (description, plugin));
         Ok(())
@@ -173,8 +173,8 @@ impl Registry {
     /// the search. For a file that is no plugin there is what is wrong with it instead.
     ///
     /// # Errors
-    /// [`PluginError::Directory`].
-    pub fn known(&self) -> Result<Vec<Result<Known, PluginError>>, PluginError> {
+    /// [`Error::Directory`].
+    pub fn known(&self) -> Result<Vec<Result<Known, Error>>, Error> {
         let built_in =
             |(description, _): &(Description, _)| Known { description: description.clone(), origin: Origin::BuiltIn };
         let mut all: Vec<_> = self.plugins.values().map(|plugin| Ok(built_in(plugin))).collect();
@@ -188,8 +188,8 @@ impl Registry {
     /// Has the plugin in `file` describe itself and check `settings`, where there are any.
     ///
     /// # Errors
-    /// [`PluginError`] with what is wrong.
-    pub fn examine(&self, file: &Path, settings: Option<&Value>) -> Result<Known, PluginError> {
+    /// [`Error`] with what is wrong.
+    pub fn examine(&self, file: &Path, settings: Option<&Value>) -> Result<Known, Error> {
         let plugin = self.load(file)?;
         if let Some(settings) = settings {
             check(&plugin.description.name, &plugin, settings)?;
@@ -202,8 +202,8 @@ impl Registry {
     /// times.
     ///
     /// # Errors
-    /// [`PluginError`] on the first entry that is wrong.
-    pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, PluginError> {
+    /// [`Error`] on the first entry that is wrong.
+    pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, Error> {
         let mut loaded = BTreeMap::new();
         let mut left = MAX_BYTES;
         let mut steps = Vec::with_capacity(requests.len());
@@ -213,7 +213,7 @@ impl Registry {
             check(&request.name, plugin.as_ref(), &settings)?;
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
-                return Err(PluginError::Order { plugin: request.name.clone(), before: before.clone() });
+                return Err(Error::Order { plugin: request.name.clone(), before: before.clone() });
             }
             let planned = PlannedStep { description, origin, settings, time_limit: request.time_limit };
             steps.push(Step { plugin, planned });
@@ -225,8 +225,8 @@ impl Registry {
     /// checked again. A file must be the one that was checked.
     ///
     /// # Errors
-    /// [`PluginError::Load`] where a file is another one by now.
-    pub fn take_over(&self, planned: Vec<PlannedStep>) -> Result<PluginPlan, PluginError> {
+    /// [`Error::Load`] where a file is another one by now.
+    pub fn take_over(&self, planned: Vec<PlannedStep>) -> Result<PluginPlan, Error> {
         let mut steps = Vec::with_capacity(planned.len());
         for planned in planned {
             let name = &planned.description.name;
@@ -239,7 +239,7 @@ impl Registry {
                     let (description, host_files) = (planned.description.clone(), self.host_files.clone());
                     let known = External::known(path, *form, digest, description, host_files);
                     let mut plugin =
-                        known.map_err(|source| PluginError::Load { file: path.clone(), source: Box::new(source) })?;
+                        known.map_err(|source| Error::Load { file: path.clone(), source: Box::new(source) })?;
                     plugin.time_limit = planned.time_limit.unwrap_or(plugin.time_limit);
                     Arc::new(plugin)
                 }
@@ -253,7 +253,7 @@ impl Registry {
         &self,
         request: &Request,
         loaded: &mut BTreeMap<PathBuf, External>,
-    ) -> Result<(Known, Arc<dyn ErasedPlugin>), PluginError> {
+    ) -> Result<(Known, Arc<dyn ErasedPlugin>), Error> {
         let name = &request.name;
         let file = match (&request.path, self.plugins.get(name)) {
             (Some(path), _) => path.clone(),
@@ -261,7 +261,7 @@ impl Registry {
                 let known = Known { description: description.clone(), origin: Origin::BuiltIn };
                 return Ok((known, Arc::clone(plugin)));
             }
-            (None, None) => self.search_path.find(name)?.ok_or_else(|| PluginError::Unknown {
+            (None, None) => self.search_path.find(name)?.ok_or_else(|| Error::Unknown {
                 name: name.clone(),
                 near: nearest(name, self.plugins.keys().map(String::as_str)).map(Into::into),
                 known: self.plugins.keys().cloned().collect(),
@@ -274,50 +274,45 @@ impl Registry {
         let mut plugin = loaded[&file].clone();
         if plugin.description.name != *name {
             let (said, asked) = (plugin.description.name, name.clone());
-            return Err(PluginError::Misnamed { file, said, asked });
+            return Err(Error::Misnamed { file, said, asked });
         }
         plugin.time_limit = request.time_limit.unwrap_or(plugin.time_limit);
         Ok((Known::of(&plugin), Arc::new(plugin)))
     }
 
-    fn load(&self, file: &Path) -> Result<External, PluginError> {
+    fn load(&self, file: &Path) -> Result<External, Error> {
         let plugin = External::load(file, self.host_files.clone())
-            .map_err(|source| PluginError::Load { file: file.to_owned(), source: Box::new(source) })?;
+            .map_err(|source| Error::Load { file: file.to_owned(), source: Box::new(source) })?;
         validate(&plugin.description)?;
         Ok(plugin)
     }
 }
 
 /// Whether what a plugin says of itself makes sense.
-fn validate(description: &Description) -> Result<(), PluginError> {
+fn validate(description: &Description) -> Result<(), Error> {
     let name = &description.name;
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if name.is_empty() || !plain {
         let problem = "has a name of other than small letters, digits and hyphens";
-        return Err(PluginError::Description { name: name.clone(), problem });
+        return Err(Error::Description { name: name.clone(), problem });
     }
     let of_itself = [Some(&description.summary), description.version.as_ref()].into_iter().flatten();
     if of_itself.chain(&description.after).any(|text| text.contains(char::is_control)) {
-        return Err(PluginError::Description {
-            name: name.clone(),
-            problem: "describes itself with control characters",
-        });
+        return Err(Error::Description { name: name.clone(), problem: "describes itself with control characters" });
     }
     if description.stages.is_empty() {
-        return Err(PluginError::Description { name: name.clone(), problem: "acts at no stage" });
+        return Err(Error::Description { name: name.clone(), problem: "acts at no stage" });
     }
     Ok(())
 }
 
-fn check(name: &str, plugin: &dyn ErasedPlugin, settings: &Value) -> Result<(), PluginError> {
+fn check(name: &str, plugin: &dyn ErasedPlugin, settings: &Value) -> Result<(), Error> {
     match catch_unwind(AssertUnwindSafe(|| plugin.check(settings))) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(Error::Crashed { message, hint })) => {
-            Err(PluginError::Crashed { plugin: name.into(), node: None, message, hint })
+        Ok(Err(fam_plugin::Error::Crashed { message, hint })) => {
+            Err(Error::Crashed { plugin: name.into(), node: None, message, hint })
         }
-        Ok(Err(source)) => Err(PluginError::Settings { plugin: name.into(), source: Box::new(source) }),
-        Err(payload) => {
-            Err(PluginError::Panicked { plugin: name.into(), node: None, message: panic_message(&*payload) })
-        }
+        Ok(Err(source)) => Err(Error::Settings { plugin: name.into(), source: Box::new(source) }),
+        Err(payload) => Err(Error::Panicked { plugin: name.into(), node: None, message: panic_message(&*payload) }),
     }
 }

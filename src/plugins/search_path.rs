@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::PluginError;
+use super::Error;
 use super::external::Form;
 
 /// Where plugins are looked for by name, beside those that are built in.
@@ -16,7 +16,7 @@ pub struct SearchPath {
 
 impl SearchPath {
     /// The file of the plugin of that name, in the first directory that has one.
-    pub(super) fn find(&self, name: &str) -> Result<Option<PathBuf>, PluginError> {
+    pub(super) fn find(&self, name: &str) -> Result<Option<PathBuf>, Error> {
         for directory in self.directories() {
             let mut files = plugins_in(directory, self.named.contains(directory))?;
             files.retain(|file| name_of(file).is_some_and(|found| found == name));
@@ -24,11 +24,7 @@ impl SearchPath {
                 [] => {}
                 [file] => return Ok(Some(file.clone())),
                 [first, second, ..] => {
-                    return Err(PluginError::Ambiguous {
-                        name: name.into(),
-                        first: first.clone(),
-                        second: second.clone(),
-                    });
+                    return Err(Error::Ambiguous { name: name.into(), first: first.clone(), second: second.clone() });
                 }
             }
         }
@@ -42,8 +38,8 @@ impl SearchPath {
 }
 
 /// The files of a directory that may be plugins, by name.
-pub(super) fn plugins_in(directory: &Path, must_exist: bool) -> Result<Vec<PathBuf>, PluginError> {
-    let at = |source| PluginError::Directory { path: directory.to_owned(), source };
+pub(super) fn plugins_in(directory: &Path, must_exist: bool) -> Result<Vec<PathBuf>, Error> {
+    let at = |source| Error::Directory { path: directory.to_owned(), source };
     let entries = match fs_err::read_dir(directory) {
         Err(_) if !must_exist => return Ok(Vec::new()),
         entries => entries.map_err(at)?,
@@ -92,8 +88,8 @@ mod tests {
         assert_eq!(places.find("motd").unwrap(), Some(script));
         assert_eq!(places.find("notes").unwrap(), None);
         put("motd", 0o755);
-        assert!(matches!(places.find("motd"), Err(PluginError::Ambiguous { .. })));
+        assert!(matches!(places.find("motd"), Err(Error::Ambiguous { .. })));
         let places = SearchPath { named: vec!["/nowhere".into()], ..SearchPath::default() };
-        assert!(matches!(places.find("motd"), Err(PluginError::Directory { .. })));
+        assert!(matches!(places.find("motd"), Err(Error::Directory { .. })));
     }
 }

@@ -12,14 +12,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use fam_isolation::sandbox::{Command as SandboxCommand, Error as SandboxError, Sandbox, Settings, TimeLimits};
+use fam_isolation::sandbox::{self, Command as SandboxCommand, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::ExitStatus;
 use fam_plugin::{
-    Attributes, Command, Error, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
+    Attributes, Command, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
 };
 use fam_progress::Progress;
 use fam_rootfs::names;
-use fam_rootfs::staging::{Attributes as StagingAttributes, Directory, FileType, Metadata, Staging, StagingError};
+use fam_rootfs::staging::{self, Attributes as StagingAttributes, Directory, FileType, Metadata, Staging};
 use fam_tree::{RootPath, Timestamp};
 
 use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, permissions, unfit};
@@ -61,7 +61,7 @@ impl<'a> StagingRoot<'a> {
         change: impl FnOnce(&mut StagingAttributes, &mut BTreeMap<Vec<u8>, Vec<u8>>),
     ) -> Result<()> {
         let literal = literal(operation, path)?;
-        let act = || -> Result<(), StagingError> {
+        let act = || -> Result<(), staging::Error> {
             if literal.is_root() {
                 let root = self.staging.directory(&literal)?;
                 let mut attributes = root.own_metadata()?.attributes;
@@ -139,9 +139,9 @@ impl RootFs for StagingRoot<'_> {
         let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
         let mode = attributes.mode.map_or(present.mode, permissions);
         let attributes = StagingAttributes { mode, uid, gid, mtime: self.mtime };
-        let replace = || -> Result<(), StagingError> {
+        let replace = || -> Result<(), staging::Error> {
             let mut file = parent.create_file_anew(UNFINISHED)?;
-            file.write_all(contents).map_err(|source| StagingError::Entry {
+            file.write_all(contents).map_err(|source| staging::Error::Entry {
                 action: "write",
                 path: literal.clone(),
                 source,
@@ -203,7 +203,8 @@ impl RootFs for StagingRoot<'_> {
     }
 
     fn run(&mut self, command: &Command) -> Result<Output> {
-        let failed = |error: SandboxError| Error::Run { program: command.line(), message: error.to_string() };
+        let failed =
+            |error: sandbox::Error| fam_plugin::Error::Run { program: command.line(), message: error.to_string() };
         let mut inside = SandboxCommand::new(&command.program).args(&command.args);
         for (name, value) in &command.env {
             inside = inside.env(name, value);
@@ -233,8 +234,8 @@ impl RootFs for StagingRoot<'_> {
         let ended = ended.map_err(failed)?;
         left.map_err(failed)?;
         let unfit_name = names::find_unfit(self.staging);
-        let unfit_name =
-            unfit_name.map_err(|error| Error::Run { program: command.line(), message: error.to_string() })?;
+        let unfit_name = unfit_name
+            .map_err(|error| fam_plugin::Error::Run { program: command.line(), message: error.to_string() })?;
         if let Some(path) = unfit_name {
             return Err(unfit("keep", &path));
         }
@@ -269,7 +270,7 @@ impl Printed {
     }
 }
 
-fn at(operation: &str, path: &Path, error: &StagingError) -> Error {
+fn at(operation: &str, path: &Path, error: &staging::Error) -> fam_plugin::Error {
     let problem = match error.kind() {
         io::ErrorKind::NotFound => Problem::NotFound,
         io::ErrorKind::AlreadyExists => Problem::AlreadyExists,
@@ -277,14 +278,14 @@ fn at(operation: &str, path: &Path, error: &StagingError) -> Error {
         io::ErrorKind::IsADirectory => Problem::NotAFile,
         io::ErrorKind::InvalidInput => Problem::BadPath,
         _ => match error {
-            StagingError::Entry { source, .. } => Problem::Other(source.to_string()),
+            staging::Error::Entry { source, .. } => Problem::Other(source.to_string()),
             error => Problem::Other(error.to_string()),
         },
     };
     problem.at(operation, path)
 }
 
-fn other(operation: &str, path: &Path, error: &io::Error) -> Error {
+fn other(operation: &str, path: &Path, error: &io::Error) -> fam_plugin::Error {
     Problem::Other(error.to_string()).at(operation, path)
 }
 

@@ -2,7 +2,7 @@
 
 use fam_plugin::testing::Harness;
 use fam_plugin::testing::MemoryRoot;
-use fam_plugin::{Context, Error as SdkError, Plugin};
+use fam_plugin::{Context, Plugin};
 use fam_progress::Progress;
 use serde_json::json;
 
@@ -91,7 +91,7 @@ fn says_what_is_wrong_with_a_recipe() {
     ] {
         let error = registry.plan(&requests).unwrap_err();
         assert_eq!(error.to_string(), message);
-        assert_eq!(error.hint().as_deref(), Some(hint));
+        assert_eq!(crate::hints::hint(&error).as_deref(), Some(hint));
     }
 }
 
@@ -114,7 +114,7 @@ impl Plugin for Faulty {
     }
 
     fn apply_node(&self, _: &Self::Settings, _: &mut Root<'_>, _: &Node, _: &Context) -> PluginResult<()> {
-        Err(SdkError::failed("no luck"))
+        Err(fam_plugin::Error::failed("no luck"))
     }
 }
 

@@ -35,7 +35,7 @@ pub enum OutOfBounds {
         given: Size,
     },
     /// No size at all.
-    #[error(transparent)]
+    #[error("{0}")]
     NoSize(#[from] InvalidSize),
 }
 

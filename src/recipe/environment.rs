@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::settings::SettingsError;
+use super::settings;
 use super::sourced::{Origin, Sourced};
 
 /// The environment variables of the process. One that is empty counts as one that is not set.
@@ -38,11 +38,11 @@ impl Environment {
     pub(super) fn value<T: FromStr<Err: fmt::Display>>(
         &self,
         names: &[&'static str],
-    ) -> Result<Sourced<Option<T>>, SettingsError> {
+    ) -> Result<Sourced<Option<T>>, settings::Error> {
         let Some((name, value)) = self.first(names) else { return Ok(Sourced::built_in(None)) };
         let text = value.to_str().ok_or("it is not UTF-8".to_owned());
         let value = text.and_then(|text| text.trim().parse().map_err(|error: T::Err| error.to_string()));
-        let value = value.map_err(|reason| SettingsError::Environment { name, reason })?;
+        let value = value.map_err(|reason| settings::Error::Environment { name, reason })?;
         Ok(Sourced { value: Some(value), origin: Origin::Environment(name.to_owned()) })
     }
 

@@ -200,11 +200,13 @@ fn merge_value(map: &mut Map<String, Value>, key: String, value: Value) {
 
 #[cfg(test)]
 mod tests {
+    use fam_progress::Failure;
+
     use super::*;
-    use crate::recipe::LoadError;
+    use crate::recipe::load;
 
     /// Writes these recipes into one directory, and loads the first.
-    fn load(files: &[(&str, &str)]) -> Result<Loaded, LoadError> {
+    fn load(files: &[(&str, &str)]) -> Result<Loaded, load::Error> {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             let path = directory.path().join(name);
@@ -221,12 +223,8 @@ mod tests {
             fs_err::write(directory.path().join(name), text).unwrap();
         }
         let error = Loaded::load(directory.path().join(files[0].0).to_str().unwrap()).unwrap_err();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
+        let Failure { what, causes, .. } = Failure::new(&error, None);
+        let text = [vec![what], causes].concat().join(": ");
         text.replace(&format!("{}/", directory.path().display()), "")
     }
 

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use fam_plugin::nearest;
+use fam_progress::Hint;
 
 use super::extend::{Loaded, Misfit};
 use super::items::Source;
 use super::model::{Recipe, RecipePatch};
-use super::parse::ParseError;
+use super::parse;
 
 /// A recipe that is built into the program.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ impl Shipped {
 
 /// A recipe could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub enum Error {
     /// There is no recipe of that name.
     #[error("no recipe is named `{name}`")]
     Unknown {
@@ -57,15 +58,15 @@ pub enum LoadError {
     #[error("{0} is larger than 1 MiB, which no recipe is")]
     TooLarge(String),
     /// The text is no recipe.
-    #[error(transparent)]
-    Parse(#[from] ParseError),
+    #[error("{0}")]
+    Parse(#[from] parse::Error),
     /// The recipe that another one extends cannot be had.
     #[error("{place}: the recipe that this one extends")]
     Extended {
         /// File, line and column of `extends`.
         place: String,
         /// What is wrong with the other.
-        source: Box<LoadError>,
+        source: Box<Error>,
     },
     /// Recipes extend each other.
     #[error("{place}: recipes extend each other in a circle: {circle}")]
@@ -77,10 +78,8 @@ pub enum LoadError {
     },
 }
 
-impl LoadError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { name } => {
                 let names: Vec<_> = SHIPPED.iter().map(|shipped| shipped.name).collect();
@@ -101,7 +100,7 @@ impl LoadError {
             Self::Extended { source, .. } if matches!(**source, Self::Read(_)) => {
                 Some("a path in `extends` is taken from the directory of the recipe that has it".to_owned())
             }
-            Self::Extended { source, .. } => source.hint(),
+            Self::Extended { .. } => None,
             Self::Circle { .. } => Some("a recipe can only extend one that does not lead back to it".to_owned()),
         }
     }
@@ -123,13 +122,13 @@ enum Identity {
 
 impl Text {
     /// The shipped recipe of this name, or the one in this file, whose path begins in `directory`.
-    fn find(name: &str, directory: Option<&Path>) -> Result<Self, LoadError> {
+    fn find(name: &str, directory: Option<&Path>) -> Result<Self, Error> {
         if let Some(shipped) = SHIPPED.iter().find(|shipped| shipped.name == name) {
             let (source, text) = (Source::shipped(name), shipped.text.to_owned());
             return Ok(Self { source, text, identity: Identity::Shipped(shipped.name) });
         }
         if !name.contains('/') && !name.ends_with(".toml") {
-            return Err(LoadError::Unknown { name: name.to_owned() });
+            return Err(Error::Unknown { name: name.to_owned() });
         }
         let path =
             directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name).components().collect());
@@ -138,12 +137,12 @@ impl Text {
     }
 
     fn place(&self, offset: usize) -> String {
-        let ParseError { file, line, column, .. } = self.error(offset, String::new(), None);
+        let parse::Error { file, line, column, .. } = self.error(offset, String::new(), None);
         format!("{file}:{line}:{column}")
     }
 
-    fn error(&self, offset: usize, message: String, suggestion: Option<String>) -> ParseError {
-        ParseError::at(&self.source.recipe, &self.text, offset, message, suggestion)
+    fn error(&self, offset: usize, message: String, suggestion: Option<String>) -> parse::Error {
+        parse::Error::at(&self.source.recipe, &self.text, offset, message, suggestion)
     }
 }
 
@@ -153,11 +152,11 @@ impl Loaded {
     ///
     /// # Errors
     /// There is no such recipe or file, its text is no recipe, or the same of one that it extends.
-    pub fn load(name: &str) -> Result<Self, LoadError> {
+    pub fn load(name: &str) -> Result<Self, Error> {
         Self::of(Text::find(name, None)?)
     }
 
-    fn of(first: Text) -> Result<Self, LoadError> {
+    fn of(first: Text) -> Result<Self, Error> {
         let mut chain: Vec<(Text, RecipePatch)> = Vec::new();
         let mut next = Some(first);
         while let Some(text) = next {
@@ -169,10 +168,10 @@ impl Loaded {
                     // The path of the recipe as it was given, so that errors show what people know.
                     let beside = Path::new(&text.source.recipe).parent().filter(|_| text.source.directory.is_some());
                     let extended = Text::find(extends.get_ref(), beside)
-                        .map_err(|source| LoadError::Extended { place: place.clone(), source: Box::new(source) })?;
+                        .map_err(|source| Error::Extended { place: place.clone(), source: Box::new(source) })?;
                     let mut above = chain.iter().map(|(text, _)| text).chain([&text]);
                     if above.any(|text| text.identity == extended.identity) {
-                        return Err(LoadError::Circle { place, circle: circle(&chain, &text, &extended) });
+                        return Err(Error::Circle { place, circle: circle(&chain, &text, &extended) });
                     }
                     Some(extended)
                 }
@@ -213,21 +212,21 @@ impl Recipe {
     ///
     /// # Errors
     /// The text is no recipe, or the one that it extends is none or not there.
-    pub fn parse(file: &str, text: &str) -> Result<Self, LoadError> {
+    pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
         let source = Source::shipped(file);
         let identity = Identity::File(PathBuf::from(file));
         Loaded::of(Text { source, text: text.to_owned(), identity }).map(|loaded| loaded.recipe)
     }
 }
 
-fn read(path: &Path) -> Result<String, LoadError> {
+fn read(path: &Path) -> Result<String, Error> {
     use std::io::Read;
 
     const LIMIT: u64 = 1 << 20;
     let mut text = String::new();
     fs_err::File::open(path)?.take(LIMIT + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LIMIT {
-        return Err(LoadError::TooLarge(path.display().to_string()));
+        return Err(Error::TooLarge(path.display().to_string()));
     }
     Ok(text)
 }
@@ -270,6 +269,6 @@ mod tests {
         let error = Loaded::load("/nowhere/x.toml").unwrap_err();
         assert!(error.to_string().contains("/nowhere/x.toml"), "{error}");
         let error = Loaded::load("/dev/zero").unwrap_err();
-        assert!(matches!(error, LoadError::TooLarge(_)), "{error}");
+        assert!(matches!(error, Error::TooLarge(_)), "{error}");
     }
 }

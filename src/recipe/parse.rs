@@ -10,7 +10,7 @@ use super::model::RecipePatch;
 
 /// A recipe that cannot be read. Shown as `file:line:column: what is wrong`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseError {
+pub struct Error {
     /// The file, or the name of a shipped recipe.
     pub file: String,
     /// Line, counted from 1.
@@ -23,7 +23,7 @@ pub struct ParseError {
     pub suggestion: Option<String>,
 }
 
-impl fmt::Display for ParseError {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
         match &self.suggestion {
@@ -33,9 +33,9 @@ impl fmt::Display for ParseError {
     }
 }
 
-impl std::error::Error for ParseError {}
+impl std::error::Error for Error {}
 
-impl ParseError {
+impl Error {
     /// What is wrong at a byte of the text.
     pub(super) fn at(file: &str, text: &str, offset: usize, message: String, suggestion: Option<String>) -> Self {
         let (line, column) = line_and_column(text, offset);
@@ -48,10 +48,10 @@ impl RecipePatch {
     ///
     /// # Errors
     /// The text is no TOML, has an unknown key, or a value is not what its place asks for.
-    pub(super) fn parse(file: &str, text: &str) -> Result<Self, ParseError> {
+    pub(super) fn parse(file: &str, text: &str) -> Result<Self, Error> {
         toml::from_str(text).map_err(|error| {
             let (message, suggestion) = explain(error.message());
-            ParseError::at(file, text, offset_of(&error, text), message, suggestion)
+            Error::at(file, text, offset_of(&error, text), message, suggestion)
         })
     }
 }

@@ -182,6 +182,7 @@ fn plugin(plugin: &Plugin) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Args;
+    use fam_progress::Hint as _;
 
     use super::*;
     use crate::recipe::{Environment, Security};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use fam_archive::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
+use fam_progress::Hint;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::SharedMemory;
@@ -15,7 +16,7 @@ use super::environment::Environment;
 use super::extend::Loaded;
 use super::flags::Flags;
 use super::items::{FabricKind, Source};
-use super::load::{self, LoadError};
+use super::load;
 use super::model::{Fabric, Recipe};
 use super::rows;
 use super::sourced::{Origin, Sourced};
@@ -112,10 +113,10 @@ pub struct Settings {
 
 /// The settings cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub enum Error {
     /// The recipe cannot be had.
-    #[error(transparent)]
-    Recipe(#[from] LoadError),
+    #[error("{0}")]
+    Recipe(#[from] load::Error),
     /// An environment variable does not have the form it needs.
     #[error("environment variable {name}: {reason}")]
     Environment {
@@ -134,12 +135,10 @@ pub enum SettingsError {
     },
 }
 
-impl SettingsError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Recipe(error) => error.hint(),
+            Self::Recipe(_) => None,
             Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Environment { name, .. } => Some(format!("correct it, or run without it: env -u {name} fam-build …")),
         }
@@ -148,11 +147,11 @@ impl SettingsError {
 
 /// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
 /// memory in units of 256 MiB.
-fn check_fabric(fabric: &Fabric) -> Result<(), SettingsError> {
+fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     let (kind, size) = (fabric.kind.value, fabric.size.value);
     match kind {
         FabricKind::Nvdimm | FabricKind::Cxl if size.get().mebibytes() < 256 => {
-            Err(SettingsError::FabricTooSmall { kind, size })
+            Err(Error::FabricTooSmall { kind, size })
         }
         _ => Ok(()),
     }
@@ -165,7 +164,7 @@ impl Settings {
     /// # Errors
     /// The recipe cannot be read, an environment variable is malformed, or the values contradict
     /// each other.
-    pub fn new(mut flags: Flags, environment: &Environment) -> Result<Self, SettingsError> {
+    pub fn new(mut flags: Flags, environment: &Environment) -> Result<Self, Error> {
         let recipe_name = Sourced::of_flag("recipe", flags.recipe.take()).unwrap_or(load::DEFAULT);
         let Loaded { mut recipe, chain } = Loaded::load(&recipe_name)?;
         rows::override_with_flags(&mut recipe, &mut flags);

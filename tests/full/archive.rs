@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use fam_archive::deb822::stanzas;
 use fam_archive::digest::parse_sha256;
-use fam_archive::release::ReleaseError;
+use fam_archive::release;
 use fam_archive::sources::host_mirrors;
-use fam_archive::{Client, ClientError, ClientOptions, Download, Source};
+use fam_archive::{Client, ClientOptions, Download, Source, client};
+use fam_build::hints;
 use fam_progress::{Event, Progress, Reporter, Task};
 
 support::tests! {
@@ -125,16 +126,16 @@ fn says_what_is_wrong_with_a_source() {
     let (client, _) = client(cache.path());
 
     let error = client.open(&source(&main, "trixy")).unwrap_err();
-    assert!(matches!(error, ClientError::NoSuite { .. }), "{error}");
+    assert!(matches!(error, client::Error::NoSuite { .. }), "{error}");
     assert!(
-        error.to_string().contains("trixy") && error.to_string().contains(&main) && error.hint().is_some(),
+        error.to_string().contains("trixy") && error.to_string().contains(&main) && hints::hint(&error).is_some(),
         "{error}"
     );
 
     let mut odd = source(&main, "trixie");
     odd.components = vec!["universe".to_owned()];
     let error = client.open(&odd).unwrap_err();
-    assert!(matches!(error, ClientError::Release { source: ReleaseError::NoComponent { .. }, .. }), "{error}");
+    assert!(matches!(error, client::Error::Release { source: release::Error::NoComponent { .. }, .. }), "{error}");
 
     assert!(client.exists(&format!("{security}/dists/trixie-security/InRelease")).unwrap());
     assert!(!client.exists(&format!("{main}-nonsense/dists/trixie/InRelease")).unwrap());
@@ -151,7 +152,7 @@ fn a_suite_is_expired_once_its_time_is_over() {
         ..ClientOptions::new(cache.path().to_owned())
     };
     let error = Client::new(options(false), Progress::silent()).unwrap().open(&source).unwrap_err();
-    assert!(matches!(error, ClientError::Release { source: ReleaseError::Expired { .. }, .. }), "{error}");
+    assert!(matches!(error, client::Error::Release { source: release::Error::Expired { .. }, .. }), "{error}");
     let recorder = Recorder::default();
     Client::new(options(true), Progress::new(recorder.clone())).unwrap().open(&source).unwrap();
     let events = recorder.0.lock().unwrap();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 
+use fam_build::hints;
 use fam_isolation::sandbox::{Command as Inside, Sandbox, Settings};
 use fam_isolation::supervisor::{Failure, Interrupts, Isolation, run};
 use fam_progress::{Event, Progress, Reporter, Task};
@@ -124,14 +125,13 @@ pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     let installed =
         installation.run(arrivals, &AtomicBool::new(false), &staging, &Staging::open(&aside).unwrap(), &progress);
     installed.map_err(|error| Failure::new(&error, None))?;
-    clean(&staging).map_err(|error| Failure::new(&error, error.hint()))?;
+    clean(&staging).map_err(|error| hints::failure(&error))?;
     let mut listing = String::new();
     list(&root, &root, &mut listing);
-    let mut sandbox =
-        Sandbox::enter(&root, &Settings::default()).map_err(|error| Failure::new(&error, error.hint()))?;
+    let mut sandbox = Sandbox::enter(&root, &Settings::default()).map_err(|error| hints::failure(&error))?;
     let mut said = Vec::new();
     let script = Inside::new("/bin/sh").args(["-c", job.script.as_str()]);
-    sandbox.run(&script, |line| said.push(line.to_owned())).map_err(|error| Failure::new(&error, error.hint()))?;
+    sandbox.run(&script, |line| said.push(line.to_owned())).map_err(|error| hints::failure(&error))?;
     Ok(Built { listing, said })
 }
 

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fam_archive::deb::{ControlArchive, ControlFile};
-use fam_isolation::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, TimeLimits};
+use fam_build::hints;
+use fam_isolation::sandbox::{self, Command as Inside, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::{Error, ExitStatus, Failure, Interrupts, Isolation, run};
 use fam_progress::{Event, Progress, Reporter};
 use fam_rootfs::configure::{Configuration, Configurator};
@@ -61,7 +62,7 @@ pub struct Ran {
 
 /// Does a job in the worker.
 pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
-    let failure = |error: SandboxError| Failure::new(&error, error.hint());
+    let failure = |error: sandbox::Error| hints::failure(&error);
     let mut ran = Ran::default();
     match job {
         Job::Inside { root, silent, scripts } => {
@@ -85,7 +86,7 @@ pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
             let mut configurator = Configurator::new(&staging, &configuration, 1, progress);
             let evil = evil(fs_err::read(root.join("var/lib/dpkg/info/evil.preinst")).ok());
             let configured = configurator.preinst(&evil).and_then(|()| configurator.finish());
-            configured.map_err(|error| Failure::new(&error, error.hint()))?;
+            configured.map_err(|error| hints::failure(&error))?;
         }
     }
     Ok(ran)
@@ -133,7 +134,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("fam-root").tempdir().unwrap();
-        let isolation = Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint()));
+        let isolation = Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", hints::hint(&error)));
         let place = Self { directory, isolation, interrupts: Interrupts::install().unwrap() };
         make_root(&place.root());
         place
@@ -448,7 +449,7 @@ fn errors_name_package_and_script(place: &Place) {
                     !expected.is_empty() && text.contains(&name) && text.contains(expected),
                     "{member} {script}: {text}"
                 );
-                assert!(error.hint().unwrap().contains("without evil"), "{:?}", error.hint());
+                assert!(hints::hint(&error).unwrap().contains("without evil"), "{:?}", hints::hint(&error));
             }
         }
         assert!(start.elapsed() < Duration::from_secs(60), "{member} {script}");

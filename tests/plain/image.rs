@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fam_build::hints;
 use fam_image::{self, BootCode, qcow2, raw};
 use fam_tree::tarball;
 use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
@@ -274,7 +275,7 @@ fn what_ext4_or_fat_cannot_hold_is_refused_by_name() {
     other.size_bytes = 1 << 20;
     let tarball = Arc::clone(&fixture.tarball);
     let error = fam_image::lay_out(&fixture.tree, tarball, &BTreeSet::new(), &identity(0), &other).unwrap_err();
-    assert!(error.hint().unwrap().contains("--size"), "{error}");
+    assert!(hints::hint(&error).unwrap().contains("--size"), "{error}");
     drop(laid_out);
 }
 
@@ -312,7 +313,7 @@ fn a_full_disk_is_named() {
     let qcow2 = qcow2::write(&map, &open(), Default::default(), &|_| ()).unwrap_err();
     for error in [raw, qcow2] {
         assert!(error.to_string().contains("full.img"), "{error}");
-        assert!(error.hint().unwrap().contains("free some space"), "{error:?}");
+        assert!(hints::hint(&error).unwrap().contains("free some space"), "{error:?}");
     }
 }
 

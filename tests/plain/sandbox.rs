@@ -8,7 +8,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fam_isolation::sandbox::{Command as Inside, Error as SandboxError, Sandbox, Settings, StandIn};
+use fam_build::hints;
+use fam_isolation::sandbox::{self, Command as Inside, Sandbox, Settings, StandIn};
 use fam_isolation::supervisor::{ExitStatus, Failure, Isolation, OutputLock};
 use fam_progress::Progress;
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ pub struct Ran {
 
 /// Does a job in the worker.
 pub fn work(job: Job, progress: &Progress) -> Result<Ran, Failure> {
-    let failure = |error: SandboxError| Failure::new(&error, error.hint());
+    let failure = |error: sandbox::Error| hints::failure(&error);
     match job {
         Job::Scripts { root, settings, scripts } => {
             let mut ran = Ran { ended: Vec::new(), lines: Vec::new() };
@@ -320,7 +321,7 @@ fn links_in_the_tree_lead_nowhere(place: &Place) {
 fn results_failures_and_panics_cross(place: &Place) {
     assert_eq!(place.run(Job::Add(40, 2)).unwrap().lines, ["42"]);
     let error = place.run(Job::Fail).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.hint().as_deref()), ("a\n  because: b", Some("c")));
+    assert_eq!((error.to_string().as_str(), hints::hint(&error).as_deref()), ("a\n  because: b", Some("c")));
     let error = place.run(Job::Panic).unwrap_err().to_string();
     assert!(error.starts_with("internal error: about 1 (tests/plain/sandbox.rs:"), "{error}");
     let error = place.run(Job::Abort).unwrap_err().to_string();

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+use fam_build::hints;
 use fam_build::plugins::{Build, PluginPlan, Registry, Request, StagingRoot};
 use fam_isolation::sandbox::{Settings, StandIn};
 use fam_isolation::supervisor::{Failure, Interrupts, Isolation, run};
@@ -85,11 +86,11 @@ fn plan() -> PluginPlan {
 
 /// In the worker: applies everything, and returns what is then on the disk.
 pub fn work(root: &Path, progress: &Progress) -> std::result::Result<Vec<String>, Failure> {
-    let staging = Staging::open(root).map_err(|error| Failure::new(&error, error.hint()))?;
+    let staging = Staging::open(root).map_err(|error| hints::failure(&error))?;
     let build = Build::new((*Harness::new().context().facts).clone(), [1; 32], progress.clone());
     let settings = Settings { source_date_epoch: Some(1000), stand_ins: StandIn::no_services() };
     let mut files = StagingRoot::new(&staging, settings, progress.clone(), 1000);
-    plan().apply_system(&mut files, &build).map_err(|error| Failure::new(&error, error.hint()))?;
+    plan().apply_system(&mut files, &build).map_err(|error| hints::failure(&error))?;
     let paths = ["etc/secret", "srv/a", "home/fabric", "home/fabric/.profile", "mnt/fabric_emulation"];
     let told = paths.iter().map(|path| {
         use std::os::unix::fs::MetadataExt;
@@ -104,7 +105,7 @@ fn system_stage() {
     let root = temp.path().join("root");
     make_root(&root);
     symlink(temp.path(), root.join("outside")).expect("a link");
-    let isolation = Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint()));
+    let isolation = Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", hints::hint(&error)));
     let interrupts = Interrupts::install().expect("signals");
     let job = Job::SystemStage(root);
     let done = run(&job, &isolation, &Progress::silent(), &interrupts).expect("it is applied");

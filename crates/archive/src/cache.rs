@@ -17,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fam_host::regular;
+use fam_progress::Hint;
 use fs_err as fs;
 use jiff::Timestamp;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
@@ -29,7 +30,7 @@ const MAX_RECORD_BYTES: u64 = 4096;
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CacheError {
+pub enum Error {
     /// Its directories cannot be made or written.
     #[error("the cache {} cannot be used: {source}", root.display())]
     Unwritable {
@@ -65,10 +66,8 @@ pub enum CacheError {
     Io(#[source] io::Error),
 }
 
-impl CacheError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unwritable { .. } => "name a directory that you may write with --cache-dir DIR".to_owned(),
             Self::Full { root } => format!(
@@ -106,7 +105,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be made or written.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, CacheError> {
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
         let cache = Self { root };
         for name in ["sha256", "part", "seen"] {
@@ -123,33 +122,33 @@ impl Cache {
         Ok(cache)
     }
 
-    fn unwritable(&self, source: io::Error) -> CacheError {
+    fn unwritable(&self, source: io::Error) -> Error {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CacheError::Full { root: self.root.clone() },
-            _ => CacheError::Unwritable { root: self.root.clone(), source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { root: self.root.clone() },
+            _ => Error::Unwritable { root: self.root.clone(), source },
         }
     }
 
-    pub(super) fn error(&self, source: io::Error) -> CacheError {
+    pub(super) fn error(&self, source: io::Error) -> Error {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CacheError::Full { root: self.root.clone() },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { root: self.root.clone() },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => self.unwritable(source),
-            _ => CacheError::Io(source),
+            _ => Error::Io(source),
         }
     }
 
     /// As [`open_file`], with what is wrong with the whole cache.
-    fn open_file(&self, path: &Path, flags: OFlags) -> Result<fs::File, CacheError> {
+    fn open_file(&self, path: &Path, flags: OFlags) -> Result<fs::File, Error> {
         open_file(path, flags).map_err(|error| match error {
-            CacheError::Io(error) => self.error(error),
+            Error::Io(error) => self.error(error),
             foreign => foreign,
         })
     }
 
     /// As [`Self::open_file`], for reading; `None` where there is none.
-    fn open_if_there(&self, path: &Path) -> Result<Option<fs::File>, CacheError> {
+    fn open_if_there(&self, path: &Path) -> Result<Option<fs::File>, Error> {
         match self.open_file(path, OFlags::RDONLY) {
-            Err(CacheError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some),
         }
     }
@@ -165,7 +164,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn lookup(&self, digest: &Sha256Digest, size: u64) -> Result<Option<PathBuf>, CacheError> {
+    pub fn lookup(&self, digest: &Sha256Digest, size: u64) -> Result<Option<PathBuf>, Error> {
         let path = self.path(digest);
         let Some(file) = self.open_if_there(&path)? else { return Ok(None) };
         if file.metadata().map_err(|error| self.error(error))?.len() != size {
@@ -178,7 +177,7 @@ impl Cache {
 
     /// Takes the exclusive right to fetch the file with this digest; waits while another process
     /// has it. `waiting` is called before a wait.
-    pub(super) fn claim(&self, digest: &Sha256Digest, size: u64, waiting: impl Fn()) -> Result<Claim, CacheError> {
+    pub(super) fn claim(&self, digest: &Sha256Digest, size: u64, waiting: impl Fn()) -> Result<Claim, Error> {
         let path = self.root.join("part").join(hex(digest));
         let wrap = |error| self.error(error);
         let file = loop {
@@ -209,9 +208,9 @@ impl Cache {
     /// The newest Date of a Release file of this suite that was ever [remembered](Self::remember).
     ///
     /// # Errors
-    /// [`CacheError::Record`] where the record is damaged: to go on as if nothing had been seen
+    /// [`Error::Record`] where the record is damaged: to go on as if nothing had been seen
     /// would make damage a way to have older indexes taken. Else when it cannot be read.
-    pub fn newest_seen(&self, mirror: &str, suite: &str) -> Result<Option<Timestamp>, CacheError> {
+    pub fn newest_seen(&self, mirror: &str, suite: &str) -> Result<Option<Timestamp>, Error> {
         let path = self.seen_path(mirror, suite);
         let Some(file) = self.open_if_there(&path)? else { return Ok(None) };
         let mut record = Vec::new();
@@ -220,7 +219,7 @@ impl Cache {
             let (date, key) = str::from_utf8(&record).ok()?.strip_suffix('\n')?.split_once('\n')?;
             date.parse().ok().filter(|_| key == seen_key(mirror, suite))
         };
-        date().map(Some).ok_or_else(|| CacheError::Record { suite: suite.to_owned(), path })
+        date().map(Some).ok_or_else(|| Error::Record { suite: suite.to_owned(), path })
     }
 
     /// Remembers the Date of a verified Release file, unless a newer one is known. A damaged record
@@ -228,14 +227,14 @@ impl Cache {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub fn remember(&self, mirror: &str, suite: &str, date: Timestamp) -> Result<(), CacheError> {
+    pub fn remember(&self, mirror: &str, suite: &str, date: Timestamp) -> Result<(), Error> {
         let wrap = |error| self.error(error);
         let path = self.seen_path(mirror, suite);
         let directory = fs::File::open(self.root.join("seen")).map_err(wrap)?;
         flock(&directory, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
         match self.newest_seen(mirror, suite) {
             Ok(Some(seen)) if seen >= date => return Ok(()),
-            Ok(_) | Err(CacheError::Record { .. }) => {}
+            Ok(_) | Err(Error::Record { .. }) => {}
             Err(error) => return Err(error),
         }
         // Durable before it has its name: a build that is killed, or a host that loses power,
@@ -258,11 +257,11 @@ fn seen_key(mirror: &str, suite: &str) -> String {
 }
 
 /// Opens a file of a cache, where there are only regular files and no links.
-fn open_file(path: &Path, flags: OFlags) -> Result<fs::File, CacheError> {
+fn open_file(path: &Path, flags: OFlags) -> Result<fs::File, Error> {
     let opened = regular::open_with(path, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600));
     opened.map_err(|error| match error {
-        regular::Error::Other { path, found } => CacheError::Foreign { path, found },
-        regular::Error::Io(error) => CacheError::Io(error),
+        regular::Error::Other { path, found } => Error::Foreign { path, found },
+        regular::Error::Io(error) => Error::Io(error),
     })
 }
 
@@ -288,7 +287,7 @@ impl Part {
         self.length() == self.size
     }
 
-    fn resume(&mut self) -> Result<(), CacheError> {
+    fn resume(&mut self) -> Result<(), Error> {
         let wrap = |error| self.cache.error(error);
         let length = self.file.metadata().map_err(wrap)?.len();
         if length > self.size {
@@ -300,7 +299,7 @@ impl Part {
     }
 
     /// Drops what is there.
-    pub(super) fn restart(&mut self) -> Result<(), CacheError> {
+    pub(super) fn restart(&mut self) -> Result<(), Error> {
         self.hasher = Hasher::default();
         self.file.set_len(0).map_err(|error| self.cache.error(error))?;
         self.file.seek(SeekFrom::Start(0)).map_err(|error| self.cache.error(error))?;
@@ -308,7 +307,7 @@ impl Part {
     }
 
     /// Appends `bytes`.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(|error| self.cache.error(error))?;
         self.hasher.update(bytes);
         Ok(())
@@ -316,7 +315,7 @@ impl Part {
 
     /// Moves the file to its place if its digest is right; else drops what was there and tells the
     /// wrong digest.
-    pub(super) fn publish(&mut self) -> Result<Result<PathBuf, Sha256Digest>, CacheError> {
+    pub(super) fn publish(&mut self) -> Result<Result<PathBuf, Sha256Digest>, Error> {
         let found = self.hasher.clone().finish();
         if !self.is_full() || found != self.digest {
             self.restart()?;
@@ -335,12 +334,12 @@ impl Part {
 ///
 /// # Errors
 /// When it cannot be read, or was damaged since it was looked up.
-pub(super) fn read_verified(path: &Path, size: u64, digest: &Sha256Digest) -> Result<Vec<u8>, CacheError> {
+pub(super) fn read_verified(path: &Path, size: u64, digest: &Sha256Digest) -> Result<Vec<u8>, Error> {
     let file = open_file(path, OFlags::RDONLY)?;
     let mut bytes = Vec::new();
-    file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(CacheError::Io)?;
+    file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::Io)?;
     if bytes.len() as u64 != size || sha256(&bytes) != *digest {
-        return Err(CacheError::Io(io::Error::other(format!("{} was changed while in use", path.display()))));
+        return Err(Error::Io(io::Error::other(format!("{} was changed while in use", path.display()))));
     }
     Ok(bytes)
 }

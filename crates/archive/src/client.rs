@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use fam_host::parallel::parallel;
-use fam_progress::Progress;
+use fam_progress::{Hint, Progress};
 use jiff::Timestamp;
 
-use super::cache::{Cache, CacheError, read_verified};
+use super::cache::{self, Cache, read_verified};
 use super::digest::hex;
-use super::fetch::{Download, FetchError, Fetcher};
-use super::http::{Http, HttpError, HttpOptions, shown};
-use super::index::{IndexError, decompress};
-use super::keyring::{Keyring, KeyringError};
-use super::release::{IndexFile, Release, ReleaseError};
-use super::signature::{MAX_SIGNED_BYTES, SignatureError, Verified, verify_detached, verify_inline};
+use super::fetch::{self, Download, Fetcher};
+use super::http::{self, Http, HttpOptions, shown};
+use super::index::{self, decompress};
+use super::keyring::{self, Keyring};
+use super::release::{self, IndexFile, Release};
+use super::signature::{self, MAX_SIGNED_BYTES, Verified, verify_detached, verify_inline};
 use super::sources::Source;
 
 /// What a client needs to know.
@@ -52,16 +52,16 @@ impl ClientOptions {
 /// Why an archive could not be opened, or a file of it not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ClientError {
+pub enum Error {
     /// A keyring cannot be used.
-    #[error(transparent)]
-    Keyring(#[from] KeyringError),
+    #[error("{0}")]
+    Keyring(#[from] keyring::Error),
     /// The cache cannot be used.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
+    #[error("{0}")]
+    Cache(#[from] cache::Error),
     /// The mirror, or something on the way to it, failed.
-    #[error(transparent)]
-    Http(#[from] HttpError),
+    #[error("{0}")]
+    Http(#[from] http::Error),
     /// The mirror does not have the suite.
     #[error("the mirror {mirror} has no suite {suite}: neither InRelease nor Release is there")]
     NoSuite {
@@ -86,7 +86,7 @@ pub enum ClientError {
         /// The suite.
         suite: String,
         /// Why they do not.
-        source: SignatureError,
+        source: signature::Error,
     },
     /// A Release file cannot be used.
     #[error("the Release file of suite {suite} of {mirror}: {source}")]
@@ -96,7 +96,7 @@ pub enum ClientError {
         /// The suite.
         suite: String,
         /// Why it cannot.
-        source: ReleaseError,
+        source: release::Error,
     },
     /// An index is not what its Release file promises.
     #[error("suite {suite} of {mirror}: {source}")]
@@ -106,21 +106,16 @@ pub enum ClientError {
         /// The suite.
         suite: String,
         /// What is wrong with it.
-        source: IndexError,
+        source: index::Error,
     },
     /// A file could not be had.
     #[error("fetch {0}")]
-    Fetch(#[from] FetchError),
+    Fetch(#[from] fetch::Error),
 }
 
-impl ClientError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Keyring(error) => error.hint(),
-            Self::Cache(error) => error.hint(),
-            Self::Http(error) => error.hint(),
             Self::NoSuite { suite, .. } if suite.ends_with("-security") => Some(
                 "go on without security updates by --security-mirror none (in a recipe: security = false), or name an archive \
                  that has them with --security-mirror; a suite that is no longer supported loses its own"
@@ -134,10 +129,7 @@ impl ClientError {
                     .to_owned(),
             ),
             Self::Unsigned { .. } => Some("an archive must be signed; choose another mirror".to_owned()),
-            Self::Signature { source, .. } => source.hint(),
-            Self::Release { source, .. } => source.hint(),
-            Self::Index { source, .. } => source.hint(),
-            Self::Fetch(error) => error.hint(),
+            _ => None,
         }
     }
 }
@@ -179,7 +171,7 @@ impl Client {
     ///
     /// # Errors
     /// When a keyring, the cache or the proxy cannot be used.
-    pub fn new(options: ClientOptions, progress: Progress) -> Result<Self, ClientError> {
+    pub fn new(options: ClientOptions, progress: Progress) -> Result<Self, Error> {
         let mut keyring = Keyring::debian()?;
         for path in &options.keyrings {
             keyring.add_file(path)?;
@@ -193,7 +185,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server cannot be reached or fails.
-    pub fn exists(&self, url: &str) -> Result<bool, HttpError> {
+    pub fn exists(&self, url: &str) -> Result<bool, http::Error> {
         self.http.exists(url)
     }
 
@@ -201,7 +193,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`open_all`](Self::open_all).
-    pub fn open(&self, source: &Source) -> Result<OpenedSource, ClientError> {
+    pub fn open(&self, source: &Source) -> Result<OpenedSource, Error> {
         Ok(self.open_all(std::slice::from_ref(source))?.remove(0))
     }
 
@@ -211,7 +203,7 @@ impl Client {
     /// That of the first source that has one: when a Release file cannot be had, or its signature,
     /// suite or dates are not in order; when it lacks a component or the architecture; when an
     /// index cannot be had, or is not the one that it lists.
-    pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, ClientError> {
+    pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, Error> {
         // All of them, whichever fails first: where the suite itself is missing, that is what must
         // be said, and not that its updates are.
         let stop = AtomicBool::new(false);
@@ -234,7 +226,7 @@ impl Client {
         let indexes = parallel(threads, &stop, &jobs, |((number, component, file), path)| {
             let bytes = read_verified(path, file.listed.size, &file.listed.sha256)?;
             let text = decompress(file, bytes).map_err(|error| sources[*number].index_error(error))?;
-            Ok::<_, ClientError>((*number, Index { component: (*component).clone(), text }))
+            Ok::<_, Error>((*number, Index { component: (*component).clone(), text }))
         })?;
         let mut opened: Vec<_> = sources
             .iter()
@@ -258,7 +250,7 @@ impl Client {
     /// # Errors
     /// When one of them cannot be had; those that were fetched before stay in the cache, and a part
     /// of a file is continued the next time.
-    pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
+    pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, fetch::Error> {
         self.fetcher().fetch_all(downloads)
     }
 
@@ -268,14 +260,14 @@ impl Client {
     /// this gives up soon.
     ///
     /// # Errors
-    /// As there; [`FetchError::Stopped`] when somebody else set `stop`.
+    /// As there; [`fetch::Error::Stopped`] when somebody else set `stop`.
     pub fn fetch_each(
         &self,
         downloads: &[Download],
         early: &[usize],
         stop: &AtomicBool,
         arrived: &(dyn Fn(usize) + Sync),
-    ) -> Result<(), FetchError> {
+    ) -> Result<(), fetch::Error> {
         self.fetcher().fetch(downloads, early, stop, arrived)
     }
 
@@ -296,21 +288,21 @@ impl Client {
     }
 
     /// The Release file of a source, and who signed it.
-    fn release(&self, source: &Source) -> Result<(Release, String), ClientError> {
+    fn release(&self, source: &Source) -> Result<(Release, String), Error> {
         let verified = self.signed_text(source)?;
         let wrap = |error| source.release_error(error);
         let release = Release::parse(&verified.text).map_err(wrap)?;
         release.check_suite(&source.suite).map_err(wrap)?;
         release.check_not_future(self.options.now).map_err(wrap)?;
         let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
-            Err(error @ CacheError::Record { .. }) if self.options.accept_expired => {
+            Err(error @ cache::Error::Record { .. }) if self.options.accept_expired => {
                 self.progress.warning(format!("{error}; begun anew, as was asked for"), None);
                 None
             }
             seen => seen?,
         };
         let older =
-            seen.filter(|&seen| release.date < seen).map(|seen| ReleaseError::Older { date: release.date, seen });
+            seen.filter(|&seen| release.date < seen).map(|seen| release::Error::Older { date: release.date, seen });
         for objection in [release.check_not_expired(self.options.now).err(), older].into_iter().flatten() {
             let error = source.release_error(objection);
             if !self.options.accept_expired {
@@ -330,17 +322,17 @@ impl Client {
         Ok((release, signed_by))
     }
 
-    fn signed_text(&self, source: &Source) -> Result<Verified, ClientError> {
+    fn signed_text(&self, source: &Source) -> Result<Verified, Error> {
         let (mirror, suite) = (shown(source.mirror()), source.suite.clone());
         let (keyring, now) = (&self.keyring, self.options.now);
         let verified = if let Some(inline) = self.http.get(&source.url("InRelease"), MAX_SIGNED_BYTES)? {
             verify_inline(&inline, keyring, now)
         } else {
             let Some(text) = self.http.get(&source.url("Release"), MAX_SIGNED_BYTES)? else {
-                return Err(ClientError::NoSuite { mirror, suite });
+                return Err(Error::NoSuite { mirror, suite });
             };
             let Some(signature) = self.http.get(&source.url("Release.gpg"), MAX_SIGNED_BYTES)? else {
-                return Err(ClientError::Unsigned { mirror, suite });
+                return Err(Error::Unsigned { mirror, suite });
             };
             verify_detached(&text, &signature, keyring, now)
         };
@@ -350,11 +342,11 @@ impl Client {
         };
         let said = source.to_string();
         match source {
-            SignatureError::KeyExpired { verified, .. } if self.options.accept_expired => {
+            signature::Error::KeyExpired { verified, .. } if self.options.accept_expired => {
                 self.progress.warning(format!("suite {suite} of {mirror}: {said}; accepted, as was asked for"), None);
                 Ok(*verified)
             }
-            source => Err(ClientError::Signature { mirror, suite, source }),
+            source => Err(Error::Signature { mirror, suite, source }),
         }
     }
 }
@@ -365,12 +357,12 @@ impl Source {
         format!("{}/dists/{}/{path}", self.mirror(), self.suite)
     }
 
-    fn release_error(&self, source: ReleaseError) -> ClientError {
-        ClientError::Release { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
+    fn release_error(&self, source: release::Error) -> Error {
+        Error::Release { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
     }
 
-    fn index_error(&self, source: IndexError) -> ClientError {
-        ClientError::Index { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
+    fn index_error(&self, source: index::Error) -> Error {
+        Error::Index { mirror: shown(self.mirror()), suite: self.suite.clone(), source }
     }
 
     fn download(&self, release: &Release, file: &IndexFile) -> Download {

@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use bzip2::bufread::BzDecoder;
+use fam_progress::Hint;
 use fam_tree::Timestamp;
-use fam_tree::tar::{EntryKind, TarError, TarReader};
+use fam_tree::tar::{self, EntryKind, TarReader};
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::Stream;
 use zstd::stream::read::Decoder as ZstdDecoder;
@@ -28,7 +29,7 @@ const MAX_CONTROL_NAME: usize = 100;
 
 /// Why a file is no usable `.deb`.
 #[derive(Debug, thiserror::Error)]
-pub enum DebError {
+pub enum Error {
     /// The file could not be read.
     #[error("read: {0}")]
     Read(#[from] io::Error),
@@ -63,7 +64,7 @@ pub enum DebError {
     Compression(String),
     /// The control archive is no proper tar.
     #[error("control archive: {0}")]
-    ControlTar(#[from] TarError),
+    ControlTar(#[from] tar::Error),
     /// The control archive holds something that is no control file.
     #[error("control archive: {0:?} is no plain file at the top")]
     ControlEntry(String),
@@ -75,10 +76,8 @@ pub enum DebError {
     ControlFile,
 }
 
-impl DebError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Read(_) => None,
             Self::Version(_) | Self::Compression(_) => Some("the package is made for another version of dpkg".into()),
@@ -152,21 +151,21 @@ impl<R: Read + Seek> Deb<R> {
     /// which is ignored.
     ///
     /// # Errors
-    /// [`DebError`]
-    pub fn open(mut file: R) -> Result<Self, DebError> {
+    /// [`Error`]
+    pub fn open(mut file: R) -> Result<Self, Error> {
         let end = file.seek(SeekFrom::End(0))?;
         file.rewind()?;
         let mut magic = [0; MAGIC.len()];
         if end < MAGIC.len() as u64 || file.read_exact(&mut magic).is_err() || magic != MAGIC {
-            return Err(DebError::NotADeb);
+            return Err(Error::NotADeb);
         }
         if !end.is_multiple_of(2) {
-            return Err(DebError::OddSize);
+            return Err(Error::OddSize);
         }
         let mut members = Members { file: &mut file, offset: MAGIC.len() as u64, end };
         match members.next()? {
             Some((name, offset, size)) if name == "debian-binary" => members.verify_version(offset, size)?,
-            _ => return Err(DebError::NotADeb),
+            _ => return Err(Error::NotADeb),
         }
         let control = members.find("control.tar", &CONTROL_COMPRESSIONS)?;
         let data = members.find("data.tar", &COMPRESSIONS)?;
@@ -176,8 +175,8 @@ impl<R: Read + Seek> Deb<R> {
     /// Reads the control archive.
     ///
     /// # Errors
-    /// [`DebError`], also if the archive holds anything but plain files at its top.
-    pub fn control(&mut self) -> Result<ControlArchive, DebError> {
+    /// [`Error`], also if the archive holds anything but plain files at its top.
+    pub fn control(&mut self) -> Result<ControlArchive, Error> {
         let mut tar = TarReader::new(self.member(self.control)?);
         let mut stanza = None;
         let mut files = BTreeMap::new();
@@ -187,7 +186,7 @@ impl<R: Read + Seek> Deb<R> {
             if header.kind == EntryKind::Directory && matches!(name, b"" | b".") {
                 continue;
             }
-            let refuse = || DebError::ControlEntry(String::from_utf8_lossy(&header.path).into_owned());
+            let refuse = || Error::ControlEntry(String::from_utf8_lossy(&header.path).into_owned());
             let name = str::from_utf8(name).map_err(|_| refuse())?;
             let plain = matches!(header.kind, EntryKind::File(_)) && name.len() <= MAX_CONTROL_NAME;
             // dpkg lists what is in its database a line a file.
@@ -195,28 +194,28 @@ impl<R: Read + Seek> Deb<R> {
                 return Err(refuse());
             }
             // Each file takes memory beside its bytes, however few these are.
-            left = left.checked_sub(header.size().saturating_add(1024)).ok_or(DebError::ControlTooLarge)?;
+            left = left.checked_sub(header.size().saturating_add(1024)).ok_or(Error::ControlTooLarge)?;
             let mut bytes = Vec::new();
             tar.read_to_end(&mut bytes)?;
             if name == "control" {
-                stanza = Some(String::from_utf8(bytes).map_err(|_| DebError::ControlFile)?);
+                stanza = Some(String::from_utf8(bytes).map_err(|_| Error::ControlFile)?);
             } else {
                 files.insert(name.to_owned(), ControlFile { bytes, mode: header.mode, mtime: header.mtime });
             }
         }
-        Ok(ControlArchive { stanza: stanza.ok_or(DebError::ControlFile)?, files })
+        Ok(ControlArchive { stanza: stanza.ok_or(Error::ControlFile)?, files })
     }
 
     /// The data archive as a tar stream, decompressed as it is read. Reading it to its end checks
     /// the sums of the compressed form.
     ///
     /// # Errors
-    /// [`DebError::Read`]
-    pub fn data(&mut self) -> Result<impl Read, DebError> {
+    /// [`Error::Read`]
+    pub fn data(&mut self) -> Result<impl Read, Error> {
         self.member(self.data)
     }
 
-    fn member(&mut self, member: Member) -> Result<Box<dyn Read + '_>, DebError> {
+    fn member(&mut self, member: Member) -> Result<Box<dyn Read + '_>, Error> {
         self.file.seek(SeekFrom::Start(member.offset))?;
         let input = BufReader::with_capacity(INPUT_BUFFER, (&mut self.file).take(member.size));
         Ok(decompress(input, member.compression)?)
@@ -270,11 +269,11 @@ struct Members<'a, R> {
 
 impl<R: Read + Seek> Members<'_, R> {
     /// Name, offset and size of the next member.
-    fn next(&mut self) -> Result<Option<(String, u64, u64)>, DebError> {
+    fn next(&mut self) -> Result<Option<(String, u64, u64)>, Error> {
         if self.offset >= self.end {
             return Ok(None);
         }
-        let malformed = DebError::MemberHeader(self.offset);
+        let malformed = Error::MemberHeader(self.offset);
         let mut header = [0; MEMBER_HEADER as usize];
         self.file.seek(SeekFrom::Start(self.offset))?;
         if self.end - self.offset < MEMBER_HEADER {
@@ -294,7 +293,7 @@ impl<R: Read + Seek> Members<'_, R> {
         let size: u64 = size.parse().map_err(|_| malformed)?;
         let offset = self.offset + MEMBER_HEADER;
         if size > self.end - offset {
-            return Err(DebError::Truncated(name));
+            return Err(Error::Truncated(name));
         }
         self.offset = (offset + size).next_multiple_of(2);
         Ok(Some((name, offset, size)))
@@ -302,7 +301,7 @@ impl<R: Read + Seek> Members<'_, R> {
 
     /// The version is a line of two numbers with a dot between them; dpkg passes over further
     /// lines.
-    fn verify_version(&mut self, offset: u64, size: u64) -> Result<(), DebError> {
+    fn verify_version(&mut self, offset: u64, size: u64) -> Result<(), Error> {
         let mut beginning = Vec::new();
         self.file.seek(SeekFrom::Start(offset))?;
         (&mut *self.file).take(size.min(32)).read_to_end(&mut beginning)?;
@@ -315,24 +314,24 @@ impl<R: Read + Seek> Members<'_, R> {
         };
         match line.split_once('.').map(|(major, minor)| (number(major), number(minor))) {
             Some((Some(2), Some(_))) if line_ends => Ok(()),
-            _ => Err(DebError::Version(line)),
+            _ => Err(Error::Version(line)),
         }
     }
 
     /// The next member, which must be `stem` with the end for one of these compressions; names that
     /// begin with `_` are passed.
-    fn find(&mut self, stem: &'static str, compressions: &[(&str, Compression)]) -> Result<Member, DebError> {
+    fn find(&mut self, stem: &'static str, compressions: &[(&str, Compression)]) -> Result<Member, Error> {
         while let Some((name, offset, size)) = self.next()? {
             if let Some(suffix) = name.strip_prefix(stem) {
                 let known = compressions.iter().find(|(known, _)| *known == suffix);
-                let &(_, compression) = known.ok_or(DebError::Compression(name))?;
+                let &(_, compression) = known.ok_or(Error::Compression(name))?;
                 return Ok(Member { offset, size, compression });
             }
             if !name.starts_with('_') {
-                return Err(DebError::Premature { found: name, expected: stem });
+                return Err(Error::Premature { found: name, expected: stem });
             }
         }
-        Err(DebError::Missing(stem))
+        Err(Error::Missing(stem))
     }
 }
 

@@ -124,24 +124,16 @@ impl fmt::Display for Clause<'_> {
 /// A relation that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("relation `{text}`: {problem}")]
-pub struct RelationError {
+pub struct Error {
     text: String,
     problem: &'static str,
-}
-
-impl RelationError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some("the package index is malformed: tell those who run the archive, or take another mirror".into())
-    }
 }
 
 /// Reads a relation field whole.
 ///
 /// # Errors
 /// At the first alternative that cannot be read.
-pub fn parse(field: &str) -> Result<Vec<Clause<'_>>, RelationError> {
+pub fn parse(field: &str) -> Result<Vec<Clause<'_>>, Error> {
     let mut clauses: Vec<Clause<'_>> = Vec::new();
     let mut continued = false;
     for item in alternatives(field) {
@@ -157,7 +149,7 @@ pub fn parse(field: &str) -> Result<Vec<Clause<'_>>, RelationError> {
 
 /// Walks over the alternatives of a field without allocating, each with whether a bar follows it.
 /// Ends after an error.
-pub fn alternatives(field: &str) -> impl Iterator<Item = Result<(Alternative<'_>, bool), RelationError>> {
+pub fn alternatives(field: &str) -> impl Iterator<Item = Result<(Alternative<'_>, bool), Error>> {
     let mut rest = field.trim_ascii();
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -172,7 +164,7 @@ pub fn alternatives(field: &str) -> impl Iterator<Item = Result<(Alternative<'_>
                 let end = rest.find([',', '|']).unwrap_or(rest.len());
                 let text = rest[..end].trim_ascii().chars().take(200).collect();
                 rest = "";
-                Some(Err(RelationError { text, problem }))
+                Some(Err(Error { text, problem }))
             }
         }
     })

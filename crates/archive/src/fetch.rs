@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fam_host::parallel::parallel;
-use fam_progress::{Progress, Task, TaskHandle};
+use fam_progress::{Hint, Progress, Task, TaskHandle};
 
-use super::cache::{Cache, CacheError, Claim, Part};
+use super::cache::{self, Cache, Claim, Part};
 use super::digest::{Sha256Digest, hex};
-use super::http::{Http, HttpError, RetryState, shown};
+use super::http::{self, Http, RetryState, shown};
 
 /// A connection that breaks after at least this much has not failed in vain.
 const RETRY_RESET_BYTES: u64 = 64 << 10;
@@ -34,18 +34,18 @@ pub struct Download {
 /// Why a file could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum FetchError {
+pub enum Error {
     /// The mirror, or something on the way to it, failed.
     #[error("{name}: {source}")]
     Http {
         /// What was fetched.
         name: String,
         /// Why it failed.
-        source: HttpError,
+        source: http::Error,
     },
     /// The cache failed.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
+    #[error("{0}")]
+    Cache(#[from] cache::Error),
     /// The mirror's file has another size than the index says.
     #[error("{name}: {url} has {found} bytes, and should have {expected}")]
     WrongSize {
@@ -75,12 +75,12 @@ pub enum FetchError {
     Stopped,
 }
 
-impl FetchError {
+impl Error {
     /// The URL that a mirror does not have, though its index lists it.
     #[must_use]
     pub fn missing_url(&self) -> Option<&str> {
         match self {
-            Self::Http { source: HttpError::Status { url, .. }, .. } if self.is_missing() => Some(url),
+            Self::Http { source: http::Error::Status { url, .. }, .. } if self.is_missing() => Some(url),
             _ => None,
         }
     }
@@ -88,21 +88,19 @@ impl FetchError {
     fn is_missing(&self) -> bool {
         matches!(self, Self::Http { source, .. } if source.is_missing())
     }
+}
 
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Http { .. } if self.is_missing() => Some(
                 "the mirror changed since its index was read, or is incomplete; run it again, or choose another mirror".to_owned(),
             ),
-            Self::Http { source, .. } => source.hint(),
-            Self::Cache(error) => error.hint(),
             Self::WrongSize { .. } | Self::WrongDigest { .. } => Some(
                 "the mirror is being updated, or it or a proxy before it serves damaged files; try again later, or another mirror"
                     .to_owned(),
             ),
-            Self::Stopped => None,
+            _ => None,
         }
     }
 }
@@ -128,7 +126,7 @@ impl Fetcher<'_> {
         early: &[usize],
         stop: &AtomicBool,
         arrived: &(dyn Fn(usize) + Sync),
-    ) -> Result<(), FetchError> {
+    ) -> Result<(), Error> {
         let mut files: HashMap<_, Vec<usize>> = HashMap::new();
         for (number, file) in wanted.iter().enumerate() {
             files.entry(file.sha256).or_default().push(number);
@@ -143,7 +141,7 @@ impl Fetcher<'_> {
         });
         let there = parallel(self.jobs, stop, &files, |numbers| {
             let file = &wanted[numbers[0]];
-            Ok::<_, FetchError>(self.cache.lookup(&file.sha256, file.size)?.is_some())
+            Ok::<_, Error>(self.cache.lookup(&file.sha256, file.size)?.is_some())
         })?;
         let mut missing = Vec::new();
         for (numbers, there) in files.iter().zip(there) {
@@ -164,19 +162,19 @@ impl Fetcher<'_> {
             parallel(self.jobs, stop, &missing, |numbers| {
                 self.obtain(&wanted[numbers[0]], &running, stop)?;
                 numbers.iter().copied().for_each(arrived);
-                Ok::<_, FetchError>(())
+                Ok::<_, Error>(())
             })?;
         }
-        if stop.load(Ordering::Relaxed) { Err(FetchError::Stopped) } else { Ok(()) }
+        if stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// Brings all files into the cache; gives their paths, in the same order.
-    pub(super) fn fetch_all(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
+    pub(super) fn fetch_all(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, Error> {
         self.fetch(wanted, &[], &AtomicBool::new(false), &|_| {})?;
         Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
     }
 
-    fn obtain(&self, wanted: &Download, running: &TaskHandle, stop: &AtomicBool) -> Result<(), FetchError> {
+    fn obtain(&self, wanted: &Download, running: &TaskHandle, stop: &AtomicBool) -> Result<(), Error> {
         let mut meter = Meter { running, reached: 0, reported: 0 };
         let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
         let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
@@ -205,28 +203,28 @@ impl Fetcher<'_> {
                         meter.reach(wanted.size, true);
                         return Ok(());
                     }
-                    Err(found) => FetchError::WrongDigest {
+                    Err(found) => Error::WrongDigest {
                         name: wanted.name.clone(),
                         url: shown(url),
                         expected: hex(&wanted.sha256),
                         found: hex(&found),
                     },
                 },
-                Err(FetchError::Http { source, name }) => {
+                Err(Error::Http { source, name }) => {
                     if source.is_missing()
                         && let Some(next) = urls.next()
                     {
                         url = next;
-                    } else if matches!(source, HttpError::Status { status: 416, .. }) && part.length() > 0 {
+                    } else if matches!(source, http::Error::Status { status: 416, .. }) && part.length() > 0 {
                         // The server's file ends before the part does: the part is not a beginning
                         // of it.
                         part.restart()?;
                     } else {
-                        retries.after(source).map_err(|source| FetchError::Http { name, source })?;
+                        retries.after(source).map_err(|source| Error::Http { name, source })?;
                     }
                     continue;
                 }
-                Err(wrong @ FetchError::WrongSize { .. }) => wrong,
+                Err(wrong @ Error::WrongSize { .. }) => wrong,
                 Err(error) => return Err(error),
             };
             if last_chance {
@@ -249,7 +247,7 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, retries: &mut RetryState) -> Result<(), FetchError> {
+    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, retries: &mut RetryState) -> Result<(), Error> {
         if part.is_full() {
             return Ok(());
         }
@@ -269,12 +267,12 @@ impl Transfer<'_> {
         let mut buffer = vec![0; BUFFER];
         while !part.is_full() {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(FetchError::Stopped);
+                return Err(Error::Stopped);
             }
             let count = reply.read(&mut buffer).map_err(|source| self.http_error(source))?;
             if count == 0 {
                 let (got, expected) = (part.length(), self.wanted.size);
-                return Err(self.http_error(HttpError::Short { url: shown(self.url), got, expected }));
+                return Err(self.http_error(http::Error::Short { url: shown(self.url), got, expected }));
             }
             if part.length() + count as u64 > self.wanted.size {
                 return Err(self.wrong_size(part.length() + count as u64));
@@ -289,13 +287,13 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    fn http_error(&self, source: HttpError) -> FetchError {
-        FetchError::Http { name: self.wanted.name.clone(), source }
+    fn http_error(&self, source: http::Error) -> Error {
+        Error::Http { name: self.wanted.name.clone(), source }
     }
 
-    fn wrong_size(&self, found: u64) -> FetchError {
+    fn wrong_size(&self, found: u64) -> Error {
         let (name, url) = (self.wanted.name.clone(), shown(self.url));
-        FetchError::WrongSize { name, url, expected: self.wanted.size, found }
+        Error::WrongSize { name, url, expected: self.wanted.size, found }
     }
 }
 

@@ -4,6 +4,9 @@
 //! What the bytes are worth is for the callers; nothing that comes from here is trusted. There is
 //! no HTTP cache, no cookie and no content coding, and a redirect never leads from https to http,
 //! nor takes a login along to another place.
+//!
+//! `http::Error`, wherever it stands, is the error of this module. The crate of that name is written
+//! `::http`.
 
 use std::error::Error as _;
 use std::io::Read;
@@ -23,7 +26,7 @@ mod error;
 mod retry;
 mod speed;
 
-pub use error::HttpError;
+pub use error::Error;
 pub(super) use retry::RetryState;
 pub use speed::LeastSpeed;
 use speed::Pace;
@@ -123,7 +126,7 @@ impl Http {
     ///
     /// # Errors
     /// When the proxy's URL is not one, or a file has no certificates.
-    pub fn new(mut options: HttpOptions) -> Result<Self, HttpError> {
+    pub fn new(mut options: HttpOptions) -> Result<Self, Error> {
         if let Some((http, https, Some(except))) = options.proxy.named()
             && except.split(',').any(|host| host.trim() == "*")
         {
@@ -172,7 +175,7 @@ impl Http {
         // counts.
         let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {
             Ok(client) => Ok(client),
-            Err(_) => Err(HttpError::Setup(error)),
+            Err(_) => Err(Error::Setup(error)),
         })?;
         Ok(Self { client, matcher, options })
     }
@@ -185,17 +188,17 @@ impl Http {
     ///
     /// # Errors
     /// When the server cannot be reached, fails, or asks for retries too often.
-    pub fn exists(&self, url: &str) -> Result<bool, HttpError> {
+    pub fn exists(&self, url: &str) -> Result<bool, Error> {
         let mut retries = RetryState::new(&self.options);
         loop {
             let head = self.send(&Method::HEAD, url, &HeaderMap::new());
             let answer = match head {
-                Err(HttpError::Status { status: 405 | 501, .. }) => self.send(&Method::GET, url, &HeaderMap::new()),
+                Err(Error::Status { status: 405 | 501, .. }) => self.send(&Method::GET, url, &HeaderMap::new()),
                 other => other,
             };
             match answer {
                 Ok(_) => return Ok(true),
-                Err(HttpError::Status { status: 400..=428 | 430..=499, .. }) => return Ok(false),
+                Err(Error::Status { status: 400..=428 | 430..=499, .. }) => return Ok(false),
                 Err(error) => retries.after(error)?,
             }
         }
@@ -205,7 +208,7 @@ impl Http {
     ///
     /// # Errors
     /// When it cannot be fetched, or is longer than `limit`.
-    pub fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
+    pub fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         let mut retries = RetryState::new(&self.options);
         loop {
             match self.get_once(url, limit) {
@@ -216,7 +219,7 @@ impl Http {
         }
     }
 
-    fn get_once(&self, url: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
+    fn get_once(&self, url: &str, limit: u64) -> Result<Vec<u8>, Error> {
         let mut reply = self.open(url, 0, true)?;
         let mut bytes = Vec::new();
         let mut buffer = [0; 16 << 10];
@@ -227,24 +230,24 @@ impl Http {
             }
             bytes.extend_from_slice(&buffer[..count]);
             if bytes.len() as u64 > limit {
-                return Err(HttpError::TooLong { url: shown(url), limit });
+                return Err(Error::TooLong { url: shown(url), limit });
             }
         }
     }
 
     /// Begins to fetch `url` from the byte `first` on; the answer may be the whole file all the
     /// same. `fresh` asks caches on the way to look whether theirs is still the current one.
-    pub(super) fn open<'a>(&'a self, url: &'a str, first: u64, fresh: bool) -> Result<Reply<'a>, HttpError> {
+    pub(super) fn open<'a>(&'a self, url: &'a str, first: u64, fresh: bool) -> Result<Reply<'a>, Error> {
         let mut headers = HeaderMap::new();
         if first > 0 {
             let range = format!("bytes={first}-");
-            headers.insert(header::RANGE, range.parse().map_err(|_| HttpError::bad_url(url, "range"))?);
+            headers.insert(header::RANGE, range.parse().map_err(|_| Error::bad_url(url, "range"))?);
         }
         if fresh {
             headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("max-age=0"));
         }
         let response = self.send(&Method::GET, url, &headers)?;
-        let broken = |reason: &str| HttpError::Broken { url: shown(url), reason: reason.to_owned() };
+        let broken = |reason: &str| Error::Broken { url: shown(url), reason: reason.to_owned() };
         let (first, total) = if response.status() == StatusCode::PARTIAL_CONTENT {
             let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
             let range = range.and_then(parse_content_range);
@@ -260,7 +263,7 @@ impl Http {
 
     /// Asks for `url`, and goes where redirects lead. A login is for the place that was asked
     /// first: it does not go to another scheme, host or port with a redirect.
-    fn send(&self, method: &Method, url: &str, headers: &HeaderMap) -> Result<Response, HttpError> {
+    fn send(&self, method: &Method, url: &str, headers: &HeaderMap) -> Result<Response, Error> {
         let first = http_url(url)?;
         let login = self.options.logins.of_mirror(url);
         let mut place = first.clone();
@@ -270,20 +273,20 @@ impl Http {
                 request = request.basic_auth(user, Some(password));
             }
             let response = request.send().map_err(|error| self.classify(url, &error))?;
-            match redirected(&place, &response).map_err(|reason| HttpError::redirect(url, reason))? {
+            match redirected(&place, &response).map_err(|reason| Error::redirect(url, reason))? {
                 Some(next) => place = next,
                 None => return self.judge(url, response, login.is_some()),
             }
         }
-        Err(HttpError::redirect(url, "too many of them"))
+        Err(Error::redirect(url, "too many of them"))
     }
 
     /// Returns the answer if it has a body.
-    fn judge(&self, url: &str, response: Response, has_login: bool) -> Result<Response, HttpError> {
+    fn judge(&self, url: &str, response: Response, has_login: bool) -> Result<Response, Error> {
         let status = response.status();
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let proxy = self.via(url).unwrap_or_else(|| "(transparent)".to_owned());
-            return Err(HttpError::ProxyRefused { proxy, reason: "it asks for a user and password (407)".to_owned() });
+            return Err(Error::ProxyRefused { proxy, reason: "it asks for a user and password (407)".to_owned() });
         }
         if status.is_success() && status != StatusCode::NO_CONTENT {
             return Ok(response);
@@ -294,7 +297,7 @@ impl Http {
         }
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(retry::parse_retry_after);
-        Err(HttpError::Status { url: shown(url), status: status.as_u16(), reason, via: self.via(url), retry_after })
+        Err(Error::Status { url: shown(url), status: status.as_u16(), reason, via: self.via(url), retry_after })
     }
 
     /// The proxy that `url` is fetched through, without its password.
@@ -304,12 +307,12 @@ impl Http {
         Some(format!(
             "{}://{}",
             proxy.scheme_str().unwrap_or("http"),
-            proxy.authority().map(http::uri::Authority::as_str)?
+            proxy.authority().map(::http::uri::Authority::as_str)?
         ))
         .map(|proxy| shown(&proxy).trim_end_matches('/').to_owned())
     }
 
-    fn classify(&self, url: &str, error: &reqwest::Error) -> HttpError {
+    fn classify(&self, url: &str, error: &reqwest::Error) -> Error {
         let mut chain = Vec::new();
         let mut tls = false;
         let mut next = error.source();
@@ -329,36 +332,36 @@ impl Http {
         let via = self.via(url);
         let url = shown(url);
         if let (Some(proxy), true) = (&via, has("tunnel error")) {
-            return HttpError::ProxyRefused { proxy: proxy.clone(), reason };
+            return Error::ProxyRefused { proxy: proxy.clone(), reason };
         }
         if tls || has("tls handshake") {
-            return HttpError::Tls { url, reason };
+            return Error::Tls { url, reason };
         }
         let peer = || via.clone().or_else(|| Url::parse(&url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
         if has("dns error") {
-            return HttpError::Unresolvable { host: peer(), proxy: via.is_some(), reason };
+            return Error::Unresolvable { host: peer(), proxy: via.is_some(), reason };
         }
         if error.is_timeout() {
-            return HttpError::Timeout { url, via };
+            return Error::Timeout { url, via };
         }
         if error.is_connect() {
-            return HttpError::Unreachable { host: peer(), proxy: via.is_some(), reason };
+            return Error::Unreachable { host: peer(), proxy: via.is_some(), reason };
         }
-        HttpError::Broken { url, reason }
+        Error::Broken { url, reason }
     }
 }
 
 impl Reply<'_> {
     /// Reads on in the body; nothing means that the server ended it, which need not be the end of
     /// the file.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
             match self.response.read(buffer) {
                 Ok(0) => return Ok(0),
                 Ok(count) => {
                     return match self.pace.count(count as u64, Instant::now()) {
                         None => Ok(count),
-                        Some(bytes) => Err(HttpError::Slow {
+                        Some(bytes) => Err(Error::Slow {
                             url: shown(self.url),
                             via: self.http.via(self.url),
                             bytes,
@@ -371,7 +374,7 @@ impl Reply<'_> {
                     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
                     return Err(match inner {
                         Some(inner) => self.http.classify(self.url, inner),
-                        None => HttpError::Broken { url: shown(self.url), reason: error.to_string() },
+                        None => Error::Broken { url: shown(self.url), reason: error.to_string() },
                     });
                 }
             }
@@ -380,13 +383,13 @@ impl Reply<'_> {
 }
 
 /// A URL as it may be asked for. It has no login: those come from [`HttpOptions::logins`] alone.
-fn http_url(url: &str) -> Result<Url, HttpError> {
-    let parsed = Url::parse(url).map_err(|error| HttpError::bad_url(url, error))?;
+fn http_url(url: &str) -> Result<Url, Error> {
+    let parsed = Url::parse(url).map_err(|error| Error::bad_url(url, error))?;
     if !matches!(parsed.scheme(), "http" | "https") {
-        return Err(HttpError::bad_url(url, "only http and https are supported"));
+        return Err(Error::bad_url(url, "only http and https are supported"));
     }
     if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(HttpError::bad_url(url, "a login has no place in it"));
+        return Err(Error::bad_url(url, "a login has no place in it"));
     }
     Ok(parsed)
 }
@@ -410,7 +413,7 @@ fn redirected(place: &Url, response: &Response) -> Result<Option<Url>, &'static 
 }
 
 /// Has requests go through the proxies of `options`, with their logins.
-fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientBuilder, HttpError> {
+fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientBuilder, Error> {
     let Some((http, https, except)) = options.proxy.named() else {
         return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
     };
@@ -427,12 +430,12 @@ fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientB
     Ok(builder)
 }
 
-fn proxy_url(proxy: &ProxyUrl) -> Result<Url, HttpError> {
+fn proxy_url(proxy: &ProxyUrl) -> Result<Url, Error> {
     Url::parse(proxy.as_str()).map_err(|error| bad_proxy(proxy, error))
 }
 
-fn bad_proxy(proxy: &ProxyUrl, reason: impl std::fmt::Display) -> HttpError {
-    HttpError::BadProxy { proxy: proxy.to_string(), reason: reason.to_string() }
+fn bad_proxy(proxy: &ProxyUrl, reason: impl std::fmt::Display) -> Error {
+    Error::BadProxy { proxy: proxy.to_string(), reason: reason.to_string() }
 }
 
 /// `bytes 10-19/20` as first byte and total length.

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use fam_progress::Hint;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
@@ -17,7 +18,7 @@ const XZ_MEMORY: u64 = 256 << 20;
 /// Why an index is not what its Release file promises.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum IndexError {
+pub enum Error {
     /// It does not decompress.
     #[error("decompress {path}: {reason}")]
     Compression {
@@ -46,10 +47,8 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some(
             "the archive itself is damaged, as its signed Release file vouches for this file; choose another mirror"
                 .to_owned(),
@@ -58,13 +57,13 @@ impl IndexError {
 }
 
 /// Decompresses `bytes`, which are those that the Release file lists.
-pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, IndexError> {
+pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Error> {
     let limit = file.plain.map_or(MAX_PLAIN_BYTES, |plain| plain.size);
     let path = || file.path.clone();
     if limit > MAX_PLAIN_BYTES {
-        return Err(IndexError::TooLarge { path: path() });
+        return Err(Error::TooLarge { path: path() });
     }
-    let failed = |reason: &dyn std::fmt::Display| IndexError::Compression { path: path(), reason: reason.to_string() };
+    let failed = |reason: &dyn std::fmt::Display| Error::Compression { path: path(), reason: reason.to_string() };
     let plain = match file.compression {
         Compression::Plain => bytes,
         Compression::Gzip => read(MultiGzDecoder::new(&bytes[..]), limit).map_err(|error| failed(&error))?,
@@ -75,12 +74,12 @@ pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Ind
     };
     match file.plain {
         Some(listed) if plain.len() as u64 != listed.size || sha256(&plain) != listed.sha256 => {
-            return Err(IndexError::Differs { path: path() });
+            return Err(Error::Differs { path: path() });
         }
-        None if plain.len() as u64 > limit => return Err(IndexError::TooLarge { path: path() }),
+        None if plain.len() as u64 > limit => return Err(Error::TooLarge { path: path() }),
         _ => {}
     }
-    String::from_utf8(plain).map_err(|_| IndexError::Encoding { path: path() })
+    String::from_utf8(plain).map_err(|_| Error::Encoding { path: path() })
 }
 
 fn read(decoder: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
@@ -137,7 +136,7 @@ mod tests {
                 [(Compression::Xz, xz(other)), (Compression::Gzip, gzip(other)), (Compression::Plain, other.into())]
             {
                 let error = decompress(&index(compression, Some(TEXT)), bytes).unwrap_err();
-                assert!(matches!(error, IndexError::Differs { .. }), "{other:?}: {error}");
+                assert!(matches!(error, Error::Differs { .. }), "{other:?}: {error}");
             }
         }
     }
@@ -147,22 +146,22 @@ mod tests {
         let bomb = xz(&"a".repeat(64 << 20));
         assert!(bomb.len() < 64 << 10);
         let error = decompress(&index(Compression::Xz, Some(TEXT)), bomb).unwrap_err();
-        assert!(matches!(error, IndexError::Differs { .. }));
+        assert!(matches!(error, Error::Differs { .. }));
     }
 
     #[test]
     fn an_index_that_would_fill_the_memory_is_refused_unread() {
         let mut index = index(Compression::Xz, None);
         index.plain = Some(Listed { size: MAX_PLAIN_BYTES + 1, sha256: [0; 32] });
-        assert!(matches!(decompress(&index, Vec::new()), Err(IndexError::TooLarge { .. })));
+        assert!(matches!(decompress(&index, Vec::new()), Err(Error::TooLarge { .. })));
     }
 
     #[test]
     fn refuses_damage_and_other_encodings() {
         let mut cut = xz(TEXT);
         cut.truncate(cut.len() / 2);
-        assert!(matches!(decompress(&index(Compression::Xz, None), cut), Err(IndexError::Compression { .. })));
+        assert!(matches!(decompress(&index(Compression::Xz, None), cut), Err(Error::Compression { .. })));
         let latin1 = decompress(&index(Compression::Plain, None), b"\xe9".to_vec());
-        assert!(matches!(latin1, Err(IndexError::Encoding { .. })));
+        assert!(matches!(latin1, Err(Error::Encoding { .. })));
     }
 }

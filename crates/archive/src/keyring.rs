@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use fam_progress::Hint;
 use fs_err as fs;
 use pgp::armor::{BlockType, Dearmor, DearmorOptions};
 use pgp::composed::{SignedPublicKey, SignedPublicKeyParser};
@@ -28,7 +29,7 @@ const BUILT_IN: [(&str, &[u8]); 6] = [
 /// Why a keyring cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyringError {
+pub enum Error {
     /// The file cannot be read.
     #[error("read the keyring: {0}")]
     Read(#[from] std::io::Error),
@@ -42,10 +43,8 @@ pub enum KeyringError {
     },
 }
 
-impl KeyringError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Read(_) => "--keyring takes a readable file of OpenPGP public keys".to_owned(),
             Self::Malformed { .. } => {
@@ -72,7 +71,7 @@ impl Keyring {
     ///
     /// # Errors
     /// Never, unless the program was built from damaged keys.
-    pub fn debian() -> Result<Self, KeyringError> {
+    pub fn debian() -> Result<Self, Error> {
         let mut keyring = Self::default();
         for (name, bytes) in BUILT_IN {
             keyring.add(bytes, &PathBuf::from(format!("(built in) {name}")))?;
@@ -85,7 +84,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the file cannot be read or holds no public key.
-    pub fn add_file(&mut self, path: &Path) -> Result<(), KeyringError> {
+    pub fn add_file(&mut self, path: &Path) -> Result<(), Error> {
         let length = fs::metadata(path)?.len();
         if length > MAX_KEYRING_BYTES {
             return Err(malformed(path, format!("{length} bytes are too many for a keyring")));
@@ -97,7 +96,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When `bytes` holds no public key, or something else than public keys.
-    pub fn add(&mut self, bytes: &[u8], path: &Path) -> Result<(), KeyringError> {
+    pub fn add(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
         let before = self.keys.len();
         if bytes.first().is_some_and(|first| first & 0x80 != 0) {
             self.add_packets(bytes, path)?;
@@ -120,7 +119,7 @@ impl Keyring {
         Ok(())
     }
 
-    fn add_packets(&mut self, bytes: &[u8], path: &Path) -> Result<(), KeyringError> {
+    fn add_packets(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
         let mut packets = Vec::new();
         for packet in PacketParser::new(bytes) {
             match packet {
@@ -161,8 +160,8 @@ pub(super) fn user_id(key: &SignedPublicKey) -> String {
     key.details.users.first().and_then(|user| user.id.as_str()).unwrap_or_default().to_owned()
 }
 
-fn malformed(path: &Path, reason: impl fmt::Display) -> KeyringError {
-    KeyringError::Malformed { path: path.to_owned(), reason: reason.to_string() }
+fn malformed(path: &Path, reason: impl fmt::Display) -> Error {
+    Error::Malformed { path: path.to_owned(), reason: reason.to_string() }
 }
 
 /// The armored blocks of a text, and whether any line lies outside them.
@@ -215,7 +214,7 @@ mod tests {
     use super::*;
     use pgp::ser::Serialize as _;
 
-    fn parsed(bytes: &[u8]) -> Result<Keyring, KeyringError> {
+    fn parsed(bytes: &[u8]) -> Result<Keyring, Error> {
         let mut keyring = Keyring::default();
         keyring.add(bytes, Path::new("test.gpg")).map(|()| keyring)
     }

@@ -29,7 +29,7 @@
 
 use jiff::SignedDuration;
 
-mod cache;
+pub mod cache;
 pub mod cleartext;
 pub mod client;
 pub mod credentials;
@@ -39,7 +39,7 @@ pub mod dependency;
 pub mod digest;
 pub mod fetch;
 pub mod http;
-mod index;
+pub mod index;
 pub mod keyring;
 pub mod lock;
 pub mod packages;
@@ -51,7 +51,7 @@ pub mod sources;
 mod testing;
 pub mod version;
 
-pub use client::{Client, ClientError, ClientOptions, Index, OpenedSource};
+pub use client::{Client, ClientOptions, Index, OpenedSource};
 pub use fetch::Download;
 pub use sources::Source;
 

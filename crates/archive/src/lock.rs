@@ -6,7 +6,7 @@
 //! and shared, so its URLs have no logins; those of an old one that has some are read, and not
 //! written again.
 
-use fam_progress::line_and_column;
+use fam_progress::{Hint, line_and_column};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -111,7 +111,7 @@ impl LockedPackage {
 
 /// Why there is no lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LockError {
+pub enum Error {
     /// The index does not say of a package what a lock has to say, or says something that cannot
     /// be.
     #[error("package {package}: field {field} of the package index: {problem}")]
@@ -124,7 +124,7 @@ pub enum LockError {
         problem: String,
     },
     /// The archive that has a package is not named by a URL.
-    #[error(transparent)]
+    #[error("{0}")]
     Mirror(#[from] InvalidUrl),
     /// A lock file that cannot be read.
     #[error("line {line}, column {column}: {message}")]
@@ -154,10 +154,8 @@ pub enum LockError {
     },
 }
 
-impl LockError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Package { .. } => "tell those who run the archive, or take another mirror".into(),
             Self::Mirror(_) => "name the mirror as http://HOST/debian".into(),
@@ -172,12 +170,12 @@ impl Lock {
     /// The lock of a selection.
     ///
     /// # Errors
-    /// [`LockError::Package`] where the index lacks size, SHA-256 or filename of a package,
-    /// [`LockError::Mirror`] where its archive has no URL.
-    pub fn new(selection: &Selection<'_>, architecture: &str, sources: Vec<LockedSource>) -> Result<Self, LockError> {
+    /// [`Error::Package`] where the index lacks size, SHA-256 or filename of a package,
+    /// [`Error::Mirror`] where its archive has no URL.
+    pub fn new(selection: &Selection<'_>, architecture: &str, sources: Vec<LockedSource>) -> Result<Self, Error> {
         let lock = |selected: &super::resolve::Selected<'_>| {
             let package = &selected.package;
-            Ok::<_, LockError>(LockedPackage {
+            Ok::<_, Error>(LockedPackage {
                 name: package.name().to_owned(),
                 version: package.version().to_owned(),
                 architecture: package.architecture().to_owned(),
@@ -202,13 +200,13 @@ impl Lock {
     /// Whether all of it is for machines of the architecture `wanted`.
     ///
     /// # Errors
-    /// [`LockError::Architecture`]
-    pub fn check_architecture(&self, wanted: &str) -> Result<(), LockError> {
+    /// [`Error::Architecture`]
+    pub fn check_architecture(&self, wanted: &str) -> Result<(), Error> {
         let packages = self.packages.iter().filter(|package| package.architecture != "all");
         let parts = packages.map(|package| (format!("package {}", package.name), &package.architecture));
         let mut all = std::iter::once(("the lock".to_owned(), &self.architecture)).chain(parts);
         all.find(|(_, architecture)| *architecture != wanted).map_or(Ok(()), |(what, architecture)| {
-            Err(LockError::Architecture { what, architecture: architecture.clone(), wanted: wanted.to_owned() })
+            Err(Error::Architecture { what, architecture: architecture.clone(), wanted: wanted.to_owned() })
         })
     }
 
@@ -229,32 +227,28 @@ impl Lock {
     /// Reads a lock file.
     ///
     /// # Errors
-    /// [`LockError::Syntax`] and [`LockError::Format`].
-    pub fn parse(text: &str) -> Result<Self, LockError> {
+    /// [`Error::Syntax`] and [`Error::Format`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Version {
             format: Option<i64>,
         }
         let syntax = |error: toml::de::Error| {
             let (line, column) = line_and_column(text, error.span().map_or(0, |span| span.start));
-            LockError::Syntax { line, column, message: error.message().trim_end().replace('\n', "; ") }
+            Error::Syntax { line, column, message: error.message().trim_end().replace('\n', "; ") }
         };
         // The format comes first: another one may well have other keys.
         let version: Version = toml::from_str(text).map_err(syntax)?;
         match version.format {
-            Some(format) if format != i64::from(FORMAT) => Err(LockError::Format { format }),
+            Some(format) if format != i64::from(FORMAT) => Err(Error::Format { format }),
             _ => toml::from_str(text).map_err(syntax),
         }
     }
 }
 
-fn field<T>(
-    package: &Package<'_>,
-    field: &'static str,
-    check: impl Fn(&str) -> Result<T, String>,
-) -> Result<T, LockError> {
+fn field<T>(package: &Package<'_>, field: &'static str, check: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
     let value = package.field(field).ok_or_else(|| "is missing".to_owned()).and_then(check);
-    value.map_err(|problem| LockError::Package { package: package.to_string(), field, problem })
+    value.map_err(|problem| Error::Package { package: package.to_string(), field, problem })
 }
 
 fn check_sha256(text: &str) -> Result<Sha256Digest, String> {
@@ -330,7 +324,7 @@ mod tests {
         )
     }
 
-    fn lock(text: String, include: &[String]) -> Result<Lock, LockError> {
+    fn lock(text: String, include: &[String]) -> Result<Lock, Error> {
         let mut index = PackageIndex::new("amd64");
         let mirror = "http://mirror.example/debian";
         let origin = Origin { mirror: mirror.into(), suite: "trixie".into(), component: "main".into() };

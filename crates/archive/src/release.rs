@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use fam_progress::Hint;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -17,7 +18,7 @@ use super::digest::{Sha256Digest, parse_sha256};
 /// Why a Release file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReleaseError {
+pub enum Error {
     /// It does not follow the format.
     #[error("malformed: {0}")]
     Malformed(String),
@@ -79,10 +80,8 @@ pub enum ReleaseError {
     },
 }
 
-impl ReleaseError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Malformed(_) | Self::NoIndex { .. } => "the mirror serves no complete Debian archive; try another mirror".to_owned(),
             Self::OtherSuite { found, .. } => format!("ask for one of its own names ({found}), or try another mirror"),
@@ -163,8 +162,8 @@ impl Release {
     ///
     /// # Errors
     /// When it is not one stanza, or lacks Date, SHA256, or both of Suite and Codename.
-    pub fn parse(text: &str) -> Result<Self, ReleaseError> {
-        let malformed = |reason: String| ReleaseError::Malformed(reason);
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let malformed = |reason: String| Error::Malformed(reason);
         let mut all = stanzas(text);
         let stanza = all.next().ok_or_else(|| malformed("empty".to_owned()))?;
         if all.next().is_some() {
@@ -206,7 +205,7 @@ impl Release {
     /// # Errors
     /// When it is not. A mirror, or who sits before it, could else serve another suite with good
     /// signatures.
-    pub fn check_suite(&self, asked: &str) -> Result<(), ReleaseError> {
+    pub fn check_suite(&self, asked: &str) -> Result<(), Error> {
         // "buster/updates" is called "buster" within; of paths such as that, apt compares the first
         // part too.
         let name = asked.split_once('/').map_or(asked, |(name, _)| name);
@@ -214,16 +213,16 @@ impl Release {
             return Ok(());
         }
         let own: Vec<_> = [&self.suite, &self.codename].into_iter().filter(|own| !own.is_empty()).cloned().collect();
-        Err(ReleaseError::OtherSuite { asked: asked.to_owned(), found: own.join(", ") })
+        Err(Error::OtherSuite { asked: asked.to_owned(), found: own.join(", ") })
     }
 
     /// Checks that it is not dated in the future.
     ///
     /// # Errors
     /// When it is.
-    pub fn check_not_future(&self, now: Timestamp) -> Result<(), ReleaseError> {
+    pub fn check_not_future(&self, now: Timestamp) -> Result<(), Error> {
         if self.date > now + CLOCK_TOLERANCE {
-            return Err(ReleaseError::Future { date: self.date, now });
+            return Err(Error::Future { date: self.date, now });
         }
         Ok(())
     }
@@ -232,9 +231,9 @@ impl Release {
     ///
     /// # Errors
     /// When it has.
-    pub fn check_not_expired(&self, now: Timestamp) -> Result<(), ReleaseError> {
+    pub fn check_not_expired(&self, now: Timestamp) -> Result<(), Error> {
         match self.valid_until {
-            Some(until) if now > until => Err(ReleaseError::Expired { date: self.date, until, now }),
+            Some(until) if now > until => Err(Error::Expired { date: self.date, until, now }),
             _ => Ok(()),
         }
     }
@@ -243,16 +242,16 @@ impl Release {
     ///
     /// # Errors
     /// When the suite does not have the component, the architecture, or the index.
-    pub fn package_index(&self, component: &str, architecture: &str) -> Result<IndexFile, ReleaseError> {
+    pub fn package_index(&self, component: &str, architecture: &str) -> Result<IndexFile, Error> {
         // The security archive once called its components "updates/main".
         let same = |own: &String| own == component || own.rsplit_once('/').is_some_and(|(_, last)| last == component);
         if !self.components.is_empty() && !self.components.iter().any(same) {
             let available = self.components.join(" ");
-            return Err(ReleaseError::NoComponent { component: component.to_owned(), available });
+            return Err(Error::NoComponent { component: component.to_owned(), available });
         }
         if !self.architectures.is_empty() && !self.architectures.iter().any(|own| own == architecture) {
             let available = self.architectures.join(" ");
-            return Err(ReleaseError::NoArchitecture { architecture: architecture.to_owned(), available });
+            return Err(Error::NoArchitecture { architecture: architecture.to_owned(), available });
         }
         let stem = format!("{component}/binary-{architecture}/Packages");
         let plain = self.files.get(&stem).copied();
@@ -262,7 +261,7 @@ impl Release {
                 return Ok(IndexFile { path, compression, listed, plain });
             }
         }
-        Err(ReleaseError::NoIndex { path: stem })
+        Err(Error::NoIndex { path: stem })
     }
 }
 
@@ -344,9 +343,9 @@ mod tests {
     #[test]
     fn says_what_is_missing() {
         let release = release("");
-        assert!(matches!(release.package_index("non-free", "amd64"), Err(ReleaseError::NoComponent { .. })));
-        assert!(matches!(release.package_index("main", "riscv64"), Err(ReleaseError::NoArchitecture { .. })));
-        assert!(matches!(release.package_index("contrib", "amd64"), Err(ReleaseError::NoIndex { .. })));
+        assert!(matches!(release.package_index("non-free", "amd64"), Err(Error::NoComponent { .. })));
+        assert!(matches!(release.package_index("main", "riscv64"), Err(Error::NoArchitecture { .. })));
+        assert!(matches!(release.package_index("contrib", "amd64"), Err(Error::NoIndex { .. })));
     }
 
     #[test]
@@ -367,9 +366,9 @@ mod tests {
     fn dates_are_enforced() {
         let release = release("");
         let after = time("2026-11-28T02:10:47Z");
-        assert!(matches!(release.check_not_expired(after), Err(ReleaseError::Expired { .. })));
+        assert!(matches!(release.check_not_expired(after), Err(Error::Expired { .. })));
         assert_eq!(release.check_not_expired(time("2026-11-28T02:10:46Z")), Ok(()));
-        assert!(matches!(release.check_not_future(time("2026-11-21T02:10:35Z")), Err(ReleaseError::Future { .. })));
+        assert!(matches!(release.check_not_future(time("2026-11-21T02:10:35Z")), Err(Error::Future { .. })));
         assert_eq!(release.check_not_future(time("2026-11-21T02:10:36Z")), Ok(()));
         let endless = Release::parse(&text("").replace("Valid-Until", "X-Valid-Until")).unwrap();
         assert_eq!(endless.check_not_expired(time("2100-01-01T00:00:00Z")), Ok(()));

@@ -15,6 +15,7 @@
 
 use std::fmt;
 
+use fam_progress::Hint;
 use jiff::Timestamp;
 use pgp::armor::BlockType;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion};
@@ -50,7 +51,7 @@ pub struct Verified {
 /// Why a Release file is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SignatureError {
+pub enum Error {
     /// It is larger than [`MAX_SIGNED_BYTES`].
     #[error("{0} bytes are too many for a Release file")]
     TooLarge(u64),
@@ -78,10 +79,8 @@ pub enum SignatureError {
     },
 }
 
-impl SignatureError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::TooLarge(_) | Self::Malformed(_) => Some(
                 "the mirror, or a proxy before it, serves something else than the file; try another mirror".to_owned(),
@@ -175,9 +174,9 @@ fn list(attempts: &[Attempt]) -> String {
 ///
 /// # Errors
 /// When it is not one signed message, or no signature counts.
-pub fn verify_inline(file: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Verified, SignatureError> {
+pub fn verify_inline(file: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Verified, Error> {
     let text = decode(file)?;
-    let parts = cleartext::split(text).map_err(SignatureError::Malformed)?;
+    let parts = cleartext::split(text).map_err(Error::Malformed)?;
     let signatures = parse_signatures(parts.armor.as_bytes())?;
     judge_all(&signatures, &parts.signed_bytes(), keyring, now)?.vouch(parts.text(), now)
 }
@@ -186,29 +185,24 @@ pub fn verify_inline(file: &[u8], keyring: &Keyring, now: Timestamp) -> Result<V
 ///
 /// # Errors
 /// When either is malformed, or no signature counts.
-pub fn verify_detached(
-    file: &[u8],
-    signature: &[u8],
-    keyring: &Keyring,
-    now: Timestamp,
-) -> Result<Verified, SignatureError> {
+pub fn verify_detached(file: &[u8], signature: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Verified, Error> {
     let text = decode(file)?;
     let signatures = parse_signatures(signature)?;
     judge_all(&signatures, file, keyring, now)?.vouch(text.to_owned(), now)
 }
 
-fn decode(file: &[u8]) -> Result<&str, SignatureError> {
+fn decode(file: &[u8]) -> Result<&str, Error> {
     if file.len() as u64 > MAX_SIGNED_BYTES {
-        return Err(SignatureError::TooLarge(file.len() as u64));
+        return Err(Error::TooLarge(file.len() as u64));
     }
-    cleartext::decode(file).map_err(SignatureError::Malformed)
+    cleartext::decode(file).map_err(Error::Malformed)
 }
 
 /// Reads the signatures of a Release.gpg, or of the block that ends an `InRelease`.
-fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
-    let malformed = |reason: &dyn fmt::Display| SignatureError::Malformed(format!("signature: {reason}"));
+fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, Error> {
+    let malformed = |reason: &dyn fmt::Display| Error::Malformed(format!("signature: {reason}"));
     if bytes.len() as u64 > MAX_SIGNED_BYTES {
-        return Err(SignatureError::TooLarge(bytes.len() as u64));
+        return Err(Error::TooLarge(bytes.len() as u64));
     }
     // apt takes no binary ones, and nothing around the blocks.
     let text = str::from_utf8(bytes).map_err(|_| malformed(&"not armored"))?;
@@ -254,19 +248,19 @@ impl Good {
         self.end.is_some_and(|end| now >= end)
     }
 
-    fn vouch(self, text: String, now: Timestamp) -> Result<Verified, SignatureError> {
+    fn vouch(self, text: String, now: Timestamp) -> Result<Verified, Error> {
         let expired = self.end.filter(|_| self.has_expired(now));
         let Self { fingerprint, user_id, signed_at, .. } = self;
         let verified = Verified { text, fingerprint, user_id, signed_at };
         match expired {
-            Some(at) => Err(SignatureError::KeyExpired { at, verified: Box::new(verified) }),
+            Some(at) => Err(Error::KeyExpired { at, verified: Box::new(verified) }),
             None => Ok(verified),
         }
     }
 }
 
 /// The signature that counts. A key that has not expired since comes before one that has.
-fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Good, SignatureError> {
+fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Good, Error> {
     let (mut good, mut attempts) = (Vec::new(), Vec::new());
     for signature in signatures {
         match judge(signature, data, keyring, now) {
@@ -276,11 +270,11 @@ fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Time
     }
     good.sort_by_key(|good| good.has_expired(now));
     let Some(first) = good.into_iter().next() else {
-        return Err(SignatureError::NoneGood { attempts, known: keyring.describe() });
+        return Err(Error::NoneGood { attempts, known: keyring.describe() });
     };
     // apt 2 refuses the file for these.
     match attempts.into_iter().find(|attempt| matches!(attempt.refusal, Refusal::Mismatch | Refusal::Critical)) {
-        Some(bad) => Err(SignatureError::OneBad(bad)),
+        Some(bad) => Err(Error::OneBad(bad)),
         None => Ok(first),
     }
 }

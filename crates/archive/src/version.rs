@@ -18,7 +18,7 @@ pub struct Version<'a> {
 
 /// Why a text is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VersionError {
+pub enum Error {
     /// Nothing, or nothing between epoch and revision.
     #[error("version `{0}` has no upstream part")]
     Empty(String),
@@ -38,21 +38,13 @@ pub enum VersionError {
     },
 }
 
-impl VersionError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some("a version is [epoch:]upstream[-revision], of letters, digits and . + - ~ : (Debian Policy 5.6.12)".into())
-    }
-}
-
 impl<'a> Version<'a> {
     /// Checks `text` as dpkg does when it reads a database; an upstream part that begins with a
     /// letter, which Policy advises against, is let through.
     ///
     /// # Errors
-    /// See [`VersionError`].
-    pub fn parse(text: &'a str) -> Result<Self, VersionError> {
+    /// See [`Error`].
+    pub fn parse(text: &'a str) -> Result<Self, Error> {
         let (epoch, upstream, revision) = split(text);
         let epoch_is_good = |epoch: &str| {
             !epoch.is_empty()
@@ -60,19 +52,19 @@ impl<'a> Version<'a> {
                 && epoch.parse::<u32>().is_ok_and(|number| i32::try_from(number).is_ok())
         };
         if epoch.is_some_and(|epoch| !epoch_is_good(epoch)) {
-            return Err(VersionError::Epoch(text.into()));
+            return Err(Error::Epoch(text.into()));
         }
         if upstream.is_empty() {
-            return Err(VersionError::Empty(text.into()));
+            return Err(Error::Empty(text.into()));
         }
         if revision.is_some_and(str::is_empty) {
-            return Err(VersionError::Revision(text.into()));
+            return Err(Error::Revision(text.into()));
         }
         let in_upstream = |c: char| c.is_ascii_alphanumeric() || ".+-~:".contains(c);
         let in_revision = |c: char| c.is_ascii_alphanumeric() || ".+~".contains(c);
         let stray = upstream.chars().find(|&c| !in_upstream(c));
         match stray.or_else(|| revision.and_then(|revision| revision.chars().find(|&c| !in_revision(c)))) {
-            Some(character) => Err(VersionError::Character { text: text.into(), character }),
+            Some(character) => Err(Error::Character { text: text.into(), character }),
             None => Ok(Self { text }),
         }
     }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use fam_progress::Hint;
+
 /// Why something has no room.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -29,10 +31,8 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::TooLittle { .. } => Some("free some space, or choose another place with --output or TMPDIR".into()),
             Self::Query { .. } => None,

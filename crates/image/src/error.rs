@@ -2,6 +2,7 @@
 
 use std::io;
 
+use fam_progress::Hint;
 use fam_tree::RootPath;
 
 /// Why an image could not be laid out or written.
@@ -106,10 +107,8 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::TooSmall { needed_bytes, .. } => {
                 let gib = (needed_bytes.saturating_mul(5) / 4).div_ceil(1 << 30) + 1;

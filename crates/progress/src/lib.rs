@@ -2,11 +2,13 @@
 //! [`Reporter`], and the command line decides what of them reaches the screen and what only the
 //! log.
 //!
-//! A [`Failure`] is how a run ends that did not succeed.
+//! A [`Failure`] is how a run ends that did not succeed; an error that implements [`Hint`] knows what
+//! a person can do about it.
 //!
 //! Both cross the socket between worker and supervisor as JSON lines, so they hold plain data only.
 
 mod failure;
+mod hint;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 pub use failure::{Failure, line_and_column};
+pub use hint::Hint;
 
 /// A part of the work long enough to deserve a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

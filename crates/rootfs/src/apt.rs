@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fam_tree::RootPath;
 
-use super::staging::{Attributes, Staging, StagingError};
+use super::staging::{self, Attributes, Staging};
 
 /// Where apt downloads to, as its user without privileges.
 const PARTIAL: [&str; 2] = ["var/cache/apt/archives/partial", "var/lib/apt/lists/partial"];
@@ -17,12 +17,12 @@ const USER: &[u8] = b"_apt";
 /// once that is no more. Does nothing where the new system has no apt.
 ///
 /// # Errors
-/// [`StagingError`]
+/// [`staging::Error`]
 pub fn record<'a>(
     staging: &Staging,
     architecture: &str,
     automatic: impl Iterator<Item = &'a str>,
-) -> Result<(), StagingError> {
+) -> Result<(), staging::Error> {
     let state = path("var/lib/apt");
     if !staging.exists(&state)? {
         return Ok(());

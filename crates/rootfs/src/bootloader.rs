@@ -12,10 +12,10 @@
 //! `grub-mkconfig`, to which [stand-ins](stand_ins) answer for the disk.
 
 use fam_isolation::sandbox::{self, Command, Sandbox, StandIn};
-use fam_progress::Progress;
+use fam_progress::{Hint, Progress};
 use fam_tree::{InvalidPath, RootPath};
 
-use super::staging::{Staging, StagingError};
+use super::staging::{self, Staging};
 
 const INSTALL: &str = include_str!("grub.sh");
 const PROBE: &str = include_str!("grub_probe.sh");
@@ -46,10 +46,10 @@ pub struct Settings<'a> {
 #[non_exhaustive]
 pub enum Error {
     /// A file of the new system.
-    #[error(transparent)]
-    Staging(#[from] StagingError),
+    #[error("{0}")]
+    Staging(#[from] staging::Error),
     /// The sandbox.
-    #[error(transparent)]
+    #[error("{0}")]
     Sandbox(#[from] sandbox::Error),
     /// A program of GRUB failed.
     #[error("{action} in the new system: {ended}{}", lines.iter().map(|line| format!("\n  {line}")).collect::<String>())]
@@ -68,17 +68,13 @@ pub enum Error {
         line: String,
     },
     /// A path of this module is malformed, which would be a fault of it.
-    #[error(transparent)]
+    #[error("{0}")]
     Path(#[from] InvalidPath),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Staging(error) => error.hint(),
-            Self::Sandbox(error) => error.hint(),
             Self::Failed { action: CONFIGURE, .. } => Some(
                 "see what packages and plugins put into /etc/default/grub, /etc/default/grub.d and /etc/grub.d".into(),
             ),
@@ -86,7 +82,7 @@ impl Error {
             Self::Failed { .. } => {
                 Some("the recipe needs grub2-common with grub-pc-bin or grub-efi-amd64-bin, of the same version".into())
             }
-            Self::Path(_) => None,
+            Self::Staging(_) | Self::Sandbox(_) | Self::Path(_) => None,
         }
     }
 }

@@ -6,13 +6,13 @@
 
 use fam_tree::RootPath;
 
-use super::staging::{FileType, Staging, StagingError};
+use super::staging::{self, FileType, Staging};
 
 /// An entry whose name or link target is not UTF-8, if the tree has one.
 ///
 /// # Errors
-/// [`StagingError`] where a directory cannot be read.
-pub fn find_unfit(staging: &Staging) -> Result<Option<RootPath>, StagingError> {
+/// [`staging::Error`] where a directory cannot be read.
+pub fn find_unfit(staging: &Staging) -> Result<Option<RootPath>, staging::Error> {
     // Paths rather than open directories, of which there may be more than a process may have open.
     let mut left = vec![RootPath::root()];
     while let Some(path) = left.pop() {

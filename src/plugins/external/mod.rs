@@ -29,7 +29,8 @@ use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use fam_isolation::supervisor::{ExitStatus, LaunchError, Role, RoleMain};
+use crate::hints;
+use fam_isolation::supervisor::{ExitStatus, Role, RoleMain, launch};
 use init::Start;
 use process::Process;
 use session::Session;
@@ -85,7 +86,7 @@ impl Form {
 #[derive(Debug, thiserror::Error)]
 enum ProcessError {
     #[error("cannot be confined: {0}")]
-    Launch(#[from] LaunchError),
+    Launch(#[from] launch::Error),
     #[error("cannot be started: {step}: {source}")]
     Start { step: String, source: io::Error },
     #[error("could not be talked to: {0}")]
@@ -101,7 +102,7 @@ enum ProcessError {
     #[error("{how} before it was done{}", indented(printed))]
     Ended { how: ExitStatus, printed: Vec<String> },
     /// What the plugin itself said.
-    #[error(transparent)]
+    #[error("{0}")]
     Plugin(Error),
 }
 
@@ -113,7 +114,7 @@ impl From<ProcessError> for Error {
     fn from(trouble: ProcessError) -> Self {
         let hint = match &trouble {
             ProcessError::Plugin(error) => return error.clone(),
-            ProcessError::Launch(error) => error.hint(),
+            ProcessError::Launch(error) => hints::hint(error),
             ProcessError::Start { step, source } if step == init::START => Some(match source.raw_os_error() {
                 Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
                 Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (plugins/README.md)".into(),

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use fam_progress::Hint;
 use serde::Serialize;
 
 /// The languages that there is a beginning in.
@@ -39,7 +40,7 @@ pub struct Project {
 
 /// Why there is no project.
 #[derive(Debug, thiserror::Error)]
-pub enum ProjectError {
+pub enum Error {
     /// A recipe could not name it.
     #[error("{0:?} is no name for a plugin: small letters, digits and hyphens, a letter first")]
     Name(String),
@@ -54,10 +55,8 @@ pub enum ProjectError {
     Io(#[from] io::Error),
 }
 
-impl ProjectError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Name(_) | Self::Taken(_) => Some("choose another name".into()),
             Self::Exists(_) => Some("choose another directory with --directory".into()),
@@ -167,18 +166,18 @@ impl Language {
 /// Makes `directory` and in it the beginning of the plugin `name`.
 ///
 /// # Errors
-/// [`ProjectError`]; nothing that was there is changed.
-pub fn create(name: &str, language: Language, directory: &Path) -> Result<Project, ProjectError> {
+/// [`Error`]; nothing that was there is changed.
+pub fn create(name: &str, language: Language, directory: &Path) -> Result<Project, Error> {
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !plain || !name.starts_with(|first: char| first.is_ascii_lowercase()) || name.ends_with('-') {
-        return Err(ProjectError::Name(name.into()));
+        return Err(Error::Name(name.into()));
     }
     if super::Registry::built_in().has(name) {
-        return Err(ProjectError::Taken(name.into()));
+        return Err(Error::Taken(name.into()));
     }
     match fs_err::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(ProjectError::Exists(directory.into()));
+            return Err(Error::Exists(directory.into()));
         }
         created => created?,
     }
@@ -238,6 +237,6 @@ mod tests {
         assert_eq!(project.files, ["my-motd", "README.md", "test.sh"]);
         let text = fs_err::read_to_string(directory.join("my-motd")).unwrap();
         assert!(text.contains(r#""name":"my-motd""#) && !text.contains('@'), "{text}");
-        assert!(matches!(create("my-motd", Language::C, &directory), Err(ProjectError::Exists(_))));
+        assert!(matches!(create("my-motd", Language::C, &directory), Err(Error::Exists(_))));
     }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use fam_build::hints;
 use fam_isolation::sandbox::Settings;
 use fam_isolation::supervisor::{Error, ExitStatus, Ids, Interrupts, Isolation, run};
 use fam_progress::Progress;
@@ -24,7 +25,7 @@ impl Place {
         let directory = tempfile::Builder::new().prefix("fam-root").tempdir().unwrap();
         let place = Self {
             directory,
-            isolation: Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", error.hint())),
+            isolation: Isolation::detect().unwrap_or_else(|error| panic!("{error}\nhint: {:?}", hints::hint(&error))),
             interrupts: Interrupts::install().unwrap(),
         };
         assert_eq!(*place.isolation.ids() == Ids::Own, is_root());

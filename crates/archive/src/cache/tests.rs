@@ -111,7 +111,7 @@ fn a_damaged_record_lets_no_older_index_in() {
     for damaged in [b"", &b"\xff\xfe"[..], &whole.as_bytes()[..40], &whole.as_bytes()[1..], of_another.as_bytes()] {
         fs::write(&path, damaged).unwrap();
         let error = cache.newest_seen(mirror, suite).unwrap_err();
-        assert!(matches!(error, CacheError::Record { .. }), "{damaged:?}: {error}");
+        assert!(matches!(error, Error::Record { .. }), "{damaged:?}: {error}");
         assert!(error.to_string().contains("suite trixie"), "{error}");
         assert!(error.hint().unwrap().contains(path.to_str().unwrap()));
         cache.remember(mirror, suite, date).unwrap();
@@ -164,7 +164,7 @@ fn says_where_it_cannot_write() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Cache::open(file.join("cache")).unwrap_err();
-    assert!(matches!(error, CacheError::Unwritable { .. }), "{error}");
+    assert!(matches!(error, Error::Unwritable { .. }), "{error}");
     assert!(error.to_string().contains("file/cache") && error.hint().unwrap().contains("--cache-dir"), "{error}");
 }
 
@@ -176,6 +176,6 @@ fn a_full_disk_is_called_so() {
     let (path, digest) = (PathBuf::from("/dev/full"), sha256(b"hello"));
     let mut part = Part { cache, path, file, digest, size: 5, hasher: Hasher::default() };
     let error = part.append(b"hello").unwrap_err();
-    assert!(matches!(error, CacheError::Full { .. }), "{error}");
+    assert!(matches!(error, Error::Full { .. }), "{error}");
     assert!(error.hint().unwrap().contains("free some space"));
 }

@@ -102,11 +102,11 @@ impl Archive {
         Server::files(self.files.clone())
     }
 
-    fn open_with(&self, options: ClientOptions, server: &Server) -> Result<OpenedSource, ClientError> {
+    fn open_with(&self, options: ClientOptions, server: &Server) -> Result<OpenedSource, Error> {
         Client::new(options, Progress::silent())?.open(&source(server))
     }
 
-    fn open(&self) -> Result<OpenedSource, ClientError> {
+    fn open(&self) -> Result<OpenedSource, Error> {
         self.open_with(self.options(), &self.serve())
     }
 }
@@ -125,8 +125,18 @@ fn source(server: &Server) -> Source {
 }
 
 /// What a person would read.
-fn told(error: &ClientError) -> String {
-    format!("{error}\nhint: {}", error.hint().unwrap())
+fn told(error: &Error) -> String {
+    let hint = match error {
+        Error::Keyring(source) => source.hint(),
+        Error::Cache(source) => source.hint(),
+        Error::Http(source) => source.hint(),
+        Error::Signature { source, .. } => source.hint(),
+        Error::Release { source, .. } => source.hint(),
+        Error::Index { source, .. } => source.hint(),
+        Error::Fetch(source) => source.hint(),
+        _ => error.hint(),
+    };
+    format!("{error}\nhint: {}", hint.unwrap())
 }
 
 #[test]
@@ -156,7 +166,7 @@ fn opens_a_suite_by_release_and_its_signature() {
     let text = archive.release.clone();
     let (_, armored) = sign_detached(text.as_bytes(), &Sign::by(&archive.key.secret));
     archive.put("Release", text);
-    assert!(matches!(archive.open(), Err(ClientError::Unsigned { .. })));
+    assert!(matches!(archive.open(), Err(Error::Unsigned { .. })));
     archive.put("Release.gpg", armored);
     assert_eq!(archive.open().unwrap().indexes[0].text, PACKAGES);
 }
@@ -179,11 +189,11 @@ fn refuses_keys_that_nobody_named() {
     let error =
         archive.open_with(ClientOptions { keyrings: Vec::new(), ..archive.options() }, &archive.serve()).unwrap_err();
     let told = told(&error);
-    assert!(matches!(error, ClientError::Signature { .. }), "{told}");
+    assert!(matches!(error, Error::Signature { .. }), "{told}");
     assert!(told.contains("key not known") && told.contains("--keyring") && told.contains("Debian Archive"), "{told}");
 
     let options = ClientOptions { keyrings: vec!["/nonexistent.gpg".into()], ..archive.options() };
-    assert!(matches!(archive.open_with(options, &archive.serve()), Err(ClientError::Keyring(_))));
+    assert!(matches!(archive.open_with(options, &archive.serve()), Err(Error::Keyring(_))));
 }
 
 #[test]
@@ -192,7 +202,7 @@ fn names_suite_and_mirror_when_there_is_no_such_suite() {
     archive.files.clear();
     let server = archive.serve();
     let error = archive.open_with(archive.options(), &server).unwrap_err();
-    assert!(matches!(error, ClientError::NoSuite { .. }));
+    assert!(matches!(error, Error::NoSuite { .. }));
     let told = told(&error);
     assert!(told.contains("trixie") && told.contains(&server.url) && told.contains("dists"), "{told}");
 }
@@ -201,7 +211,7 @@ fn names_suite_and_mirror_when_there_is_no_such_suite() {
 fn refuses_another_suite_with_a_good_signature() {
     let archive = Archive::new().change("Suite: stable\nCodename: trixie", "Suite: oldstable\nCodename: bookworm");
     let error = archive.open().unwrap_err();
-    assert!(matches!(error, ClientError::Release { source: ReleaseError::OtherSuite { .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Release { source: release::Error::OtherSuite { .. }, .. }), "{error}");
 }
 
 #[test]
@@ -215,7 +225,7 @@ fn refuses_a_changed_inrelease() {
     archive.put("InRelease", "<html>Please log in</html>\n");
     assert!(told(&archive.open().unwrap_err()).contains("proxy"));
     archive.put("InRelease", vec![b'a'; 2 << 20]);
-    assert!(matches!(archive.open(), Err(ClientError::Http(HttpError::TooLong { .. }))));
+    assert!(matches!(archive.open(), Err(Error::Http(http::Error::TooLong { .. }))));
 }
 
 #[test]
@@ -223,7 +233,7 @@ fn an_expired_release_needs_an_explicit_word() {
     let archive = Archive::new().change(&date(6), &date(-1));
     let late = |accept_expired| ClientOptions { accept_expired, ..archive.options() };
     let error = archive.open_with(late(false), &archive.serve()).unwrap_err();
-    assert!(matches!(error, ClientError::Release { source: ReleaseError::Expired { .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Release { source: release::Error::Expired { .. }, .. }), "{error}");
 
     let recorder = Recorder::default();
     let client = Client::new(late(true), Progress::new(recorder.clone())).unwrap();
@@ -245,7 +255,7 @@ fn a_key_that_has_expired_since_needs_an_explicit_word() {
     archive.put("InRelease", signed);
     let with = |accept_expired| ClientOptions { accept_expired, ..archive.options() };
     let error = archive.open_with(with(false), &archive.serve()).unwrap_err();
-    assert!(matches!(error, ClientError::Signature { source: SignatureError::KeyExpired { .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Signature { source: signature::Error::KeyExpired { .. }, .. }), "{error}");
     assert!(told(&error).contains("--accept-expired"), "{error}");
 
     let recorder = Recorder::default();
@@ -269,7 +279,7 @@ fn does_not_go_back_in_time() {
     newer.open_with(newer.options(), &server).unwrap();
     current.lock().unwrap().insert("/debian/dists/trixie/InRelease".to_owned(), signed_older);
     let error = newer.open_with(newer.options(), &server).unwrap_err();
-    assert!(matches!(error, ClientError::Release { source: ReleaseError::Older { .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Release { source: release::Error::Older { .. }, .. }), "{error}");
     let forced = ClientOptions { accept_expired: true, ..newer.options() };
     newer.open_with(forced, &server).unwrap();
     assert!(newer.open_with(newer.options(), &server).is_err(), "what was accepted once is not accepted for ever");
@@ -284,8 +294,8 @@ fn a_damaged_record_of_what_was_seen_needs_an_explicit_word() {
     let record = records.next().unwrap().unwrap().path();
     fs::write(&record, b"\xff").unwrap();
     let error = archive.open_with(archive.options(), &server).unwrap_err();
-    assert!(matches!(error, ClientError::Cache(CacheError::Record { .. })), "{error}");
-    assert!(error.hint().unwrap().contains(record.to_str().unwrap()), "{error}");
+    assert!(matches!(error, Error::Cache(cache::Error::Record { .. })), "{error}");
+    assert!(told(&error).contains(record.to_str().unwrap()), "{error}");
     let forced = ClientOptions { accept_expired: true, ..archive.options() };
     archive.open_with(forced, &server).unwrap();
     archive.open_with(archive.options(), &server).unwrap();
@@ -295,7 +305,7 @@ fn a_damaged_record_of_what_was_seen_needs_an_explicit_word() {
 fn a_release_from_the_future_is_refused() {
     let archive = Archive::new().change(&date(-1), &date(1));
     let error = archive.open().unwrap_err();
-    assert!(matches!(error, ClientError::Release { source: ReleaseError::Future { .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Release { source: release::Error::Future { .. }, .. }), "{error}");
 }
 
 #[test]
@@ -308,7 +318,7 @@ fn indexes_must_be_those_of_the_release() {
     }
     assert!(matches!(
         archive.open(),
-        Err(ClientError::Fetch(FetchError::WrongDigest { .. } | FetchError::WrongSize { .. }))
+        Err(Error::Fetch(fetch::Error::WrongDigest { .. } | fetch::Error::WrongSize { .. }))
     ));
 
     let mut missing = Archive::new().signed();
@@ -319,6 +329,6 @@ fn indexes_must_be_those_of_the_release() {
     // Signed, of the right size, but not what the plain entry says.
     let plain = hex(&sha256(PACKAGES.as_bytes()));
     let lying = Archive::new().change(&plain, &hex(&sha256(b"other")));
-    assert!(matches!(lying.open(), Err(ClientError::Index { source: IndexError::Differs { .. }, .. })));
+    assert!(matches!(lying.open(), Err(Error::Index { source: index::Error::Differs { .. }, .. })));
     assert!(lying.files.contains_key(&path("Packages.xz")));
 }

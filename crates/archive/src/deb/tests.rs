@@ -6,11 +6,11 @@ use super::*;
 use support::handmade::deb::{ar, deb, stanza};
 use support::handmade::tar::{archive, directory, file, link};
 
-fn open(bytes: &[u8]) -> Result<Deb<Cursor<&[u8]>>, DebError> {
+fn open(bytes: &[u8]) -> Result<Deb<Cursor<&[u8]>>, Error> {
     Deb::open(Cursor::new(bytes))
 }
 
-fn everything(bytes: &[u8]) -> Result<(ControlArchive, Vec<u8>), DebError> {
+fn everything(bytes: &[u8]) -> Result<(ControlArchive, Vec<u8>), Error> {
     let mut deb = open(bytes)?;
     let control = deb.control()?;
     let mut data = Vec::new();

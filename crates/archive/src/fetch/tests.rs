@@ -48,7 +48,7 @@ impl Bench {
         Self { http: Http::new(options).unwrap(), cache, directory, events, progress }
     }
 
-    fn fetch(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, FetchError> {
+    fn fetch(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, Error> {
         Fetcher { http: &self.http, cache: &self.cache, jobs: 4, progress: &self.progress }.fetch_all(wanted)
     }
 
@@ -81,7 +81,7 @@ fn wanted(url: &str, body: &[u8]) -> Download {
 
 /// What comes back when a server answers the requests for one file one after the other in these
 /// ways, the last for ever.
-fn play(body: &[u8], acts: Vec<fn(&[u8], &Request) -> Answer>) -> (Bench, Server, Result<Vec<PathBuf>, FetchError>) {
+fn play(body: &[u8], acts: Vec<fn(&[u8], &Request) -> Answer>) -> (Bench, Server, Result<Vec<PathBuf>, Error>) {
     let bench = Bench::new();
     let (result, server) = play_again(&bench, body, acts);
     (bench, server, result)
@@ -91,7 +91,7 @@ fn play_again(
     bench: &Bench,
     body: &[u8],
     acts: Vec<fn(&[u8], &Request) -> Answer>,
-) -> (Result<Vec<PathBuf>, FetchError>, Server) {
+) -> (Result<Vec<PathBuf>, Error>, Server) {
     let calls = AtomicUsize::new(0);
     let served = body.to_vec();
     let server = Server::new(move |request| {
@@ -178,7 +178,7 @@ fn gives_up_where_there_is_no_progress_and_keeps_the_part() {
     };
     let (bench, server, result) = play(&body, vec![stuck]);
     let error = result.unwrap_err();
-    assert!(matches!(&error, FetchError::Http { source, .. } if source.is_transient()), "{error}");
+    assert!(matches!(&error, Error::Http { source, .. } if source.is_transient()), "{error}");
     assert!(error.to_string().starts_with("test 1 all: "), "{error}");
     assert_eq!(server.requests().len(), 4);
     assert_eq!(fs::read(bench.part(&body)).unwrap(), body[..30_000]);
@@ -247,7 +247,7 @@ fn a_wrong_file_is_fetched_twice_and_then_refused() {
     };
     let (bench, server, result) = play(&right, vec![other]);
     let error = result.unwrap_err();
-    assert!(matches!(&error, FetchError::WrongDigest { .. }) && error.hint().is_some(), "{error}");
+    assert!(matches!(&error, Error::WrongDigest { .. }) && error.hint().is_some(), "{error}");
     assert!(error.to_string().contains(&hex(&sha256(&right))), "{error}");
     assert_eq!(server.requests().len(), 2);
     assert_eq!(server.requests()[1].headers["cache-control"], "max-age=0", "the second time past caches on the way");
@@ -263,10 +263,10 @@ fn a_wrong_file_is_fetched_twice_and_then_refused() {
     for (act, size) in [(longer, Some(50_001)), (shorter, Some(49_999)), (longer_unannounced, None)] {
         let (_bench, server, result) = play(&right, vec![act]);
         match (result, size) {
-            (Err(FetchError::WrongSize { expected: 50_000, found, .. }), Some(size)) => assert_eq!(found, size),
+            (Err(Error::WrongSize { expected: 50_000, found, .. }), Some(size)) => assert_eq!(found, size),
             // It depends on the network whether what follows the bytes that were asked for is seen
             // at all.
-            (Err(FetchError::WrongSize { .. }), None) => {}
+            (Err(Error::WrongSize { .. }), None) => {}
             (Ok(paths), None) => assert_eq!(fs::read(&paths[0]).unwrap(), right),
             other => panic!("{other:?}"),
         }
@@ -316,7 +316,7 @@ fn a_failure_stops_the_others() {
     list.push(wanted(&format!("{}/bad", slow.url), &body(1000)));
     let begin = Instant::now();
     let error = bench.fetch(&list).unwrap_err();
-    assert!(matches!(error, FetchError::Http { source: HttpError::Status { status: 403, .. }, .. }), "{error}");
+    assert!(matches!(error, Error::Http { source: http::Error::Status { status: 403, .. }, .. }), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert!(slow.requests().len() < 20);
 }

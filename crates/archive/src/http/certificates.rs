@@ -9,11 +9,11 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::HttpError;
+use super::Error;
 
 /// Reads the certificates in a file of PEM.
-pub(super) fn read(path: &Path) -> Result<Vec<Certificate>, HttpError> {
-    let wrong = |reason: String| HttpError::CaCertificate { path: path.to_owned(), reason };
+pub(super) fn read(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let wrong = |reason: String| Error::CaCertificate { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let certificates = parse(&bytes).map_err(wrong)?;
     if certificates.is_empty() {
@@ -36,6 +36,8 @@ fn parse(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 
 #[cfg(test)]
 mod tests {
+    use fam_progress::Hint as _;
+
     use super::*;
 
     #[test]

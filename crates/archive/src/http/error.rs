@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fam_progress::Hint;
+
 use super::shown;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum HttpError {
+pub enum Error {
     /// The client could not be made.
     #[error("start the HTTP client: {0}")]
     Setup(#[source] reqwest::Error),
@@ -146,7 +148,7 @@ fn through(via: &Option<String>) -> String {
     via.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
 }
 
-impl HttpError {
+impl Error {
     pub(super) fn redirect(url: &str, reason: &str) -> Self {
         Self::Redirect { url: shown(url), reason: reason.to_owned() }
     }
@@ -175,10 +177,10 @@ impl HttpError {
             _ => false,
         }
     }
+}
 
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         let proxy = "check --proxy, or http_proxy, https_proxy and NO_PROXY in the environment";
         Some(match self {
             Self::Setup(_) => return None,

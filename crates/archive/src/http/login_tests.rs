@@ -1,6 +1,7 @@
 //! Where logins go, and where they do not.
 
 use super::*;
+use fam_progress::Hint as _;
 use support::server::{Answer, Request, Server};
 
 /// `ann:s@cret`
@@ -47,7 +48,7 @@ fn a_login_is_sent_to_its_mirror() {
     let without = Http::new(HttpOptions { proxy: ProxyChoice::Direct, ..HttpOptions::default() }).unwrap();
     let error = without.get(&format!("{}/debian/x", server.url), 100).unwrap_err();
     let hint = error.hint().unwrap();
-    assert!(matches!(error, HttpError::Status { status: 401, .. }), "{error}");
+    assert!(matches!(error, Error::Status { status: 401, .. }), "{error}");
     for way in ["~/.netrc", "/etc/apt/auth.conf.d", "http://USER:PASSWORD@HOST"] {
         assert!(hint.contains(way), "{hint}");
     }
@@ -128,7 +129,7 @@ fn a_url_may_have_no_login() {
     let server = Server::new(|_| Answer::ok("body"));
     let url = server.url.replace("http://", "http://ann:s%40cret@");
     let error = client(&server.url, None).get(&format!("{url}/x"), 100).unwrap_err();
-    assert!(matches!(error, HttpError::BadUrl { .. }) && !error.to_string().contains("cret"), "{error}");
+    assert!(matches!(error, Error::BadUrl { .. }) && !error.to_string().contains("cret"), "{error}");
     assert!(server.requests().is_empty());
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::super::release::parse_date;
-use super::{HttpError, HttpOptions};
+use super::{Error, HttpOptions};
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A server may ask for a longer pause than this would make, within reason.
@@ -32,7 +32,7 @@ impl RetryState {
 
     /// Waits before the next attempt, or gives the error back: because it will not pass, or it was
     /// one too many.
-    pub(in super::super) fn after(&mut self, error: HttpError) -> Result<(), HttpError> {
+    pub(in super::super) fn after(&mut self, error: Error) -> Result<(), Error> {
         self.failures += 1;
         if !error.is_transient() || self.failures >= self.attempts {
             return Err(error);
@@ -42,8 +42,8 @@ impl RetryState {
     }
 
     /// Exponential, and spread by half in both directions, lest all threads come back at once.
-    fn next_pause(&self, error: &HttpError, random: u64) -> Duration {
-        if let HttpError::Status { retry_after: Some(pause), .. } = error {
+    fn next_pause(&self, error: &Error, random: u64) -> Duration {
+        if let Error::Status { retry_after: Some(pause), .. } = error {
             return (*pause).min(LONGEST_RETRY_AFTER);
         }
         let doubled = self.pause.saturating_mul(1 << (self.failures - 1).min(16));
@@ -65,8 +65,8 @@ pub(super) fn parse_retry_after(value: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn status(status: u16, retry_after: Option<Duration>) -> HttpError {
-        HttpError::Status { url: String::new(), status, reason: String::new(), via: None, retry_after }
+    fn status(status: u16, retry_after: Option<Duration>) -> Error {
+        Error::Status { url: String::new(), status, reason: String::new(), via: None, retry_after }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::net::TcpListener;
 
 use super::*;
+use fam_progress::Hint as _;
 use support::server::{Answer, Server};
 
 fn options() -> HttpOptions {
@@ -45,7 +46,7 @@ fn gets_what_there_is() {
     assert_eq!(get("/here").unwrap().unwrap(), b"body");
     assert_eq!(get("/nowhere").unwrap(), None);
     assert_eq!(get("/gone").unwrap(), None);
-    assert!(matches!(get("/large"), Err(HttpError::TooLong { limit: 100, .. })));
+    assert!(matches!(get("/large"), Err(Error::TooLong { limit: 100, .. })));
     assert_eq!(server.requests()[0].headers["user-agent"], concat!("fam-build/", env!("CARGO_PKG_VERSION")));
 }
 
@@ -63,7 +64,7 @@ fn a_file_exists_if_the_server_says_so() {
     assert!(exists("/no-head").unwrap());
     assert!(!exists("/nowhere").unwrap());
     assert!(!exists("/forbidden").unwrap());
-    assert!(matches!(exists("/broken"), Err(HttpError::Status { status: 500, .. })));
+    assert!(matches!(exists("/broken"), Err(Error::Status { status: 500, .. })));
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn tries_again_what_may_pass() {
     for (status, times) in [(500, 3), (502, 3), (503, 3), (429, 3), (408, 3), (400, 1), (401, 1), (403, 1)] {
         let server = Server::new(move |_| Answer::status(status));
         let error = direct().get(&format!("{}/x", server.url), 100).unwrap_err();
-        assert!(matches!(error, HttpError::Status { status: is, .. } if is == status), "{error}");
+        assert!(matches!(error, Error::Status { status: is, .. } if is == status), "{error}");
         assert_eq!(server.requests().len(), times, "{status}");
         assert!(error.hint().is_some());
     }
@@ -92,7 +93,7 @@ fn a_silent_server_times_out() {
     });
     let http = Http::new(HttpOptions { stall_timeout: Duration::from_millis(300), attempts: 1, ..options() }).unwrap();
     let error = http.get(&format!("{}/slow", server.url), 100).unwrap_err();
-    assert!(matches!(error, HttpError::Timeout { via: None, .. }), "{error}");
+    assert!(matches!(error, Error::Timeout { via: None, .. }), "{error}");
     assert!(http.get(&format!("{}/fast", server.url), 100).is_ok());
 }
 
@@ -118,7 +119,7 @@ fn follows_redirects_within_bounds() {
     });
     assert_eq!(direct().get(&format!("{}/once", server.url), 100).unwrap().unwrap(), b"body");
     let error = direct().get(&format!("{}/endless", server.url), 100).unwrap_err();
-    assert!(matches!(error, HttpError::Redirect { .. }), "{error}");
+    assert!(matches!(error, Error::Redirect { .. }), "{error}");
     assert!(server.requests().len() <= 2 + 1 + MAX_REDIRECTS);
 }
 
@@ -126,12 +127,12 @@ fn follows_redirects_within_bounds() {
 fn says_who_cannot_be_reached() {
     let port = closed_port();
     let error = direct().get(&format!("http://127.0.0.1:{port}/debian"), 100).unwrap_err();
-    assert!(matches!(&error, HttpError::Unreachable { host, proxy: false, .. } if host == "127.0.0.1"), "{error}");
+    assert!(matches!(&error, Error::Unreachable { host, proxy: false, .. } if host == "127.0.0.1"), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
 
     let error = direct().get("http://no-such-host.invalid/debian", 100).unwrap_err();
     assert!(
-        matches!(&error, HttpError::Unresolvable { host, proxy: false, .. } if host == "no-such-host.invalid"),
+        matches!(&error, Error::Unresolvable { host, proxy: false, .. } if host == "no-such-host.invalid"),
         "{error}"
     );
 
@@ -141,7 +142,7 @@ fn says_who_cannot_be_reached() {
     assert!(error.hint().unwrap().contains("--proxy"));
 
     for bad in ["mirror.example/debian", "ftp://mirror.example/debian", "http://", "file:///srv/debian"] {
-        assert!(matches!(direct().get(bad, 100), Err(HttpError::BadUrl { .. })), "{bad}");
+        assert!(matches!(direct().get(bad, 100), Err(Error::BadUrl { .. })), "{bad}");
     }
 }
 
@@ -159,7 +160,7 @@ fn a_proxy_gets_whole_urls_and_its_password() {
     }
     let error =
         through(&format!("http://user:wrong@{address}"), None).get("http://mirror.invalid/debian/x", 100).unwrap_err();
-    assert!(matches!(error, HttpError::ProxyRefused { .. }), "{error}");
+    assert!(matches!(error, Error::ProxyRefused { .. }), "{error}");
     let message = format!("{error} {}", error.hint().unwrap());
     assert!(message.contains("407") && message.contains(address) && !message.contains("wrong"), "{message}");
 }
@@ -168,7 +169,7 @@ fn a_proxy_gets_whole_urls_and_its_password() {
 fn a_proxy_that_refuses_to_connect_is_named() {
     let proxy = Server::new(|request| Answer::status(if request.method == "CONNECT" { 403 } else { 503 }));
     let error = through(&proxy.url, None).get("https://mirror.invalid/debian/x", 100).unwrap_err();
-    assert!(matches!(&error, HttpError::ProxyRefused { proxy: named, .. } if *named == proxy.url), "{error}");
+    assert!(matches!(&error, Error::ProxyRefused { proxy: named, .. } if *named == proxy.url), "{error}");
     let error = through(&proxy.url, None).get("http://mirror.invalid/debian/x", 100).unwrap_err();
     assert!(error.to_string().contains(&format!("through the proxy {}", proxy.url)), "{error}");
 }
@@ -191,14 +192,14 @@ fn bad_proxies_are_refused_without_their_password() {
     let http = Some("http://user:secret@proxy%20.example".parse().unwrap());
     let proxy = ProxyChoice::PerScheme { http, https: None, except: None };
     let error = Http::new(HttpOptions { proxy, ..options() }).unwrap_err();
-    assert!(matches!(error, HttpError::BadProxy { .. }) && !error.to_string().contains("secret"), "{error}");
+    assert!(matches!(error, Error::BadProxy { .. }) && !error.to_string().contains("secret"), "{error}");
 }
 
 #[test]
 fn tls_errors_are_told_apart() {
     let server = Server::new(|_| Answer::ok("not TLS"));
     let error = direct().get(&format!("{}/x", server.url.replace("http:", "https:")), 100).unwrap_err();
-    assert!(matches!(error, HttpError::Tls { .. }), "{error:?}");
+    assert!(matches!(error, Error::Tls { .. }), "{error:?}");
 }
 
 #[test]
@@ -288,10 +289,7 @@ fn each_scheme_goes_through_its_own_proxy() {
     assert_eq!(plain.requests().len(), 1);
     assert_eq!(tls.requests()[0].method, "CONNECT");
     let only_https = client(None, Some(&tls), None);
-    assert!(matches!(
-        only_https.get("http://mirror.invalid/x", 100),
-        Err(HttpError::Unresolvable { proxy: false, .. })
-    ));
+    assert!(matches!(only_https.get("http://mirror.invalid/x", 100), Err(Error::Unresolvable { proxy: false, .. })));
     let excepted = client(Some(&plain), Some(&tls), Some("mirror.invalid"));
     assert!(excepted.get("https://mirror.invalid/x", 100).is_err());
     assert_eq!(plain.requests().len(), 1);

@@ -2,6 +2,7 @@
 
 use super::super::testing::tls::{TlsServer, authority};
 use super::*;
+use fam_progress::Hint as _;
 use support::server::{Answer, Server};
 
 fn trusting(ca_certificates: Vec<PathBuf>, logins: Logins) -> Http {
@@ -18,7 +19,7 @@ fn an_authority_is_trusted_where_it_is_named() {
     let get = |files: &[PathBuf]| trusting(files.to_vec(), Logins::default()).get(&url, 100);
     assert_eq!(get(&[authority()]).unwrap().unwrap(), b"body");
     let error = get(&[]).unwrap_err();
-    assert!(matches!(&error, HttpError::Tls { reason, .. } if reason.contains("UnknownIssuer")), "{error:?}");
+    assert!(matches!(&error, Error::Tls { reason, .. } if reason.contains("UnknownIssuer")), "{error:?}");
     let hint = error.hint().unwrap();
     assert!(hint.contains("--ca-certificate") && hint.contains("SSL_CERT_FILE"), "{hint}");
 }
@@ -48,7 +49,7 @@ fn a_redirect_takes_neither_request_nor_login_from_https_to_http() {
     let http = trusting(vec![authority()], logins);
     assert_eq!(http.get(&format!("{}/x", server.url), 100).unwrap().unwrap(), b"body");
     let error = http.get(&format!("{}/away", server.url), 100).unwrap_err();
-    assert!(matches!(&error, HttpError::Redirect { reason, .. } if reason == "from https to http"), "{error}");
+    assert!(matches!(&error, Error::Redirect { reason, .. } if reason == "from https to http"), "{error}");
     assert!(plain.requests().is_empty());
     let heads = server.heads.lock().unwrap();
     assert!(heads.len() == 2 && heads.iter().all(|head| head.contains("authorization: Basic ")), "{heads:?}");

@@ -15,8 +15,9 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
-use super::dependency::{Alternative, RelationError};
+use super::dependency::{self, Alternative};
 use super::{deb822, version};
+use fam_progress::Hint;
 use names::Names;
 use stanza::Fields;
 
@@ -94,7 +95,7 @@ impl Span {
 
 /// An index that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum IndexError {
+pub enum Error {
     /// A stanza lacks a field that every stanza has.
     #[error("package index of {index}: {package} has no field {field}")]
     MissingField {
@@ -128,7 +129,7 @@ pub enum IndexError {
         /// The field.
         field: &'static str,
         /// What is wrong with it.
-        source: RelationError,
+        source: dependency::Error,
     },
     /// More than 4 GiB of text, or more than 65,535 sources.
     #[error("package index of {index}: too large")]
@@ -138,10 +139,8 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some("the package index is malformed: tell those who run the archive, or take another mirror".into())
     }
 }
@@ -165,10 +164,10 @@ impl PackageIndex {
     /// prefers, among providers that are otherwise alike, the one whose name it met last.
     ///
     /// # Errors
-    /// See [`IndexError`]. What stands before the error stays in the index.
-    pub fn add(&mut self, text: String, origin: Origin) -> Result<(), IndexError> {
+    /// See [`Error`]. What stands before the error stays in the index.
+    pub fn add(&mut self, text: String, origin: Origin) -> Result<(), Error> {
         let (Ok(number), Ok(_)) = (u16::try_from(self.sources.len()), u32::try_from(text.len())) else {
-            return Err(IndexError::TooLarge { index: origin.to_string() });
+            return Err(Error::TooLarge { index: origin.to_string() });
         };
         self.sources.push(Source { origin, text });
         for stanza in deb822::stanzas(&self.sources[usize::from(number)].text) {

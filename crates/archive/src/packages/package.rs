@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Entry, Origin, PackageId, PackageIndex};
-use crate::dependency::{self, Clause, RelationError};
+use crate::dependency::{self, Clause};
 
 /// A version of a package: a view of its stanza, as cheap to copy as a reference.
 #[derive(Clone, Copy)]
@@ -128,7 +128,7 @@ impl<'a> Package<'a> {
     ///
     /// # Errors
     /// Never for a package of an index, because adding it read all its relations.
-    pub fn relation(&self, relation: Relation) -> Result<Vec<Clause<'a>>, RelationError> {
+    pub fn relation(&self, relation: Relation) -> Result<Vec<Clause<'a>>, dependency::Error> {
         dependency::parse(self.field(relation.field()).unwrap_or(""))
     }
 

@@ -2,7 +2,7 @@
 
 use super::names::Provider;
 use super::{
-    Entry, IndexError, MultiArch, NameId, Origin, PackageId, Priority, Relation, Source, Span, Tables, unqualified,
+    Entry, Error, MultiArch, NameId, Origin, PackageId, Priority, Relation, Source, Span, Tables, unqualified,
 };
 use crate::deb822;
 use crate::dependency::{self, Alternative, Comparison, Constraint};
@@ -48,13 +48,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds the stanza, which is of the last of `sources`, to the tables.
-    pub(super) fn add(&self, tables: &mut Tables, sources: &[Source], architecture: &str) -> Result<(), IndexError> {
+    pub(super) fn add(&self, tables: &mut Tables, sources: &[Source], architecture: &str) -> Result<(), Error> {
         let [.., source] = sources else { return Ok(()) };
         self.check(&source.origin)?;
         if self.architecture != "all" && self.architecture != architecture {
             return Ok(());
         }
-        let too_large = || IndexError::TooLarge { index: source.origin.to_string() };
+        let too_large = || Error::TooLarge { index: source.origin.to_string() };
         let number = u16::try_from(sources.len() - 1).map_err(|_| too_large())?;
         let id = u32::try_from(tables.entries.len()).map(PackageId).map_err(|_| too_large())?;
         let name = tables.names.intern(self.package);
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
         let multi_arch = MultiArch::of_value(self.multi_arch);
         for relation in Relation::ALL {
             for item in dependency::alternatives(self.relations[relation as usize]) {
-                let (alternative, _) = item.map_err(|problem| IndexError::Relation {
+                let (alternative, _) = item.map_err(|problem| Error::Relation {
                     index: source.origin.to_string(),
                     package: self.package.to_owned(),
                     field: relation.field(),
@@ -95,19 +95,19 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    fn check(&self, origin: &Origin) -> Result<(), IndexError> {
+    fn check(&self, origin: &Origin) -> Result<(), Error> {
         let all = [("Package", self.package), ("Version", self.version), ("Architecture", self.architecture)];
         let known = all[..2].iter().map(|(_, value)| *value).find(|value| !value.is_empty());
         let package = || known.unwrap_or(self.stanza.lines().next().unwrap_or("")).chars().take(80).collect::<String>();
         for (field, value) in all {
             if value.is_empty() {
-                return Err(IndexError::MissingField { index: origin.to_string(), package: package(), field });
+                return Err(Error::MissingField { index: origin.to_string(), package: package(), field });
             }
             let extra: &[u8] = if field == "Version" { b".+-~:_" } else { b".+-_" };
             let good = |byte: u8| byte.is_ascii_alphanumeric() || extra.contains(&byte);
             if !value.as_bytes()[0].is_ascii_alphanumeric() || !value.bytes().all(good) {
                 let value = value.chars().take(200).collect();
-                return Err(IndexError::InvalidField { index: origin.to_string(), package: package(), field, value });
+                return Err(Error::InvalidField { index: origin.to_string(), package: package(), field, value });
             }
         }
         Ok(())

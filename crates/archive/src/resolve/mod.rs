@@ -21,6 +21,8 @@ mod tests;
 
 use std::io;
 
+use fam_progress::Hint;
+
 use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
 use mark::RequestedBy;
 use state::Solver;
@@ -75,7 +77,7 @@ impl<'i> Selection<'i> {
 
 /// Why there is no selection.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
+pub enum Error {
     /// No package has the name, and none provides it.
     #[error("unknown package `{name}`")]
     UnknownPackage {
@@ -120,10 +122,8 @@ pub enum ResolveError {
     },
 }
 
-impl ResolveError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::UnknownPackage { near, .. } if !near.is_empty() => Some(format!("did you mean {}?", near.join(", "))),
             Self::UnknownPackage { .. } => Some(
@@ -154,17 +154,16 @@ const STACK_SIZE: usize = 256 << 20;
 /// Selects packages as apt would.
 ///
 /// # Errors
-/// See [`ResolveError`].
-pub fn resolve<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, ResolveError> {
+/// See [`Error`].
+pub fn resolve<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, Error> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name("resolver".into()).stack_size(STACK_SIZE);
-        let thread =
-            builder.spawn_scoped(scope, || run(index, request)).map_err(|source| ResolveError::Start { source })?;
+        let thread = builder.spawn_scoped(scope, || run(index, request)).map_err(|source| Error::Start { source })?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, ResolveError> {
+fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, Error> {
     let include: Vec<_> = request.include.iter().map(|item| request::find(index, item)).collect::<Result<_, _>>()?;
     let suite = request.suite.or(index.primary_suite()).unwrap_or("");
     let mut solver = Solver::new(index);
@@ -181,7 +180,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
     }
     let first_stage = solver.installed();
     if first_stage.is_empty() {
-        return Err(ResolveError::NoEssential { suite: suite.to_owned() });
+        return Err(Error::NoEssential { suite: suite.to_owned() });
     }
 
     let mut wanted: Vec<NameId> = include.iter().map(|wanted| wanted.name).collect();
@@ -207,7 +206,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
 }
 
 /// `apt-get install` of packages by name.
-fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError> {
+fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), Error> {
     for &name in wanted {
         solver.state_mut(name).protected = true;
         solver.mark_alone(name, RequestedBy::User);
@@ -221,7 +220,7 @@ fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError>
 
 /// `apt-get dist-upgrade` of a system where nothing is installed: the essential packages, none of
 /// them by name.
-fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), ResolveError> {
+fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), Error> {
     let essential = in_apts_order(solver, |name| solver.is_essential(name));
     for &name in &essential {
         solver.mark_with_dependencies(name, RequestedBy::Package { depth: 0 });
@@ -230,7 +229,7 @@ fn stage_upgrade(solver: &mut Solver<'_>) -> Result<(), ResolveError> {
 }
 
 /// Checks that all holds together, and sweeps.
-fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError> {
+fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), Error> {
     let wanted: Vec<_> = wanted.iter().filter_map(|&name| Some((name, solver.state(name).candidate?))).collect();
     if !solver.broken().is_empty() {
         let names: Vec<_> = wanted.iter().map(|&(name, _)| name).collect();
@@ -240,7 +239,7 @@ fn finish(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), ResolveError
         solver.sweep();
         return Ok(());
     }
-    Err(ResolveError::Unsatisfiable { problems: solver.explain(&wanted) })
+    Err(Error::Unsatisfiable { problems: solver.explain(&wanted) })
 }
 
 /// The names of packages of which a version in `suite` is accepted, in apt's order: mmdebstrap's

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
-use super::ResolveError;
+use super::Error;
 use super::suggest::near;
 use crate::packages::{NameId, PackageId, PackageIndex};
 
@@ -53,14 +53,14 @@ pub(super) struct Wanted {
 /// # Errors
 /// Where there is no such name or no such version, or the name is virtual and several packages
 /// provide it.
-pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, ResolveError> {
+pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, Error> {
     let (name, selector) = match item.find(['=', '/']) {
         Some(end) => (&item[..end], Some(&item[end..])),
         None => (item, None),
     };
     let own = format!(":{}", index.architecture());
     let name = name.strip_suffix(own.as_str()).unwrap_or(name);
-    let unknown = || ResolveError::UnknownPackage { name: name.to_owned(), near: near(name, index.package_names()) };
+    let unknown = || Error::UnknownPackage { name: name.to_owned(), near: near(name, index.package_names()) };
     let mut versions = index.versions(name).peekable();
     if versions.peek().is_none() {
         return sole_provider(index, name)?.filter(|_| selector.is_none()).ok_or_else(unknown);
@@ -71,7 +71,7 @@ pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, ResolveEr
         Some(selector) => package.origin().suite == selector[1..],
     };
     let found = versions.find(accepted).map(|package| Wanted { name: package.name_id(), package: package.id() });
-    found.ok_or_else(|| ResolveError::UnknownVersion {
+    found.ok_or_else(|| Error::UnknownVersion {
         wanted: item.to_owned(),
         available: index
             .versions(name)
@@ -81,7 +81,7 @@ pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, ResolveEr
 }
 
 /// The package that a virtual name stands for, if only one provides it.
-fn sole_provider(index: &PackageIndex, name: &str) -> Result<Option<Wanted>, ResolveError> {
+fn sole_provider(index: &PackageIndex, name: &str) -> Result<Option<Wanted>, Error> {
     let Some(id) = index.name_id(name) else { return Ok(None) };
     let current = |&(package, _): &(PackageId, _)| index.newest(index.package(package).name_id()) == Some(package);
     let mut providers: Vec<_> =
@@ -91,7 +91,7 @@ fn sole_provider(index: &PackageIndex, name: &str) -> Result<Option<Wanted>, Res
     match providers[..] {
         [] => Ok(None),
         [provider] => Ok(Some(Wanted { name: provider.name_id(), package: provider.id() })),
-        _ => Err(ResolveError::VirtualPackage {
+        _ => Err(Error::VirtualPackage {
             name: name.to_owned(),
             providers: providers.iter().map(|package| package.name().to_owned()).collect(),
         }),

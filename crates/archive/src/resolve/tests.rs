@@ -24,7 +24,7 @@ fn add(index: &mut PackageIndex, suite: &str, lines: &str) {
     index.add(text, Origin { mirror, suite: suite.into(), component: "main".into() }).unwrap();
 }
 
-fn try_select(index: &PackageIndex, variant: Variant, include: &str) -> Result<String, ResolveError> {
+fn try_select(index: &PackageIndex, variant: Variant, include: &str) -> Result<String, Error> {
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
     let selection = resolve(index, &Request { variant, include: &include, suite: None })?;
     let names: Vec<_> = selection.packages().iter().map(|selected| selected.package.name()).collect();
@@ -40,7 +40,7 @@ fn selects(lines: &str, include: &str, expected: &str) {
 }
 
 #[track_caller]
-fn fails(lines: &str, include: &str, message: &str) -> ResolveError {
+fn fails(lines: &str, include: &str, message: &str) -> Error {
     let error = try_select(&index(lines), Variant::Essential, include).unwrap_err();
     assert_eq!(error.to_string(), message);
     error

@@ -19,25 +19,25 @@ fn keyring(keys: &[&TestKey]) -> Keyring {
 }
 
 /// The reasons why no signature counts.
-fn refusals(result: Result<Verified, SignatureError>) -> Vec<Refusal> {
+fn refusals(result: Result<Verified, Error>) -> Vec<Refusal> {
     match result {
-        Err(SignatureError::NoneGood { attempts, .. }) => attempts.into_iter().map(|attempt| attempt.refusal).collect(),
+        Err(Error::NoneGood { attempts, .. }) => attempts.into_iter().map(|attempt| attempt.refusal).collect(),
         other => panic!("{other:?}"),
     }
 }
 
 /// The reason why the only signature does not count.
-fn refusal(result: Result<Verified, SignatureError>) -> Refusal {
+fn refusal(result: Result<Verified, Error>) -> Refusal {
     let mut all = refusals(result);
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
 
-fn judged(key: &TestKey, sign: Sign<'_, pgp::packet::SecretKey>) -> Result<Verified, SignatureError> {
+fn judged(key: &TestKey, sign: Sign<'_, pgp::packet::SecretKey>) -> Result<Verified, Error> {
     verify_inline(&sign_inline(TEXT, &[sign]), &keyring(&[key]), now())
 }
 
-fn judged_by_subkey(key: &TestKey) -> Result<Verified, SignatureError> {
+fn judged_by_subkey(key: &TestKey) -> Result<Verified, Error> {
     let message = sign_inline(TEXT, &[Sign::by(key.subkey.as_ref().unwrap())]);
     verify_inline(&message, &keyring(&[key]), now())
 }
@@ -89,7 +89,7 @@ fn one_good_signature_suffices() {
     assert!(verify_inline(&message, &keyring(&[&known]), now()).is_ok());
     let other = TestKey::new(Spec::default());
     let error = verify_inline(&message, &keyring(&[&other]), now()).unwrap_err();
-    let SignatureError::NoneGood { attempts, known: keys } = &error else { panic!("{error}") };
+    let Error::NoneGood { attempts, known: keys } = &error else { panic!("{error}") };
     assert_eq!(attempts.len(), 2);
     assert!(keys[0].starts_with(&hex::encode(other.public.fingerprint().as_bytes())));
     let message = error.to_string();
@@ -133,7 +133,7 @@ fn keys_are_judged_as_of_the_time_of_signing() {
     // One that signed in time has expired since.
     let past = judged(&expired, Sign { day: -101, ..Sign::by(&expired.secret) }).unwrap_err();
     assert!(past.hint().unwrap().contains("--accept-expired"), "{past}");
-    let SignatureError::KeyExpired { at, verified } = past else { panic!("{past}") };
+    let Error::KeyExpired { at, verified } = past else { panic!("{past}") };
     assert_eq!((at, verified.text.as_str()), (end, TEXT));
 
     let young = TestKey::new(Spec { created: -5, ..Spec::default() });
@@ -199,7 +199,7 @@ fn one_bad_signature_by_a_known_key_spoils_all() {
     let verify = |keys: &[&TestKey]| verify_detached(TEXT.as_bytes(), both.as_bytes(), &keyring(keys), now());
     assert!(verify(&[&key]).is_ok(), "what an unknown key signed says nothing");
     let error = verify(&[&key, &other]).unwrap_err();
-    assert!(matches!(&error, SignatureError::OneBad(bad) if bad.refusal == Refusal::Mismatch), "{error}");
+    assert!(matches!(&error, Error::OneBad(bad) if bad.refusal == Refusal::Mismatch), "{error}");
 }
 
 #[test]
@@ -292,10 +292,7 @@ fn detached_signatures_are_armored() {
             &armored.as_bytes()[..60],
             &binary,
         ] {
-            assert!(matches!(
-                verify_detached(TEXT.as_bytes(), bad, &keyring, now()),
-                Err(SignatureError::Malformed(_))
-            ));
+            assert!(matches!(verify_detached(TEXT.as_bytes(), bad, &keyring, now()), Err(Error::Malformed(_))));
         }
     }
     let certification = key.public.details.users[0].signatures[0].clone();
@@ -307,8 +304,8 @@ fn detached_signatures_are_armored() {
 fn size_and_number_are_bounded() {
     let key = TestKey::new(Spec::default());
     let large = vec![b'a'; usize::try_from(MAX_SIGNED_BYTES).unwrap() + 1];
-    assert!(matches!(verify_inline(&large, &keyring(&[&key]), now()), Err(SignatureError::TooLarge(_))));
-    assert!(matches!(verify_detached(b"a\n", &large, &keyring(&[&key]), now()), Err(SignatureError::TooLarge(_))));
+    assert!(matches!(verify_inline(&large, &keyring(&[&key]), now()), Err(Error::TooLarge(_))));
+    assert!(matches!(verify_detached(b"a\n", &large, &keyring(&[&key]), now()), Err(Error::TooLarge(_))));
     let (_, armored) = sign_detached(TEXT.as_bytes(), &Sign::by(&key.secret));
     let many = armored.repeat(MAX_SIGNATURES + 1);
     let error = verify_detached(TEXT.as_bytes(), many.as_bytes(), &keyring(&[&key]), now()).unwrap_err();

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use fam_progress::Hint;
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +48,7 @@ pub(crate) use runner::{be_a_machine_of_its_own, runner};
 #[non_exhaustive]
 pub enum Error {
     /// The namespaces could not be made.
-    #[error(transparent)]
+    #[error("{0}")]
     Launch(#[from] launch::Error),
     /// The inside could not be set up.
     #[error("prepare the sandbox of {}: {step}: {source}", root.display())]
@@ -98,21 +99,14 @@ pub enum Error {
     Control(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Launch(error) => error.hint(),
             Self::Mounted { flag, .. } => {
                 Some(format!("choose a directory on a file system without {flag}, with --output or TMPDIR"))
             }
             Self::Died { .. } => Some(crate::supervisor::OUT_OF_MEMORY_HINT.to_owned()),
-            Self::Prepare { .. }
-            | Self::Start { .. }
-            | Self::TooSlow { .. }
-            | Self::Silent { .. }
-            | Self::Control(_) => None,
+            _ => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use fam_progress::Hint;
 use rustix::process::{getegid, geteuid};
 use rustix::thread::CapabilitySet;
 
@@ -110,10 +111,8 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::TooFewIds { user, .. } => Some(format!(
                 "give the user a range, as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user} \

@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ExitCode, Stdio};
 
+use fam_progress::Hint;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
@@ -48,7 +49,7 @@ pub enum Error {
         diagnosis: diagnose::Diagnosis,
     },
     /// There are no ids to map.
-    #[error(transparent)]
+    #[error("{0}")]
     Ids(#[from] idmap::Error),
     /// The process could not be started, or died at once.
     #[error("start {role} process: {source}")]
@@ -61,19 +62,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Refused { diagnosis, .. } => diagnosis.hint.clone(),
-            Self::Ids(error) => error.hint(),
-            Self::Start { .. } => None,
-        }
-    }
-
     pub(crate) fn refused(step: impl Into<String>, errno: i32) -> Self {
         let source = io::Error::from_raw_os_error(errno);
         Self::Refused { step: step.into(), diagnosis: diagnose::diagnose(&source), source }
+    }
+}
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { diagnosis, .. } => diagnosis.hint.clone(),
+            _ => None,
+        }
     }
 }
 

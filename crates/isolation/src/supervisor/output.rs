@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use fam_progress::Hint;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, OFlags, flock};
@@ -57,17 +58,15 @@ pub enum Error {
         failure: Failure,
     },
     /// The process that removes such files could not be started.
-    #[error(transparent)]
+    #[error("{0}")]
     Launch(#[from] launch::Error),
     /// A file operation failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Busy { .. } => {
                 Some("wait for it, or give this build another directory with --output or TMPDIR".into())
@@ -87,8 +86,7 @@ impl Error {
                 }
                 _ => None,
             },
-            Self::Launch(error) => error.hint(),
-            Self::Name(_) | Self::Remove { .. } => None,
+            _ => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender as Notes, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use fam_progress::Progress;
+use fam_progress::{Hint, Progress};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -32,7 +32,7 @@ pub(crate) const OUT_OF_MEMORY_HINT: &str =
 #[non_exhaustive]
 pub enum Error {
     /// The worker could not be started.
-    #[error(transparent)]
+    #[error("{0}")]
     Launch(#[from] launch::Error),
     /// The job itself failed.
     #[error("{0}")]
@@ -51,17 +51,11 @@ pub enum Error {
     Control(#[from] io::Error),
 }
 
-impl Error {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Launch(error) => error.hint(),
             Self::Failed(failure) => failure.hint.clone(),
-            Self::Died(ExitStatus::Signaled(9)) => Some(
-                OUT_OF_MEMORY_HINT
-                    .into(),
-            ),
+            Self::Died(ExitStatus::Signaled(9)) => Some(OUT_OF_MEMORY_HINT.into()),
             Self::Died(ExitStatus::Signaled(libc::SIGABRT)) => Some(
                 "where a line above says that memory could not be allocated, raise the limit (`ulimit -v`), or try --jobs 1; \
                  else this is a fault of fam-build: please report it with fabric_emulation.log"
@@ -70,7 +64,7 @@ impl Error {
             Self::Interrupted { .. } => {
                 Some("nothing unfinished is left, and what was fetched stays in the cache: run it again to go on".into())
             }
-            Self::Died(_) | Self::Control(_) => None,
+            _ => None,
         }
     }
 }

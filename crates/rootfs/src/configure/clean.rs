@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fam_tree::RootPath;
 
 use super::in_tree;
-use crate::staging::{Attributes, FileType, Metadata, Staging, StagingError};
+use crate::staging::{self, Attributes, FileType, Metadata, Staging};
 
 /// Files that go.
 const REMOVED: [&str; 16] = [
@@ -48,8 +48,8 @@ const UUID_LINE: u64 = 37;
 /// (machine-id(5)).
 ///
 /// # Errors
-/// [`StagingError`].
-pub fn clean(staging: &Staging) -> Result<(), StagingError> {
+/// [`staging::Error`].
+pub fn clean(staging: &Staging) -> Result<(), staging::Error> {
     for path in REMOVED {
         // A link, such as dbus's to /etc/machine-id, is part of the system.
         if kind(staging, &in_tree(path))?.is_some_and(|kind| kind != FileType::Symlink) {
@@ -89,7 +89,7 @@ pub fn clean(staging: &Staging) -> Result<(), StagingError> {
 }
 
 /// What is at `path`, if anything.
-fn kind(staging: &Staging, path: &RootPath) -> Result<Option<FileType>, StagingError> {
+fn kind(staging: &Staging, path: &RootPath) -> Result<Option<FileType>, staging::Error> {
     if staging.exists(path)? { Ok(Some(staging.metadata(path)?.file_type)) } else { Ok(None) }
 }
 
@@ -97,8 +97,8 @@ fn kind(staging: &Staging, path: &RootPath) -> Result<Option<FileType>, StagingE
 fn each_file(
     staging: &Staging,
     directory: &RootPath,
-    what: &mut impl FnMut(&RootPath) -> Result<(), StagingError>,
-) -> Result<(), StagingError> {
+    what: &mut impl FnMut(&RootPath) -> Result<(), staging::Error>,
+) -> Result<(), staging::Error> {
     if kind(staging, directory)? != Some(FileType::Directory) {
         return Ok(());
     }
@@ -114,7 +114,7 @@ fn each_file(
 }
 
 /// Empties the regular file at `path`, if there is one with bytes in it.
-fn truncate(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
+fn truncate(staging: &Staging, path: &RootPath) -> Result<(), staging::Error> {
     if kind(staging, path)? != Some(FileType::File) {
         return Ok(());
     }
@@ -129,7 +129,7 @@ fn truncate(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
 
 /// Gives the file at `path` to root, if it is a secret copied from /proc/sys/kernel/random/uuid
 /// with its owner, as tmpfiles.d(5) and `cp -p` do: on a machine that is root.
-fn give_secret_to_root(staging: &Staging, path: &RootPath) -> Result<(), StagingError> {
+fn give_secret_to_root(staging: &Staging, path: &RootPath) -> Result<(), staging::Error> {
     let Metadata { file_type, size, attributes, .. } = staging.metadata(path)?;
     let is_nobodys = (attributes.uid, attributes.gid) == (OVERFLOW_ID, OVERFLOW_ID);
     if file_type != FileType::File || size != UUID_LINE || !is_nobodys || !is_uuid_line(&staging.read(path)?) {

@@ -10,7 +10,7 @@ use fam_tree::RootPath;
 
 use super::{Error, in_tree};
 use crate::dpkg::{Conffile, NEW_CONFFILE, Package};
-use crate::staging::{FileType, Staging, StagingError};
+use crate::staging::{self, FileType, Staging};
 
 /// Puts conffiles of these packages in place, and a link at /usr/bin/awk.
 pub(super) fn make_usable(staging: &Staging, packages: &[&Package]) -> Result<(), Error> {
@@ -23,7 +23,7 @@ pub(super) fn make_usable(staging: &Staging, packages: &[&Package]) -> Result<()
 /// Copies each conffile from where it waits for dpkg to where programs read it: without
 /// /etc/login.defs, for instance, pwconv leaves the ages of passwords empty. dpkg finds the copy
 /// equal to what it has to install, and leaves it.
-fn place_conffiles(staging: &Staging, package: &Package) -> Result<(), StagingError> {
+fn place_conffiles(staging: &Staging, package: &Package) -> Result<(), staging::Error> {
     for Conffile { path, .. } in package.conffiles.iter().filter(|conffile| !conffile.remove_on_upgrade) {
         let Ok(new) = RootPath::new([path.as_bytes(), NEW_CONFFILE].concat()) else { continue };
         if !staging.exists(&new)? || staging.exists(path)? {
@@ -42,7 +42,7 @@ fn place_conffiles(staging: &Staging, package: &Package) -> Result<(), StagingEr
 
 /// A script may use awk before the package that has it is configured; debootstrap makes this link
 /// for the same reason. It is what update-alternatives will put there, by way of /etc/alternatives.
-fn link_awk(staging: &Staging) -> Result<(), StagingError> {
+fn link_awk(staging: &Staging) -> Result<(), staging::Error> {
     let awk = in_tree("usr/bin/awk");
     for candidate in ["mawk", "gawk", "original-awk"] {
         if !staging.exists(&awk)? && staging.exists(&in_tree(&format!("usr/bin/{candidate}")))? {

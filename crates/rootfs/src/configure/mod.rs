@@ -21,6 +21,7 @@ mod systemd_update_done;
 mod transcript;
 
 use fam_isolation::sandbox::{self, TimeLimits};
+use fam_progress::Hint;
 use fam_tree::RootPath;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
@@ -33,7 +34,7 @@ pub use stages::Configurator;
 pub use systemd_update_done::mark_up_to_date;
 
 use self::scripts::dpkg;
-use super::staging::{Staging, StagingError};
+use super::staging::{self, Staging};
 
 /// What the initramfs holds drivers for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString)]
@@ -131,11 +132,11 @@ pub enum Error {
     #[error("/var/lib/dpkg/status of the new system: {0}")]
     Database(String),
     /// The sandbox failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Sandbox(#[from] sandbox::Error),
     /// A file of the tree could not be read or written.
-    #[error(transparent)]
-    Staging(#[from] StagingError),
+    #[error("{0}")]
+    Staging(#[from] staging::Error),
 }
 
 impl Error {
@@ -146,10 +147,10 @@ impl Error {
         }
         self
     }
+}
 
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Script { package, how, printed, .. } => Some(hint(package, how, printed).unwrap_or_else(|| {
                 let package = printed.owner().unwrap_or(package);
@@ -173,14 +174,12 @@ impl Error {
                     format!("a build without {package} (--include, the recipe) shows whether it is at fault")
                 })
             }),
-            Self::Sandbox(error) => error.hint(),
-            Self::Staging(error) => error.hint(),
             Self::NotUtf8 { .. } => Some(
                 "leave out the package whose script makes it: names in an image must be UTF-8; its scripts are in \
                  /var/lib/dpkg/info of a system that has it"
                     .into(),
             ),
-            Self::Unconfigured { .. } | Self::Database(_) => None,
+            _ => None,
         }
     }
 }

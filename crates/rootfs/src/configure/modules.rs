@@ -10,7 +10,7 @@ use fam_tree::RootPath;
 
 use super::scripts::run_program;
 use super::{Error, in_tree};
-use crate::staging::{FileType, Staging, StagingError};
+use crate::staging::{self, FileType, Staging};
 
 const DEPMOD: &str = "/usr/sbin/depmod";
 
@@ -19,7 +19,7 @@ const UNFINISHED: &str = ".fam-build-depmod";
 
 /// The versions that have both modules and a kernel. Names that would mean something to a shell are
 /// passed over.
-pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, StagingError> {
+pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, staging::Error> {
     let modules = in_tree("usr/lib/modules");
     if !staging.exists(&modules)? {
         return Ok(Vec::new());
@@ -37,7 +37,7 @@ pub(super) fn kernels(staging: &Staging) -> Result<Vec<String>, StagingError> {
 
 /// Whether a package has brought the kernel: into /boot, or (from Linux 7.2 on) beside its modules,
 /// from where a postinst brings it to /boot.
-fn has_kernel(staging: &Staging, version: &str) -> Result<bool, StagingError> {
+fn has_kernel(staging: &Staging, version: &str) -> Result<bool, staging::Error> {
     Ok(staging.exists(&in_tree(&format!("boot/vmlinuz-{version}")))?
         || staging.exists(&in_tree(&format!("usr/lib/modules/{version}/vmlinuz")))?)
 }

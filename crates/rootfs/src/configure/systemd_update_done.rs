@@ -3,7 +3,7 @@
 //! catalog were made when the packages were configured, and would be made again as they are.
 
 use super::in_tree;
-use crate::staging::{Staging, StagingError};
+use crate::staging::{self, Staging};
 
 /// Older than /usr, or missing, they would have systemd update /etc and /var.
 const MARKS: [&str; 2] = ["etc/.updated", "var/.updated"];
@@ -12,8 +12,8 @@ const MARKS: [&str; 2] = ["etc/.updated", "var/.updated"];
 /// than /usr, and stay so where the times of both are later set to the time of the build.
 ///
 /// # Errors
-/// [`StagingError`].
-pub fn mark_up_to_date(staging: &Staging) -> Result<(), StagingError> {
+/// [`staging::Error`].
+pub fn mark_up_to_date(staging: &Staging) -> Result<(), staging::Error> {
     if !staging.exists(&in_tree("usr/lib/systemd/systemd"))? {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 use fam_archive::deb822::Stanza;
 use fam_archive::dependency::{self, Alternative};
 
-use super::package::{ControlError, is_architecture, is_name, is_version};
+use super::package::{self, is_architecture, is_name, is_version};
 
 /// Fields of dpkg's database of a system.
 const OF_DATABASE: [&str; 4] = ["Status", "Config-Version", "Triggers-Pending", "Triggers-Awaited"];
@@ -32,29 +32,29 @@ const RELATIONS: [(&str, bool); 9] = [
 /// Verifies the text of a control file, and its one stanza.
 ///
 /// # Errors
-/// [`ControlError`]
-pub(super) fn verify(text: &str, stanza: &Stanza<'_>) -> Result<(), ControlError> {
+/// [`package::Error`]
+pub(super) fn verify(text: &str, stanza: &Stanza<'_>) -> Result<(), package::Error> {
     verify_lines(text)?;
     if let Some(name) = OF_DATABASE.into_iter().find(|name| stanza.get(name).is_some()) {
-        return Err(ControlError::OfDatabase(name));
+        return Err(package::Error::OfDatabase(name));
     }
     for (field, words) in WORDS {
         let value = stanza.get(field).unwrap_or_default();
         if !value.is_empty() && !words.iter().any(|word| word.eq_ignore_ascii_case(value)) {
-            return Err(ControlError::Invalid { field, value: value.to_owned() });
+            return Err(package::Error::Invalid { field, value: value.to_owned() });
         }
     }
     for (field, may_have_alternatives) in RELATIONS {
         let value = stanza.get(field).unwrap_or_default();
         if value.ends_with(',') {
-            return Err(ControlError::Relative { field, text: ",".into() });
+            return Err(package::Error::Relative { field, text: ",".into() });
         }
         for clause in dependency::parse(value)? {
             let wrong = clause.alternatives.iter().find(|alternative| !is_relation(alternative));
             let wrong = wrong.map(ToString::to_string);
             let too_many = clause.alternatives.len() > 1 && !may_have_alternatives;
             if let Some(text) = wrong.or_else(|| too_many.then(|| clause.to_string())) {
-                return Err(ControlError::Relative { field, text });
+                return Err(package::Error::Relative { field, text });
             }
         }
     }
@@ -62,7 +62,7 @@ pub(super) fn verify(text: &str, stanza: &Stanza<'_>) -> Result<(), ControlError
 }
 
 /// Each line begins a field or goes on with one, and ends.
-fn verify_lines(text: &str) -> Result<(), ControlError> {
+fn verify_lines(text: &str) -> Result<(), package::Error> {
     const END_OF_FILE_OF_DOS: char = '\x1a';
     let mut in_field = false;
     for line in text.split_inclusive('\n') {
@@ -71,7 +71,7 @@ fn verify_lines(text: &str) -> Result<(), ControlError> {
         let begins = !name.is_empty() && !name.starts_with(['-', '#']) && !name.contains(char::is_whitespace);
         let right = line == "\n" || goes_on && in_field || begins;
         if !right || !line.ends_with('\n') || line.contains(['\0', END_OF_FILE_OF_DOS]) {
-            return Err(ControlError::Line(line.trim_end().chars().take(200).collect()));
+            return Err(package::Error::Line(line.trim_end().chars().take(200).collect()));
         }
         in_field = line != "\n";
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fam_tree::RootPath;
 
-use super::{DatabaseError, path};
+use super::{Error, path};
 use crate::staging::Staging;
 
 const FILE: &str = "var/lib/dpkg/diversions";
@@ -30,15 +30,15 @@ impl Diversions {
     /// Reads those that the scripts so far have made.
     ///
     /// # Errors
-    /// [`DatabaseError`]
-    pub fn read(staging: &Staging) -> Result<Self, DatabaseError> {
+    /// [`Error`]
+    pub fn read(staging: &Staging) -> Result<Self, Error> {
         if staging.exists(&path(FILE))? { Self::parse(&staging.read(&path(FILE))?) } else { Ok(Self::default()) }
     }
 
     /// Reads three lines for each: the contested name, the alternative, and the package, or a
     /// colon.
-    fn parse(bytes: &[u8]) -> Result<Self, DatabaseError> {
-        const MALFORMED: DatabaseError = DatabaseError::Malformed { file: FILE };
+    fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        const MALFORMED: Error = Error::Malformed { file: FILE };
         let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).collect();
         let mut all = Self::default();
         for lines in lines.chunks(3) {

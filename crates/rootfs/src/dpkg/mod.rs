@@ -6,19 +6,20 @@
 mod control;
 mod diversions;
 mod overrides;
-mod package;
+pub mod package;
 mod status;
 mod triggers;
 
 use fam_archive::deb822::stanzas;
+use fam_progress::Hint;
 use fam_tree::RootPath;
 
 pub use diversions::{Diversions, Move};
 pub use overrides::Overrides;
-pub use package::{Conffile, ControlError, Package};
+pub use package::{Conffile, Package};
 pub use triggers::Activations;
 
-use crate::staging::{Attributes, Directory, Staging, StagingError};
+use crate::staging::{self, Attributes, Directory, Staging};
 
 /// The suffix under which dpkg keeps a new conffile until the package is configured.
 pub const NEW_CONFFILE: &[u8] = b".dpkg-new";
@@ -27,14 +28,14 @@ const STATUS: &str = "var/lib/dpkg/status";
 
 /// Why the database cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
+pub enum Error {
     /// A package is malformed.
     #[error("package {package}: {source}")]
     Control {
         /// Which.
         package: String,
         /// How.
-        source: ControlError,
+        source: package::Error,
     },
     /// A script left a file of the database that dpkg could not read.
     #[error("/{file} of the new system is malformed")]
@@ -51,20 +52,17 @@ pub enum DatabaseError {
         name: String,
     },
     /// The staging tree does not take it.
-    #[error(transparent)]
-    Staging(#[from] StagingError),
+    #[error("{0}")]
+    Staging(#[from] staging::Error),
 }
 
-impl DatabaseError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Control { source, .. } => source.hint(),
             Self::Malformed { .. } | Self::Owner { .. } => {
                 Some("a maintainer script made it so: the log shows those that ran before".into())
             }
-            Self::Staging(error) => error.hint(),
+            Self::Control { .. } | Self::Staging(_) => None,
         }
     }
 }
@@ -84,8 +82,8 @@ pub struct Record<'a> {
 /// architecture, where there is none. Order matters only for the order of lines about triggers.
 ///
 /// # Errors
-/// [`DatabaseError`]
-pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<(), DatabaseError> {
+/// [`Error`]
+pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<(), Error> {
     if !staging.exists(&path(STATUS))? {
         begin(staging, native)?;
     }
@@ -94,19 +92,19 @@ pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<()
     let info = staging.directory(&path("var/lib/dpkg/info"))?;
     for record in records {
         let package = record.package;
-        let malformed = |source| DatabaseError::Control { package: package.name.clone(), source };
+        let malformed = |source| Error::Control { package: package.name.clone(), source };
         interest.add(package).map_err(malformed)?;
         added.push((&package.name, &package.architecture, status::unpacked_stanza(package).map_err(malformed)?));
         write_info(&info, record)?;
     }
     let before = staging.read(&path(STATUS))?;
-    let before = str::from_utf8(&before).map_err(|_| DatabaseError::Malformed { file: STATUS })?;
+    let before = str::from_utf8(&before).map_err(|_| Error::Malformed { file: STATUS })?;
     let mut all: Vec<(&str, &str, &str)> = stanzas(before)
         .map(|stanza| {
-            let field = |name| stanza.get(name).ok_or(DatabaseError::Malformed { file: STATUS });
+            let field = |name| stanza.get(name).ok_or(Error::Malformed { file: STATUS });
             Ok((field("Package")?, field("Architecture")?, stanza.text()))
         })
-        .collect::<Result<_, DatabaseError>>()?;
+        .collect::<Result<_, Error>>()?;
     all.extend(added.iter().map(|(name, architecture, text)| (name.as_str(), architecture.as_str(), text.as_str())));
     all.sort_unstable();
     let status: String = all.iter().map(|(_, _, text)| format!("{}\n\n", text.trim_end_matches('\n'))).collect();
@@ -117,14 +115,14 @@ pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<()
 /// Writes the list of a package's files, which has changed.
 ///
 /// # Errors
-/// [`DatabaseError`]
-pub fn write_list(staging: &Staging, package: &Package, files: &[RootPath]) -> Result<(), DatabaseError> {
+/// [`Error`]
+pub fn write_list(staging: &Staging, package: &Package, files: &[RootPath]) -> Result<(), Error> {
     let info = staging.directory(&path("var/lib/dpkg/info"))?;
     Ok(info.write_file(format!("{}.list", package.qualified_name()).as_bytes(), &list(files), 0o644)?)
 }
 
 /// Writes the database of a system without packages.
-fn begin(staging: &Staging, native: &str) -> Result<(), DatabaseError> {
+fn begin(staging: &Staging, native: &str) -> Result<(), Error> {
     let dpkg = staging.create_dir_all(&path("var/lib/dpkg"))?;
     for name in ["alternatives", "info", "parts", "triggers", "updates"] {
         dpkg.create_directory(name.as_bytes(), 0o755)?;
@@ -140,7 +138,7 @@ fn begin(staging: &Staging, native: &str) -> Result<(), DatabaseError> {
 
 /// The files of one package in `info`: its list, its sums, and what its control archive holds, as
 /// it holds it.
-fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), StagingError> {
+fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), staging::Error> {
     let stem = record.package.qualified_name();
     let name = |extension: &str| format!("{stem}.{extension}").into_bytes();
     for (extension, file) in record.package.control.files.iter().filter(|(extension, _)| *extension != "list") {

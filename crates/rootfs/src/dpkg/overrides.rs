@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fam_tree::RootPath;
 
-use super::{DatabaseError, path};
+use super::{Error, path};
 use crate::staging::{Attributes, Staging};
 
 const FILE: &str = "var/lib/dpkg/statoverride";
@@ -25,8 +25,8 @@ impl Overrides {
     /// Reads those that the scripts so far have made.
     ///
     /// # Errors
-    /// [`DatabaseError`], also where a user or a group is not there, as with dpkg.
-    pub fn read(staging: &Staging) -> Result<Self, DatabaseError> {
+    /// [`Error`], also where a user or a group is not there, as with dpkg.
+    pub fn read(staging: &Staging) -> Result<Self, Error> {
         let read = |name| if staging.exists(&path(name))? { staging.read(&path(name)) } else { Ok(Vec::new()) };
         let text = read(FILE)?;
         if text.is_empty() {
@@ -36,8 +36,8 @@ impl Overrides {
     }
 
     /// Reads a line for each: user, group, mode, path.
-    fn parse(text: &[u8], passwd: &[u8], group: &[u8]) -> Result<Self, DatabaseError> {
-        const MALFORMED: DatabaseError = DatabaseError::Malformed { file: FILE };
+    fn parse(text: &[u8], passwd: &[u8], group: &[u8]) -> Result<Self, Error> {
+        const MALFORMED: Error = Error::Malformed { file: FILE };
         let mut all = BTreeMap::new();
         for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let mut words = line.splitn(4, |&byte| byte == b' ');
@@ -62,7 +62,7 @@ impl Overrides {
 
 /// The number of a user or group: after `#`, or as a file of accounts (passwd(5), group(5)) has it
 /// for the name.
-fn number(name: &[u8], accounts: &[u8]) -> Result<u32, DatabaseError> {
+fn number(name: &[u8], accounts: &[u8]) -> Result<u32, Error> {
     let parse = |digits: &[u8]| str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     let found = match name.strip_prefix(b"#") {
         Some(digits) => parse(digits),
@@ -71,7 +71,7 @@ fn number(name: &[u8], accounts: &[u8]) -> Result<u32, DatabaseError> {
             (fields.next() == Some(name)).then(|| fields.nth(1).and_then(parse)).flatten()
         }),
     };
-    found.ok_or_else(|| DatabaseError::Owner { file: FILE, name: String::from_utf8_lossy(name).into_owned() })
+    found.ok_or_else(|| Error::Owner { file: FILE, name: String::from_utf8_lossy(name).into_owned() })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use fam_archive::deb::ControlArchive;
 use fam_archive::deb822::{Stanza, stanzas};
 use fam_archive::dependency;
 use fam_archive::version::Version;
+use fam_progress::Hint;
 use fam_tree::{InvalidPath, RootPath};
 
 use super::control;
@@ -12,7 +13,7 @@ use crate::install::schedule::Node;
 
 /// Why a package's control archive cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ControlError {
+pub enum Error {
     /// Not exactly one stanza.
     #[error("its control file holds {0} stanzas instead of one")]
     Stanzas(usize),
@@ -39,7 +40,7 @@ pub enum ControlError {
     },
     /// A relation field cannot be read.
     #[error("its control file: {0}")]
-    Relation(#[from] dependency::RelationError),
+    Relation(#[from] dependency::Error),
     /// A relation names no package, or no version.
     #[error("its control file: {field} has {text:?}, which dpkg does not take")]
     Relative {
@@ -59,10 +60,8 @@ pub enum ControlError {
     Trigger(String),
 }
 
-impl ControlError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         Some("the package is malformed: leave it out, or tell its maintainer".into())
     }
 }
@@ -99,12 +98,12 @@ impl Package {
     /// Reads the control archive of a package.
     ///
     /// # Errors
-    /// [`ControlError`]
-    pub fn new(control: ControlArchive) -> Result<Self, ControlError> {
+    /// [`Error`]
+    pub fn new(control: ControlArchive) -> Result<Self, Error> {
         let count = stanzas(&control.stanza).count();
-        let stanza = stanzas(&control.stanza).next().filter(|_| count == 1).ok_or(ControlError::Stanzas(count))?;
+        let stanza = stanzas(&control.stanza).next().filter(|_| count == 1).ok_or(Error::Stanzas(count))?;
         if let Some(name) = stanza.doubled() {
-            return Err(ControlError::Doubled(name.to_owned()));
+            return Err(Error::Doubled(name.to_owned()));
         }
         control::verify(&control.stanza, &stanza)?;
         let name = field(&stanza, "Package", is_name)?;
@@ -113,7 +112,7 @@ impl Package {
         let is = |name, wanted: &str| stanza.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
         let (multi_arch_same, essential) = (is("Multi-Arch", "same"), is("Essential", "yes"));
         if multi_arch_same && architecture == "all" {
-            return Err(ControlError::Invalid { field: "Multi-Arch", value: "same".into() });
+            return Err(Error::Invalid { field: "Multi-Arch", value: "same".into() });
         }
         let conffiles = match control.files.get("conffiles") {
             Some(file) => parse_conffiles(&String::from_utf8_lossy(&file.bytes))?,
@@ -142,9 +141,9 @@ impl Package {
     /// What decides when the package is installed.
     ///
     /// # Errors
-    /// [`ControlError::Relation`]
-    pub fn node(&self, first: bool) -> Result<Node, ControlError> {
-        let stanza = stanzas(&self.control.stanza).next().ok_or(ControlError::Stanzas(0))?;
+    /// [`Error::Relation`]
+    pub fn node(&self, first: bool) -> Result<Node, Error> {
+        let stanza = stanzas(&self.control.stanza).next().ok_or(Error::Stanzas(0))?;
         Ok(Node::new(&stanza, first, self.has("preinst"))?)
     }
 
@@ -155,13 +154,9 @@ impl Package {
     }
 }
 
-fn field(stanza: &Stanza<'_>, name: &'static str, valid: impl Fn(&str) -> bool) -> Result<String, ControlError> {
-    let value = stanza.get(name).ok_or(ControlError::Missing(name))?;
-    if valid(value) {
-        Ok(value.to_owned())
-    } else {
-        Err(ControlError::Invalid { field: name, value: value.to_owned() })
-    }
+fn field(stanza: &Stanza<'_>, name: &'static str, valid: impl Fn(&str) -> bool) -> Result<String, Error> {
+    let value = stanza.get(name).ok_or(Error::Missing(name))?;
+    if valid(value) { Ok(value.to_owned()) } else { Err(Error::Invalid { field: name, value: value.to_owned() }) }
 }
 
 /// As dpkg's `pkg_name_is_illegal`, which is a little laxer than Policy 5.6.1.
@@ -182,11 +177,11 @@ pub(super) fn is_architecture(name: &str) -> bool {
 
 /// Lines of deb-conffiles(5): an absolute path, perhaps after the flag `remove-on-upgrade`. As dpkg
 /// reads them: it is strict about blanks, the last newline and the length.
-fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, ControlError> {
+fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, Error> {
     const LONGEST_LINE: usize = 997;
     let mut conffiles = Vec::new();
     for line in text.split_inclusive('\n') {
-        let malformed = || ControlError::Conffile(line.trim_end().to_owned());
+        let malformed = || Error::Conffile(line.trim_end().to_owned());
         if !line.ends_with('\n') || line.len() > LONGEST_LINE {
             return Err(malformed());
         }

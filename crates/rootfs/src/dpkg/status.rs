@@ -6,7 +6,7 @@ use fam_archive::deb822::stanzas;
 use fam_archive::dependency;
 use fam_archive::version::Version;
 
-use super::package::{ControlError, Package};
+use super::package::{self, Package};
 
 /// How dpkg writes a field.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +66,8 @@ const FIELDS: &[(&str, Form)] = &[
 /// The stanza of an unpacked package, with the newline after its last field.
 ///
 /// # Errors
-/// [`ControlError::Relation`]
-pub(super) fn unpacked_stanza(package: &Package) -> Result<String, ControlError> {
+/// [`package::Error::Relation`]
+pub(super) fn unpacked_stanza(package: &Package) -> Result<String, package::Error> {
     let mut out = String::new();
     let Some(stanza) = stanzas(&package.control.stanza).next() else { return Ok(out) };
     let mut put = |name: &str, value: &str| {
@@ -107,7 +107,7 @@ fn conffiles(package: &Package) -> String {
     out
 }
 
-fn relation(field: &str) -> Result<String, ControlError> {
+fn relation(field: &str) -> Result<String, package::Error> {
     let clauses: Vec<String> = dependency::parse(field)?
         .into_iter()
         .map(|mut clause| {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use fam_tree::RootPath;
 
-use super::package::{ControlError, Package};
-use super::{DatabaseError, path};
+use super::package::{self, Package};
+use super::{Error, path};
 use crate::staging::Staging;
 
 const FILE: &str = "var/lib/dpkg/triggers/File";
@@ -31,13 +31,13 @@ pub(super) struct Interest {
 
 impl Interest {
     /// Registers the interest that the package's triggers file declares (deb-triggers(5)).
-    pub(super) fn add(&mut self, package: &Package) -> Result<(), ControlError> {
+    pub(super) fn add(&mut self, package: &Package) -> Result<(), package::Error> {
         let Some(file) = package.control.files.get("triggers") else { return Ok(()) };
         for line in String::from_utf8_lossy(&file.bytes).lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let malformed = || ControlError::Trigger(line.to_owned());
+            let malformed = || package::Error::Trigger(line.to_owned());
             let (directive, name) = line.split_once([' ', '\t']).ok_or_else(malformed)?;
             let name = name.trim_start();
             let suffix = match directive {
@@ -63,7 +63,7 @@ impl Interest {
     }
 
     /// Adds it to what the database has.
-    pub(super) fn write(&self, staging: &Staging) -> Result<(), DatabaseError> {
+    pub(super) fn write(&self, staging: &Staging) -> Result<(), Error> {
         let explicit =
             self.explicit.iter().map(|(name, packages)| (path("var/lib/dpkg/triggers").join(name), packages));
         for (file, lines) in explicit.chain([(Ok(path(FILE)), &self.files)]) {
@@ -84,8 +84,8 @@ impl Activations {
     /// Nothing activated yet, of the paths of interest that the database has.
     ///
     /// # Errors
-    /// [`DatabaseError`]
-    pub fn read(staging: &Staging) -> Result<Self, DatabaseError> {
+    /// [`Error`]
+    pub fn read(staging: &Staging) -> Result<Self, Error> {
         if !staging.exists(&path(FILE))? {
             return Ok(Self::default());
         }
@@ -95,8 +95,7 @@ impl Activations {
             let end = line.iter().position(|&byte| byte == b' ')?;
             Some((RootPath::new(&line[..end]).ok()?, Vec::new()))
         };
-        let all =
-            lines.map(|line| interest(line).ok_or(DatabaseError::Malformed { file: FILE })).collect::<Result<_, _>>();
+        let all = lines.map(|line| interest(line).ok_or(Error::Malformed { file: FILE })).collect::<Result<_, _>>();
         Ok(Self(all?))
     }
 
@@ -112,8 +111,8 @@ impl Activations {
     /// ones, as hundreds of packages make that are placed at once.
     ///
     /// # Errors
-    /// [`DatabaseError`]
-    pub fn write(&self, staging: &Staging) -> Result<(), DatabaseError> {
+    /// [`Error`]
+    pub fn write(&self, staging: &Staging) -> Result<(), Error> {
         let activated = self.0.iter().filter(|(_, packages)| !packages.is_empty());
         let line = |path: &RootPath, package: &String| format!("{path} {package}\n");
         let lines: String =

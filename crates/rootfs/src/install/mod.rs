@@ -19,7 +19,7 @@ use schedule::{Node, Step};
 
 use super::configure::{self, Configuration, Configurator};
 use super::staging::Staging;
-use super::unpack::{self, Arrivals, DebFile, Placement, Preparations, Prepared, UnpackError, UnpackOptions};
+use super::unpack::{self, Arrivals, DebFile, Placement, Preparations, Prepared, UnpackOptions};
 
 /// What to install, and how.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ pub struct Installation<'a> {
 
 /// Why packages could not be installed.
 #[derive(Debug, thiserror::Error)]
-pub enum InstallError {
+pub enum Error {
     /// One of them cannot be unpacked.
-    #[error(transparent)]
-    Unpack(#[from] UnpackError),
+    #[error("{0}")]
+    Unpack(#[from] unpack::Error),
     /// A script failed, or dpkg.
-    #[error(transparent)]
+    #[error("{0}")]
     Configure(#[from] configure::Error),
 }
 
@@ -53,7 +53,7 @@ impl Installation<'_> {
     /// here sets it, and when it is set this gives up soon.
     ///
     /// # Errors
-    /// [`InstallError`]; with [`UnpackError::Stopped`], `stop` was set elsewhere, or not all files
+    /// [`Error`]; with [`unpack::Error::Stopped`], `stop` was set elsewhere, or not all files
     /// came.
     pub fn run(
         &self,
@@ -62,7 +62,7 @@ impl Installation<'_> {
         staging: &Staging,
         aside: &Staging,
         progress: &Progress,
-    ) -> Result<(), InstallError> {
+    ) -> Result<(), Error> {
         let filters = &self.unpack.filters;
         let preparations = Preparations { debs: self.debs, filters, aside, stop, progress };
         thread::scope(|scope| {
@@ -91,7 +91,7 @@ struct Installer<'a> {
 }
 
 impl Installer<'_> {
-    fn run(mut self) -> Result<(), InstallError> {
+    fn run(mut self) -> Result<(), Error> {
         let early = self.early_first_stage()?;
         self.arrivals.wait_for_all()?;
         let count = self.of.debs.len();
@@ -99,7 +99,7 @@ impl Installer<'_> {
         let nodes = self.nodes(0..count)?;
         if let Some((package, other)) = schedule::exclusion(&nodes) {
             let [package, other] = [package, other].map(|position| nodes[position].name.clone());
-            return Err(UnpackError::Excluded { package, other }.into());
+            return Err(unpack::Error::Excluded { package, other }.into());
         }
         let first = match early {
             Some(first) => first,
@@ -119,7 +119,7 @@ impl Installer<'_> {
 
     /// Installs the first stage while other packages are still being fetched, if it is known which
     /// packages it is made of.
-    fn early_first_stage(&mut self) -> Result<Option<BTreeSet<usize>>, InstallError> {
+    fn early_first_stage(&mut self) -> Result<Option<BTreeSet<usize>>, Error> {
         let first = self.of.first;
         if first.is_empty() {
             return Ok(None);
@@ -135,7 +135,7 @@ impl Installer<'_> {
 
     /// Places and configures the packages of the first stage, whose preinst scripts run in this
     /// order.
-    fn first_stage(&mut self, order: &[usize]) -> Result<BTreeSet<usize>, InstallError> {
+    fn first_stage(&mut self, order: &[usize]) -> Result<BTreeSet<usize>, Error> {
         let first: BTreeSet<usize> = order.iter().copied().collect();
         self.placement.place(self.arrivals.take(first.iter().copied()))?;
         let packages: Vec<_> = order.iter().filter_map(|&position| self.placement.package(position)).collect();
@@ -144,9 +144,9 @@ impl Installer<'_> {
         Ok(first)
     }
 
-    fn take(&mut self, step: &Step, nodes: &[Node]) -> Result<(), InstallError> {
+    fn take(&mut self, step: &Step, nodes: &[Node]) -> Result<(), Error> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err(UnpackError::Stopped.into());
+            return Err(unpack::Error::Stopped.into());
         }
         match step {
             Step::Place(packages) => {
@@ -174,12 +174,12 @@ impl Installer<'_> {
     }
 
     /// What the order follows from, of packages that are ready or placed.
-    fn nodes(&self, positions: impl IntoIterator<Item = usize>) -> Result<Vec<Node>, UnpackError> {
+    fn nodes(&self, positions: impl IntoIterator<Item = usize>) -> Result<Vec<Node>, unpack::Error> {
         let node = |position: usize| {
             let ready = self.arrivals.ready([position]).next().map(Prepared::package);
-            let package = ready.or(self.placement.package(position)).ok_or(UnpackError::Stopped)?;
+            let package = ready.or(self.placement.package(position)).ok_or(unpack::Error::Stopped)?;
             let first = self.of.first.contains(&position) || self.of.first.is_empty() && package.essential;
-            package.node(first).map_err(|source| UnpackError::Control { package: package.name.clone(), source })
+            package.node(first).map_err(|source| unpack::Error::Control { package: package.name.clone(), source })
         };
         positions.into_iter().map(node).collect()
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use fam_tree::{RootPath, Timestamp};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 
-use super::{Attributes, FileType, Metadata, StagingError, at};
+use super::{Attributes, Error, FileType, Metadata, at};
 
 /// An open directory of the staging tree. All names given to it are single components.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl Directory {
     /// its bytes are written: see [`Directory::finish_file`].
     ///
     /// # Errors
-    /// [`StagingError`], of kind `AlreadyExists` where anything has the name.
-    pub fn create_file(&self, name: &[u8]) -> Result<File, StagingError> {
+    /// [`Error`], of kind `AlreadyExists` where anything has the name.
+    pub fn create_file(&self, name: &[u8]) -> Result<File, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = check(name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR));
         Ok(File::from(self.at("create file", name, created)?))
@@ -44,22 +44,22 @@ impl Directory {
     /// of owner takes away, then the time.
     ///
     /// # Errors
-    /// [`StagingError`]
+    /// [`Error`]
     pub fn finish_file(
         &self,
         name: &[u8],
         file: &File,
         attributes: &Attributes,
         xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), StagingError> {
+    ) -> Result<(), Error> {
         self.set_by_descriptor(name, file.as_fd(), attributes, xattrs)
     }
 
     /// Puts a file of root's with these bytes in place of whatever file has the name.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn write_file(&self, name: &[u8], bytes: &[u8], mode: u16) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn write_file(&self, name: &[u8], bytes: &[u8], mode: u16) -> Result<(), Error> {
         let mut file = self.create_file_anew(name)?;
         self.at("write", name, file.write_all(bytes))?;
         self.at("set mode of", name, rustix::fs::fchmod(&file, Mode::from_raw_mode(mode.into())))
@@ -68,8 +68,8 @@ impl Directory {
     /// [`Directory::create_file`] after removing any file or link that has the name.
     ///
     /// # Errors
-    /// [`StagingError`], also where a directory has the name.
-    pub fn create_file_anew(&self, name: &[u8]) -> Result<File, StagingError> {
+    /// [`Error`], also where a directory has the name.
+    pub fn create_file_anew(&self, name: &[u8]) -> Result<File, Error> {
         match self.create_file(name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.unlink(name)?;
@@ -83,8 +83,8 @@ impl Directory {
     /// symbolic link perhaps to one, has the name already.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `AlreadyExists` where something else has the name.
-    pub fn create_directory(&self, name: &[u8], mode: u16) -> Result<bool, StagingError> {
+    /// [`Error`], of kind `AlreadyExists` where something else has the name.
+    pub fn create_directory(&self, name: &[u8], mode: u16) -> Result<bool, Error> {
         match check(name).and_then(|()| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode.into()))) {
             Ok(()) => {
                 // Whatever the umask took away.
@@ -104,8 +104,8 @@ impl Directory {
     /// Makes a symbolic link. The target is taken as it is.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `AlreadyExists` where anything has the name.
-    pub fn symlink(&self, name: &[u8], target: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`], of kind `AlreadyExists` where anything has the name.
+    pub fn symlink(&self, name: &[u8], target: &[u8]) -> Result<(), Error> {
         let made = check(name).and_then(|()| rustix::fs::symlinkat(target, &self.fd, name));
         self.at("create symbolic link", name, made)
     }
@@ -114,8 +114,8 @@ impl Directory {
     /// symbolic link.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `AlreadyExists` where anything has the name.
-    pub fn hard_link(&self, name: &[u8], other: &Self, target: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`], of kind `AlreadyExists` where anything has the name.
+    pub fn hard_link(&self, name: &[u8], other: &Self, target: &[u8]) -> Result<(), Error> {
         let made = check(name)
             .and_then(|()| check(target))
             .and_then(|()| rustix::fs::linkat(&other.fd, target, &self.fd, name, AtFlags::empty()));
@@ -125,8 +125,8 @@ impl Directory {
     /// Makes a named pipe.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `AlreadyExists` where anything has the name.
-    pub fn fifo(&self, name: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`], of kind `AlreadyExists` where anything has the name.
+    pub fn fifo(&self, name: &[u8]) -> Result<(), Error> {
         let mode = Mode::RUSR | Mode::WUSR;
         let made = check(name).and_then(|()| rustix::fs::mkfifoat(&self.fd, name, mode));
         self.at("create named pipe", name, made)
@@ -135,8 +135,8 @@ impl Directory {
     /// What has this name.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn metadata(&self, name: &[u8]) -> Result<Metadata, StagingError> {
+    /// [`Error`]
+    pub fn metadata(&self, name: &[u8]) -> Result<Metadata, Error> {
         let stat = check(name).and_then(|()| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW));
         Ok(Metadata::new(&self.at("look at", name, stat)?))
     }
@@ -144,16 +144,16 @@ impl Directory {
     /// Metadata of the directory itself.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn own_metadata(&self) -> Result<Metadata, StagingError> {
+    /// [`Error`]
+    pub fn own_metadata(&self) -> Result<Metadata, Error> {
         Ok(Metadata::new(&at("look at", || self.path.clone(), rustix::fs::fstat(&self.fd))?))
     }
 
     /// The target of a symbolic link, as written.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, StagingError> {
+    /// [`Error`]
+    pub fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, Error> {
         let target = check(name).and_then(|()| rustix::fs::readlinkat(&self.fd, name, Vec::new()));
         Ok(self.at("read symbolic link", name, target)?.into_bytes())
     }
@@ -161,8 +161,8 @@ impl Directory {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn open_file(&self, name: &[u8]) -> Result<File, StagingError> {
+    /// [`Error`]
+    pub fn open_file(&self, name: &[u8]) -> Result<File, Error> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = check(name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
         Ok(File::from(self.at("open", name, opened)?))
@@ -171,8 +171,8 @@ impl Directory {
     /// Opens the directory of this name.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `NotADirectory` for a symbolic link to one, too.
-    pub fn open_directory(&self, name: &[u8]) -> Result<Self, StagingError> {
+    /// [`Error`], of kind `NotADirectory` for a symbolic link to one, too.
+    pub fn open_directory(&self, name: &[u8]) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = check(name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
         Ok(Self { fd: self.at("open directory", name, opened)?, path: self.child(name) })
@@ -181,8 +181,8 @@ impl Directory {
     /// The names in this directory, sorted.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn list(&self) -> Result<Vec<Vec<u8>>, StagingError> {
+    /// [`Error`]
+    pub fn list(&self) -> Result<Vec<Vec<u8>>, Error> {
         let read = || -> rustix::io::Result<Vec<Vec<u8>>> {
             let mut names = Vec::new();
             for entry in rustix::fs::Dir::read_from(&self.fd)? {
@@ -200,8 +200,8 @@ impl Directory {
     /// Removes what has this name, with all under it. That nothing has it is no error.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn remove(&self, name: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn remove(&self, name: &[u8]) -> Result<(), Error> {
         match self.metadata(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -217,8 +217,8 @@ impl Directory {
     /// Removes the name of anything but a directory.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn unlink(&self, name: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn unlink(&self, name: &[u8]) -> Result<(), Error> {
         let removed = check(name).and_then(|()| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()));
         self.at("remove", name, removed)
     }
@@ -226,8 +226,8 @@ impl Directory {
     /// Renames an entry of this directory, over whatever has the new name.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn rename(&self, name: &[u8], new: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn rename(&self, name: &[u8], new: &[u8]) -> Result<(), Error> {
         let renamed =
             check(name).and_then(|()| check(new)).and_then(|()| rustix::fs::renameat(&self.fd, name, &self.fd, new));
         self.at("rename", name, renamed)
@@ -237,8 +237,8 @@ impl Directory {
     /// over whatever file has it.
     ///
     /// # Errors
-    /// [`StagingError`], also where a directory has the name.
-    pub fn take(&self, name: &[u8], from: &Self, old: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`], also where a directory has the name.
+    pub fn take(&self, name: &[u8], from: &Self, old: &[u8]) -> Result<(), Error> {
         let moved =
             check(name).and_then(|()| check(old)).and_then(|()| rustix::fs::renameat(&from.fd, old, &self.fd, name));
         self.at("create", name, moved)
@@ -247,33 +247,33 @@ impl Directory {
     /// Sets when the directory itself was last modified.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn set_own_time(&self, mtime: Timestamp) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn set_own_time(&self, mtime: Timestamp) -> Result<(), Error> {
         at("set time of", || self.path.clone(), rustix::fs::futimens(&self.fd, &times(mtime)))
     }
 
     /// Sets attributes of the directory itself.
     ///
     /// # Errors
-    /// [`StagingError`]
+    /// [`Error`]
     pub fn set_own_attributes(
         &self,
         attributes: &Attributes,
         xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), StagingError> {
+    ) -> Result<(), Error> {
         self.set_by_descriptor(b"", self.fd.as_fd(), attributes, xattrs)
     }
 
     /// Sets attributes of what has this name, whatever it is; symbolic links have no permissions.
     ///
     /// # Errors
-    /// [`StagingError`]
+    /// [`Error`]
     pub fn set_attributes(
         &self,
         name: &[u8],
         attributes: &Attributes,
         xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), StagingError> {
+    ) -> Result<(), Error> {
         let file_type = self.metadata(name)?.file_type;
         match file_type {
             FileType::Directory => return self.open_directory(name)?.set_own_attributes(attributes, xattrs),
@@ -302,8 +302,8 @@ impl Directory {
     /// The extended attributes of what has this name, by full name.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn xattrs(&self, name: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StagingError> {
+    /// [`Error`]
+    pub fn xattrs(&self, name: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
         let path = self.proc_path(name);
         let read = || -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
             let mut keys = vec![0; rustix::fs::llistxattr_query(&path)?];
@@ -329,7 +329,7 @@ impl Directory {
         fd: BorrowedFd<'_>,
         attributes: &Attributes,
         xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<(), StagingError> {
+    ) -> Result<(), Error> {
         let owner = (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)));
         self.at("set owner of", name, rustix::fs::fchown(fd, owner.0, owner.1))?;
         let mode = Mode::from_raw_mode(attributes.mode.into());
@@ -351,12 +351,7 @@ impl Directory {
         self.path.join(name).unwrap_or_else(|_| self.path.clone())
     }
 
-    fn at<T, E: Into<io::Error>>(
-        &self,
-        action: &'static str,
-        name: &[u8],
-        result: Result<T, E>,
-    ) -> Result<T, StagingError> {
+    fn at<T, E: Into<io::Error>>(&self, action: &'static str, name: &[u8], result: Result<T, E>) -> Result<T, Error> {
         at(action, || self.child(name), result)
     }
 }

@@ -17,12 +17,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use fam_progress::Hint;
 use fam_tree::{Entry, RootPath};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 /// Why an operation on the staging tree failed.
 #[derive(Debug, thiserror::Error)]
-pub enum StagingError {
+pub enum Error {
     /// The directory itself cannot be opened.
     #[error("open staging directory {}: {source}", path.display())]
     Open {
@@ -46,10 +47,18 @@ pub enum StagingError {
     },
 }
 
-impl StagingError {
-    /// What the user should do.
+impl Error {
+    /// The kind of I/O error underneath.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Open { source, .. } | Self::Kernel(source) | Self::Entry { source, .. } => source.kind(),
+        }
+    }
+}
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Open { .. } => None,
             Self::Kernel(_) => {
@@ -67,22 +76,14 @@ impl StagingError {
             },
         }
     }
-
-    /// The kind of I/O error underneath.
-    #[must_use]
-    pub fn kind(&self) -> io::ErrorKind {
-        match self {
-            Self::Open { source, .. } | Self::Kernel(source) | Self::Entry { source, .. } => source.kind(),
-        }
-    }
 }
 
 pub(super) fn at<T, E: Into<io::Error>>(
     action: &'static str,
     path: impl FnOnce() -> RootPath,
     result: Result<T, E>,
-) -> Result<T, StagingError> {
-    result.map_err(|source| StagingError::Entry { action, path: path(), source: source.into() })
+) -> Result<T, Error> {
+    result.map_err(|source| Error::Entry { action, path: path(), source: source.into() })
 }
 
 /// An open staging tree. Threads share it by reference.
@@ -99,15 +100,15 @@ impl Staging {
     /// Opens the tree whose root is the directory `path`.
     ///
     /// # Errors
-    /// [`StagingError::Open`]; [`StagingError::Kernel`] where the kernel is too old.
-    pub fn open(path: &Path) -> Result<Self, StagingError> {
+    /// [`Error::Open`]; [`Error::Kernel`] where the kernel is too old.
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|source| StagingError::Open { path: path.to_owned(), source: source.into() })?;
+            .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
         let real_path = directory::real_path(root.as_fd())
-            .map_err(|source| StagingError::Open { path: path.to_owned(), source: source.into() })?;
+            .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
         let staging = Self { root, host_path: path.to_owned(), real_path, devices: Mutex::default() };
-        staging.resolve(b".", OFlags::PATH).map_err(|source| StagingError::Kernel(source.into()))?;
+        staging.resolve(b".", OFlags::PATH).map_err(|source| Error::Kernel(source.into()))?;
         Ok(staging)
     }
 
@@ -121,8 +122,8 @@ impl Staging {
     /// root.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `NotFound` or `NotADirectory` where there is none.
-    pub fn directory(&self, path: &RootPath) -> Result<Directory, StagingError> {
+    /// [`Error`], of kind `NotFound` or `NotADirectory` where there is none.
+    pub fn directory(&self, path: &RootPath) -> Result<Directory, Error> {
         let found = self.resolve(path.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
         Ok(Directory::new(at("open directory", || path.clone(), found)?, path.clone()))
     }
@@ -130,8 +131,8 @@ impl Staging {
     /// Whether a directory is at `path`, or a symbolic link that leads to one.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn is_directory(&self, path: &RootPath) -> Result<bool, StagingError> {
+    /// [`Error`]
+    pub fn is_directory(&self, path: &RootPath) -> Result<bool, Error> {
         match self.resolve(path.as_bytes(), OFlags::PATH | OFlags::DIRECTORY) {
             Ok(_) => Ok(true),
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => Ok(false),
@@ -143,8 +144,8 @@ impl Staging {
     /// to it.
     ///
     /// # Errors
-    /// [`StagingError`], also where it was moved out of the tree or removed.
-    pub fn real_path(&self, directory: &Directory) -> Result<RootPath, StagingError> {
+    /// [`Error`], also where it was moved out of the tree or removed.
+    pub fn real_path(&self, directory: &Directory) -> Result<RootPath, Error> {
         let beneath = |path: Vec<u8>| {
             let rest = path.strip_prefix(self.real_path.as_slice()).filter(|rest| matches!(rest, [] | [b'/', ..]));
             rest.and_then(|rest| RootPath::new(rest).ok()).ok_or(io::Error::from(io::ErrorKind::NotFound))
@@ -157,8 +158,8 @@ impl Staging {
     /// it leads to one.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn linked_directory(&self, link: &RootPath, target: &[u8]) -> Result<Option<RootPath>, StagingError> {
+    /// [`Error`]
+    pub fn linked_directory(&self, link: &RootPath, target: &[u8]) -> Result<Option<RootPath>, Error> {
         let above = link.parent().unwrap_or_default();
         let path = if target.starts_with(b"/") { target.to_vec() } else { [above.as_bytes(), b"/", target].concat() };
         match self.resolve(&path, OFlags::PATH | OFlags::DIRECTORY) {
@@ -173,7 +174,7 @@ impl Staging {
     /// # Errors
     /// As [`Staging::directory`]; the root is in no directory, which is an error of kind
     /// `InvalidInput`.
-    pub fn parent(&self, path: &RootPath) -> Result<Directory, StagingError> {
+    pub fn parent(&self, path: &RootPath) -> Result<Directory, Error> {
         let parent = path.parent().ok_or(io::ErrorKind::InvalidInput);
         self.directory(&at("open the directory of", || path.clone(), parent)?)
     }
@@ -181,8 +182,8 @@ impl Staging {
     /// Makes the directory `path` and those above it, with mode 0755, where they are missing.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn create_dir_all(&self, path: &RootPath) -> Result<Directory, StagingError> {
+    /// [`Error`]
+    pub fn create_dir_all(&self, path: &RootPath) -> Result<Directory, Error> {
         match self.directory(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let above = match path.parent() {
@@ -199,8 +200,8 @@ impl Staging {
     /// The bytes of the file at `path`; symbolic links are followed within the root.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn read(&self, path: &RootPath) -> Result<Vec<u8>, StagingError> {
+    /// [`Error`]
+    pub fn read(&self, path: &RootPath) -> Result<Vec<u8>, Error> {
         let opened = self.resolve(path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
         let mut file = fs_err::File::from_parts(at("open", || path.clone(), opened)?.into(), self.host(path));
         let mut bytes = Vec::new();
@@ -212,16 +213,16 @@ impl Staging {
     /// that is there.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn write(&self, path: &RootPath, bytes: &[u8], mode: u16) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn write(&self, path: &RootPath, bytes: &[u8], mode: u16) -> Result<(), Error> {
         self.parent(path)?.write_file(path.file_name(), bytes, mode)
     }
 
     /// Appends to the file at `path`, which symbolic links may lead to.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn append(&self, path: &RootPath, bytes: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn append(&self, path: &RootPath, bytes: &[u8]) -> Result<(), Error> {
         let opened = self.resolve(path.as_bytes(), OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK);
         let mut file = fs_err::File::from_parts(at("open", || path.clone(), opened)?.into(), self.host(path));
         at("write", || path.clone(), file.write_all(bytes))
@@ -230,16 +231,16 @@ impl Staging {
     /// Makes a symbolic link. The target is taken as it is.
     ///
     /// # Errors
-    /// [`StagingError`], of kind `AlreadyExists` where anything is at `path`.
-    pub fn symlink(&self, path: &RootPath, target: &[u8]) -> Result<(), StagingError> {
+    /// [`Error`], of kind `AlreadyExists` where anything is at `path`.
+    pub fn symlink(&self, path: &RootPath, target: &[u8]) -> Result<(), Error> {
         self.parent(path)?.symlink(path.file_name(), target)
     }
 
     /// What is at `path` itself.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn metadata(&self, path: &RootPath) -> Result<Metadata, StagingError> {
+    /// [`Error`]
+    pub fn metadata(&self, path: &RootPath) -> Result<Metadata, Error> {
         if path.is_root() {
             self.directory(path)?.own_metadata()
         } else {
@@ -250,8 +251,8 @@ impl Staging {
     /// Whether anything is at `path`, a dangling symbolic link included.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn exists(&self, path: &RootPath) -> Result<bool, StagingError> {
+    /// [`Error`]
+    pub fn exists(&self, path: &RootPath) -> Result<bool, Error> {
         match self.metadata(path) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
@@ -262,16 +263,16 @@ impl Staging {
     /// Names in the directory at `path`, sorted.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn list(&self, path: &RootPath) -> Result<Vec<Vec<u8>>, StagingError> {
+    /// [`Error`]
+    pub fn list(&self, path: &RootPath) -> Result<Vec<Vec<u8>>, Error> {
         self.directory(path)?.list()
     }
 
     /// Removes what is at `path`, with all under it. That nothing is there is no error.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn remove(&self, path: &RootPath) -> Result<(), StagingError> {
+    /// [`Error`]
+    pub fn remove(&self, path: &RootPath) -> Result<(), Error> {
         match self.parent(path) {
             Ok(parent) => parent.remove(path.file_name()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -3,17 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fam_archive::deb::DebError;
-use fam_tree::tar::TarError;
+use fam_archive::deb;
+use fam_progress::Hint;
+use fam_tree::tar;
 use fam_tree::{InvalidPath, RootPath};
 
 use super::DebFile;
-use crate::dpkg::{ControlError, DatabaseError};
-use crate::staging::StagingError;
+use crate::dpkg::{self, package};
+use crate::staging;
 
 /// Why packages cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
+pub enum Error {
     /// The file cannot be read; the source names it.
     #[error("package {package}: {source}")]
     Read {
@@ -38,7 +39,7 @@ pub enum UnpackError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: DebError,
+        source: deb::Error,
     },
     /// The file holds another package than the index says.
     #[error("{} holds {found}, the index says {expected}", path.display())]
@@ -56,7 +57,7 @@ pub enum UnpackError {
         /// Which package.
         package: String,
         /// How.
-        source: ControlError,
+        source: package::Error,
     },
     /// The data archive is malformed.
     #[error("package {package}: data archive: {source}")]
@@ -64,7 +65,7 @@ pub enum UnpackError {
         /// Which package.
         package: String,
         /// How.
-        source: TarError,
+        source: tar::Error,
     },
     /// The data archive cannot be decompressed, or holds what it must not.
     #[error("package {package}: data archive: {source}")]
@@ -194,30 +195,34 @@ pub enum UnpackError {
         /// Which package.
         package: String,
         /// Why not.
-        source: StagingError,
+        source: staging::Error,
     },
     /// The staging tree does not take what belongs to no package alone.
-    #[error(transparent)]
-    Tree(StagingError),
+    #[error("{0}")]
+    Tree(#[source] staging::Error),
     /// dpkg's database cannot be written.
     #[error("dpkg's database: {0}")]
-    Database(#[from] DatabaseError),
+    Database(#[from] dpkg::Error),
     /// Another package failed meanwhile. Never returned where there is that failure to return.
     #[error("stopped since another package failed")]
     Stopped,
 }
 
-impl UnpackError {
-    /// What the user should do.
+impl Error {
+    /// The file in the cache that must be fetched again, if that is what is wrong.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn damaged_file(&self) -> Option<&Path> {
+        match self {
+            Self::Damaged { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { path, .. } => Some(format!("delete {}, it is fetched again", path.display())),
-            Self::Deb { source, .. } => source.hint(),
-            Self::Control { source, .. } => source.hint(),
-            Self::Tar { source, .. } => source.hint(),
-            Self::Staging { source, .. } | Self::Tree(source) => source.hint(),
-            Self::Database(error) => error.hint(),
             Self::Conflict { first, second, .. } => Some(format!("leave {first} or {second} out")),
             Self::Excluded { package, other } => {
                 Some(format!("leave {package} or {other} out; `fam-build lock` chooses packages that go together"))
@@ -239,34 +244,25 @@ impl UnpackError {
             | Self::Contradiction { .. }
             | Self::HardLink { .. } => Some("the package is malformed: leave it out, or take another mirror".into()),
             Self::NotUtf8 { package, .. } => Some(format!("leave {package} out: names in an image must be UTF-8")),
-            Self::Read { .. } | Self::Data { .. } | Self::Twice(_) | Self::Stopped => None,
-        }
-    }
-
-    /// The file in the cache that must be fetched again, if that is what is wrong.
-    #[must_use]
-    pub fn damaged_file(&self) -> Option<&Path> {
-        match self {
-            Self::Damaged { path, .. } => Some(path),
             _ => None,
         }
     }
 }
 
 impl DebFile {
-    pub(super) fn error(&self, source: DebError) -> UnpackError {
-        UnpackError::Deb { package: self.name.clone(), path: self.path.clone(), source }
+    pub(super) fn error(&self, source: deb::Error) -> Error {
+        Error::Deb { package: self.name.clone(), path: self.path.clone(), source }
     }
 
-    pub(super) fn tar_error(&self, source: TarError) -> UnpackError {
-        UnpackError::Tar { package: self.name.clone(), source }
+    pub(super) fn tar_error(&self, source: tar::Error) -> Error {
+        Error::Tar { package: self.name.clone(), source }
     }
 
-    pub(super) fn data_error(&self, source: io::Error) -> UnpackError {
-        UnpackError::Data { package: self.name.clone(), source }
+    pub(super) fn data_error(&self, source: io::Error) -> Error {
+        Error::Data { package: self.name.clone(), source }
     }
 
-    pub(super) fn staging_error(&self, source: StagingError) -> UnpackError {
-        UnpackError::Staging { package: self.name.clone(), source }
+    pub(super) fn staging_error(&self, source: staging::Error) -> Error {
+        Error::Staging { package: self.name.clone(), source }
     }
 }

@@ -7,7 +7,7 @@ use fam_tree::RootPath;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::{fits, plain_len};
-use crate::staging::{Staging, StagingError};
+use crate::staging::{self, Staging};
 
 /// Where the new system's own dpkg finds the rules.
 const CONFIGURATION: &str = "etc/dpkg/dpkg.cfg.d/fam-build-paths";
@@ -59,8 +59,8 @@ impl Filters {
     /// Has the new system's own dpkg obey the rules, too. Does nothing where there are none.
     ///
     /// # Errors
-    /// [`StagingError`]
-    pub fn configure_dpkg(&self, staging: &Staging) -> Result<(), StagingError> {
+    /// [`staging::Error`]
+    pub fn configure_dpkg(&self, staging: &Staging) -> Result<(), staging::Error> {
         if self.0.is_empty() {
             return Ok(());
         }

@@ -15,7 +15,7 @@ mod place;
 mod preparations;
 mod prepare;
 
-pub use error::UnpackError;
+pub use error::Error;
 pub use filters::{Filters, PathRule};
 pub use place::Placement;
 pub use preparations::{Arrivals, Preparations};
@@ -33,7 +33,7 @@ use fam_progress::Progress;
 use fam_tree::RootPath;
 
 use crate::dpkg::Package;
-use crate::staging::{Staging, StagingError};
+use crate::staging::{self, Staging};
 use claims::Index;
 
 /// A `.deb` in the cache, and what the signed index says of it.
@@ -80,16 +80,16 @@ pub struct Unpacked {
 /// is then read. Gives the packages in the order of `debs`, in which they are placed, too.
 ///
 /// # Errors
-/// [`UnpackError`]. The staging tree is of no use then.
+/// [`Error`]. The staging tree is of no use then.
 pub fn unpack(
     debs: &[DebFile],
     staging: &Staging,
     options: &UnpackOptions,
     progress: &Progress,
-) -> Result<Vec<Unpacked>, UnpackError> {
-    let root = staging.directory(&RootPath::root()).map_err(UnpackError::Tree)?;
-    root.create_directory(ASIDE.as_bytes(), 0o700).map_err(UnpackError::Tree)?;
-    let aside = Staging::open(&staging.host_path().join(ASIDE)).map_err(UnpackError::Tree)?;
+) -> Result<Vec<Unpacked>, Error> {
+    let root = staging.directory(&RootPath::root()).map_err(Error::Tree)?;
+    root.create_directory(ASIDE.as_bytes(), 0o700).map_err(Error::Tree)?;
+    let aside = Staging::open(&staging.host_path().join(ASIDE)).map_err(Error::Tree)?;
     // The largest first, so that none of them is left for the end.
     let mut order: Vec<Index> = (0..debs.len()).collect();
     order.sort_by_key(|&index| std::cmp::Reverse(debs[index].size));
@@ -103,11 +103,11 @@ pub fn unpack(
     let mut prepared = thread::scope(|scope| {
         let mut prepared = preparations.begin(scope, arrivals, options.jobs)?;
         prepared.wait_for_all()?;
-        Ok::<_, UnpackError>(prepared)
+        Ok::<_, Error>(prepared)
     })?;
     let mut placement = begin(staging, &aside, options)?;
     placement.place(prepared.take(0..debs.len()))?;
-    root.remove(ASIDE.as_bytes()).map_err(UnpackError::Tree)?;
+    root.remove(ASIDE.as_bytes()).map_err(Error::Tree)?;
     Ok(placement.into_unpacked())
 }
 
@@ -118,15 +118,11 @@ const ASIDE: &str = ".fam-build-unpack";
 /// prepared, is on the same file system.
 ///
 /// # Errors
-/// [`UnpackError`]
-pub fn begin<'a>(
-    staging: &'a Staging,
-    aside: &'a Staging,
-    options: &'a UnpackOptions,
-) -> Result<Placement<'a>, UnpackError> {
+/// [`Error`]
+pub fn begin<'a>(staging: &'a Staging, aside: &'a Staging, options: &'a UnpackOptions) -> Result<Placement<'a>, Error> {
     let mut made = BTreeSet::from([RootPath::root()]);
     if options.merged_usr {
-        made.extend(merge_usr(staging, &options.architecture).map_err(UnpackError::Tree)?);
+        made.extend(merge_usr(staging, &options.architecture).map_err(Error::Tree)?);
     }
     Ok(Placement::new(staging, aside, &options.architecture, made))
 }
@@ -134,7 +130,7 @@ pub fn begin<'a>(
 /// Makes the links of a merged /usr before anything is unpacked, so that a package's `/bin` leads
 /// to `/usr/bin` from the start. base-files brings the same links since trixie; before, usrmerge or
 /// debootstrap made them. Gives what it made.
-fn merge_usr(staging: &Staging, architecture: &str) -> Result<Vec<RootPath>, StagingError> {
+fn merge_usr(staging: &Staging, architecture: &str) -> Result<Vec<RootPath>, staging::Error> {
     let root = staging.directory(&RootPath::root())?;
     root.create_directory(b"usr", 0o755)?;
     let usr = root.open_directory(b"usr")?;

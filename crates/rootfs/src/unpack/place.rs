@@ -13,9 +13,9 @@ use fam_tree::{Entry as TreeEntry, RootPath, Timestamp};
 
 use super::claims::{Claim, Claims, Contradiction, Index, Verdict};
 use super::prepare::{Entry, Prepared, What};
-use super::{UnpackError, Unpacked};
-use crate::dpkg::{self, Activations, DatabaseError, Diversions, NEW_CONFFILE, Overrides, Package, Record};
-use crate::staging::{Attributes, Directory, FileType, Staging, StagingError};
+use super::{Error, Unpacked};
+use crate::dpkg::{self, Activations, Diversions, NEW_CONFFILE, Overrides, Package, Record};
+use crate::staging::{self, Attributes, Directory, FileType, Staging};
 
 /// The placing of packages into a tree that begins empty. Nothing but this and the new system's own
 /// programs changes it.
@@ -85,8 +85,8 @@ impl<'a> Placement<'a> {
     /// make are for packages of a later call.
     ///
     /// # Errors
-    /// [`UnpackError::Database`]
-    pub fn before_scripts(&mut self) -> Result<(), UnpackError> {
+    /// [`Error::Database`]
+    pub fn before_scripts(&mut self) -> Result<(), Error> {
         if self.overrides.is_none() {
             self.overrides = Some(Overrides::read(self.staging)?);
         }
@@ -96,14 +96,14 @@ impl<'a> Placement<'a> {
     /// Places these packages, each with its position in the list, and adds them to dpkg's database.
     ///
     /// # Errors
-    /// [`UnpackError`]
-    pub fn place(&mut self, packages: Vec<(usize, Prepared)>) -> Result<(), UnpackError> {
+    /// [`Error`]
+    pub fn place(&mut self, packages: Vec<(usize, Prepared)>) -> Result<(), Error> {
         self.before_scripts()?;
         self.follow_scripts()?;
         let mut sums = BTreeMap::new();
         for (index, prepared) in packages {
             let name = prepared.package.name.clone();
-            let failed = |source| UnpackError::Staging { package: name.clone(), source };
+            let failed = |source| Error::Staging { package: name.clone(), source };
             let contents = self.aside.directory(&RootPath::root()).map_err(failed)?;
             let files = contents.open_directory(&prepared.contents).map_err(failed)?;
             let conffiles = prepared.package.conffiles.iter().filter(|conffile| !conffile.remove_on_upgrade);
@@ -117,7 +117,7 @@ impl<'a> Placement<'a> {
         }
         self.update_database(&sums)?;
         self.overrides = None;
-        self.settle_directories().map_err(UnpackError::Tree)
+        self.settle_directories().map_err(Error::Tree)
     }
 
     /// The package at this position in the list, if it is placed.
@@ -133,7 +133,7 @@ impl<'a> Placement<'a> {
     }
 
     /// Takes over what scripts have diverted since the last call.
-    fn follow_scripts(&mut self) -> Result<(), UnpackError> {
+    fn follow_scripts(&mut self) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.diversions, Diversions::read(self.staging)?);
         self.activations = Activations::read(self.staging)?;
         for change in self.diversions.moves_since(&before) {
@@ -147,7 +147,7 @@ impl<'a> Placement<'a> {
     }
 
     /// The name under which `path` is claimed, if its directory is there.
-    fn real_path(&self, path: &RootPath) -> Result<Option<RootPath>, UnpackError> {
+    fn real_path(&self, path: &RootPath) -> Result<Option<RootPath>, Error> {
         let find = || {
             let parent = path.parent().unwrap_or_default();
             if !self.staging.is_directory(&parent)? {
@@ -156,13 +156,13 @@ impl<'a> Placement<'a> {
             let parent = self.staging.real_path(&self.staging.directory(&parent)?)?;
             Ok(parent.join(path.file_name()).ok())
         };
-        find().map_err(UnpackError::Tree)
+        find().map_err(Error::Tree)
     }
 
     /// Adds the packages of this call to dpkg's database, and takes what they took over from
     /// earlier ones off the lists of those. `sums` has the text of md5sums for those that bring
     /// none.
-    fn update_database(&mut self, sums: &BTreeMap<Index, Option<String>>) -> Result<(), DatabaseError> {
+    fn update_database(&mut self, sums: &BTreeMap<Index, Option<String>>) -> Result<(), dpkg::Error> {
         let mut records = Vec::new();
         for (&index, Unpacked { package, files }) in &mut self.placed {
             let before = files.len();
@@ -179,7 +179,7 @@ impl<'a> Placement<'a> {
 
     /// Sets what each new directory's package wants, now that nothing is made in any of them any
     /// more.
-    fn settle_directories(&mut self) -> Result<(), StagingError> {
+    fn settle_directories(&mut self) -> Result<(), staging::Error> {
         let Directories { new, old } = std::mem::take(&mut self.directories);
         for (path, attributes) in &new {
             self.staging.directory(path)?.set_own_attributes(attributes, &BTreeMap::new())?;
@@ -217,7 +217,7 @@ impl Placing<'_, '_> {
     /// Places all entries; gives the text for `md5sums`, of those sums that the entries have. As
     /// with dpkg, symbolic links come after all else, so that nothing of the package goes through
     /// them.
-    fn run(&mut self, entries: Vec<Entry>) -> Result<String, UnpackError> {
+    fn run(&mut self, entries: Vec<Entry>) -> Result<String, Error> {
         let mut sums = HashMap::new();
         let mut listed = Vec::with_capacity(entries.len());
         let is_link = |(_, entry): &(usize, Entry)| matches!(entry.what, What::Symlink(_));
@@ -244,7 +244,7 @@ impl Placing<'_, '_> {
         Ok(text)
     }
 
-    fn entry(&mut self, number: usize, entry: &Entry) -> Result<Verdict, UnpackError> {
+    fn entry(&mut self, number: usize, entry: &Entry) -> Result<Verdict, Error> {
         let place = self.place(&entry.path)?;
         self.note_activation(&place.path);
         let mut attributes = entry.attributes;
@@ -289,7 +289,7 @@ impl Placing<'_, '_> {
 
     /// Makes nothing of an excluded entry. As with dpkg, its path is the package's all the same: on
     /// its list, heard by triggers, and in conflict with that of another.
-    fn leave_out(&mut self, entry: &Entry) -> Result<Verdict, UnpackError> {
+    fn leave_out(&mut self, entry: &Entry) -> Result<Verdict, Error> {
         let path = self.used_path(&entry.path)?;
         self.note_activation(&path);
         let directory = matches!(entry.what, What::Directory);
@@ -309,7 +309,7 @@ impl Placing<'_, '_> {
     }
 
     /// Takes privileges from the file that is replaced, as dpkg does: it may have another name.
-    fn take_privileges(&self, place: &Place) -> Result<(), StagingError> {
+    fn take_privileges(&self, place: &Place) -> Result<(), staging::Error> {
         let (directory, name) = (&place.parent.directory, place.name.as_slice());
         let found = match directory.metadata(name) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -329,7 +329,7 @@ impl Placing<'_, '_> {
         entry: &Entry,
         attributes: &Attributes,
         overridden: bool,
-    ) -> Result<(), StagingError> {
+    ) -> Result<(), staging::Error> {
         let Placement { staging, .. } = &*self.placement;
         let (directory, name) = (&place.parent.directory, place.name.as_slice());
         match &entry.what {
@@ -366,7 +366,7 @@ impl Placing<'_, '_> {
     }
 
     /// A directory that is there, perhaps through a link, is taken as it is.
-    fn directory(&mut self, place: &Place, entry: &Entry, attributes: Attributes) -> Result<Verdict, UnpackError> {
+    fn directory(&mut self, place: &Place, entry: &Entry, attributes: Attributes) -> Result<Verdict, Error> {
         let claim = Claim { owner: self.index, path: entry.path.clone(), directory: true };
         let there = self.placement.staging.is_directory(&place.path).map_err(|error| self.error(error))?;
         if !there {
@@ -389,36 +389,32 @@ impl Placing<'_, '_> {
 
     /// The name that diversions leave for `path`. Nothing may have a name that another's file was
     /// diverted to.
-    fn used_path(&self, path: &RootPath) -> Result<RootPath, UnpackError> {
+    fn used_path(&self, path: &RootPath) -> Result<RootPath, Error> {
         let diversions = &self.placement.diversions;
         match diversions.contested(path) {
-            Some(contested) => Err(UnpackError::Diverted {
-                package: self.package.clone(),
-                path: path.clone(),
-                contested: contested.clone(),
-            }),
+            Some(contested) => {
+                Err(Error::Diverted { package: self.package.clone(), path: path.clone(), contested: contested.clone() })
+            }
             None => Ok(diversions.name(path, &self.package).clone()),
         }
     }
 
-    fn place(&mut self, listed: &RootPath) -> Result<Place, UnpackError> {
+    fn place(&mut self, listed: &RootPath) -> Result<Place, Error> {
         let path = self.used_path(listed)?;
         self.require_included_parents(&path)?;
         let parent = self.parent(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                UnpackError::NoDirectory { package: self.package.clone(), path: listed.clone() }
-            }
+            std::io::ErrorKind::NotFound => Error::NoDirectory { package: self.package.clone(), path: listed.clone() },
             _ => self.error(error),
         })?;
         let real_path = parent.real_path.join(path.file_name());
-        let real_path = real_path.map_err(|source| UnpackError::Path { package: self.package.clone(), source })?;
+        let real_path = real_path.map_err(|source| Error::Path { package: self.package.clone(), source })?;
         let name = self.name_on_disk(listed, &path);
         Ok(Place { parent, name, real_path, path })
     }
 
     /// Finds that no directory above `path` is missing because it is excluded: dpkg cannot unpack
     /// that either.
-    fn require_included_parents(&self, path: &RootPath) -> Result<(), UnpackError> {
+    fn require_included_parents(&self, path: &RootPath) -> Result<(), Error> {
         let Placement { excluded, staging, .. } = &*self.placement;
         if excluded.is_empty() {
             return Ok(());
@@ -429,11 +425,11 @@ impl Placing<'_, '_> {
         if staging.is_directory(&directory).map_err(|error| self.error(error))? {
             return Ok(());
         }
-        Err(UnpackError::InExcluded { package: self.package.clone(), directory, path: path.clone() })
+        Err(Error::InExcluded { package: self.package.clone(), directory, path: path.clone() })
     }
 
     /// The directory that holds `path` (the root holds itself). As with dpkg, it must be there.
-    fn parent(&mut self, path: &RootPath) -> Result<Rc<Parent>, StagingError> {
+    fn parent(&mut self, path: &RootPath) -> Result<Rc<Parent>, staging::Error> {
         let wanted = path.parent().unwrap_or_default();
         if let Some(parent) = self.parent.as_ref().filter(|parent| *parent.directory.path() == wanted) {
             return Ok(Rc::clone(parent));
@@ -447,7 +443,7 @@ impl Placing<'_, '_> {
     }
 
     /// What has the name, if anything has.
-    fn found(&self, directory: &Directory, name: &[u8]) -> Result<Option<FileType>, UnpackError> {
+    fn found(&self, directory: &Directory, name: &[u8]) -> Result<Option<FileType>, Error> {
         match directory.metadata(name) {
             Ok(metadata) => Ok(Some(metadata.file_type)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -456,7 +452,7 @@ impl Placing<'_, '_> {
     }
 
     /// Whether an entry is a link to the directory that the link in its place leads to, too.
-    fn is_same_directory(&self, place: &Place, entry: &Entry) -> Result<bool, UnpackError> {
+    fn is_same_directory(&self, place: &Place, entry: &Entry) -> Result<bool, Error> {
         let What::Symlink(target) = &entry.what else { return Ok(false) };
         let leads_to = |target: &[u8]| self.placement.staging.linked_directory(&place.path, target);
         let same = || {
@@ -466,26 +462,26 @@ impl Placing<'_, '_> {
         same().map_err(|error| self.error(error))
     }
 
-    fn decide(&self, name: &RootPath, claim: &Claim) -> Result<Verdict, UnpackError> {
+    fn decide(&self, name: &RootPath, claim: &Claim) -> Result<Verdict, Error> {
         let Placement { claims, placed, .. } = &*self.placement;
         let package = |index: Index| placed.get(&index).map(|unpacked| &unpacked.package);
         let verdict = claims.decide(name, claim, package);
         verdict.map_err(|contradiction| self.contradiction(&contradiction))
     }
 
-    fn error(&self, source: StagingError) -> UnpackError {
-        UnpackError::Staging { package: self.package.clone(), source }
+    fn error(&self, source: staging::Error) -> Error {
+        Error::Staging { package: self.package.clone(), source }
     }
 
-    fn contradiction(&self, Contradiction { held, wanted }: &Contradiction) -> UnpackError {
+    fn contradiction(&self, Contradiction { held, wanted }: &Contradiction) -> Error {
         let name = |claim: &Claim| {
             self.placement.placed.get(&claim.owner).map_or_else(String::new, |it| it.package.name.clone())
         };
         if held.owner == wanted.owner {
-            return UnpackError::Contradiction { package: self.package.clone(), path: wanted.path.clone() };
+            return Error::Contradiction { package: self.package.clone(), path: wanted.path.clone() };
         }
         let (first, second) = if held.owner < wanted.owner { (held, wanted) } else { (wanted, held) };
-        UnpackError::Conflict {
+        Error::Conflict {
             path: first.path.clone(),
             first: name(first),
             second: name(second),

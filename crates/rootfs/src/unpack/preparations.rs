@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::claims::Index;
 use super::prepare::{Preparation, Prepared};
-use super::{DebFile, Filters, UnpackError};
+use super::{DebFile, Error, Filters};
 use crate::dpkg::Package;
 use crate::staging::Staging;
 
@@ -39,7 +39,7 @@ pub struct Preparations<'a> {
 #[derive(Debug)]
 pub struct Arrivals<'a> {
     stop: &'a AtomicBool,
-    results: Receiver<(Index, Result<Prepared, UnpackError>)>,
+    results: Receiver<(Index, Result<Prepared, Error>)>,
     prepared: Vec<Option<Prepared>>,
     /// Whether each has been ready at some time.
     arrived: Vec<bool>,
@@ -50,17 +50,17 @@ impl<'a> Preparations<'a> {
     /// `scope` as are asked for.
     ///
     /// # Errors
-    /// [`UnpackError::Twice`]
+    /// [`Error::Twice`]
     pub fn begin<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         arrivals: Receiver<usize>,
         jobs: Option<NonZero<usize>>,
-    ) -> Result<Arrivals<'a>, UnpackError> {
+    ) -> Result<Arrivals<'a>, Error> {
         let mut names: Vec<&str> = self.debs.iter().map(|deb| deb.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(UnpackError::Twice(twice[0].to_owned()));
+            return Err(Error::Twice(twice[0].to_owned()));
         }
         let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let running = Arc::new(self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum()));
@@ -91,9 +91,9 @@ impl<'a> Preparations<'a> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn prepare(&self, index: Index, running: &TaskHandle) -> Result<Prepared, UnpackError> {
+    fn prepare(&self, index: Index, running: &TaskHandle) -> Result<Prepared, Error> {
         let deb = &self.debs[index];
-        let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
+        let read_error = |source| Error::Read { package: deb.name.clone(), source };
         let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
         verify(deb, &mut file)?;
         let mut metered = Metered { inner: file, running, left: deb.size };
@@ -110,15 +110,14 @@ impl<'a> Preparations<'a> {
 
 impl DebFile {
     /// Reads the control archive, and finds that it is of the package that the index says.
-    fn package<R: Read + Seek>(&self, archive: &mut Deb<R>) -> Result<Package, UnpackError> {
+    fn package<R: Read + Seek>(&self, archive: &mut Deb<R>) -> Result<Package, Error> {
         let control = archive.control().map_err(|source| self.error(source))?;
-        let package =
-            Package::new(control).map_err(|source| UnpackError::Control { package: self.name.clone(), source })?;
+        let package = Package::new(control).map_err(|source| Error::Control { package: self.name.clone(), source })?;
         let expected = (&self.name, &self.version, &self.architecture);
         if expected == (&package.name, &package.version, &package.architecture) {
             return Ok(package);
         }
-        Err(UnpackError::Identity {
+        Err(Error::Identity {
             path: self.path.clone(),
             expected: format!("{} {} {}", self.name, self.version, self.architecture),
             found: format!("{} {} {}", package.name, package.version, package.architecture),
@@ -130,8 +129,8 @@ impl Arrivals<'_> {
     /// Waits until these packages are ready, or something has failed.
     ///
     /// # Errors
-    /// That of the preparation that failed, or [`UnpackError::Stopped`] if that was none.
-    pub fn wait_for(&mut self, wanted: impl IntoIterator<Item = usize>) -> Result<(), UnpackError> {
+    /// That of the preparation that failed, or [`Error::Stopped`] if that was none.
+    pub fn wait_for(&mut self, wanted: impl IntoIterator<Item = usize>) -> Result<(), Error> {
         for index in wanted {
             while !self.arrived[index] {
                 self.take_next()?;
@@ -144,7 +143,7 @@ impl Arrivals<'_> {
     ///
     /// # Errors
     /// As [`Arrivals::wait_for`].
-    pub fn wait_for_all(&mut self) -> Result<(), UnpackError> {
+    pub fn wait_for_all(&mut self) -> Result<(), Error> {
         self.wait_for(0..self.prepared.len())
     }
 
@@ -158,7 +157,7 @@ impl Arrivals<'_> {
         positions.into_iter().filter_map(|index| Some((index, self.prepared[index].take()?))).collect()
     }
 
-    fn take_next(&mut self) -> Result<(), UnpackError> {
+    fn take_next(&mut self) -> Result<(), Error> {
         match self.results.recv() {
             Ok((index, Ok(prepared))) => {
                 self.prepared[index] = Some(prepared);
@@ -167,31 +166,31 @@ impl Arrivals<'_> {
             }
             Ok((index, Err(error))) => Err(self.first_failure(index, error)),
             // All threads have ended, and have not been given all packages.
-            Err(_) => Err(UnpackError::Stopped),
+            Err(_) => Err(Error::Stopped),
         }
     }
 
     /// The error to report of several failures: that of the first package, but for those that only
     /// stopped.
-    fn first_failure(&mut self, index: Index, error: UnpackError) -> UnpackError {
+    fn first_failure(&mut self, index: Index, error: Error) -> Error {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = vec![(index, error)];
         failures.extend(self.results.iter().filter_map(|(index, result)| Some((index, result.err()?))));
-        let rank = |(index, error): &(Index, UnpackError)| (matches!(error, UnpackError::Stopped), *index);
-        failures.into_iter().min_by_key(rank).map_or(UnpackError::Stopped, |(_, error)| error)
+        let rank = |(index, error): &(Index, Error)| (matches!(error, Error::Stopped), *index);
+        failures.into_iter().min_by_key(rank).map_or(Error::Stopped, |(_, error)| error)
     }
 }
 
 /// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor
 /// that was verified.
-fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), UnpackError> {
+fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
     let mut hasher = Sha256::new();
-    let read_error = |source| UnpackError::Read { package: deb.name.clone(), source };
+    let read_error = |source| Error::Read { package: deb.name.clone(), source };
     let size =
         io::copy(&mut io::Read::take(&mut *file, deb.size.saturating_add(1)), &mut hasher).map_err(read_error)?;
     let found: [u8; 32] = hasher.finalize().into();
     if size != deb.size || found != deb.sha256 {
-        return Err(UnpackError::Damaged { package: deb.name.clone(), path: deb.path.clone() });
+        return Err(Error::Damaged { package: deb.name.clone(), path: deb.path.clone() });
     }
     file.rewind().map_err(read_error)
 }

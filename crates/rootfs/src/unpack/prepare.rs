@@ -10,9 +10,9 @@ use fam_tree::tar::{EntryKind, Header, TarReader};
 use fam_tree::{Kind, MAX_NAME_BYTES, RootPath};
 use md5::{Digest, Md5};
 
-use super::{DebFile, Filters, UnpackError};
+use super::{DebFile, Error, Filters};
 use crate::dpkg::{NEW_CONFFILE, Package};
-use crate::staging::{Attributes, Directory, Staging, StagingError};
+use crate::staging::{self, Attributes, Directory, Staging};
 
 const BUFFER: usize = 256 << 10;
 /// What the entries of a package may take in memory. The largest of Debian, some 100 000 files,
@@ -90,7 +90,7 @@ impl<'a> Preparation<'a> {
         deb: &'a DebFile,
         filters: &'a Filters,
         package: &Package,
-    ) -> Result<Self, UnpackError> {
+    ) -> Result<Self, Error> {
         let make = || {
             let parent = aside.directory(&RootPath::root())?;
             parent.create_directory(contents, 0o700)?;
@@ -114,13 +114,13 @@ impl<'a> Preparation<'a> {
         mut self,
         file: &mut Deb<R>,
         go_on: impl Fn() -> bool,
-    ) -> Result<Vec<Entry>, UnpackError> {
+    ) -> Result<Vec<Entry>, Error> {
         let deb = self.deb;
         let data = file.data().map_err(|source| deb.error(source))?;
         let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, data)).of_a_package();
         while let Some(header) = tar.next_entry().map_err(|source| deb.tar_error(source))? {
             if !go_on() {
-                return Err(UnpackError::Stopped);
+                return Err(Error::Stopped);
             }
             self.entries_bytes += ENTRY_BYTES + 2 * header.path.len() + header.link().len();
             if self.entries_bytes > MAX_ENTRIES_BYTES {
@@ -137,23 +137,22 @@ impl<'a> Preparation<'a> {
         }
     }
 
-    fn entry(&mut self, header: Header, tar: &mut impl Read) -> Result<Entry, UnpackError> {
+    fn entry(&mut self, header: Header, tar: &mut impl Read) -> Result<Entry, Error> {
         let deb = self.deb;
-        let path = |bytes: &[u8]| {
-            RootPath::new(bytes).map_err(|source| UnpackError::Path { package: deb.name.clone(), source })
-        };
+        let path =
+            |bytes: &[u8]| RootPath::new(bytes).map_err(|source| Error::Path { package: deb.name.clone(), source });
         let at = path(&header.path)?;
         // dpkg's lists of files, which have a path a line, could say what is not so; dpkg refuses
         // it, too.
         if at.as_bytes().contains(&b'\n') {
-            return Err(UnpackError::Newline { package: deb.name.clone(), path: at });
+            return Err(Error::Newline { package: deb.name.clone(), path: at });
         }
         // The image cannot hold it, which would show at the end only, and without the package's
         // name.
         if [at.as_bytes(), header.link()].into_iter().any(|name| str::from_utf8(name).is_err()) {
-            return Err(UnpackError::NotUtf8 { package: deb.name.clone(), path: at });
+            return Err(Error::NotUtf8 { package: deb.name.clone(), path: at });
         }
-        let malformed = |problem| UnpackError::Entry { package: deb.name.clone(), path: at.clone(), problem };
+        let malformed = |problem| Error::Entry { package: deb.name.clone(), path: at.clone(), problem };
         if let Some(problem) = self.problem(&header, &at) {
             return Err(malformed(problem));
         }
@@ -207,7 +206,7 @@ impl<'a> Preparation<'a> {
     }
 
     /// Takes note of a hard link to an earlier file; gives the sum of that.
-    fn linked(&mut self, path: &RootPath, target: &RootPath) -> Result<Option<String>, UnpackError> {
+    fn linked(&mut self, path: &RootPath, target: &RootPath) -> Result<Option<String>, Error> {
         if let Some(sum) = self.files.get(target).filter(|_| target != path).cloned() {
             self.files.insert(path.clone(), sum.clone());
             return Ok(sum);
@@ -215,18 +214,13 @@ impl<'a> Preparation<'a> {
         let (package, path, is_target) = (self.deb.name.clone(), path.clone(), |entry: &&Entry| entry.path == *target);
         let target = target.clone();
         Err(match self.entries.iter().find(is_target) {
-            Some(Entry { excluded: true, .. }) => UnpackError::LinkToExcluded { package, path, target },
-            _ => UnpackError::HardLink { package, path, target },
+            Some(Entry { excluded: true, .. }) => Error::LinkToExcluded { package, path, target },
+            _ => Error::HardLink { package, path, target },
         })
     }
 
     /// Writes the data of an entry; gives its MD5 sum if that is wanted.
-    fn file(
-        &mut self,
-        tar: &mut impl Read,
-        path: &RootPath,
-        attributes: &Attributes,
-    ) -> Result<Option<String>, UnpackError> {
+    fn file(&mut self, tar: &mut impl Read, path: &RootPath, attributes: &Attributes) -> Result<Option<String>, Error> {
         let deb = self.deb;
         let failed = |error| deb.staging_error(named(path, error));
         let name = self.entries.len().to_string().into_bytes();
@@ -240,7 +234,7 @@ impl<'a> Preparation<'a> {
                 Err(error) => return Err(deb.data_error(error)),
             };
             file.write_all(&self.buffer[..len])
-                .map_err(|source| failed(StagingError::Entry { action: "write", path: path.clone(), source }))?;
+                .map_err(|source| failed(staging::Error::Entry { action: "write", path: path.clone(), source }))?;
             if let Some(hasher) = &mut hasher {
                 hasher.update(&self.buffer[..len]);
             }
@@ -255,9 +249,9 @@ fn dpkg_database() -> RootPath {
 }
 
 /// The error with the path that the file will have, not the number that it has.
-fn named(path: &RootPath, error: StagingError) -> StagingError {
+fn named(path: &RootPath, error: staging::Error) -> staging::Error {
     match error {
-        StagingError::Entry { action, source, .. } => StagingError::Entry { action, path: path.clone(), source },
+        staging::Error::Entry { action, source, .. } => staging::Error::Entry { action, path: path.clone(), source },
         other => other,
     }
 }

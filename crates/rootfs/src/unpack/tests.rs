@@ -3,6 +3,7 @@
 mod excluded;
 mod in_turn;
 
+use fam_progress::Hint as _;
 use fam_tree::{Entry, Kind};
 use sha2::{Digest, Sha256};
 
@@ -56,7 +57,7 @@ impl Bench {
         self.add_bytes(name, "1.0", &deb(&stanza(name, "1.0", fields), control, &data))
     }
 
-    fn run(&self) -> Result<Vec<Unpacked>, UnpackError> {
+    fn run(&self) -> Result<Vec<Unpacked>, Error> {
         let options = UnpackOptions {
             architecture: "amd64".into(),
             merged_usr: true,

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use fam_progress::Hint;
+
 use crate::MAX_PATH_BYTES;
 
 /// No long name or set of PAX records is larger than this in honest archives: the kernel's limits
@@ -15,7 +17,7 @@ pub(super) const MAX_XATTR_BYTES: usize = 64 << 10;
 
 /// Why a tar stream cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum TarError {
+pub enum Error {
     /// The stream itself failed.
     #[error("read tar at byte {offset}: {source}")]
     Read {
@@ -98,10 +100,8 @@ pub enum TarError {
     },
 }
 
-impl TarError {
-    /// What the user should do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Read { .. } => None,
             Self::Sparse(_) => Some("write the archive again without tar's --sparse".into()),

@@ -9,7 +9,7 @@ mod pax;
 mod reader;
 mod writer;
 
-pub use error::TarError;
+pub use error::Error;
 pub use reader::{EntryKind, Header, TarReader};
 pub use writer::TarWriter;
 

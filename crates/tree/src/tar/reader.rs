@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::BLOCK;
-use super::error::{MAX_EXTENSION, MAX_LINK_BYTES, MAX_XATTR_BYTES, TarError};
+use super::error::{Error, MAX_EXTENSION, MAX_LINK_BYTES, MAX_XATTR_BYTES};
 use super::pax::Records;
 use crate::{Kind, Timestamp, shown};
 
@@ -102,8 +102,8 @@ impl<R: Read> TarReader<R> {
     /// The next entry, `None` at the end-of-archive mark.
     ///
     /// # Errors
-    /// [`TarError`]; the reader is of no use afterwards.
-    pub fn next_entry(&mut self) -> Result<Option<Header>, TarError> {
+    /// [`Error`]; the reader is of no use afterwards.
+    pub fn next_entry(&mut self) -> Result<Option<Header>, Error> {
         if self.ended {
             return Ok(None);
         }
@@ -121,19 +121,19 @@ impl<R: Read> TarReader<R> {
             self.fill(&mut block)?;
             if block.iter().all(|&byte| byte == 0) {
                 self.ended = true;
-                return described.map_or(Ok(None), |start| Err(TarError::Dangling(start)));
+                return described.map_or(Ok(None), |start| Err(Error::Dangling(start)));
             }
             let raw = RawHeader { block: &block, start };
             raw.verify_checksum(!self.of_a_package)?;
             match raw.flag() {
-                b'x' | b'g' if self.of_a_package => return Err(TarError::PaxInPackage(start)),
-                b'x' => records.parse(&self.extension(&raw, &mut described_bytes)?).ok_or(TarError::Pax(start))?,
+                b'x' | b'g' if self.of_a_package => return Err(Error::PaxInPackage(start)),
+                b'x' => records.parse(&self.extension(&raw, &mut described_bytes)?).ok_or(Error::Pax(start))?,
                 b'g' => {
                     let extension = self.extension(&raw, &mut 0)?;
-                    self.global.parse(&extension).ok_or(TarError::Pax(start))?;
-                    records.parse(&extension).ok_or(TarError::Pax(start))?;
+                    self.global.parse(&extension).ok_or(Error::Pax(start))?;
+                    records.parse(&extension).ok_or(Error::Pax(start))?;
                     if self.global.are_of_one_entry() {
-                        return Err(TarError::Global(start));
+                        return Err(Error::Global(start));
                     }
                     continue;
                 }
@@ -156,7 +156,7 @@ impl<R: Read> TarReader<R> {
         records: Records,
         long_name: Option<Vec<u8>>,
         long_link: Option<Vec<u8>>,
-    ) -> Result<Header, TarError> {
+    ) -> Result<Header, Error> {
         let path = records.path.or(long_name).unwrap_or_else(|| raw.path());
         let link = records.link.or(long_link).unwrap_or_else(|| until_nul(raw.field(157, 100)).to_vec());
         let shown = || shown(&path);
@@ -164,33 +164,33 @@ impl<R: Read> TarReader<R> {
             Some(value) => Ok(value),
             None => parse_number(raw.field(at, len))
                 .and_then(|value| u64::try_from(value).ok())
-                .ok_or_else(|| TarError::Number { path: shown(), field }),
+                .ok_or_else(|| Error::Number { path: shown(), field }),
         };
-        let small = |field, value: u64| u32::try_from(value).map_err(|_| TarError::Number { path: shown(), field });
+        let small = |field, value: u64| u32::try_from(value).map_err(|_| Error::Number { path: shown(), field });
 
         if path.is_empty() || path.contains(&0) || link.contains(&0) {
-            return Err(TarError::Name(raw.start));
+            return Err(Error::Name(raw.start));
         }
         if records.sparse || raw.flag() == b'S' {
-            return Err(TarError::Sparse(shown()));
+            return Err(Error::Sparse(shown()));
         }
-        let device = || -> Result<(u32, u32), TarError> {
+        let device = || -> Result<(u32, u32), Error> {
             let field = "device number";
             // As many bits as Linux's dev_t has.
             let most = |at, most: u32| match small(field, number(field, at, 8, None)?)? {
                 value if value <= most => Ok(value),
-                _ => Err(TarError::Number { path: shown(), field }),
+                _ => Err(Error::Number { path: shown(), field }),
             };
             Ok((most(329, 0xfff)?, most(337, 0xf_ffff)?))
         };
         let size = number("size", 124, 12, records.size)?;
         if link.len() > MAX_LINK_BYTES {
-            return Err(TarError::LinkTooLong { path: shown(), len: link.len() });
+            return Err(Error::LinkTooLong { path: shown(), len: link.len() });
         }
-        let target = || if link.is_empty() { Err(TarError::Name(raw.start)) } else { Ok(link) };
+        let target = || if link.is_empty() { Err(Error::Name(raw.start)) } else { Ok(link) };
         let kind = match raw.flag() {
-            b'0' | 0 if self.of_a_package && path.ends_with(b"/") => return Err(TarError::SlashedFile(shown())),
-            b'7' if self.of_a_package => return Err(TarError::Unsupported { path: shown(), flag: '7' }),
+            b'0' | 0 if self.of_a_package && path.ends_with(b"/") => return Err(Error::SlashedFile(shown())),
+            b'7' if self.of_a_package => return Err(Error::Unsupported { path: shown(), flag: '7' }),
             // Before POSIX there was no type for directories: the slash at the end told.
             b'0' | 0 | b'7' if path.ends_with(b"/") => EntryKind::Directory,
             b'0' | 0 | b'7' => EntryKind::File(size),
@@ -200,14 +200,14 @@ impl<R: Read> TarReader<R> {
             b'4' => device().map(|(major, minor)| EntryKind::BlockDevice { major, minor })?,
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
-            flag => return Err(TarError::Unsupported { path: shown(), flag: flag.into() }),
+            flag => return Err(Error::Unsupported { path: shown(), flag: flag.into() }),
         };
         if size > 0 && !matches!(kind, EntryKind::File(_)) {
-            return Err(TarError::Sized(shown()));
+            return Err(Error::Sized(shown()));
         }
         let attributes = records.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if attributes > MAX_XATTR_BYTES {
-            return Err(TarError::Attributes { path: shown(), size: attributes });
+            return Err(Error::Attributes { path: shown(), size: attributes });
         }
         let padding = size.wrapping_neg() % BLOCK;
         // An offset beyond the range of files cannot be honest, and would wrap.
@@ -217,13 +217,13 @@ impl<R: Read> TarReader<R> {
             .and_then(|end| end.checked_add(padding))
             .is_none_or(|end| end > i64::MAX as u64)
         {
-            return Err(TarError::Number { path: shown(), field: "size" });
+            return Err(Error::Number { path: shown(), field: "size" });
         }
         let mtime = match records.mtime {
             Some(time) => time,
             None => parse_number(raw.field(136, 12))
                 .map(|seconds| Timestamp { seconds, nanoseconds: 0 })
-                .ok_or_else(|| TarError::Number { path: shown(), field: "mtime" })?,
+                .ok_or_else(|| Error::Number { path: shown(), field: "mtime" })?,
         };
         let header = Header {
             kind,
@@ -242,13 +242,12 @@ impl<R: Read> TarReader<R> {
 
     /// The data of an extension header, whole; `before` counts what such headers have had for the
     /// same entry, so that no number of them takes more memory than one.
-    fn extension(&mut self, raw: &RawHeader<'_>, before: &mut u64) -> Result<Vec<u8>, TarError> {
-        let size = parse_number(raw.field(124, 12))
-            .and_then(|size| u64::try_from(size).ok())
-            .ok_or(TarError::Pax(raw.start))?;
+    fn extension(&mut self, raw: &RawHeader<'_>, before: &mut u64) -> Result<Vec<u8>, Error> {
+        let size =
+            parse_number(raw.field(124, 12)).and_then(|size| u64::try_from(size).ok()).ok_or(Error::Pax(raw.start))?;
         *before = before.saturating_add(size);
         if *before > MAX_EXTENSION {
-            return Err(TarError::TooLarge { offset: raw.start, size: *before });
+            return Err(Error::TooLarge { offset: raw.start, size: *before });
         }
         let mut data = vec![0; size.next_multiple_of(BLOCK) as usize];
         self.fill(&mut data)?;
@@ -256,24 +255,24 @@ impl<R: Read> TarReader<R> {
         Ok(data)
     }
 
-    fn skip_data(&mut self) -> Result<(), TarError> {
+    fn skip_data(&mut self) -> Result<(), Error> {
         let amount = self.left + self.padding;
         if amount > 0 {
-            let skipped = (self.skip)(&mut self.input, amount)
-                .map_err(|source| TarError::Read { offset: self.position, source })?;
+            let skipped =
+                (self.skip)(&mut self.input, amount).map_err(|source| Error::Read { offset: self.position, source })?;
             self.position += skipped;
             if skipped < amount {
-                return Err(TarError::Truncated(self.position));
+                return Err(Error::Truncated(self.position));
             }
         }
         (self.left, self.padding) = (0, 0);
         Ok(())
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), TarError> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         self.input.read_exact(buffer).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => TarError::Truncated(self.position),
-            _ => TarError::Read { offset: self.position, source },
+            io::ErrorKind::UnexpectedEof => Error::Truncated(self.position),
+            _ => Error::Read { offset: self.position, source },
         })?;
         self.position += buffer.len() as u64;
         Ok(())
@@ -327,7 +326,7 @@ impl RawHeader<'_> {
 
     /// The sum of all bytes, the checksum's own counted as blanks; some old programs summed signed
     /// bytes.
-    fn verify_checksum(&self, may_be_signed: bool) -> Result<(), TarError> {
+    fn verify_checksum(&self, may_be_signed: bool) -> Result<(), Error> {
         let counted = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
         let (mut unsigned, mut signed) = (0_i64, 0_i64);
         for (at, &byte) in self.block.iter().enumerate() {
@@ -336,7 +335,7 @@ impl RawHeader<'_> {
         }
         match parse_number(self.field(148, 8)) {
             Some(sum) if sum == unsigned || may_be_signed && sum == signed => Ok(()),
-            _ => Err(TarError::Checksum(self.start)),
+            _ => Err(Error::Checksum(self.start)),
         }
     }
 

@@ -8,7 +8,7 @@ use fs_err::File;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::TarballError;
+use super::Error;
 use crate::tar::{EntryKind, Header, TarWriter};
 use crate::{Content, Entry, Kind, RootPath, Timestamp};
 
@@ -39,7 +39,7 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// When the tree cannot be read.
-    pub fn of(root: BorrowedFd<'a>) -> Result<Self, TarballError> {
+    pub fn of(root: BorrowedFd<'a>) -> Result<Self, Error> {
         Ok(Self { root, found: walk(root)? })
     }
 
@@ -80,7 +80,7 @@ impl<'a> Survey<'a> {
         latest_mtime: i64,
         comment: Option<&str>,
         out: &File,
-    ) -> Result<Summary, TarballError> {
+    ) -> Result<Summary, Error> {
         let mut names: BTreeMap<&RootPath, Found<'_>> =
             self.found.iter().map(|(path, stat)| (path, Found::Staged(stat))).collect();
         names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
@@ -106,7 +106,7 @@ enum Found<'a> {
     Deferred(&'a Entry),
 }
 
-fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, TarballError> {
+fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
     let top = RootPath::root();
     let stat = rustix::fs::fstat(root).map_err(failed("stat", &top))?;
     let mut found = vec![(top.clone(), stat)];
@@ -142,7 +142,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), TarballError> {
+    fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), Error> {
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let name = written_name(path, file_type == FileType::Directory);
         if file_type != FileType::Directory && stat.st_nlink > 1 {
@@ -189,17 +189,17 @@ impl Writing<'_> {
         }
     }
 
-    fn regular_file(&mut self, path: &RootPath, mut header: Header) -> Result<(), TarballError> {
+    fn regular_file(&mut self, path: &RootPath, mut header: Header) -> Result<(), Error> {
         let mut file = std::fs::File::from(open(self.root, path, OFlags::empty())?);
         header.xattrs = xattrs(&file, path)?;
         self.writer.header(&header)?;
         self.writer.contents(&mut file, header.size()).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => TarballError::Changed { path: path.clone() },
+            io::ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
             _ => source.into(),
         })
     }
 
-    fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), TarballError> {
+    fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), Error> {
         let mut contents: &[u8] = &[];
         let kind = entry.kind.try_map(
             |content| match content {
@@ -210,7 +210,7 @@ impl Writing<'_> {
                 Content::InTarball { .. } => {
                     let message = "its contents lie in another tarball".to_owned();
                     let source = io::Error::new(io::ErrorKind::InvalidInput, message);
-                    Err(TarballError::Staging { action: "write", path: path.clone(), source })
+                    Err(Error::Staging { action: "write", path: path.clone(), source })
                 }
             },
             |target| Ok(written_name(target, false)),
@@ -241,14 +241,14 @@ fn written_name(path: &RootPath, is_directory: bool) -> Vec<u8> {
 }
 
 /// Opens what is known to be no symbolic link, on a way without any.
-fn open(root: BorrowedFd<'_>, path: &RootPath, flags: OFlags) -> Result<OwnedFd, TarballError> {
+fn open(root: BorrowedFd<'_>, path: &RootPath, flags: OFlags) -> Result<OwnedFd, Error> {
     let name = if path.is_root() { b"." } else { path.as_bytes() };
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     rustix::fs::openat2(root, name, flags, Mode::empty(), resolve).map_err(failed("open", path))
 }
 
-fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, TarballError> {
+fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
     let failed = || failed("read the extended attributes of", path);
     let mut list = match rustix::fs::flistxattr_query(&file) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
@@ -269,9 +269,9 @@ fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<
         .collect()
 }
 
-fn failed(action: &'static str, path: &RootPath) -> impl FnOnce(Errno) -> TarballError {
+fn failed(action: &'static str, path: &RootPath) -> impl FnOnce(Errno) -> Error {
     let path = path.clone();
-    move |errno| TarballError::Staging { action, path, source: errno.into() }
+    move |errno| Error::Staging { action, path, source: errno.into() }
 }
 
 #[cfg(test)]

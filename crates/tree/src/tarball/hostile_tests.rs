@@ -3,10 +3,11 @@
 
 use std::io::Write;
 
+use fam_progress::Hint;
 use fs_err::File;
 use support::handmade::tar::{archive, directory, file, link, member, record};
 
-use super::{TarballError, open};
+use super::{Error, open};
 use crate::{Content, Entry, Kind, RootPath};
 
 /// What is made of a tarball: a line for each entry, the error's text where it is refused.
@@ -15,8 +16,9 @@ fn opened(bytes: &[u8]) -> Result<Vec<String>, String> {
     let path = directory.path().join("t.tar");
     fs_err::write(&path, bytes).unwrap();
     let scratch = || File::options().read(true).write(true).create_new(true).open(directory.path().join("scratch"));
-    let result = open(&path, scratch).map_err(|error: TarballError| {
-        assert!(error.hint().is_some(), "{error}");
+    let result = open(&path, scratch).map_err(|error: Error| {
+        let hint = if let Error::Tar { source, .. } = &error { source.hint() } else { error.hint() };
+        assert!(hint.is_some(), "{error}");
         let text = error.to_string();
         assert!(text.contains("t.tar") && !text.contains('\n'), "{text}");
         text

@@ -5,7 +5,7 @@ use std::io::BufReader;
 
 use fs_err::File;
 
-use super::TarballError;
+use super::Error;
 use crate::tar::{EntryKind, Header, TarReader};
 use crate::{Content, Entry, InvalidPath, Kind, RootPath, Timestamp, Tree};
 
@@ -28,11 +28,11 @@ const MAX_IMPLIED_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 /// When the archive is damaged, or is no root file system.
-pub fn index(file: &File) -> Result<Tree, TarballError> {
+pub fn index(file: &File) -> Result<Tree, Error> {
     let tarball = || file.path().display().to_string();
     let mut reader = TarReader::seekable(BufReader::with_capacity(BUFFER_BYTES, file));
     let mut index = Index::default();
-    while let Some(header) = reader.next_entry().map_err(|source| TarballError::Tar { tarball: tarball(), source })? {
+    while let Some(header) = reader.next_entry().map_err(|source| Error::Tar { tarball: tarball(), source })? {
         index.entry(header).map_err(|refusal| refusal.of(tarball()))?;
     }
     Ok(index.finish())
@@ -49,14 +49,14 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn of(self, tarball: String) -> TarballError {
+    fn of(self, tarball: String) -> Error {
         match self {
-            Self::Path(source) => TarballError::Path { tarball, source },
-            Self::RootIsNoDirectory => TarballError::RootIsNoDirectory { tarball },
-            Self::NotADirectory { path, parent } => TarballError::NotADirectory { tarball, path, parent },
-            Self::DanglingHardLink { path, target } => TarballError::DanglingHardLink { tarball, path, target },
-            Self::TooManyEntries => TarballError::TooManyEntries { tarball, limit: MAX_ENTRIES },
-            Self::TooMuchImplied { path } => TarballError::TooMuchImplied { tarball, path, limit: MAX_IMPLIED_BYTES },
+            Self::Path(source) => Error::Path { tarball, source },
+            Self::RootIsNoDirectory => Error::RootIsNoDirectory { tarball },
+            Self::NotADirectory { path, parent } => Error::NotADirectory { tarball, path, parent },
+            Self::DanglingHardLink { path, target } => Error::DanglingHardLink { tarball, path, target },
+            Self::TooManyEntries => Error::TooManyEntries { tarball, limit: MAX_ENTRIES },
+            Self::TooMuchImplied { path } => Error::TooMuchImplied { tarball, path, limit: MAX_IMPLIED_BYTES },
         }
     }
 }
@@ -230,6 +230,8 @@ fn undescribed_directory(mtime: Timestamp) -> Entry {
 
 #[cfg(test)]
 mod tests {
+    use fam_progress::Hint as _;
+
     use super::*;
     use support::handmade::tar::{archive, file, member, record};
 
@@ -347,7 +349,7 @@ mod tests {
     }
 
     /// What is read of a whole tarball.
-    fn read(members: &[Vec<u8>]) -> Result<Tree, TarballError> {
+    fn read(members: &[Vec<u8>]) -> Result<Tree, Error> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         std::io::Write::write_all(&mut file, &archive(members)).unwrap();
         index(&File::open(file.path()).unwrap())

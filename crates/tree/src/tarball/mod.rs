@@ -14,25 +14,27 @@ mod open;
 
 use std::io;
 
+use fam_progress::Hint;
+
 pub use comment::comment;
 pub use directory::{Summary, Survey};
 pub use index::index;
 pub use open::{is_compressed, open};
 
-use crate::tar::TarError;
+use crate::tar;
 use crate::{InvalidPath, RootPath};
 
 /// Why a root tarball cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TarballError {
+pub enum Error {
     /// The archive itself is not readable.
     #[error("read {tarball}: {source}")]
     Tar {
         /// The tarball.
         tarball: String,
         /// Why.
-        source: TarError,
+        source: tar::Error,
     },
     /// An entry's name, or the target of a hard link, leads out of the root.
     #[error("read {tarball}: {source}")]
@@ -118,12 +120,9 @@ pub enum TarballError {
     Io(#[from] io::Error),
 }
 
-impl TarballError {
-    /// What the user can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
-            Self::Tar { source, .. } => source.hint(),
             Self::Compression { .. } => Some("the archive is damaged: get it again".to_owned()),
             Self::Path { .. }
             | Self::RootIsNoDirectory { .. }

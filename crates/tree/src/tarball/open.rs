@@ -7,7 +7,7 @@ use std::path::Path;
 use fam_host::regular;
 use fs_err::File;
 
-use super::{TarballError, index};
+use super::{Error, index};
 use crate::Tree;
 
 const LONGEST_MAGIC: usize = 6;
@@ -19,7 +19,7 @@ const COPY_BUFFER_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// When a file cannot be read or written, or the tarball is damaged.
-pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), TarballError> {
+pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), Error> {
     let mut file = regular::open(path).map_err(io::Error::from)?;
     let compression = Compression::of_file(&file)?;
     file.rewind()?;
@@ -66,13 +66,13 @@ impl Compression {
     }
 
     /// Decompresses all members or frames of `from`, as several compressors in a row write them.
-    fn decompress(self, from: &File, to: &File) -> Result<(), TarballError> {
+    fn decompress(self, from: &File, to: &File) -> Result<(), Error> {
         let input = BufReader::with_capacity(COPY_BUFFER_BYTES, from);
         let mut output = io::BufWriter::with_capacity(COPY_BUFFER_BYTES, to);
         let name = |error: io::Error| match error.get_ref().map(ToString::to_string) {
             // What the files say names their paths; what the decoders say does not.
             Some(text) if [from, to].iter().any(|file| text.contains(&*file.path().to_string_lossy())) => error.into(),
-            _ => TarballError::Compression { tarball: from.path().display().to_string(), source: error },
+            _ => Error::Compression { tarball: from.path().display().to_string(), source: error },
         };
         match self {
             Self::Gzip => io::copy(&mut flate2::bufread::MultiGzDecoder::new(input), &mut output),
@@ -88,6 +88,8 @@ impl Compression {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use fam_progress::Hint as _;
 
     use super::*;
     use crate::tar::TarWriter;

@@ -1,7 +1,7 @@
 //! A package as the order of installation sees it.
 
 use fam_archive::deb822::Stanza;
-use fam_archive::dependency::{self, Comparison, Constraint, RelationError};
+use fam_archive::dependency::{self, Comparison, Constraint};
 
 /// A package with what decides on its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +39,8 @@ impl Node {
     /// stand.
     ///
     /// # Errors
-    /// [`RelationError`], where a relation cannot be read.
-    pub fn new(stanza: &Stanza<'_>, first: bool, preinst: bool) -> Result<Self, RelationError> {
+    /// [`dependency::Error`], where a relation cannot be read.
+    pub fn new(stanza: &Stanza<'_>, first: bool, preinst: bool) -> Result<Self, dependency::Error> {
         let field = |name| stanza.get(name).unwrap_or_default();
         let each = |name| clauses(field(name)).map(|clauses| clauses.into_iter().flat_map(|clause| clause.0));
         // The packages of another architecture are not here.
@@ -97,7 +97,7 @@ impl Wanted {
     }
 }
 
-fn clauses(field: &str) -> Result<Vec<Clause>, RelationError> {
+fn clauses(field: &str) -> Result<Vec<Clause>, dependency::Error> {
     let wanted = |alternative: &dependency::Alternative<'_>| Wanted {
         name: alternative.name().to_owned(),
         qualifier: alternative.qualifier().map(str::to_owned),

@@ -5,7 +5,7 @@ use crate::staging::Attributes;
 
 impl Bench {
     /// Places the packages of each group together, and does what belongs after it.
-    fn in_turn(&self, groups: &[&[usize]], after: &[&dyn Fn(&Staging)]) -> Result<Vec<Unpacked>, UnpackError> {
+    fn in_turn(&self, groups: &[&[usize]], after: &[&dyn Fn(&Staging)]) -> Result<Vec<Unpacked>, Error> {
         let aside = self.temp.path().join("aside");
         fs_err::create_dir(&aside).unwrap();
         let aside = Staging::open(&aside).unwrap();

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use support::handmade::tar::{archive, member, record};
 
-fn read(bytes: &[u8]) -> Result<Vec<(Header, Vec<u8>)>, TarError> {
+fn read(bytes: &[u8]) -> Result<Vec<(Header, Vec<u8>)>, Error> {
     let mut reader = TarReader::new(bytes);
     let mut all = Vec::new();
     while let Some(header) = reader.next_entry()? {
         let mut data = Vec::new();
-        reader.read_to_end(&mut data).map_err(|source| TarError::Read { offset: 0, source })?;
+        reader.read_to_end(&mut data).map_err(|source| Error::Read { offset: 0, source })?;
         all.push((header, data));
     }
     Ok(all)
@@ -195,7 +195,7 @@ fn packages_have_no_pax_headers() {
         let pax = member(b"x", flag, &record("mtime", b"1"), |_| {});
         let bytes = archive(&[pax, member(b"f", b'0', b"", |_| {})]);
         let error = TarReader::new(&bytes[..]).of_a_package().next_entry().unwrap_err();
-        assert!(matches!(error, TarError::PaxInPackage(0)), "{error}");
+        assert!(matches!(error, Error::PaxInPackage(0)), "{error}");
     }
     let long = archive(&[member(b"L", b'L', b"long\0", |_| {}), member(b"f", b'0', b"", |_| {})]);
     assert_eq!(TarReader::new(&long[..]).of_a_package().next_entry().unwrap().unwrap().path, b"long");
