@@ -18,8 +18,6 @@ mod search_path;
 mod staging_root;
 
 pub use error::PluginError;
-#[cfg(any(test, fuzzing))]
-pub(crate) use external::assert_request_round_trip;
 pub use external::{Form, HostFiles};
 pub(crate) use external::{init as plugin_init, library as plugin_library, try_landlock};
 pub use host::Build;

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use fam_plugin::protocol::MAX_LINE_BYTES;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ProcessError;
 use super::init::{Guarded, Start};
-use super::wire::{MAX_LINE_BYTES, excerpt};
 use crate::rootfs::sandbox::{Tail, read_lines};
 use crate::supervisor::Ids;
 use crate::supervisor::launch::{Launched, Role, launch_with};
@@ -94,10 +94,8 @@ impl Process {
     /// The next line, read as a message.
     pub(super) fn receive<M: DeserializeOwned>(&mut self) -> Result<M, ProcessError> {
         match self.lines.read() {
-            Ok(Some(line)) => serde_json::from_slice(&line).map_err(|error| ProcessError::Malformed {
-                line: excerpt(&line).to_string(),
-                error: error.to_string(),
-            }),
+            Ok(Some(line)) => serde_json::from_slice(&line)
+                .map_err(|error| ProcessError::Malformed { line: excerpt(&line), error: error.to_string() }),
             Ok(None) => Err(self.why_it_ended(None)),
             Err(ProcessError::Io(error)) if is_end(&error) => Err(self.why_it_ended(Some(error))),
             Err(trouble) => Err(trouble),
@@ -143,6 +141,14 @@ impl Drop for Process {
             let _ = printer.join();
         }
     }
+}
+
+/// The beginning of a line, for messages.
+fn excerpt(line: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    let text = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();
+    let more = if line.len() > SHOWN { "…" } else { "" };
+    format!("{text:?}{more}")
 }
 
 fn is_timeout(error: &io::Error) -> bool {
