@@ -18,8 +18,6 @@ mod search_path;
 mod staging_root;
 
 pub use error::Error;
-#[cfg(any(test, fuzzing))]
-pub(crate) use external::assert_request_round_trip;
 pub use external::{Form, HostFiles, ROLES};
 pub use host::Build;
 pub use overlay_root::OverlayRoot;

@@ -223,8 +223,8 @@ fn a_plugin_that_is_checked_is_confined() {
         assert_confined(&check("project/plugins/escape.py"), false);
         let library = host.path("project/plugins/escape.so");
         let mut cc = Command::new("cc");
-        cc.args(["-std=gnu99", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", "plugins/sdk/include", "-o"]);
-        succeed(cc.arg(library).arg("tests/plain/plugins/escape.c"));
+        cc.args(["-std=gnu99", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", "plugins/sdk/c", "-o"]);
+        succeed(cc.arg(library).args(["tests/plain/plugins/escape.c", "plugins/sdk/c/fam_plugin.c"]));
         assert_confined(&check("project/plugins/escape.so"), false);
         host.assert_untouched();
     }

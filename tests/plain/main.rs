@@ -6,6 +6,7 @@
 
 mod apt_faults;
 mod boot_files;
+mod c_client;
 mod causes;
 mod check;
 mod cluster;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     let tests = [
         apt_faults::tests(),
         boot_files::tests(),
+        c_client::tests(),
         causes::tests(),
         cluster::tests(),
         credentials::tests(),

@@ -23,11 +23,11 @@ support::tests! {
 
 fn compile(place: &Path, name: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plain/plugins/hostile.c");
-    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/sdk/include");
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/sdk/c");
     let library = place.join(format!("{name}.so"));
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-Wno-unused", "-Werror", "-O0", "-shared", "-fPIC", "-o"]);
-    succeed(cc.arg(&library).args(options).arg("-I").arg(include).arg(source));
+    succeed(cc.arg(&library).args(options).arg("-I").arg(&sdk).arg(source).arg(sdk.join("fam_plugin.c")));
     library
 }
 
@@ -83,6 +83,7 @@ fn harm_at_the_node_stage() {
         (&library, "exit", "exited with status 0 before it was done"),
         (&library, "null", "was killed by signal 11"),
         (&library, "loop", "took longer than 3 s"),
+        (&library, "garbage", "sent what is no request, \"this is no message\""),
         (&script, "garbage", "sent what is no request, \"this is no message\""),
         (&script, "unknown", "unknown variant `wriet`"),
         (&script, "endless", "sent a line of more than 67108864 bytes"),
@@ -163,24 +164,18 @@ fn what_is_no_plugin() {
     let binary = place.join("no-interpreter");
     fs_err::write(&binary, "no first line\n").unwrap();
     fs_err::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let table = |magic: &str, major: &str, minor: &str, size: &str| {
-        format!("-DTABLE={{ {magic}, {major}, {minor}, {size}, describe, nothing, apply, apply }}")
-    };
-    let (magic, size) = ("FAM_PLUGIN_MAGIC", "sizeof(fam_plugin)");
     let library = |name: &str, option: &str| compile(place, name, &[option]);
     for (file, error) in [
         (text, "is no dynamic library, though its name ends in .so"),
         (plain, "is neither a library (*.so) nor executable"),
         (binary, "cannot be started: execute it: Exec format error"),
         ("/no/such.so".into(), "cannot be read: "),
-        (library("none", "-DNO_TABLE"), "exports no symbol FAM_PLUGIN"),
-        (library("magic", &table("1", "1", "0", size)), "no table of a plugin"),
+        (library("none", "-DNO_SYMBOL"), "exports no function fam_plugin_main"),
         (
-            library("major", &table(magic, "2", "0", size)),
-            "is made for version 2.0 of the plugin interface, and this program has 1.0",
+            library("old", "-DOLD_TABLE"),
+            "is made for version 1.0 of the library interface, the table FAM_PLUGIN, which is no more\nhint: build it again with the SDK",
         ),
-        (library("minor", &table(magic, "1", "1", size)), "is made for version 1.1 of the plugin interface"),
-        (library("size", &table(magic, "1", "0", "8")), "has a table of 8 bytes, where version 1.0 has 48"),
+        (library("leaves", "-DLEAVES"), "exited with status 3 before it was done"),
         (library("undefined", "-Dabort=no_such_function"), "cannot be loaded: "),
     ] {
         let output = place.join("never-made");

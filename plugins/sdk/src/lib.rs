@@ -41,14 +41,15 @@
 //! # Ok::<(), fam_plugin::Error>(())
 //! ```
 
-pub mod abi;
 mod accounts;
 mod authorized_keys;
 mod context;
 mod error;
-mod library;
 mod plugin;
+mod process;
+pub mod protocol;
 mod recipe_files;
+mod remote;
 mod resolve;
 mod root;
 mod rootfs;
@@ -60,6 +61,7 @@ pub use accounts::{Account, NewGroup, NewUser, is_account_name};
 pub use context::{Context, Fabric, Facts, Host, Level, Node, Scope, Secrets};
 pub use error::{Error, Problem, Result};
 pub use plugin::{Description, ErasedPlugin, Plugin, Stage};
+pub use process::{main, serve};
 pub use recipe_files::{Contents, RecipeEntry, RecipeEntryKind, RecipeFiles};
 pub use root::Root;
 pub use rootfs::{Attributes, Command, FileType, Metadata, Output, RootFs};

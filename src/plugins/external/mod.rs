@@ -2,10 +2,10 @@
 //!
 //! Each call of one is a process of its own, in namespaces of its own ([`init`]), with a limit of
 //! time. A library is loaded into such a process ([`library`]), and both kinds speak the same
-//! protocol ([`wire`]) with the [`session`] that does for them what they ask for. So a plugin that
-//! crashes, hangs, exits or talks nonsense is an error like any other, and nothing of it is left.
+//! protocol ([`fam_plugin::protocol`]) with the [`session`] that does for them what they ask for.
+//! So a plugin that crashes, hangs, exits or talks nonsense is an error like any other, and nothing
+//! of it is left.
 
-mod host_table;
 mod init;
 mod library;
 mod mounts;
@@ -13,11 +13,8 @@ mod process;
 mod restrict;
 mod session;
 mod view;
-mod wire;
 
 pub use view::HostFiles;
-#[cfg(any(test, fuzzing))]
-pub(crate) use wire::assert_request_round_trip;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -25,6 +22,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fam_plugin::protocol::{Call, Entry, MAX_LINE_BYTES, VERSION};
 use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -34,7 +32,6 @@ use fam_isolation::supervisor::{ExitStatus, Role, RoleMain, launch};
 use init::Start;
 use process::Process;
 use session::Session;
-use wire::{Call, Entry, PROTOCOL};
 
 /// The first process around a plugin.
 const PLUGIN: Role = Role::new("plugin").outlives_thread();
@@ -53,7 +50,7 @@ const ANSWER_TIME_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
-    /// A dynamic library with the C interface of the SDK; its name ends in `.so`.
+    /// A dynamic library with the function of a plugin; its name ends in `.so`.
     Library,
     /// A program that speaks the protocol.
     Executable,
@@ -93,7 +90,7 @@ enum ProcessError {
     Io(#[from] io::Error),
     #[error("took longer than {} s and was ended", limit.as_secs_f64())]
     TooSlow { limit: Duration },
-    #[error("sent a line of more than {} bytes", wire::MAX_LINE_BYTES)]
+    #[error("sent a line of more than {} bytes", MAX_LINE_BYTES)]
     TooLong,
     #[error("{0}")]
     LimitExceeded(String),
@@ -201,7 +198,7 @@ impl External {
 
     fn call(&self, call: Entry, settings: &Value) -> Call {
         let settings = if settings.is_null() { Value::Object(serde_json::Map::new()) } else { settings.clone() };
-        Call { protocol: PROTOCOL, call, settings, facts: None, node: None }
+        Call { protocol: VERSION, call, settings, facts: None, node: None }
     }
 
     fn start(

@@ -11,12 +11,12 @@ use fam_isolation::sandbox::{Tail, read_lines};
 use fam_isolation::supervisor::Ids;
 use fam_isolation::supervisor::launch::{Launched, launch_with};
 use fam_isolation::supervisor::protocol::{Receiver, Sender};
+use fam_plugin::protocol::MAX_LINE_BYTES;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::init::{Guarded, Start};
-use super::wire::{MAX_LINE_BYTES, excerpt};
 use super::{PLUGIN, ProcessError};
 
 const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
@@ -94,10 +94,8 @@ impl Process {
     /// The next line, read as a message.
     pub(super) fn receive<M: DeserializeOwned>(&mut self) -> Result<M, ProcessError> {
         match self.lines.read() {
-            Ok(Some(line)) => serde_json::from_slice(&line).map_err(|error| ProcessError::Malformed {
-                line: excerpt(&line).to_string(),
-                error: error.to_string(),
-            }),
+            Ok(Some(line)) => serde_json::from_slice(&line)
+                .map_err(|error| ProcessError::Malformed { line: excerpt(&line), error: error.to_string() }),
             Ok(None) => Err(self.why_it_ended(None)),
             Err(ProcessError::Io(error)) if is_end(&error) => Err(self.why_it_ended(Some(error))),
             Err(trouble) => Err(trouble),
@@ -143,6 +141,14 @@ impl Drop for Process {
             let _ = printer.join();
         }
     }
+}
+
+/// The beginning of a line, for messages.
+fn excerpt(line: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    let text = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();
+    let more = if line.len() > SHOWN { "…" } else { "" };
+    format!("{text:?}{more}")
 }
 
 fn is_timeout(error: &io::Error) -> bool {

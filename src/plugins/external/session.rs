@@ -2,14 +2,14 @@
 //! Every path goes through [`Root`], whoever sends it, so that it stays inside the image.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
+use fam_plugin::protocol::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
 use fam_plugin::{Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope};
 
 use super::ProcessError;
 use super::process::Process;
-use super::wire::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
 
 /// How much a plugin may write in one call, all files together. It is for faults: nothing sensible
 /// comes near.
@@ -64,7 +64,7 @@ impl<'a, 'r> Session<'a, 'r> {
         let mut write = |path: &PathBuf, bytes: u64| {
             self.written = self.written.saturating_add(bytes);
             if self.written > MAX_WRITTEN_BYTES {
-                return Err(wire::too_large("write", path.as_os_str().as_bytes(), MAX_WRITTEN_BYTES));
+                return Err(Problem::TooLarge(MAX_WRITTEN_BYTES).at("write", path));
             }
             Ok(())
         };
@@ -86,7 +86,7 @@ impl<'a, 'r> Session<'a, 'r> {
                     Some(0) => context.secret_of(Scope::Cluster, &label),
                     Some(number) => context.secret_of(Scope::Node(number), &label),
                 };
-                reply.secret = Some(wire::Secret(secret));
+                reply.secret = Some(protocol::Secret(secret));
             }
             Request::Resolve { path, follow } => {
                 let path = path_of(path);
@@ -166,10 +166,10 @@ fn path_of(bytes: Bytes) -> PathBuf {
 
 fn stat(metadata: Metadata) -> Stat {
     let (file_type, target) = match metadata.file_type {
-        FileType::File => (wire::FileType::File, None),
-        FileType::Directory => (wire::FileType::Directory, None),
-        FileType::Symlink(target) => (wire::FileType::Symlink, Some(Bytes(target.into_os_string().into_vec()))),
-        FileType::Special => (wire::FileType::Special, None),
+        FileType::File => (protocol::FileType::File, None),
+        FileType::Directory => (protocol::FileType::Directory, None),
+        FileType::Symlink(target) => (protocol::FileType::Symlink, Some(Bytes(target.into_os_string().into_vec()))),
+        FileType::Special => (protocol::FileType::Special, None),
     };
     let Metadata { mode, uid, gid, size, .. } = metadata;
     Stat { file_type, mode: Mode(mode), uid, gid, size, target }

@@ -92,21 +92,23 @@ const RUST: &[File] = &[
 const SDK: &[File] = &[
     file!("fam-plugin/Cargo.toml", "rust/fam-plugin.toml.in"),
     file!("fam-plugin/README.md", "../../../plugins/sdk/README.md"),
-    file!("fam-plugin/include/fam_plugin.h", "../../../plugins/sdk/include/fam_plugin.h"),
-    file!("fam-plugin/src/abi.rs", "../../../plugins/sdk/src/abi.rs"),
     file!("fam-plugin/src/accounts.rs", "../../../plugins/sdk/src/accounts.rs"),
     file!("fam-plugin/src/authorized_keys.rs", "../../../plugins/sdk/src/authorized_keys.rs"),
     file!("fam-plugin/src/context.rs", "../../../plugins/sdk/src/context.rs"),
-    file!("fam-plugin/src/plugin.rs", "../../../plugins/sdk/src/plugin.rs"),
     file!("fam-plugin/src/error.rs", "../../../plugins/sdk/src/error.rs"),
     file!("fam-plugin/src/lib.rs", "../../../plugins/sdk/src/lib.rs"),
-    file!("fam-plugin/src/library.rs", "../../../plugins/sdk/src/library.rs"),
-    file!("fam-plugin/src/suggest.rs", "../../../plugins/sdk/src/suggest.rs"),
+    file!("fam-plugin/src/plugin.rs", "../../../plugins/sdk/src/plugin.rs"),
+    file!("fam-plugin/src/process.rs", "../../../plugins/sdk/src/process.rs"),
+    file!("fam-plugin/src/protocol/mod.rs", "../../../plugins/sdk/src/protocol/mod.rs"),
+    file!("fam-plugin/src/protocol/reply.rs", "../../../plugins/sdk/src/protocol/reply.rs"),
+    file!("fam-plugin/src/protocol/values.rs", "../../../plugins/sdk/src/protocol/values.rs"),
     file!("fam-plugin/src/recipe_files.rs", "../../../plugins/sdk/src/recipe_files.rs"),
+    file!("fam-plugin/src/remote.rs", "../../../plugins/sdk/src/remote.rs"),
     file!("fam-plugin/src/resolve.rs", "../../../plugins/sdk/src/resolve.rs"),
     file!("fam-plugin/src/root.rs", "../../../plugins/sdk/src/root.rs"),
     file!("fam-plugin/src/rootfs.rs", "../../../plugins/sdk/src/rootfs.rs"),
     file!("fam-plugin/src/settings.rs", "../../../plugins/sdk/src/settings.rs"),
+    file!("fam-plugin/src/suggest.rs", "../../../plugins/sdk/src/suggest.rs"),
     file!("fam-plugin/src/testing.rs", "../../../plugins/sdk/src/testing.rs"),
 ];
 
@@ -115,7 +117,10 @@ const C: &[File] = &[
     file!("README.md", "c/README.md"),
     file!("@NAME@.c", "c/motd.c"),
     file!("test.c", "c/test.c"),
-    file!("fam_plugin.h", "../../../plugins/sdk/include/fam_plugin.h"),
+    file!("fam_json.h", "../../../plugins/sdk/c/fam_json.h"),
+    file!("fam_plugin.c", "../../../plugins/sdk/c/fam_plugin.c"),
+    file!("fam_plugin.h", "../../../plugins/sdk/c/fam_plugin.h"),
+    file!("fam_protocol.h", "../../../plugins/sdk/c/fam_protocol.h"),
 ];
 
 const SH: &[File] = &[
@@ -210,10 +215,13 @@ mod tests {
     #[test]
     fn brings_the_whole_sdk() {
         let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/sdk");
-        for directory in ["src", "include"] {
-            for entry in fs_err::read_dir(sdk.join(directory)).unwrap() {
-                let name = format!("fam-plugin/{directory}/{}", entry.unwrap().file_name().to_str().unwrap());
-                assert!(SDK.iter().any(|file| file.name == name), "{name} is missing");
+        for (directory, begin, files) in
+            [("src", "fam-plugin/src/", SDK), ("src/protocol", "fam-plugin/src/protocol/", SDK), ("c", "", C)]
+        {
+            for entry in fs_err::read_dir(sdk.join(directory)).unwrap().map(|entry| entry.unwrap()) {
+                let name = format!("{begin}{}", entry.file_name().to_str().unwrap());
+                let is_there = files.iter().any(|file| file.name == name);
+                assert!(is_there || entry.file_type().unwrap().is_dir(), "{name} is missing");
             }
         }
         let dependencies = |text: &str| -> Vec<String> {

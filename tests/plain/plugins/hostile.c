@@ -1,45 +1,30 @@
 /* Does what the setting `do` says, at the node stage. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "fam_plugin.h"
 
-static int32_t describe(const fam_host *host)
-{
-    return host->describe(host, fam_str("{\"name\":\"hostile\",\"summary\":\"does harm\",\"stages\":[\"node\",\"system\"]}"));
-}
-
-static int32_t nothing(const fam_host *host)
+static int nothing(fam_host *host)
 {
     (void)host;
     return FAM_OK;
 }
 
-static int32_t give_up(const fam_host *host)
-{
-    static char words[4096];
-    fam_slice error;
-
-    host->last_error(host, &error);
-    memcpy(words, error.data, error.len);
-    host->fail(host, FAM_FAIL_OTHER, fam_str(""), fam_bytes(words, error.len), fam_str(""));
-    return FAM_FAILED;
-}
-
-static int32_t apply(const fam_host *host)
+static int apply(fam_host *host)
 {
     fam_slice what;
-    char act[64] = "";
+    const char *act;
 
-    host->lookup(host, FAM_SETTINGS, fam_str("/do"), &what);
-    memcpy(act, what.data, what.len < sizeof act - 1 ? what.len : sizeof act - 1);
+    fam_lookup(host, FAM_SETTINGS, "/do", &what);
+    act = what.data;
     if (strcmp(act, "abort") == 0)
         abort();
     if (strcmp(act, "exit") == 0)
         exit(0);
     if (strcmp(act, "null") == 0)
-        return *(volatile int32_t *)NULL;
+        return *(volatile int *)NULL;
     if (strcmp(act, "loop") == 0)
         for (;;)
             ;
@@ -47,39 +32,53 @@ static int32_t apply(const fam_host *host)
         puts("this is no message"); /* on standard output, which is not the protocol's */
     if (strcmp(act, "silent") == 0)
         return FAM_FAILED;
-    if (strcmp(act, "huge") == 0) {
-        /* Nothing of the 10 GB needs to be there. */
-        if (host->write(host, fam_str("/huge"), fam_bytes(describe, (size_t)10 << 30), NULL) != FAM_OK)
-            return give_up(host);
+    if (strcmp(act, "garbage") == 0) {
+        /* Straight into the socket, which is the descriptor that was given to it. */
+        int descriptor;
+
+        for (descriptor = 3; descriptor < 64; descriptor++)
+            if (write(descriptor, "this is no message\n", 19) == 19)
+                break;
     }
+    if (strcmp(act, "huge") == 0)
+        /* Nothing of the 10 GB needs to be there. */
+        return fam_write(host, "/huge", act, (size_t)10 << 30, NULL);
     if (strcmp(act, "many") == 0) {
         static char block[16 << 20];
         char path[32];
-        int i;
+        int i, code;
 
         for (i = 0; i < 640; i++) {
             snprintf(path, sizeof path, "/many%d", i);
-            if (host->write(host, fam_str(path), fam_bytes(block, sizeof block), NULL) != FAM_OK)
-                return give_up(host);
+            code = fam_write(host, path, block, sizeof block, NULL);
+            if (code != FAM_OK)
+                return code;
         }
     }
     if (strcmp(act, "run") == 0) {
-        fam_slice arguments[2];
-        int32_t status;
+        static const char *const arguments[] = { "sleep", "1000", NULL };
+        int status;
 
-        arguments[0] = fam_str("sleep");
-        arguments[1] = fam_str("1000");
-        if (host->run(host, arguments, 2, NULL, 0, &status, &what) != FAM_OK)
-            return give_up(host);
+        return fam_run(host, arguments, NULL, &status, NULL);
     }
     return FAM_OK;
 }
 
-#ifdef TABLE
-/* A table that is wrong in one way or another. */
-FAM_PLUGIN_VISIBLE const fam_plugin FAM_PLUGIN = TABLE;
-#elif defined(NO_TABLE)
-int32_t (*const not_a_table[])(const fam_host *) = { describe, nothing, apply };
+static const fam_plugin plugin = {
+    "{\"name\":\"hostile\",\"summary\":\"does harm\",\n\"stages\":[\"node\",\"system\"]}", nothing, apply, apply
+};
+
+#if defined(OLD_TABLE)
+/* What a plugin exported by the interface that was before this one. */
+FAM_PLUGIN_VISIBLE const void *const FAM_PLUGIN[] = { &plugin };
+#elif defined(NO_SYMBOL)
+const fam_plugin *const not_a_symbol = &plugin;
+#elif defined(LEAVES)
+/* Takes the descriptor, says nothing, and gives a status. */
+int fam_plugin_main(int descriptor)
+{
+    return close(descriptor) == 0 ? 3 : 4;
+}
 #else
-FAM_PLUGIN_EXPORT(describe, nothing, apply, apply);
+FAM_PLUGIN_EXPORT(plugin);
 #endif

@@ -1,71 +1,46 @@
-/* Calls the plugin with a host that has one file, /etc/motd, and one setting, text. */
+/* Calls the plugin, answers everything with "ok", and compares what it asks for. */
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "fam_plugin.h"
 
-extern const fam_plugin FAM_PLUGIN;
+static char said[4096];
 
-static char motd[1024];
-static const char *text;
-static char failure[128];
-
-static int32_t lookup(const fam_host *host, int32_t document, fam_slice pointer, fam_slice *out)
+/* What the plugin says in this call, a line each. */
+static const char *asks(const char *call)
 {
-    (void)host;
-    if (document == FAM_SETTINGS && text != NULL && pointer.len == 5 && memcmp(pointer.data, "/text", 5) == 0) {
-        *out = fam_str(text);
-        return FAM_OK;
-    }
-    if (document == FAM_NODE && pointer.len == 5 && memcmp(pointer.data, "/name", 5) == 0) {
-        *out = fam_str("fabric2");
-        return FAM_OK;
-    }
-    return FAM_NOT_FOUND;
+    int ends[2], i;
+    size_t length = 0;
+    ssize_t count;
+
+    assert(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    assert(write(ends[0], call, strlen(call)) == (ssize_t)strlen(call) && write(ends[0], "\n", 1) == 1);
+    for (i = 0; i < 10; i++)
+        assert(write(ends[0], "{\"ok\":true}\n", 12) == 12);
+    shutdown(ends[0], SHUT_WR);
+    assert(fam_plugin_main(ends[1]) == 0);
+    while ((count = read(ends[0], said + length, sizeof said - 1 - length)) > 0)
+        length += (size_t)count;
+    said[length] = '\0';
+    close(ends[0]);
+    return said;
 }
 
-static int32_t append(const fam_host *host, fam_slice path, fam_slice contents)
-{
-    (void)host;
-    assert(path.len == 9 && memcmp(path.data, "/etc/motd", 9) == 0);
-    assert(strlen(motd) + contents.len < sizeof motd);
-    strncat(motd, (const char *)contents.data, contents.len);
-    return FAM_OK;
-}
-
-static int32_t write_file(const fam_host *host, fam_slice path, fam_slice contents, const fam_attributes *attributes)
-{
-    (void)attributes;
-    motd[0] = '\0';
-    return append(host, path, contents);
-}
-
-static void fail(const fam_host *host, int32_t kind, fam_slice key, fam_slice message, fam_slice hint)
-{
-    (void)host;
-    (void)hint;
-    assert(kind == FAM_FAIL_SETTING);
-    snprintf(failure, sizeof failure, "%.*s %.*s", (int)key.len, (const char *)key.data, (int)message.len,
-             (const char *)message.data);
-}
+#define DONE "{\"op\":\"done\"}\n"
 
 int main(void)
 {
-    fam_host host = { 0 };
-
-    host.lookup = lookup;
-    host.append = append;
-    host.write = write_file;
-    host.fail = fail;
-
-    assert(FAM_PLUGIN.check(&host) == FAM_FAILED);
-    assert(strcmp(failure, "text is missing") == 0);
-
-    text = "hello";
-    assert(FAM_PLUGIN.check(&host) == FAM_OK);
-    assert(FAM_PLUGIN.apply_system(&host) == FAM_OK);
-    assert(FAM_PLUGIN.apply_node(&host) == FAM_OK);
-    assert(strcmp(motd, "hello\nThis is fabric2.\n") == 0);
+    assert(strcmp(asks("{\"protocol\":1,\"call\":\"check\",\"settings\":{\"text\":\"hello\"}}"), DONE) == 0);
+    assert(strcmp(asks("{\"protocol\":1,\"call\":\"check\",\"settings\":{}}"),
+                  "{\"op\":\"fail\",\"kind\":\"setting\",\"key\":\"text\",\"message\":\"is missing\","
+                  "\"hint\":\"say what to greet with\"}\n") == 0);
+    assert(strcmp(asks("{\"protocol\":1,\"call\":\"apply-system\",\"settings\":{\"text\":\"hello\"}}"),
+                  "{\"op\":\"write\",\"path\":\"/etc/motd\",\"contents\":\"hello\\n\"}\n" DONE) == 0);
+    assert(strcmp(asks("{\"protocol\":1,\"call\":\"apply-node\",\"node\":{\"name\":\"fabric2\"}}"),
+                  "{\"op\":\"ensure-line\",\"path\":\"/etc/motd\",\"line\":\"This is fabric2.\"}\n" DONE) == 0);
     puts("ok");
     return 0;
 }
