@@ -1,4 +1,4 @@
-//! What a plugin's process and this program say to each other: JSON lines, as plugins/PROTOCOL.md
+//! What a plugin's process and this program say to each other: JSON lines, as docs/plugins/protocol.md
 //! explains to those who write them by hand.
 
 use std::collections::BTreeMap;
