@@ -11,6 +11,8 @@ mod check;
 mod cluster;
 mod credentials;
 mod doctor;
+mod documents;
+mod examples;
 mod fabric;
 mod file_names;
 mod host;
@@ -28,6 +30,7 @@ mod preseed;
 mod readme;
 mod rebuild;
 mod recipes;
+mod reference;
 mod request;
 mod roles;
 mod running;
@@ -60,6 +63,8 @@ fn main() -> ExitCode {
         credentials::tests(),
         system_stage::tests(),
         doctor::tests(),
+        documents::tests(),
+        examples::tests(),
         check::tests(),
         fabric::tests(),
         file_names::tests(),
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),
+        reference::tests(),
         request::tests(),
         sandbox::tests(),
         sbom::tests(),
