@@ -19,12 +19,16 @@ const STYLES: Styles = Styles::styled()
 const AFTER_HELP: &str = "\
 Environment (a flag beats it, and it beats the recipe):
   MIRROR             the mirror, as --mirror
-  PROXY              the proxy, as --proxy; else http_proxy, https_proxy or all_proxy, but NO_PROXY
+  PROXY              the proxy, as --proxy; else http_proxy, https_proxy or all_proxy
+  NO_PROXY           hosts to reach without a proxy
   NETRC              the file of logins for mirrors [default: ~/.netrc]
-  TMPDIR             the directory for the artifacts, as --output
+  TMPDIR             the directory for the artifacts, as --output [default: /tmp]
   VERBOSE            as --verbose, unless 0, no or false
-  SOURCE_DATE_EPOCH  the time, in seconds since 1970, to which the times of files are clamped
-  XDG_CACHE_HOME     the cache is fam-build in this directory
+  SOURCE_DATE_EPOCH  no file is younger, in seconds since 1970 [default: the newest index's date]
+  SSL_CERT_FILE      authorities to trust for https instead of the host's, in PEM
+  SSL_CERT_DIR       the same, as a directory that `openssl rehash` made
+  XDG_CACHE_HOME     the cache is fam-build in this directory [default: ~/.cache]
+  XDG_DATA_HOME      your plugins are in fam-build/plugins there [default: ~/.local/share]
   NO_COLOR           no colours
 
 Examples:

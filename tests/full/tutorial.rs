@@ -34,7 +34,7 @@ fn the_first_plugin_in_a_clean_root() {
         shell.env("MIRROR", mirror()).args(["-ec", &format!("[ ! -d first ] || cd first\n{commands}")]);
         succeed(&mut shell)
     };
-    let tutorial = document("plugins/TUTORIAL.md");
+    let tutorial = document("docs/plugins/tutorial.md");
     let blocks = blocks(&tutorial);
     let [begin, check, checked, recipe, build, look, place, line, again] = &blocks[..] else {
         panic!("the tutorial has other blocks than this test: {blocks:#?}");

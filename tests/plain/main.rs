@@ -12,6 +12,8 @@ mod check;
 mod cluster;
 mod credentials;
 mod doctor;
+mod documents;
+mod examples;
 mod fabric;
 mod file_names;
 mod host;
@@ -29,6 +31,7 @@ mod preseed;
 mod readme;
 mod rebuild;
 mod recipes;
+mod reference;
 mod request;
 mod roles;
 mod running;
@@ -62,6 +65,8 @@ fn main() -> ExitCode {
         credentials::tests(),
         system_stage::tests(),
         doctor::tests(),
+        documents::tests(),
+        examples::tests(),
         check::tests(),
         fabric::tests(),
         file_names::tests(),
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),
+        reference::tests(),
         request::tests(),
         sandbox::tests(),
         sbom::tests(),

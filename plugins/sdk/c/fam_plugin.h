@@ -1,5 +1,5 @@
 /* fam_plugin.h: what a fam-build plugin in C is written against. fam_plugin.c, which is compiled along with the plugin, does
- * what is declared here: it speaks the protocol of plugins (PROTOCOL.md), version 1.
+ * what is declared here: it speaks the protocol of plugins (docs/plugins/protocol.md), version 1.
  *
  * A plugin is a description and up to three functions, and one line that makes a dynamic library of them:
  *
@@ -53,7 +53,7 @@ typedef int (*fam_function)(fam_host *host);
 
 typedef struct fam_plugin {
     /* As JSON: {"name": "motd", "summary": "greets at login", "stages": ["system", "node"], "version": "1.0",
-     * "after": ["users"], "reads": ["file"]}. The last three may be left out; PROTOCOL.md says what they mean. */
+     * "after": ["users"], "reads": ["file"]}. The last three may be left out; docs/plugins/protocol.md says what they mean. */
     const char *description;
     fam_function check;        /* before anything is fetched: whether the settings fit */
     fam_function apply_system; /* once, for the system that all nodes share */

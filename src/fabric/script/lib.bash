@@ -1,15 +1,5 @@
 set -euo pipefail
 
-# Of the caller's choice:
-#   NET=bridge|user      the libvirt network, or user-mode networking   (default: bridge where it can be used)
-#   ACCEL=kvm|tcg        the host's processors, or translation          (default: kvm where it really works)
-#   SHM=FILE             the shared memory                              (default: $default_shm)
-#   PORT=NUMBER          node N's ssh is at this port plus N            (default: $default_port; user-mode networking only)
-#   RUN=DIRECTORY        sockets, logs and pid files                    (default: fabric_run beside the images)
-#   BOOT_TIMEOUT=SECONDS how long ssh waits for a node that says nothing (default: 300)
-#   STOP_TIMEOUT=SECONDS how long nodes may take to shut down           (default: 90)
-#   QEMU=PROGRAM         the emulator                                   (default: qemu-system-x86_64)
-
 # What the functions named examine_* say of the host: what was found, or what is in the way; and what to do about that.
 detail='' hint=''
 
@@ -43,8 +33,15 @@ Runs the $nodes virtual machines that were built here. They share one memory.
                      what was found, and what to do about it; the exit code is 1 if something keeps nodes from running
   help               this text
 
-Environment: NET=bridge|user, ACCEL=kvm|tcg, SHM=FILE, PORT=NUMBER, RUN=DIRECTORY, BOOT_TIMEOUT=SECONDS,
-STOP_TIMEOUT=SECONDS, QEMU=PROGRAM
+Environment:
+  NET=bridge|user       bridge: the libvirt network; user: QEMU's own [default: bridge where it can be used]
+  ACCEL=kvm|tcg         the host's processors, or emulated ones [default: kvm where a trial system runs in it]
+  SHM=FILE              the shared memory; in a hugetlbfs it is made of huge pages [default: $default_shm]
+  PORT=NUMBER           node N's ssh is at 127.0.0.1, this port plus N, in user mode [default: $default_port]
+  RUN=DIRECTORY         sockets, logs and pid files [default: fabric_run beside the images]
+  BOOT_TIMEOUT=SECONDS  how long ssh waits for a node whose console says nothing [default: 300]
+  STOP_TIMEOUT=SECONDS  how long nodes may take to shut down [default: 90]
+  QEMU=PROGRAM          the emulator [default: qemu-system-x86_64]
 USAGE
 }
 

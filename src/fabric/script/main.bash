@@ -6,10 +6,16 @@ for variable in PORT BOOT_TIMEOUT STOP_TIMEOUT; do
 done
 command=${1:-start}
 if (($# > 0)); then shift; fi
-if [[ $command == check ]]; then
-    check
-    exit
-fi
+case $command in
+    check)
+        check
+        exit
+        ;;
+    help | -h | --help)
+        usage
+        exit
+        ;;
+esac
 examine_tools || fail "$detail" "$hint"
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 readonly here
@@ -23,7 +29,6 @@ case $command in
     log) show_log "$@" ;;
     network) network "$@" ;;
     libvirt) libvirt "$@" ;;
-    help | -h | --help) usage ;;
     *)
         usage >&2
         exit 2

@@ -114,13 +114,13 @@ impl From<ProcessError> for Error {
             ProcessError::Launch(error) => hints::hint(error),
             ProcessError::Start { step, source } if step == init::START => Some(match source.raw_os_error() {
                 Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
-                Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (plugins/README.md)".into(),
+                Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (docs/plugins.md)".into(),
                 _ => "can you execute it yourself?".into(),
             }),
             ProcessError::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
             ProcessError::TooLong => Some("write a large file in pieces, with append".into()),
             ProcessError::Malformed { .. } => Some(
-                "only requests belong on standard output, others on standard error; see plugins/PROTOCOL.md".into(),
+                "only requests belong on standard output, others on standard error; see docs/plugins/protocol.md".into(),
             ),
             ProcessError::LimitExceeded(_) | ProcessError::Ended { .. } => {
                 Some("this is a fault of the plugin: tell its author".into())

@@ -1,10 +1,15 @@
 //! The project's documents, as tests read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where a file of the checkout is.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
+}
 
 /// The text of a document, by its path in the checkout.
 pub fn document(name: &str) -> String {
-    fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
+    fs_err::read_to_string(path(name)).unwrap()
 }
 
 /// The indented blocks of a Markdown text, without their indentation.

@@ -1,5 +1,5 @@
 //! What fam-build and the process of a plugin say to each other: JSON lines, as
-//! plugins/PROTOCOL.md explains to those who write them by hand. Both sides have these types;
+//! docs/plugins/protocol.md explains to those who write them by hand. Both sides have these types;
 //! here is no input or output.
 
 mod reply;
@@ -93,7 +93,7 @@ pub enum Kind {
 /// A line from a plugin. Each but `done` and `fail` is answered by a [`Reply`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
-#[allow(missing_docs, reason = "PROTOCOL.md has a table of them for those who write them")]
+#[allow(missing_docs, reason = "docs/plugins/protocol.md has a table of them for those who write them")]
 pub enum Request {
     Describe(Description),
     Done {},

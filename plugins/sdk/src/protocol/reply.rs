@@ -38,7 +38,7 @@ pub enum FileType {
 /// The answer to a request: `ok`, first, says whether it was done.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs, reason = "PROTOCOL.md says which request is answered by which")]
+#[allow(missing_docs, reason = "docs/plugins/protocol.md says which request is answered by which")]
 pub struct Reply {
     pub ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
