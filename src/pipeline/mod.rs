@@ -79,6 +79,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let answers = answers::answers(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
+    preflight::check_disk(settings, &selection)?;
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
             let build = selection.build(settings, *seed.bytes(), progress);
@@ -137,6 +138,7 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
         None => {
             let archives = Archives::open(settings, logins, progress)?;
             let selection = Selection::choose(settings, archives, progress)?;
+            preflight::check_disk(settings, &selection)?;
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress);
             let template = template::obtain(job, &selection, &plugin_plan, &build, progress)?;

@@ -8,6 +8,7 @@ use fam_archive::http::Http;
 use fam_archive::lock::Lock;
 use fam_host::regular;
 use fam_host::space::require_space;
+use fam_image::DiskLayout;
 use fam_isolation::supervisor::{Isolation, OutputLock};
 use fam_tree::tarball;
 
@@ -101,6 +102,18 @@ pub(super) fn logins(settings: &Settings) -> Result<Logins, Error> {
 pub(super) fn read_lock(path: &Path) -> Result<Lock, Error> {
     let text = fs_err::read_to_string(path).map_err(|source| Error::Named { flag: "--locked", source })?;
     Lock::parse(&text).map_err(|source| Error::Lock { path: path.to_owned(), source })
+}
+
+/// Checks, now that the packages are known, that the disk can hold them at all. What their maintainers
+/// say they take is the least: ext4 counts in larger units than they do, and plugins add files.
+pub(super) fn check_disk(settings: &Settings, selection: &Selection) -> Result<(), Error> {
+    let layout = DiskLayout::new(settings.recipe.disk.size.get().bytes(), 0)?;
+    let (needed_bytes, available_bytes) = (selection.installed_bytes(), layout.root.len);
+    // Rules for paths leave out what no maintainer has counted.
+    if settings.recipe.paths.is_empty() && needed_bytes > available_bytes {
+        return Err(fam_image::Error::TooSmall { needed_bytes, available_bytes }.into());
+    }
+    Ok(())
 }
 
 /// Checks, now that the packages are known, that what the build writes has room: the tarball, the

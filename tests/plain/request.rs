@@ -12,6 +12,7 @@ support::tests! {
     an_unknown_package_is_named_with_its_neighbours,
     a_plan_says_what_a_build_would_do_and_a_lock_holds_it,
     a_lock_of_packages_that_exclude_each_other_is_refused,
+    a_disk_that_is_too_small_is_an_error_before_packages_are_fetched,
 }
 
 /// Each request is wrong in itself: exit code 2, before anything is written.
@@ -132,4 +133,17 @@ fn a_lock_of_packages_that_exclude_each_other_is_refused() {
     let error = ["rival conflicts with calm or breaks it"];
     assert_fails(&mut bench.build(&["--locked", &lock]), 1, &error, "leave rival or calm out");
     assert!(!bench.output().join("fabric_template.tar").exists());
+}
+
+/// What a package takes stands in the index, in KiB.
+fn a_disk_that_is_too_small_is_an_error_before_packages_are_fetched() {
+    let bench = Bench::new(archive().with(Deb::new("large").field("Installed-Size", "2000000")));
+    let error = ["the tree needs 20", " bytes but its partition has 10"];
+    for verb in [&["plan"][..], &[]] {
+        let arguments = [verb, &["--include", "large"]].concat();
+        assert_fails(&mut bench.build(&arguments), 1, &error, "--size 4G");
+    }
+    assert_eq!(packages_in(&bench.cache()), 0);
+    assert_nothing_left(&bench.output());
+    succeed(&mut bench.build(&["--include", "large", "--size", "4G"]));
 }
