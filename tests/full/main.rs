@@ -20,6 +20,7 @@ mod nodes;
 mod packages;
 mod plugins;
 mod recipes;
+mod release;
 #[path = "../plain/running.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod running;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         plugins::tests(),
         recipes::tests(),
         recipes::shipped(),
+        release::tests(),
         sbom::tests(),
         suites::tests(),
         thin_cluster::tests(),

@@ -162,6 +162,11 @@ impl External {
             let message = "is no dynamic library, though its name ends in .so".into();
             return Err(no_plugin(message, Some("a plugin in another form is an executable file without .so")));
         }
+        if form == Form::Library && cfg!(target_feature = "crt-static") {
+            let message = "is a dynamic library, and this fam-build is static, which can load none".into();
+            let hint = "take the dynamic fam-build of the .deb (docs/installing.md), or make the plugin an executable";
+            return Err(no_plugin(message, Some(hint)));
+        }
         let nothing_yet = Description::new("", "");
         let mut plugin = Self::new(&file, form, &digest, nothing_yet, host_files);
         let call = plugin.call(Entry::Describe, &Value::Null);

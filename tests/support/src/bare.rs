@@ -61,7 +61,14 @@ fn copy(from: &Path, root: &Path) {
 /// Adds [`user`], this host's names of the network, and the program under test to the root of
 /// another system, so that [`command_in`] can run there.
 pub fn move_in(root: &Path) {
-    for directory in ["proc", "dev", "old", "output", "usr/bin"] {
+    furnish(root);
+    fs_err::create_dir_all(root.join("usr/bin")).unwrap();
+    fs_err::copy(public_program(), root.join("usr/bin/fam-build")).unwrap();
+}
+
+/// As [`move_in`], without the program.
+pub fn furnish(root: &Path) {
+    for directory in ["proc", "dev", "old", "output"] {
         fs_err::create_dir_all(root.join(directory)).unwrap();
     }
     succeed(Command::new("chown").arg(user()).arg(root.join("output")));
@@ -72,15 +79,24 @@ pub fn move_in(root: &Path) {
     let accounts = root.join("etc/passwd");
     let others = fs_err::read_to_string(&accounts).unwrap();
     fs_err::write(accounts, others + &account).unwrap();
-    fs_err::copy(public_program(), root.join("usr/bin/fam-build")).unwrap();
 }
 
 /// A program that runs as [`user`] with `root`, which [`move_in`] prepared, as its whole file
 /// system. The user's home is /output.
-#[allow(unsafe_code, reason = "a process enters its namespaces between fork and exec")]
 pub fn command_in(root: &Path, program: &str) -> Command {
     let number = |flag: &str| succeed(Command::new("id").args([flag, user()])).trim().parse::<u32>().unwrap();
-    let (uid, gid) = (number("-u"), number("-g"));
+    command_of(root, program, number("-u"), number("-g"))
+}
+
+/// As [`command_in`], of root's.
+pub fn command_in_as_root(root: &Path, program: &str) -> Command {
+    let mut program = command_of(root, program, 0, 0);
+    program.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    program
+}
+
+#[allow(unsafe_code, reason = "a process enters its namespaces between fork and exec")]
+fn command_of(root: &Path, program: &str, uid: u32, gid: u32) -> Command {
     let new_root = root.to_owned();
     let mut program = Command::new(program);
     program.env_clear().env("PATH", "/usr/bin").env("HOME", "/output");

@@ -11,6 +11,9 @@ use libtest_mimic::{Arguments, Trial};
 /// A name for [`Test::needs`]: the test becomes another user, mounts something, or makes devices.
 pub const ROOT: &str = "root";
 
+/// A name for [`Test::needs`]: the test compiles static programs.
+pub const RUST_FOR_MUSL: &str = "x86_64-unknown-linux-musl of rustup";
+
 /// One test: a function that panics if it fails.
 #[allow(missing_debug_implementations, reason = "a function has nothing to show")]
 pub struct Test {
@@ -115,11 +118,21 @@ pub fn again_as_user(test: &str) {
 }
 
 fn is_there(need: &str) -> bool {
-    if need == ROOT {
-        return is_root();
+    match need {
+        ROOT => return is_root(),
+        RUST_FOR_MUSL => return compiles_for_musl(),
+        _ => {}
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     // What only root uses is often out of a user's PATH.
     let usual = ["/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(usual).any(|directory| directory.join(need).exists())
+}
+
+fn compiles_for_musl() -> bool {
+    let mut rustc = std::process::Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", "x86_64-unknown-linux-musl"]);
+    let Ok(output) = rustc.output() else { return false };
+    let directory = String::from_utf8_lossy(&output.stdout);
+    output.status.success() && std::path::Path::new(directory.trim()).exists()
 }

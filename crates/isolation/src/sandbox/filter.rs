@@ -39,8 +39,9 @@ pub const NEW_NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console.
-const TERMINAL_INPUT: [libc::Ioctl; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
+/// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console. The type of
+/// libc's own numbers differs between C libraries.
+const TERMINAL_INPUT: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
 /// The netlink families that scripts were seen to need: addresses and routes for libc and `ip`; the
 /// list of sockets for `ss` (nginx); netfilter for `iptables --version` (ufw). The last only
@@ -65,7 +66,7 @@ fn denied() -> Result<Vec<Call>, BackendError> {
         Rule::new(vec![argument(0, Is::MaskedEq(bit), bit)?])
     };
     calls.push((libc::SYS_clone, NEW_NAMESPACES.into_iter().map(namespace).collect::<Result<_, _>>()?));
-    let input = |request: libc::Ioctl| Rule::new(vec![argument(1, Is::Eq, request)?]);
+    let input = |request: u32| Rule::new(vec![argument(1, Is::Eq, request)?]);
     calls.push((libc::SYS_ioctl, TERMINAL_INPUT.into_iter().map(input).collect::<Result<_, _>>()?));
     Ok(calls)
 }
