@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::shown;
 
 /// Why a request failed.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpError {
@@ -15,7 +16,6 @@ pub enum HttpError {
     /// A URL is not one.
     #[error("URL {url}: {reason}")]
     BadUrl {
-        /// The URL.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -23,19 +23,13 @@ pub enum HttpError {
     /// The proxy's URL is not one.
     #[error("proxy {proxy}: {reason}")]
     BadProxy {
-        /// The proxy.
         proxy: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A file with certificates of authorities cannot be used.
     #[error("certificates in {}: {reason}", path.display())]
-    CaCertificate {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    CaCertificate { path: PathBuf, reason: String },
     /// A host name has no address.
     #[error("resolve {}{host}: {reason}", if *proxy { "the proxy " } else { "" })]
     Unresolvable {
@@ -58,50 +52,22 @@ pub enum HttpError {
     },
     /// A server did not answer in time, or fell silent.
     #[error("fetch {url}{}: timed out", through(via))]
-    Timeout {
-        /// What was fetched.
-        url: String,
-        /// Through which proxy.
-        via: Option<String>,
-    },
+    Timeout { url: String, via: Option<String> },
     /// A server sends too slowly to be waited for.
     #[error("fetch {url}{}: too slow: {bytes} bytes in {} s", through(via), within.as_secs_f64())]
-    Slow {
-        /// What was fetched.
-        url: String,
-        /// Through which proxy.
-        via: Option<String>,
-        /// What came.
-        bytes: u64,
-        /// In which time.
-        within: Duration,
-    },
+    Slow { url: String, via: Option<String>, bytes: u64, within: Duration },
     /// The proxy does not let the request pass.
     #[error("the proxy {proxy} refuses: {reason}")]
-    ProxyRefused {
-        /// The proxy.
-        proxy: String,
-        /// What it said.
-        reason: String,
-    },
+    ProxyRefused { proxy: String, reason: String },
     /// The server's certificate or its TLS was not accepted.
     #[error("fetch {url}: TLS: {reason}")]
-    Tls {
-        /// What was fetched.
-        url: String,
-        /// What was wrong.
-        reason: String,
-    },
+    Tls { url: String, reason: String },
     /// The server answered, but not with what was asked for.
     #[error("fetch {url}{}: {status} {reason}", through(via))]
     Status {
-        /// What was fetched.
         url: String,
-        /// The status code.
         status: u16,
-        /// Its name.
         reason: String,
-        /// Through which proxy.
         via: Option<String>,
         /// How long to wait before asking again, if the server says.
         retry_after: Option<Duration>,
@@ -109,23 +75,16 @@ pub enum HttpError {
     /// A redirect that is not followed.
     #[error("fetch {url}: redirect: {reason}")]
     Redirect {
-        /// What was fetched.
         url: String,
         /// Why it is not followed.
         reason: String,
     },
     /// The connection broke.
     #[error("fetch {url}: {reason}")]
-    Broken {
-        /// What was fetched.
-        url: String,
-        /// How it broke.
-        reason: String,
-    },
+    Broken { url: String, reason: String },
     /// The body ended before the file did.
     #[error("fetch {url}: cut off after {got} of {expected} bytes")]
     Short {
-        /// What was fetched.
         url: String,
         /// How much there is now.
         got: u64,
@@ -135,7 +94,6 @@ pub enum HttpError {
     /// The file is longer than is sensible.
     #[error("fetch {url}: longer than {limit} bytes")]
     TooLong {
-        /// What was fetched.
         url: String,
         /// The most that is accepted.
         limit: u64,
