@@ -23,10 +23,10 @@ use crate::recipe::Settings;
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
 /// Nodes whose disks are written at the same time. Each takes some 30 MiB for the map of its disk.
 const NODES_AT_ONCE: usize = 4;
-/// What all thin nodes have in common.
+/// The image on which the overlays of thin nodes lie.
 pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
-/// What a disk is made of.
+/// Everything that the disks of a build are made of.
 #[derive(Debug)]
 pub(super) struct Disks<'a> {
     pub(super) job: &'a Job,
@@ -47,12 +47,6 @@ pub(super) struct Disks<'a> {
 /// Numbers for a disk from 96 bytes that nothing else is made of.
 fn identity(bytes: [[u8; 32]; 3]) -> Identity {
     let [a, b, c] = bytes;
-    let uuid = |bytes: &[u8]| {
-        let mut half = [0; 16];
-        half.copy_from_slice(&bytes[..16]);
-        // Version 4 in form; where the bytes come from does not show.
-        uuid::Builder::from_random_bytes(half).into_uuid()
-    };
     Identity {
         disk_guid: uuid(&a[..16]),
         bios_guid: uuid(&a[16..]),
@@ -61,6 +55,13 @@ fn identity(bytes: [[u8; 32]; 3]) -> Identity {
         fs_uuid: uuid(&c[..16]),
         esp_volume_id: u32::from_le_bytes([c[16], c[17], c[18], c[19]]),
     }
+}
+
+/// A UUID from the first 16 bytes, in the form of a random one (version 4).
+fn uuid(bytes: &[u8]) -> Uuid {
+    let mut half = [0; 16];
+    half.copy_from_slice(&bytes[..16]);
+    uuid::Builder::from_random_bytes(half).into_uuid()
 }
 
 /// Numbers of the template's disk. No secret goes into them: the template is the same for every
@@ -75,8 +76,8 @@ fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> Ima
     ImageSettings { size_bytes: disk.size.get().bytes(), label: disk.label.to_string(), layout_uuid, timestamp }
 }
 
-/// Checks that disks can hold what is in a new template. That this one is too small is found later:
-/// the template is good for a larger one.
+/// Checks that a disk can hold what is in a new template. A disk that is only too small is reported
+/// later, since the template is good for a larger one.
 ///
 /// # Errors
 /// [`Error::Image`] with the entry that no disk can hold.
@@ -144,6 +145,7 @@ impl Disks<'_> {
         }
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
+        // The second node stands for all further ones: what it shares with the first, all share.
         let first = Arc::new(self.node_map(0, &laid_last)?);
         let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last).map(Arc::new)).transpose()?;
 
@@ -153,8 +155,8 @@ impl Disks<'_> {
         let on_bytes = |count| running.advance(count);
 
         let output = &self.job.output;
-        // The raw image is a matter of the disk, the compressed ones of the processors: they share
-        // the time well.
+        // The raw image waits for the disk, the compressed ones for processors, so they are written
+        // at the same time.
         std::thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
                 let artifact = output.create_private(TEMPLATE_IMAGE)?;
@@ -225,7 +227,8 @@ impl Disks<'_> {
     }
 }
 
-/// Maps of the nodes behind the first, of which the second is at hand.
+/// The maps of all nodes but the first. That of the second is kept, the others are made when
+/// needed.
 struct Maps<'a> {
     disks: &'a Disks<'a>,
     laid_last: &'a BTreeSet<RootPath>,
