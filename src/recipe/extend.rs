@@ -8,10 +8,10 @@ use fam_plugin::nearest;
 use serde_json::{Map, Value};
 
 use super::items::{Listed, Plugin, Preseed, Source};
-use super::model::{Recipe, Written};
+use super::model::{Recipe, RecipePatch};
 use super::names::{PackageName, PluginName};
+use super::patch::{Addition, IncludeChange, LineOrFile, List, PluginChange, PluginPatch, PreseedPatch};
 use super::sourced::{Origin, Sourced};
-use super::written::{Addition, IncludeChange, LineOrFile, List, PluginChange, WrittenPlugin, WrittenPreseed};
 
 /// A recipe, and those that it is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ impl Misfit {
 
 impl Loaded {
     /// Takes the recipe at the end of a chain, which extends none and so must name a suite.
-    pub(super) fn base(written: Written, source: Source) -> Result<Self, Misfit> {
+    pub(super) fn base(written: RecipePatch, source: Source) -> Result<Self, Misfit> {
         let Some(suite) = written.suite.clone() else {
             return Err(Misfit::new(0, "missing key `suite` (or `extends`)"));
         };
@@ -52,7 +52,7 @@ impl Loaded {
     }
 
     /// Applies to the recipe what `written`, which extends it, says.
-    pub(super) fn extended(mut self, mut written: Written, source: Source) -> Result<Self, Misfit> {
+    pub(super) fn extended(mut self, mut written: RecipePatch, source: Source) -> Result<Self, Misfit> {
         let recipe = &mut self.recipe;
         match written.plugins.take() {
             Some(List::Whole(list)) => {
@@ -137,7 +137,7 @@ fn merge_list<W, T>(
     Ok(())
 }
 
-fn preseed(written: WrittenPreseed) -> Result<Preseed, Misfit> {
+fn preseed(written: PreseedPatch) -> Result<Preseed, Misfit> {
     let offset = written.0.span().start;
     match written.0.into_inner() {
         LineOrFile::Line(line) => match line.parse() {
@@ -148,8 +148,8 @@ fn preseed(written: WrittenPreseed) -> Result<Preseed, Misfit> {
     }
 }
 
-fn listed(plugin: WrittenPlugin, source: &Source) -> Plugin {
-    let WrittenPlugin { name, path, time_limit, settings } = plugin;
+fn listed(plugin: PluginPatch, source: &Source) -> Plugin {
+    let PluginPatch { name, path, time_limit, settings } = plugin;
     Plugin { name, path, time_limit, settings: settings.0, source: source.clone(), set_by: BTreeMap::new() }
 }
 

@@ -6,7 +6,7 @@ use fam_plugin::nearest;
 
 use super::extend::{Loaded, Misfit};
 use super::items::Source;
-use super::model::{Recipe, Written};
+use super::model::{Recipe, RecipePatch};
 use super::parse::ParseError;
 
 /// A recipe that is built into the program.
@@ -160,10 +160,10 @@ impl Loaded {
     }
 
     fn of(first: Text) -> Result<Self, LoadError> {
-        let mut chain: Vec<(Text, Written)> = Vec::new();
+        let mut chain: Vec<(Text, RecipePatch)> = Vec::new();
         let mut next = Some(first);
         while let Some(text) = next {
-            let written = Written::parse(&text.source.recipe, &text.text)?;
+            let written = RecipePatch::parse(&text.source.recipe, &text.text)?;
             next = match &written.extends {
                 None => None,
                 Some(extends) => {
@@ -200,7 +200,7 @@ impl Loaded {
 }
 
 /// Shows a circle: the names of its recipes, from the one that comes twice to itself.
-fn circle(chain: &[(Text, Written)], last: &Text, again: &Text) -> String {
+fn circle(chain: &[(Text, RecipePatch)], last: &Text, again: &Text) -> String {
     let mut names: Vec<&str> = chain
         .iter()
         .map(|(text, _)| text)

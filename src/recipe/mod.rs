@@ -20,12 +20,12 @@ mod load;
 mod model;
 mod names;
 mod parse;
+mod patch;
 mod rows;
 mod settings;
 mod size;
 mod sourced;
 mod subnet;
-mod written;
 
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
 pub use debconf::{Answer, InvalidAnswer, InvalidLine};
@@ -39,9 +39,9 @@ pub use names::{
     Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite,
 };
 pub use parse::ParseError;
+pub use patch::schema;
 pub use rows::SettingRow;
 pub use settings::{Security, Settings, SettingsError};
 pub use size::{InvalidSize, Size};
 pub use sourced::{Origin, Sourced};
 pub use subnet::{InvalidSubnet, Subnet};
-pub use written::schema;

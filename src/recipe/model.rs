@@ -10,9 +10,9 @@ use toml::Spanned;
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
+use super::patch::{Addition, IncludeChange, List, PluginChange, PluginPatch, PreseedPatch};
 use super::sourced::{Origin, Sourced};
 use super::subnet::Subnet;
-use super::written::{Addition, IncludeChange, List, PluginChange, WrittenPlugin, WrittenPreseed};
 
 /// A key of a recipe that has one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +83,7 @@ macro_rules! table {
 
 table! {
     /// The disk of each node.
-    Disk, WrittenDisk, "disk" {
+    Disk, DiskPatch, "disk" {
         /// Its size as the guest sees it; the image takes only what is used.
         size: DiskSize = "8G",
         /// The label of the root file system.
@@ -95,7 +95,7 @@ table! {
 
 table! {
     /// The kernel of the machines.
-    Kernel, WrittenKernel, "kernel" {
+    Kernel, KernelPatch, "kernel" {
         /// The package that brings it.
         package: PackageName = "linux-image-amd64",
         /// What GRUB passes to it, in addition to the root file system.
@@ -106,7 +106,7 @@ table! {
 
 table! {
     /// The memory that all nodes share.
-    Fabric, WrittenFabric, "fabric" {
+    Fabric, FabricPatch, "fabric" {
         /// The device that shows it to the guests.
         kind: FabricKind = "ivshmem",
         /// How much memory they share.
@@ -116,7 +116,7 @@ table! {
 
 table! {
     /// The nodes of the cluster, which are all alike.
-    Nodes, WrittenNodes, "nodes" {
+    Nodes, NodesPatch, "nodes" {
         /// How many nodes there are.
         count: NodeCount = "4",
         /// The memory of each.
@@ -178,7 +178,7 @@ macro_rules! recipe {
             title = "Recipe of fam-build",
             extend("anyOf" = [{ "required": ["suite"] }, { "required": ["extends"] }])
         )]
-        pub(super) struct Written {
+        pub(super) struct RecipePatch {
             /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending
             /// in `.toml`) relative to the directory of this file.
             #[schemars(with = "Option<String>", length(min = 1))]
@@ -193,7 +193,7 @@ macro_rules! recipe {
             }
 
             /// Overrides each value that is written, except the lists.
-            pub(super) fn override_with(&mut self, written: Written, origin: &Origin) {
+            pub(super) fn override_with(&mut self, written: RecipePatch, origin: &Origin) {
                 $(unless_list!($kind, self.$key.override_with(written.$key, origin););)*
             }
 
@@ -235,22 +235,22 @@ recipe! {
     list include: Vec<Sourced<PackageName>> => Option<List<PackageName, IncludeChange>>;
     /// Answers to the questions that packages ask by debconf, set before any of them is configured
     /// that asks.
-    list debconf: Vec<Listed<Preseed>> => Option<List<WrittenPreseed, Addition<WrittenPreseed>>>;
+    list debconf: Vec<Listed<Preseed>> => Option<List<PreseedPatch, Addition<PreseedPatch>>>;
     /// Which paths of packages are left out, by dpkg's rules: of those that fit a path, the last
     /// decides.
     list paths: Vec<Listed<PathRule>> => Option<List<PathRule, Addition<PathRule>>>;
     /// What the initramfs holds drivers for.
     value initramfs: Sourced<Initramfs> => #[schemars(extend("default" = Initramfs::default()))] Option<Initramfs>;
     /// The disk of each node.
-    table disk: Disk => #[serde(default)] WrittenDisk;
+    table disk: Disk => #[serde(default)] DiskPatch;
     /// The kernel of the nodes.
-    table kernel: Kernel => #[serde(default)] WrittenKernel;
+    table kernel: Kernel => #[serde(default)] KernelPatch;
     /// The memory that the nodes share.
-    table fabric: Fabric => #[serde(default)] WrittenFabric;
+    table fabric: Fabric => #[serde(default)] FabricPatch;
     /// The nodes of the cluster.
-    table nodes: Nodes => #[serde(default)] WrittenNodes;
+    table nodes: Nodes => #[serde(default)] NodesPatch;
     /// Plugins, in the order of application.
-    list plugins: Vec<Plugin> => #[serde(rename = "plugin")] Option<List<WrittenPlugin, PluginChange>>;
+    list plugins: Vec<Plugin> => #[serde(rename = "plugin")] Option<List<PluginPatch, PluginChange>>;
 }
 
 /// Parses a default that is written in this file.

@@ -6,7 +6,7 @@ use std::fmt;
 use fam_plugin::nearest;
 use fam_progress::line_and_column;
 
-use super::model::Written;
+use super::model::RecipePatch;
 
 /// A recipe that cannot be read. Shown as `file:line:column: what is wrong`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl ParseError {
     }
 }
 
-impl Written {
+impl RecipePatch {
     /// Reads one recipe from TOML text. `file` is only for messages.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use fam_progress::{Progress, Task, TaskHandle};
 
 use super::cache::{Cache, CacheError, Claim, Part};
 use super::digest::{Sha256Digest, hex};
-use super::http::{Http, HttpError, Patience, shown};
+use super::http::{Http, HttpError, RetryState, shown};
 
 /// Progress in bytes after which failures are counted anew.
 const RETRY_RESET_BYTES: u64 = 64 << 10;
@@ -189,14 +189,14 @@ impl Fetcher<'_> {
         meter.reach(part.length(), true);
         let mut urls = wanted.urls.iter();
         let mut url = urls.next().map_or("", String::as_str);
-        let mut patience = Patience::new(self.http.options());
+        let mut retries = RetryState::new(self.http.options());
         // A file that turns out wrong gets one more chance, whole and past all caches on the way:
         // it may have been pieced together from two versions, or a proxy may hold a stale or
         // damaged one.
         let mut last_chance = false;
         loop {
             let transfer = Transfer { http: self.http, wanted, url, fresh: last_chance, stop };
-            let wrong = match transfer.run(&mut part, &mut meter, &mut patience) {
+            let wrong = match transfer.run(&mut part, &mut meter, &mut retries) {
                 Ok(()) => match part.publish()? {
                     Ok(_) => {
                         meter.reach(wanted.size, true);
@@ -219,7 +219,7 @@ impl Fetcher<'_> {
                         // of it.
                         part.restart()?;
                     } else {
-                        patience.after(source).map_err(|source| FetchError::Http { name, source })?;
+                        retries.after(source).map_err(|source| FetchError::Http { name, source })?;
                     }
                     continue;
                 }
@@ -246,7 +246,7 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, patience: &mut Patience) -> Result<(), FetchError> {
+    fn run(&self, part: &mut Part, meter: &mut Meter<'_>, retries: &mut RetryState) -> Result<(), FetchError> {
         if part.is_full() {
             return Ok(());
         }
@@ -279,7 +279,7 @@ impl Transfer<'_> {
             part.append(&buffer[..count])?;
             meter.reach(part.length(), false);
             if meter.reached >= next_reset {
-                patience.restore();
+                retries.restore();
                 next_reset = meter.reached + RETRY_RESET_BYTES;
             }
         }

@@ -20,11 +20,11 @@ use crate::credentials::{Login, Logins, ProxyUrl};
 
 mod certificates;
 mod error;
-mod patience;
+mod retry;
 mod speed;
 
 pub use error::HttpError;
-pub(super) use patience::Patience;
+pub(super) use retry::RetryState;
 pub use speed::LeastSpeed;
 use speed::Pace;
 
@@ -184,9 +184,9 @@ impl Http {
     /// Whether `url` exists: the server answers, and with success.
     ///
     /// # Errors
-    /// When the server cannot be reached, fails, or asks for patience too often.
+    /// When the server cannot be reached, fails, or asks for retries too often.
     pub fn exists(&self, url: &str) -> Result<bool, HttpError> {
-        let mut patience = Patience::new(&self.options);
+        let mut retries = RetryState::new(&self.options);
         loop {
             let head = self.send(&Method::HEAD, url, &HeaderMap::new());
             let answer = match head {
@@ -196,7 +196,7 @@ impl Http {
             match answer {
                 Ok(_) => return Ok(true),
                 Err(HttpError::Status { status: 400..=428 | 430..=499, .. }) => return Ok(false),
-                Err(error) => patience.after(error)?,
+                Err(error) => retries.after(error)?,
             }
         }
     }
@@ -206,12 +206,12 @@ impl Http {
     /// # Errors
     /// When it cannot be fetched, or is longer than `limit`.
     pub fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, HttpError> {
-        let mut patience = Patience::new(&self.options);
+        let mut retries = RetryState::new(&self.options);
         loop {
             match self.get_once(url, limit) {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.is_missing() => return Ok(None),
-                Err(error) => patience.after(error)?,
+                Err(error) => retries.after(error)?,
             }
         }
     }
@@ -293,7 +293,7 @@ impl Http {
             reason.push_str(", though the login for it was sent");
         }
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(patience::parse_retry_after);
+        let retry_after = retry_after.and_then(retry::parse_retry_after);
         Err(HttpError::Status { url: shown(url), status: status.as_u16(), reason, via: self.via(url), retry_after })
     }
 

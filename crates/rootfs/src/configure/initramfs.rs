@@ -57,13 +57,13 @@ fn dracut_configuration(initramfs: Initramfs) -> String {
 }
 
 /// Where the stand-ins note that a script asked for an initramfs.
-const ASKED: &str = "/run/fam-build/initramfs-asked";
+const REQUESTED: &str = "/run/fam-build/initramfs-asked";
 
 /// Take the place of the programs that make an initramfs while packages are configured: the
 /// kernel's postinst, the trigger of initramfs-tools or dracut, and the postinst of whatever puts
 /// something into an initramfs, would each make it anew.
-pub(super) fn not_yet() -> impl Iterator<Item = StandIn> {
-    let content = format!("#!/bin/sh\necho >{ASKED}\n");
+pub(super) fn deferring() -> impl Iterator<Item = StandIn> {
+    let content = format!("#!/bin/sh\necho >{REQUESTED}\n");
     [UPDATE_INITRAMFS, DRACUT].into_iter().map(move |path| StandIn {
         path: path.into(),
         content: content.clone(),
@@ -72,7 +72,7 @@ pub(super) fn not_yet() -> impl Iterator<Item = StandIn> {
 }
 
 /// The program that makes an initramfs, if the tree has one.
-fn maker(staging: &Staging) -> Result<Option<&'static str>, Error> {
+fn generator(staging: &Staging) -> Result<Option<&'static str>, Error> {
     for program in [DRACUT, UPDATE_INITRAMFS] {
         if staging.exists(&in_tree(program))? {
             return Ok(Some(program));
@@ -81,9 +81,9 @@ fn maker(staging: &Staging) -> Result<Option<&'static str>, Error> {
     Ok(None)
 }
 
-/// With what `maker` makes the initramfs of this kernel.
-fn arguments(maker: &str, kernel: &str) -> [String; 3] {
-    match maker {
+/// With what `generator` makes the initramfs of this kernel.
+fn arguments(generator: &str, kernel: &str) -> [String; 3] {
+    match generator {
         DRACUT => ["--force".into(), format!("/boot/initrd.img-{kernel}"), kernel.into()],
         _ => ["-c", "-k", kernel].map(Into::into),
     }
@@ -92,18 +92,18 @@ fn arguments(maker: &str, kernel: &str) -> [String; 3] {
 /// Forgets who asked for an initramfs in this sandbox, which has the stand-in: it is made of what
 /// they have done.
 pub(super) fn forget(sandbox: &mut Sandbox) -> Result<(), Error> {
-    sandbox.run(&Command::new("rm").args(["-f", ASKED]), |_| {})?;
+    sandbox.run(&Command::new("rm").args(["-f", REQUESTED]), |_| {})?;
     Ok(())
 }
 
 /// Whether anybody has asked for an initramfs since.
-pub(super) fn asked(sandbox: &mut Sandbox) -> Result<bool, Error> {
-    Ok(sandbox.run(&Command::new("test").args(["-e", ASKED]), |_| {})?.success())
+pub(super) fn was_requested(sandbox: &mut Sandbox) -> Result<bool, Error> {
+    Ok(sandbox.run(&Command::new("test").args(["-e", REQUESTED]), |_| {})?.success())
 }
 
 /// Whether a kernel has no initramfs, though there is a program to make it.
 pub(super) fn is_lacking(staging: &Staging) -> Result<bool, Error> {
-    if maker(staging)?.is_none() {
+    if generator(staging)?.is_none() {
         return Ok(false);
     }
     for kernel in modules::kernels(staging)? {
@@ -117,7 +117,7 @@ pub(super) fn is_lacking(staging: &Staging) -> Result<bool, Error> {
 /// The packages that have a part in the initramfs, and all that these depend on. Empty where none
 /// can be made.
 pub(super) fn ingredients<'a>(staging: &Staging, packages: &'a [Package]) -> Result<Vec<&'a str>, Error> {
-    if modules::kernels(staging)?.is_empty() || maker(staging)?.is_none() {
+    if modules::kernels(staging)?.is_empty() || generator(staging)?.is_none() {
         return Ok(Vec::new());
     }
     let mut begin = Vec::new();
@@ -160,7 +160,7 @@ fn has_a_part(staging: &Staging, package: &Package) -> Result<bool, Error> {
 /// Makes the initramfs of each kernel, if the tree has the program for it.
 pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &Progress) -> Result<(), Error> {
     let kernels = modules::kernels(staging)?;
-    let Some(maker) = maker(staging)?.filter(|_| !kernels.is_empty()) else { return Ok(()) };
+    let Some(maker) = generator(staging)?.filter(|_| !kernels.is_empty()) else { return Ok(()) };
     let name = maker.rsplit('/').next().unwrap_or(maker);
     if configuration.initramfs == Initramfs::Vm && staging.exists(&in_tree("etc/initramfs-tools/hooks"))? {
         staging.write(&in_tree("etc/initramfs-tools/conf.d/virtual-machine"), CONFIGURATION.as_bytes(), 0o644)?;

@@ -172,7 +172,7 @@ impl<'a> Configurator<'a> {
         }
         self.run_dpkg(&["--configure"], vec!["-a"])?;
         // Where none can be made, it does not matter who asks.
-        let again = if ingredients.is_empty() { false } else { self.with_sandbox(initramfs::asked)? };
+        let again = if ingredients.is_empty() { false } else { self.with_sandbox(initramfs::was_requested)? };
         self.leave()?;
         let left: Vec<String> = packages::read(self.staging)?
             .into_iter()
@@ -221,5 +221,5 @@ impl<'a> Configurator<'a> {
 
 /// What maintainer scripts find in place of the tree's own.
 fn stand_ins() -> Vec<StandIn> {
-    StandIn::no_services().into_iter().chain(initramfs::not_yet()).collect()
+    StandIn::no_services().into_iter().chain(initramfs::deferring()).collect()
 }

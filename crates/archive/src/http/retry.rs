@@ -14,13 +14,13 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Counts failures in a row, and pauses between attempts.
 #[derive(Debug)]
-pub(in super::super) struct Patience {
+pub(in super::super) struct RetryState {
     failures: u32,
     attempts: u32,
     pause: Duration,
 }
 
-impl Patience {
+impl RetryState {
     pub(in super::super) fn new(options: &HttpOptions) -> Self {
         Self { failures: 0, attempts: options.attempts, pause: options.pause }
     }
@@ -73,16 +73,16 @@ mod tests {
 
     #[test]
     fn pauses_double_within_bounds() {
-        let mut patience = Patience { failures: 1, attempts: 5, pause: Duration::from_millis(100) };
+        let mut retries = RetryState { failures: 1, attempts: 5, pause: Duration::from_millis(100) };
         let error = status(503, None);
-        assert_eq!(patience.next_pause(&error, 0), Duration::from_millis(50));
-        assert_eq!(patience.next_pause(&error, 100), Duration::from_millis(150));
-        patience.failures = 3;
-        assert_eq!(patience.next_pause(&error, 50), Duration::from_millis(400));
-        patience.failures = 4_000_000;
-        assert_eq!(patience.next_pause(&error, 50), LONGEST_PAUSE);
-        assert_eq!(patience.next_pause(&status(429, Some(Duration::from_secs(7))), 0), Duration::from_secs(7));
-        assert_eq!(patience.next_pause(&status(429, Some(Duration::MAX)), 0), LONGEST_RETRY_AFTER);
+        assert_eq!(retries.next_pause(&error, 0), Duration::from_millis(50));
+        assert_eq!(retries.next_pause(&error, 100), Duration::from_millis(150));
+        retries.failures = 3;
+        assert_eq!(retries.next_pause(&error, 50), Duration::from_millis(400));
+        retries.failures = 4_000_000;
+        assert_eq!(retries.next_pause(&error, 50), LONGEST_PAUSE);
+        assert_eq!(retries.next_pause(&status(429, Some(Duration::from_secs(7))), 0), Duration::from_secs(7));
+        assert_eq!(retries.next_pause(&status(429, Some(Duration::MAX)), 0), LONGEST_RETRY_AFTER);
     }
 
     #[test]
@@ -94,11 +94,11 @@ mod tests {
 
     #[test]
     fn gives_up_on_what_will_not_pass_and_after_enough_attempts() {
-        let mut patience = Patience { failures: 0, attempts: 3, pause: Duration::from_micros(1) };
-        assert!(patience.after(status(403, None)).is_err());
-        patience.restore();
-        assert!(patience.after(status(503, None)).is_ok());
-        assert!(patience.after(status(503, None)).is_ok());
-        assert!(patience.after(status(503, None)).is_err());
+        let mut retries = RetryState { failures: 0, attempts: 3, pause: Duration::from_micros(1) };
+        assert!(retries.after(status(403, None)).is_err());
+        retries.restore();
+        assert!(retries.after(status(503, None)).is_ok());
+        assert!(retries.after(status(503, None)).is_ok());
+        assert!(retries.after(status(503, None)).is_err());
     }
 }

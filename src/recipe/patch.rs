@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 
 use super::debconf;
-use super::model::Written;
+use super::model::RecipePatch;
 use super::names::{PackageName, PluginName};
 
 /// A list of its own, or a change of the list of the recipe that is extended.
@@ -52,7 +52,7 @@ pub(super) struct Addition<T> {
 /// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the
 /// text.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct WrittenPreseed(pub Spanned<LineOrFile>);
+pub(super) struct PreseedPatch(pub Spanned<LineOrFile>);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum LineOrFile {
@@ -70,7 +70,7 @@ struct PreseedFile {
     file: String,
 }
 
-impl<'de> Deserialize<'de> for WrittenPreseed {
+impl<'de> Deserialize<'de> for PreseedPatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Spanned::deserialize(deserializer).map(Self)
     }
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for LineOrFile {
     }
 }
 
-impl JsonSchema for WrittenPreseed {
+impl JsonSchema for PreseedPatch {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Answer".into()
     }
@@ -126,14 +126,14 @@ pub(super) struct PluginChange {
     #[schemars(with = "BTreeMap<PluginName, Map<String, Value>>")]
     pub set: BTreeMap<PluginName, Spanned<PluginSettings>>,
     /// Plugins to apply after those of the recipe that is extended.
-    pub add: Vec<WrittenPlugin>,
+    pub add: Vec<PluginPatch>,
 }
 
 /// One plugin to apply.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Plugin")]
-pub(super) struct WrittenPlugin {
+pub(super) struct PluginPatch {
     /// The name of the plugin.
     pub name: PluginName,
     /// The file that it is in, relative to the directory of this recipe; needed only where the name
@@ -228,7 +228,7 @@ impl<T: JsonSchema, C: JsonSchema> JsonSchema for List<T, C> {
 #[must_use]
 pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(without_null));
-    settings.into_generator().into_root_schema_for::<Written>().to_value()
+    settings.into_generator().into_root_schema_for::<RecipePatch>().to_value()
 }
 
 /// What may be left out is an `Option` here, which JSON writes as null, too. TOML has no null.
