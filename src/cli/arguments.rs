@@ -159,7 +159,7 @@ pub enum PluginVerb {
     },
 }
 
-/// A setting of a plugin: what is no TOML value is text.
+/// Parses a setting of a plugin, `KEY=VALUE`. A value that is not valid TOML is taken as text.
 fn setting(text: &str) -> Result<(String, Value), &'static str> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("this is not KEY=VALUE")?;
     let parsed = toml::from_str::<serde_json::Map<String, Value>>(&format!("value = {value}"));
@@ -191,7 +191,7 @@ pub struct RecipeRequest {
     /// A recipe that is built in, or a TOML file [default: fabric]
     #[arg(value_name = "NAME|FILE", conflicts_with = "recipe")]
     pub name: Option<String>,
-    /// What overrides it.
+    /// The flags that override it.
     #[command(flatten)]
     pub options: Flags,
 }
@@ -202,12 +202,13 @@ pub struct BuildRequest {
     /// How many nodes, as --nodes
     #[arg(value_name = "NODES", conflicts_with = "nodes", value_parser = count_of_nodes)]
     pub count: Option<NodeCount>,
-    /// All else.
+    /// The flags of the build.
     #[command(flatten)]
     pub options: Flags,
 }
 
-/// What stands alone is a number of nodes, or a verb in the wrong place.
+/// Parses the argument without a flag, the number of nodes. A verb behind a flag arrives here, too,
+/// and gets an error that says where it belongs.
 fn count_of_nodes(text: &str) -> Result<NodeCount, String> {
     if Verb::has_subcommand(text) {
         return Err(format!("a verb comes first, as in: fam-build {text} --nodes 4"));

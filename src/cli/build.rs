@@ -11,9 +11,12 @@ use crate::report::Failure;
 
 pub(super) fn run(engine: &dyn Engine, settings: &Settings) -> Result<(), Failure> {
     let build = engine.prepare(settings)?;
+    // After `prepare`, which took the lock of the output directory: only its holder may begin a
+    // log.
     let log = LogFile::create(&settings.output).map_err(|error| hints::failure(&error))?;
     let path = log.path().display().to_string();
     let progress = Progress::new(Tee::new(Screen::of_process(settings.verbose, settings.json), log));
+    // The log shows by itself what was asked for.
     for row in settings.rows() {
         progress.detail(format!("setting {}: {} ({})", row.name, row.value, row.origin));
     }

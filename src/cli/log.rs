@@ -1,5 +1,5 @@
-//! The log of a build: every event with its time, whatever the screen shows. The log before it is
-//! kept.
+//! The log of a build: every event with its time, whatever the screen shows. The log of the build
+//! before is kept.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -14,10 +14,11 @@ use super::text::visible;
 
 /// The name of the log in the output directory.
 pub const NAME: &str = "fabric_emulation.log";
-/// The name under which the log before it is kept.
+/// The name under which the log of the build before is kept.
 pub const OLD_NAME: &str = "fabric_emulation.log.old";
 
-/// How much one program may print into the log, and all of them together.
+/// How many bytes one program may print into the log, and all of them together: one that prints
+/// without end must not fill the disk.
 const MAX_OUTPUT_OF_ONE: u64 = 4 << 20;
 const MAX_OUTPUT: u64 = 64 << 20;
 
@@ -46,11 +47,12 @@ struct Log {
 }
 
 impl LogFile {
-    /// Begins the log in `directory`, which is made if it is not there. Only the holder of the
-    /// directory's lock may: the log of another run would be taken away from it.
+    /// Creates the log in `directory`, and the directory if it is not there; renames the log of the
+    /// build before. The caller holds the directory's lock: else this would rename the log of a
+    /// build that still runs.
     ///
     /// # Errors
-    /// The directory or the file cannot be made, or the log before it cannot be renamed.
+    /// The directory or the file cannot be made, or the old log cannot be renamed.
     pub fn create(directory: &Path) -> Result<Self, Error> {
         fs::create_dir_all(directory)?;
         let path = directory.join(NAME);
@@ -63,7 +65,7 @@ impl LogFile {
         Ok(Self { path, log: Mutex::new(Log { file, output: Output::default() }) })
     }
 
-    /// Where it is.
+    /// The path of the log file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -114,7 +116,7 @@ struct Printed {
 }
 
 impl Output {
-    /// Counts a line, if there is room for it.
+    /// Counts a line, if it keeps within the limits; else returns false.
     fn has_room(&mut self, source: &str, line: &str) -> bool {
         let len = line.len() as u64 + 1;
         let printed = self.of.entry(source.to_owned()).or_default();
@@ -127,14 +129,14 @@ impl Output {
         true
     }
 
-    /// Counts a line that is not in the log. Returns what is said of the first.
+    /// Counts a line that is dropped. For the first of a program, returns a line that says so.
     fn drop_line(&mut self, source: &str) -> Option<String> {
         let dropped = &mut self.of.entry(source.to_owned()).or_default().dropped;
         *dropped += 1;
         (*dropped == 1).then(|| format!("output   {}: [what it prints from here on is dropped]", visible(source)))
     }
 
-    /// What is said at the end of lines that were dropped.
+    /// Lines for the end of the log that say how many lines of each program were dropped.
     fn dropped(&self) -> Vec<String> {
         let dropped = self.of.iter().filter(|(_, printed)| printed.dropped > 0);
         dropped
@@ -152,10 +154,11 @@ fn line(event: &Event) -> Option<String> {
         Event::Output { source, line } => format!("output   {source}: {line}"),
         Event::Begin { task, total } => format!("begin    {}: {total} {}", name(*task), unit(*task)),
         Event::End { task } => format!("end      {}", name(*task)),
-        // Only the screen's bars want these.
+        // These are for progress bars alone.
         Event::At { .. } | Event::Advance { .. } => return None,
     };
-    // A log is read in a terminal, too.
+    // A log is read in a terminal, too, and what it shows may come from a package. Indented,
+    // further lines cannot pass for events of their own.
     Some(visible(&text).replace('\n', "\n  "))
 }
 

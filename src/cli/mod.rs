@@ -2,8 +2,8 @@
 //! prints.
 //!
 //! A verb turns its arguments into [`Settings`], has the [`Engine`] do the work, and shows what
-//! comes back. While the work goes on, [`screen::Screen`] shows its events and [`log::LogFile`]
-//! keeps them.
+//! comes back. Meanwhile [`screen::Screen`] shows the events of the work, and
+//! [`log::LogFile`] keeps them.
 
 pub mod arguments;
 mod build;
@@ -34,16 +34,16 @@ use crate::recipe::{Environment, Flags, Settings};
 use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
 use arguments::{Arguments, Verb};
 
-/// A build that may begin. Dropped, it gives its output directory back.
+/// A build that passed its checks and holds the lock of its output directory until it is dropped.
 pub trait PreparedBuild {
     /// Builds everything that was asked for.
     ///
     /// # Errors
-    /// Anything that keeps the build from being whole.
+    /// Whatever made the build fail.
     fn run(self: Box<Self>, progress: &Progress) -> Result<BuildReport, Failure>;
 }
 
-/// What does the work behind the verbs.
+/// Does the work of the verbs. A trait, so that tests of the command line need no builds.
 pub trait Engine {
     /// Checks everything that can be checked before the first byte is fetched, and takes the output
     /// directory, so that no two builds write to it.
@@ -55,11 +55,11 @@ pub trait Engine {
     /// Finds out what a build would do, fetching indexes only.
     ///
     /// # Errors
-    /// Whatever would already now keep the build from succeeding.
+    /// Whatever would make the build fail, as far as the indexes tell.
     fn plan(&self, settings: &Settings, progress: &Progress) -> Result<PlanReport, Failure>;
 
     /// Checks a recipe as a build would before anything else: its plugins are there, their settings
-    /// are sound, and so are the files that it names.
+    /// are valid, and so are the files that it names.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -68,13 +68,13 @@ pub trait Engine {
     /// Writes the exact packages of a build to its lock.
     ///
     /// # Errors
-    /// The packages cannot be settled, or the lock not written.
+    /// The packages cannot be chosen, or the lock cannot be written.
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure>;
 
     /// Examines whether this host can build, and run, what is asked for.
     ///
     /// # Errors
-    /// The examination itself is not possible; what it finds is no error.
+    /// The examination itself failed. What it finds is part of the report, and no error.
     fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure>;
 
     /// All plugins that a build would find.
@@ -95,7 +95,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() => return fail(&wrong_arguments(error)),
-        // The way that --help and --version come.
+        // The texts of --help and --version, which clap returns as errors.
         Err(help) => return ExitCode::from(u8::from(help.print().is_err())),
     };
     let result = match arguments.verb.unwrap_or(Verb::Build(arguments.options)) {
@@ -104,6 +104,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Lock(options) => with_settings(*options, environment, |settings| lock::run(engine, settings)),
         Verb::Recipe { verb } => recipe::run(engine, verb, environment),
         Verb::Doctor(options) => with_settings(*options, environment, |settings| doctor::run(engine, settings)),
+        // The launch script calls it `start`.
         Verb::Up(request) => nodes::run("start", request, environment),
         Verb::Stop(request) => nodes::run("stop", request, environment),
         Verb::Status(request) => nodes::run("status", request, environment),
@@ -126,15 +127,16 @@ fn fail(failure: &Failure) -> ExitCode {
 }
 
 /// The parser's own error in the form of all others: it begins with the same word, and ends with a
-/// hint of its own.
+/// hint.
 fn wrong_arguments(mut error: clap::Error) -> Failure {
-    // It shows a value as it was typed.
+    // clap quotes the value as it was typed, and a URL may hold a login.
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
         let shown = without_login(value);
         error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
     }
     let text = error.render().to_string();
     let text = text.trim_end();
+    // Instead of this line of clap there is the hint below.
     let what = text.strip_suffix("For more information, try '--help'.").unwrap_or(text).trim_end();
     // Indented as a whole, so that its columns stay.
     let what = what.strip_prefix("error: ").unwrap_or(what).replace('\n', "\n  ").replace("\n  \n", "\n\n");
@@ -153,7 +155,7 @@ fn with_settings(
     result
 }
 
-/// Says as a JSON line that a verb failed, where JSON was asked for.
+/// Prints a failure as a JSON line, if JSON was asked for.
 fn show_failure(json: bool, result: &Result<(), Failure>) {
     if let (true, Err(failure)) = (json, result) {
         screen::json_line(&serde_json::json!({ "event": "failed", "failure": failure }));
@@ -174,7 +176,7 @@ fn print_as_it_is(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether bars and colours have a place on standard error.
+/// Whether standard error is a terminal that can show bars and colours.
 fn stderr_is_rich_terminal() -> bool {
     is_rich_terminal(&io::stderr())
 }

@@ -1,4 +1,4 @@
-//! `fam-build plugin`: what plugins there are, a new one, and whether one is well.
+//! `fam-build plugin`: lists plugins, begins a new one, or checks one.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -58,11 +58,10 @@ fn listed(report: &PluginsReport) -> String {
         })
         .collect();
     let header = ["NAME", "KIND", "STAGES", "VERSION", "FILE"].map(str::to_owned);
-    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0);
-    let widths = [0, 1, 2, 3].map(width);
+    let [a, b, c, d] =
+        [0, 1, 2, 3].map(|column: usize| rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0));
     let mut text = String::new();
     for [name, kind, stages, version, file] in [&header].into_iter().chain(&rows) {
-        let [a, b, c, d] = widths;
         let _ = writeln!(text, "{name:a$}  {kind:b$}  {stages:c$}  {version:d$}  {file}");
     }
     text
@@ -82,14 +81,14 @@ fn created(name: &str, project: &Project) -> String {
     let Project { directory, files, plugin, build, test } = project;
     let mut text =
         format!("{directory} is the beginning of a plugin: {} files, of which README.md explains all\n", files.len());
-    let mut step = |what: &str, how: &str| {
+    let mut add_step = |what: &str, how: &str| {
         let _ = writeln!(text, "  {what:6} {how}");
     };
     if let Some(build) = build {
-        step("build", &format!("cd {directory} && {build}"));
+        add_step("build", &format!("cd {directory} && {build}"));
     }
-    step("test", &format!("cd {directory} && {test}"));
-    step("check", &format!("fam-build plugin check {directory}/{plugin} --set text=hello"));
+    add_step("test", &format!("cd {directory} && {test}"));
+    add_step("check", &format!("fam-build plugin check {directory}/{plugin} --set text=hello"));
     let _ = write!(
         text,
         "In a recipe:\n  [[plugin]]\n  name = \"{name}\"\n  path = \"{directory}/{plugin}\"\n  settings = {{ text = \"hello\" }}\n"
@@ -109,19 +108,19 @@ fn check(engine: &dyn Engine, file: &Path, settings: Vec<(String, Value)>, json:
 
 fn checked(report: &PluginReport, settings: bool) -> String {
     let mut text = format!("{}: {}\n", report.name, text::word(&report.summary));
-    let mut line = |name: &str, value: &str| {
+    let mut add_line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:8} {}", text::word(value));
     };
-    line("kind", &report.kind);
-    line("stages", &report.stages.join(", "));
+    add_line("kind", &report.kind);
+    add_line("stages", &report.stages.join(", "));
     if !report.after.is_empty() {
-        line("after", &report.after.join(", "));
+        add_line("after", &report.after.join(", "));
     }
     if let Some(version) = &report.version {
-        line("version", version);
+        add_line("version", version);
     }
     if settings {
-        line("settings", "fit");
+        add_line("settings", "fit");
     }
     text
 }

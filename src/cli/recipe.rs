@@ -1,5 +1,5 @@
-//! `fam-build recipe`: what recipes there are, what one comes to, whether one is sound, and what
-//! one may say.
+//! `fam-build recipe`: lists recipes, shows one with all its values, checks one, or prints the JSON
+//! Schema of recipes.
 
 use std::fmt::Write as _;
 
@@ -56,11 +56,11 @@ fn checked(settings: &Settings) -> Result<(), Failure> {
 fn show(settings: &Settings) -> Result<(), Failure> {
     if settings.json {
         let names: Vec<_> = settings.recipe_chain.iter().map(|source| &source.recipe).collect();
-        let path = |row: &KeyRow| match row.table {
-            "" => row.key.clone(),
-            table => format!("{table}.{}", row.key),
-        };
-        let origins: Map<_, _> = settings.recipe.rows().iter().map(|row| (path(row), json!(row.origin))).collect();
+        let mut origins = Map::new();
+        for KeyRow { table, key, origin, .. } in settings.recipe.rows() {
+            let path = if table.is_empty() { key } else { format!("{table}.{key}") };
+            origins.insert(path, json!(origin));
+        }
         let recipe = as_json(&settings.recipe);
         json_line(&json!({ "event": "recipe", "made-of": names, "recipe": recipe, "origins": origins }));
         return Ok(());
@@ -74,12 +74,17 @@ fn chain(settings: &Settings) -> String {
     names.join(", which extends ")
 }
 
-/// Who decided a value, for a comment.
-fn by(origin: &Origin) -> String {
+/// Names who decided a value, for a comment.
+fn decided_by(origin: &Origin) -> String {
     text::word(&origin.to_string())
 }
 
-/// The recipe without who decided what.
+/// Names the recipe that decided a value, for a comment.
+fn decided_by_recipe(source: &Source) -> String {
+    decided_by(&Origin::Recipe(source.recipe.clone()))
+}
+
+/// The recipe as JSON, without the origins of its values.
 pub(super) fn as_json(recipe: &Recipe) -> Value {
     let Recipe { include, debconf, paths, plugins, .. } = recipe;
     let include: Vec<_> = include.iter().map(|package| &package.value).collect();
@@ -97,6 +102,8 @@ pub(super) fn as_toml(settings: &Settings) -> String {
     let mut in_table = "";
     for KeyRow { table, key, value, origin } in settings.recipe.rows() {
         if table != in_table {
+            // TOML takes keys behind the head of a table for keys of that table, so the outermost
+            // lists come before the first.
             if in_table.is_empty() {
                 include(&mut text, settings);
                 listed(&mut text, settings);
@@ -104,17 +111,17 @@ pub(super) fn as_toml(settings: &Settings) -> String {
             let _ = writeln!(text, "\n[{table}]");
             in_table = table;
         }
-        let _ = writeln!(text, "{key} = {value} # {}", by(origin));
+        let _ = writeln!(text, "{key} = {value} # {}", decided_by(origin));
     }
     for plugin in &settings.recipe.plugins {
-        let from = |source: &Source| by(&Origin::Recipe(source.recipe.clone()));
-        let _ = writeln!(text, "\n[[plugin]] # {}\nname = \"{}\"", from(&plugin.source), plugin.name);
+        let origin = decided_by_recipe(&plugin.source);
+        let _ = writeln!(text, "\n[[plugin]] # {origin}\nname = \"{}\"", plugin.name);
         if !plugin.settings.is_empty() {
             text.push_str("[plugin.settings]\n");
         }
         for (key, value) in &plugin.settings {
-            let key = Key(key);
-            let _ = writeln!(text, "{key} = {} # {}", inline(value), from(plugin.source_of(key.0)));
+            let origin = decided_by_recipe(plugin.source_of(key));
+            let _ = writeln!(text, "{} = {} # {origin}", Key(key), inline(value));
         }
     }
     text
@@ -123,16 +130,16 @@ pub(super) fn as_toml(settings: &Settings) -> String {
 fn include(text: &mut String, settings: &Settings) {
     text.push_str("include = [\n");
     for package in &settings.recipe.include {
-        let _ = writeln!(text, "    \"{}\", # {}", package.value, by(&package.origin));
+        let _ = writeln!(text, "    \"{}\", # {}", package.value, decided_by(&package.origin));
     }
     text.push_str("]\n");
 }
 
-/// The lists whose values have a comment each.
+/// Writes the lists `debconf` and `paths`, with a comment on each item that names its recipe.
 fn listed(text: &mut String, settings: &Settings) {
     let Recipe { debconf, paths, .. } = &settings.recipe;
     let answers = debconf.iter().map(|Listed { what, source }| match what {
-        // Without its value, which may be a password.
+        // It shows without its value, which may be a password.
         Preseed::Answer(answer) => (string(&answer.to_string()), source),
         Preseed::File(path) => (format!("{{ file = {} }}", string(path)), source),
     });
@@ -145,8 +152,7 @@ fn listed(text: &mut String, settings: &Settings) {
 }
 
 fn write_list<'a>(text: &mut String, key: &str, comment: &str, items: impl Iterator<Item = (String, &'a Source)>) {
-    let items: String =
-        items.map(|(item, source)| format!("    {item}, # {}\n", by(&Origin::Recipe(source.recipe.clone())))).collect();
+    let items: String = items.map(|(item, source)| format!("    {item}, # {}\n", decided_by_recipe(source))).collect();
     let _ =
         if items.is_empty() { writeln!(text, "{key} = []") } else { writeln!(text, "{key} = [{comment}\n{items}]") };
 }
@@ -161,9 +167,9 @@ struct Key<'a>(&'a str);
 
 impl std::fmt::Display for Key<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let is_bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         match self.0 {
-            key if !key.is_empty() && key.chars().all(bare) => f.write_str(key),
+            key if !key.is_empty() && key.chars().all(is_bare) => f.write_str(key),
             key => write!(f, "{}", toml::Value::String(key.to_owned())),
         }
     }
@@ -179,7 +185,7 @@ fn inline(value: &Value) -> String {
             format!("{{ {} }}", entries.join(", "))
         }
         // JSON's escapes of strings are among TOML's; a literal with quotes and newlines as they
-        // are would end the line.
+        // are would end the line. DEL, which JSON leaves as it is, TOML forbids.
         scalar => scalar.to_string().replace('\u{7f}', "\\u007f"),
     }
 }

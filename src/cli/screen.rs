@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::log::name;
 use super::text::{self, Style};
 
-/// Shows events as its surroundings allow. Text goes to standard error, JSON to standard output.
+/// Shows events in the form that was asked for, or that standard error can show. Text goes to
+/// standard error, JSON to standard output.
 pub struct Screen {
     form: Form,
     style: Style,
@@ -26,9 +27,10 @@ enum Form {
     Json,
 }
 
-/// Plain lines, and of each task how much of it was told last.
+/// Writes plain lines.
 struct Lines {
     out: Box<dyn Write + Send>,
+    /// The total of each running task, and the last quarter of it that got a line.
     running: HashMap<Task, (u64, u64)>,
 }
 
@@ -59,8 +61,8 @@ impl Screen {
         Self { form: Form::Lines(Mutex::new(lines)), style: Style::Plain, is_verbose }
     }
 
-    /// The line that an event is for people; none for those of tasks, and for details unless they
-    /// are wanted.
+    /// Formats an event as a line of text. Events of tasks have none, details and output only with
+    /// `--verbose`.
     fn line(&self, event: &Event) -> Option<String> {
         Some(match event {
             Event::Step { message } => format!("{} {}", self.style.paint("1;32", "==>"), text::message(message)),
@@ -89,6 +91,7 @@ impl Screen {
         };
         let bar = if self.style == Style::Coloured { "{bar:30.green/dim}" } else { "{bar:30}" };
         let template = format!("    {{prefix:9}} {bar} {amount}  {{elapsed}}  {{wide_msg}}");
+        // A test shows that each template is valid.
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressBar::new(total).with_style(style.progress_chars("━╸─")).with_prefix(name(task))
     }
@@ -99,7 +102,7 @@ impl Reporter for Screen {
         match &self.form {
             Form::Json => json_line(&event),
             Form::Lines(lines) => {
-                // A panic elsewhere while printing is no reason to fall silent.
+                // Another thread's panic while it printed must not silence this one.
                 let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if let Some(line) = self.line(&event).or_else(|| lines.milestone(&event)) {
                     let _ = writeln!(lines.out, "{line}");
@@ -129,6 +132,7 @@ impl Reporter for Screen {
                     }
                     other => {
                         if let Some(line) = self.line(other) {
+                            // Prints above the bars, which stay at the bottom.
                             let _ = all.println(line);
                         }
                     }
@@ -147,25 +151,21 @@ impl Drop for Screen {
 }
 
 impl Lines {
-    /// Each quarter of a task gets a line: enough to see that it goes on, not enough to fill a CI's
-    /// log.
+    /// Returns a line for the beginning and for each quarter of a task: enough to see that it
+    /// advances, too few to fill the log of a CI.
     fn milestone(&mut self, event: &Event) -> Option<String> {
-        let amount = |task, amount| match task {
-            Task::Configure => amount_of_packages(amount),
-            Task::Download | Task::Unpack | Task::Images => text::bytes(amount),
-        };
         match *event {
             Event::Begin { task, total } => {
                 self.running.insert(task, (total, 0));
                 (total > 0).then(|| format!("    {}: {}", name(task), amount(task, total)))
             }
             Event::Advance { task, done } => {
-                let (total, told) = self.running.get_mut(&task)?;
+                let (total, shown) = self.running.get_mut(&task)?;
                 let quarter = (u128::from(done) * 4).checked_div(u128::from(*total))?.min(4) as u64;
-                if quarter <= *told {
+                if quarter <= *shown {
                     return None;
                 }
-                *told = quarter;
+                *shown = quarter;
                 Some(format!("    {}: {} % of {}", name(task), quarter * 25, amount(task, *total)))
             }
             Event::End { task } => {
@@ -177,21 +177,26 @@ impl Lines {
     }
 }
 
-fn amount_of_packages(count: u64) -> String {
-    if count == 1 { "1 package".to_owned() } else { format!("{count} packages") }
+/// Formats an amount in the unit that the task counts.
+fn amount(task: Task, amount: u64) -> String {
+    match task {
+        Task::Configure if amount == 1 => "1 package".to_owned(),
+        Task::Configure => format!("{amount} packages"),
+        Task::Download | Task::Unpack | Task::Images => text::bytes(amount),
+    }
 }
 
 /// Prints a value as one line of JSON on standard output.
 pub(super) fn json_line(value: &impl Serialize) {
     if let Ok(line) = as_json(value) {
         let mut stdout = io::stdout().lock();
-        // Whoever reads may have gone; that stops no build.
+        // The reader may have closed the pipe, which is no reason to stop a build.
         let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     }
 }
 
-/// JSON requires only some of the characters that act on a terminal to be escaped. Here all of them
-/// are, which changes no value.
+/// Serializes a value to one line. JSON requires escapes for only some of the characters that act
+/// on a terminal; here all of them are escaped, which changes no value.
 fn as_json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(format!("{}\n", text::visible(&serde_json::to_string(value)?)))
 }
@@ -201,7 +206,7 @@ fn as_json(value: &impl Serialize) -> serde_json::Result<String> {
 pub struct Tee<A, B>(A, B);
 
 impl<A, B> Tee<A, B> {
-    /// Both of them.
+    /// Passes each event to `first`, then to `second`.
     pub fn new(first: A, second: B) -> Self {
         Self(first, second)
     }

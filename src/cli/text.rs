@@ -1,4 +1,5 @@
-//! Reports and failures as text, and what of text from elsewhere reaches a terminal or the log.
+//! Formats reports and failures as text, and makes text from elsewhere safe for a terminal or the
+//! log.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -53,13 +54,13 @@ fn acts(c: char) -> bool {
 /// tabs stay. All that is printed or logged goes through here.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
     let text = redact(text);
-    let is_to_be_escaped = |c| acts(c) && c != '\n' && c != '\t';
-    if !text.contains(is_to_be_escaped) {
+    let must_escape = |c| acts(c) && c != '\n' && c != '\t';
+    if !text.contains(must_escape) {
         return text;
     }
     let mut visible = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_to_be_escaped(c) {
+        if must_escape(c) {
             let _ = write!(visible, "\\u{:04x}", u32::from(c));
         } else {
             visible.push(c);
@@ -86,7 +87,7 @@ pub(super) fn message(text: &str) -> String {
     message
 }
 
-/// What failed, why, and what to do.
+/// Writes what failed, why, and what to do.
 pub(super) fn failure(failure: &Failure, style: Style, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{} {}", style.paint("1;31", "error:"), message(&failure.to_string()))?;
     match &failure.hint {
@@ -95,11 +96,12 @@ pub(super) fn failure(failure: &Failure, style: Style, out: &mut impl Write) -> 
     }
 }
 
-/// Bytes as people compare them: three digits and a unit.
+/// Formats a number of bytes as people compare them: three digits and a unit.
 pub(super) fn bytes(bytes: u64) -> String {
     let mut amount = bytes as f64;
     let mut unit = "B";
     for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        // Not 1024, else an amount between the two would have a fourth digit.
         if amount < 1000.0 {
             break;
         }
@@ -114,7 +116,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A plan. `every` package is listed, or only how many there are.
+/// Formats a plan, with a line for each package if `every` one is wanted, else only their number.
 pub(super) fn planned(report: &PlanReport, every: bool) -> String {
     let mut text = String::from("Settings\n");
     let width = report.settings.iter().map(|line| line.name.len()).max().unwrap_or(0);
@@ -145,7 +147,7 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
     text
 }
 
-/// What a build has made, and what to do with it.
+/// Formats what a build made, and how to start it.
 pub(super) fn built(report: &BuildReport) -> String {
     let template = if report.reused_template { ", from the template that was there" } else { "" };
     let nodes = if report.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", report.nodes) };
@@ -156,8 +158,8 @@ pub(super) fn built(report: &BuildReport) -> String {
     text
 }
 
-/// What was found about a host: a line for each thing, and under it the command that changes it.
-/// Fit to be printed as it is.
+/// Formats what the doctor found about a host: a line for each finding, and under it its hint. All
+/// text from elsewhere is made visible here, since the colours must reach the terminal as they are.
 pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
     let mut text = String::new();
     let width = report.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);

@@ -25,7 +25,7 @@ const TYPICAL_INSTALLED_BYTES: u64 = 900 << 20;
 const TYPICAL_CACHE_BYTES: u64 = 350 << 20;
 /// Room in memory for the staging tree and the work on it; with less, the tree goes to the disk.
 const STAGING_MEMORY_BYTES: u64 = TYPICAL_INSTALLED_BYTES / 4 * 5 + (700 << 20);
-/// How patient the trial of the mirror is.
+/// How long the mirror may take to answer. A build waits longer, and tries again.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Examines the host for a build.
@@ -54,7 +54,7 @@ fn isolation(findings: &mut Findings) {
                 _ => "ids",
             };
             findings.fault(what, error.to_string(), hints::hint(&error));
-            // What would come next is worth knowing already.
+            // Also tries what a build needs next, so that both faults can be changed at once.
             match Isolation::try_namespaces() {
                 Ok(()) => findings.ok("namespaces", "this user may make user, mount, PID, IPC and UTS namespaces"),
                 Err(error) => findings.fault("namespaces", error.to_string(), hints::hint(&error)),
@@ -145,18 +145,19 @@ fn output(findings: &mut Findings, settings: &Settings) {
 }
 
 fn is_in_memory(path: &Path) -> bool {
+    /// As linux/magic.h defines it.
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     rustix::fs::statfs(path).is_ok_and(|status| status.f_type == TMPFS_MAGIC)
 }
 
 fn cache(findings: &mut Findings, directory: &Path) {
     const WHAT: &str = "cache";
-    let elsewhere = || Some("name a directory that you may write, on a disk with room: --cache-dir DIR".to_owned());
+    const ELSEWHERE: &str = "name a directory that you may write, on a disk with room: --cache-dir DIR";
     let place = directory.display();
     let free = nearest_writable(directory).map_err(|error| error.to_string());
     let free = free.and_then(|there| free_space(&there).map_err(|error| error.to_string()));
     match free {
-        Err(error) => findings.fault(WHAT, error, elsewhere()),
+        Err(error) => findings.fault(WHAT, error, Some(ELSEWHERE.to_owned())),
         Ok(free) if free < TYPICAL_CACHE_BYTES => findings.warning(
             WHAT,
             format!(
@@ -164,7 +165,7 @@ fn cache(findings: &mut Findings, directory: &Path) {
                 mebibytes(free),
                 mebibytes(TYPICAL_CACHE_BYTES)
             ),
-            elsewhere().unwrap_or_default(),
+            ELSEWHERE,
         ),
         Ok(free) => findings.ok(WHAT, format!("{place} may be written, and has {} free", mebibytes(free))),
     }
@@ -177,12 +178,7 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
     let mut options = pipeline::http_options(settings, &pipeline::logins(settings, None));
     (options.connect_timeout, options.stall_timeout, options.attempts) = (MIRROR_TIMEOUT, MIRROR_TIMEOUT, 1);
     let place = format!("{mirror} ({origin})");
-    let has_suite = |http: Http| -> Result<bool, http::Error> {
-        // Not whether it exists: a mirror that asks for a login does not say.
-        let release = |name: &str| http.get(&format!("{mirror}/dists/{suite}/{name}"), MAX_SIGNED_BYTES);
-        Ok(release("InRelease")?.is_some() || release("Release")?.is_some())
-    };
-    match Http::new(options).and_then(has_suite) {
+    match Http::new(options).and_then(|http| has_release(&http, &format!("{mirror}/dists/{suite}"))) {
         Ok(true) => findings.ok(WHAT, format!("{place} answers, and has {suite}")),
         Ok(false) => findings.fault(
             WHAT,
@@ -191,4 +187,15 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
         ),
         Err(error) => findings.fault(WHAT, format!("{place}: {error}"), hints::hint(&error)),
     }
+}
+
+/// Whether a suite has a Release file. It is fetched, since [`Http::exists`] says no where a mirror
+/// asks for a login.
+fn has_release(http: &Http, suite_url: &str) -> Result<bool, http::Error> {
+    for name in ["InRelease", "Release"] {
+        if http.get(&format!("{suite_url}/{name}"), MAX_SIGNED_BYTES)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

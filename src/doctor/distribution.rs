@@ -9,7 +9,7 @@ pub(super) enum Distribution {
     Fedora,
     /// Arch and those made of it.
     Arch,
-    /// Some other.
+    /// Any other, whose way to install packages is not known here.
     Other,
 }
 
@@ -30,6 +30,7 @@ impl Package {
 
 impl Distribution {
     pub(super) fn of_host() -> Self {
+        // The first counts, where both are there (os-release(5)).
         let release = ["/etc/os-release", "/usr/lib/os-release"];
         let text = release.iter().find_map(|path| fs_err::read_to_string(path).ok());
         text.map_or(Self::Other, |text| Self::of_release(&text))
@@ -40,14 +41,18 @@ impl Distribution {
             let line = text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
             line.unwrap_or_default().trim_matches(['"', '\''])
         };
-        let known = |word: &str| match word {
+        let mut words = [field("ID")].into_iter().chain(field("ID_LIKE").split_whitespace());
+        words.find_map(Self::of_id).unwrap_or(Self::Other)
+    }
+
+    /// The one that a word of `ID` or `ID_LIKE` names.
+    fn of_id(word: &str) -> Option<Self> {
+        match word {
             "debian" | "ubuntu" => Some(Self::Debian),
             "fedora" | "rhel" | "centos" => Some(Self::Fedora),
             "arch" => Some(Self::Arch),
             _ => None,
-        };
-        let mut words = [field("ID")].into_iter().chain(field("ID_LIKE").split_whitespace());
-        words.find_map(known).unwrap_or(Self::Other)
+        }
     }
 
     /// The command that installs `package`.

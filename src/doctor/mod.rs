@@ -1,9 +1,9 @@
-//! Whether this host can build, and can run what was built; and the command that changes what is in
-//! the way.
+//! Examines whether this host can build, and can run what was built; names the command that changes
+//! what is in the way.
 //!
-//! Things are tried rather than looked for, as far as a trial leaves nothing behind. Programs of
-//! the host may be asked here: this is no build. [`examine`] gives back what it found; how that is
-//! shown is for the command line.
+//! Things are tried rather than looked for, as far as a trial leaves nothing behind. Unlike a
+//! build, this may run programs of the host. [`examine`] returns what it found; the command line
+//! shows it.
 
 mod building;
 mod distribution;

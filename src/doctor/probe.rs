@@ -1,4 +1,4 @@
-//! Programs of the host: where they are, and what they say within a time.
+//! Finds programs of the host, and runs them for a limited time.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -39,20 +39,19 @@ pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<
     let (mut reader, writer) = io::pipe()?;
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
-    // It holds the pipe's other end, which must close when the program ends.
+    // The command holds the writing end of the pipe, which must close when the program ends.
     drop(command);
     let text = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&text);
+    let collected = Arc::clone(&text);
     let listener = std::thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = reader.read(&mut chunk) {
-            let mut text = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut text = collected.lock().unwrap_or_else(PoisonError::into_inner);
             if text.len() < MOST_OUTPUT_BYTES {
                 text.extend_from_slice(&chunk[..count]);
             }
         }
     });
-    let said = || String::from_utf8_lossy(&text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
     let deadline = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -70,7 +69,8 @@ pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<
     while !listener.is_finished() && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
-    Ok(ProbeOutput { status, text: said() })
+    let text = text.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(ProbeOutput { status, text: String::from_utf8_lossy(&text).into_owned() })
 }
 
 /// Whether this user may execute the file.

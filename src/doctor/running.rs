@@ -1,5 +1,5 @@
-//! What running the nodes needs of the host. The launch script examines that itself, since it runs on
-//! hosts without this program; here it is run, and what it says is read.
+//! What running the nodes needs of the host. The launch script examines that itself, since it runs
+//! on hosts without this program; here it is run, and what it says is read.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::report::{Finding, Purpose, Verdict};
 
 /// How the script names itself in its hints.
 const SCRIPT: &str = "./fabric_emulation.bash";
-/// For bash to say its version.
+/// How long bash may take to say its version.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
-/// For the script, whose trials have times of their own.
+/// How long the script may take; each of its trials has a limit of its own.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Examines the host for running nodes as `settings` describe them.
@@ -52,6 +52,7 @@ fn bash(findings: &mut Findings, distribution: Distribution) -> Option<Command> 
 /// Has the launch script examine the host.
 fn script(findings: &mut Findings, mut bash: Command, cluster: &Cluster) {
     const WHAT: &str = "launch script";
+    // From memory, since the doctor leaves no files; SCRIPT becomes `$0`, which hints show.
     bash.arg("-c").arg(launch_script(cluster)).args([SCRIPT, "check"]);
     let answer = match run_probe(bash, PATIENCE) {
         Ok(answer) => answer,
@@ -66,7 +67,7 @@ fn script(findings: &mut Findings, mut bash: Command, cluster: &Cluster) {
     }
 }
 
-/// The finding in a line of the script's `check`: verdict, check, detail and hint, with tabs between.
+/// Parses a line of the script's `check`: verdict, check, detail and hint, with tabs between.
 fn finding(line: &str) -> Option<Finding> {
     let mut fields = line.split('\t');
     let verdict = match fields.next()? {

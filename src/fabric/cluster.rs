@@ -1,6 +1,6 @@
 //! A cluster: the machine that every node is, the network on which the nodes are, and the names and
-//! addresses of each. They are computed here once, from the recipe; libvirt's XML, the launch script,
-//! the ssh configuration and what plugins are told are written from these values.
+//! addresses of each. They are computed here once, from the recipe; libvirt's XML, the launch
+//! script, the ssh configuration and the facts for plugins are written from these values.
 
 use std::net::Ipv4Addr;
 
@@ -61,7 +61,8 @@ impl Node {
         self.address
     }
 
-    /// The port of the host from which ssh reaches it in user-mode networking, unless that is taken.
+    /// The port of the host from which ssh reaches it in user-mode networking, unless that is
+    /// taken.
     pub(super) fn ssh_port(&self) -> u16 {
         self.ssh_port
     }

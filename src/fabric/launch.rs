@@ -1,5 +1,5 @@
-//! The script that runs the nodes. Its first lines have the facts of this build; the rest, the files
-//! in `script/`, is the same for all.
+//! The script that runs the nodes. Its first lines have the facts of this build; the rest, the
+//! files in `script/`, is the same for all.
 
 use std::fmt::Write;
 
@@ -23,8 +23,8 @@ const BODY: [&str; 9] = [
     include_str!("script/main.bash"),
 ];
 
-/// The disk of a trial system, `kvm_probe.S` assembled: a boot sector that shows whether KVM works. The
-/// signature of boot sectors follows it at byte 510.
+/// The disk of a trial system, `kvm_probe.S` assembled: a boot sector that shows whether KVM works.
+/// The signature of boot sectors follows it at byte 510.
 const KVM_PROBE: &str = "fa31c08ed88ec0fcbf0010b9000c6631c066f3abc70600100320c70600200330c7060030830066b8001000000f22d866\
                          b8200000000f22e066b9800000c00f320d00010f30660f0116907c66b8110000800f22c0ea597c0800b80700000031\
                          c90fa20fbae308730aba05000000c4e269f7c8b02ae6f4f4ebfd0f1f800000000000000000000000000000000000\
@@ -36,7 +36,7 @@ pub fn launch_script(cluster: &Cluster) -> String {
     facts(cluster) + "\n" + &BODY.concat()
 }
 
-/// What the script knows of this build.
+/// The first lines of the script: the facts of this build, and the functions that depend on them.
 fn facts(cluster: &Cluster) -> String {
     let Cluster { prefix, nodes, machine, network } = cluster;
     let (option, second_interface) = interface(machine, "nodes", "$second_mac", slot::SECOND_NETWORK);
@@ -106,12 +106,14 @@ fn machine_arguments(machine: &Machine) -> String {
     let shared_memory = format!("{},memdev=fabric", machine.shared_memory_device());
     match machine.fabric {
         FabricKind::Ivshmem => arguments.push(device(machine, &shared_memory, slot::SHARED_MEMORY)),
-        // Without a label area, of which each node would need its own: the whole module is one namespace.
+        // Without a label area, of which each node would need its own: the whole module is one
+        // namespace.
         FabricKind::Nvdimm => arguments.push(("-device", shared_memory + ",id=module")),
         FabricKind::Cxl => arguments.extend(machine.cxl_devices().map(|device| ("-device", device))),
     }
     arguments.extend([
         device(machine, "VGA", slot::VGA),
+        // With `discard`, blocks that the guest frees are freed in the image, too.
         ("-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=$image_path".to_owned()),
         device(machine, "virtio-blk-pci,drive=disk,bootindex=1", slot::DISK),
         ("-object", "rng-random,id=random,filename=/dev/urandom".to_owned()),

@@ -11,7 +11,7 @@ use super::machine::{Machine, SHARED_MEMORY_NAME, shared_memory_file, slot};
 use super::seed::Seed;
 use crate::recipe::FabricKind;
 
-/// The network has this UUID whoever defines it: its name is fixed, so another definition of it is
+/// The network has this UUID on every host: its name is fixed, so another definition of it is
 /// meant to replace this one, which libvirt allows only under the same UUID.
 const NETWORK_UUID: Uuid = uuid!("66616d2d-6275-496c-a42d-666162726963");
 
@@ -141,7 +141,7 @@ fn vcpu(machine: &Machine) -> String {
     if most == cpus { format!("<vcpu>{cpus}</vcpu>") } else { format!("<vcpu current='{cpus}'>{most}</vcpu>") }
 }
 
-/// What of a domain depends on the kind of fabric.
+/// The parts of a domain that depend on the kind of fabric.
 struct Shared {
     /// The attribute of the domain that declares elements for QEMU's own arguments.
     namespace: &'static str,

@@ -1,5 +1,6 @@
 //! The machine that every node is: processors, memory, devices with their places, and the device
-//! that shows the shared memory. The XML for libvirt and the arguments for QEMU are written from it.
+//! that shows the shared memory. The XML for libvirt and the arguments for QEMU are written from
+//! it.
 
 use crate::recipe::{Cpus, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
 
@@ -30,16 +31,16 @@ pub fn ivshmem_address() -> String {
     format!("0000:00:{:02x}.0", slot::SHARED_MEMORY)
 }
 
-/// A node as hardware.
+/// The hardware that each node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Its memory.
+    /// The memory of each node, without the shared memory.
     pub memory: NodeMemory,
-    /// Its processors.
+    /// How many processors each node has.
     pub cpus: Cpus,
-    /// The device that shows it the memory that all share.
+    /// The device that shows the shared memory to the guest.
     pub fabric: FabricKind,
-    /// The memory that all share.
+    /// The size of the memory that all nodes share.
     pub shared_memory: SharedMemory,
 }
 
@@ -63,9 +64,9 @@ impl Machine {
         self.shared_memory.get().mebibytes()
     }
 
-    /// How many processors it can have at most. With one alone, QEMU without KVM makes a load and a
-    /// store of an atomic operation, and those of other nodes get in between; so there is always room
-    /// for a second.
+    /// How many processors it can have at most; always room for a second. Where there can be only
+    /// one, QEMU without KVM splits an atomic operation into a load and a store, which is not
+    /// atomic to other nodes.
     pub(super) fn most_cpus(&self) -> u8 {
         self.cpus.get().max(2)
     }
@@ -95,7 +96,8 @@ impl Machine {
         }
     }
 
-    /// The most memory that it can have in MiB, where the shared memory is a module beside its own.
+    /// The most memory that it can have in MiB, where the shared memory is a module in addition to
+    /// its own.
     pub(super) fn most_memory_mib(&self) -> Option<u64> {
         (self.fabric == FabricKind::Nvdimm).then(|| self.memory_mib() + self.shared_mib())
     }

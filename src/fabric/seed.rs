@@ -24,7 +24,7 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// The seed cannot be had.
+/// The seed cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read or made.
@@ -53,7 +53,7 @@ impl Seed {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// The 32 bytes of the seed.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
@@ -66,6 +66,7 @@ impl Seed {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let mut text = String::new();
         let malformed = || Error::Malformed(path.display().to_string());
+        // A seed has 65 bytes; a file that is none may have any length.
         match fs::File::open(path)?.take(256).read_to_string(&mut text) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(malformed()),
             other => other?,
@@ -75,9 +76,9 @@ impl Seed {
         Ok(Self(seed))
     }
 
-    /// Reads the seed in `path`, or makes a random one there, readable by its owner only. Of
-    /// several that try this at once one makes it and all have the same; a file under this name is
-    /// whole.
+    /// Reads the seed in `path`, or makes a random one there, readable by its owner only. If
+    /// several try this at once, one makes it and all return the same; the file is whole as soon as
+    /// it has this name.
     ///
     /// # Errors
     /// The file is there but is no seed, or it cannot be made.
@@ -103,13 +104,14 @@ impl Seed {
         unfinished.push(format!(".{}.{}.part", std::process::id(), ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
         let unfinished = Path::new(&unfinished);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
+        // On disk before it has its name, so that a crash leaves no damaged seed.
         let written = writeln!(file, "{hex}").and_then(|()| file.sync_all());
         let placed = written.and_then(|()| match renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
             // File systems without that flag, such as NFS.
             Err(rustix::io::Errno::INVAL) => fs::hard_link(unfinished, path),
             other => Ok(other?),
         });
-        // Gone already where it was renamed; after a link or a failure it must go.
+        // A rename has removed it already; a link or a failure has not.
         let _ = fs::remove_file(unfinished);
         match placed {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(path),

@@ -42,11 +42,12 @@ pub fn ssh_config(cluster: &Cluster, directory: &Path) -> String {
 /// so it holds whatever address a node has.
 #[must_use]
 pub fn known_hosts<'a>(keys: impl IntoIterator<Item = (&'a Node, &'a str)>) -> String {
-    let line = |(node, key): (&Node, &str)| {
+    let lines = keys.into_iter().map(|(node, key)| {
+        // Without the comment behind them.
         let kind_and_key: Vec<_> = key.split_whitespace().take(2).collect();
         format!("{} {}\n", node.name(), kind_and_key.join(" "))
-    };
-    keys.into_iter().map(line).collect()
+    });
+    lines.collect()
 }
 
 /// The path as one word of an ssh configuration: quoted, and its percent signs no tokens

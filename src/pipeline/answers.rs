@@ -38,7 +38,7 @@ fn unusable(place: &str, reason: String, hint: Option<&'static str>) -> Error {
     Error::Answers { place: place.to_owned(), reason, hint }
 }
 
-/// For the field of a job, `#[serde(with = "to_worker")]`: the one way of answers out of the
+/// For the field of a job, `#[serde(with = "to_worker")]`: the only way in which answers leave the
 /// process.
 pub(super) mod to_worker {
     use super::{Answers, Deserialize, Deserializer, Serialize, Serializer};

@@ -12,8 +12,8 @@ const FIRST_TO_KNOW_SEEDS: &str = "2.06-8";
 const PACKAGES: [&str; 2] = ["grub-pc-bin", "grub-efi-amd64-bin"];
 
 /// Whether nodes may have the metadata of one file system, and differ in its UUID alone (see
-/// [`fam_image`]): their GRUB must know the feature. Where dpkg's database does not tell, it is
-/// taken to.
+/// [`fam_image`]): their GRUB must know the feature. Where dpkg's database does not say which
+/// GRUB there is, it is assumed to.
 pub(super) fn knows_checksum_seeds(template: &Template) -> bool {
     template.text(DPKG_STATUS).is_none_or(|status| !has_old_grub(&status))
 }

@@ -23,7 +23,7 @@ pub(super) const SBOM: &str = "fabric.spdx.json";
 pub(super) const NETWORK_XML: &str = "fabric_network.xml";
 pub(super) const SSH_CONFIG: &str = "fabric_ssh_config";
 
-/// Which packages are there only because others need them.
+/// apt's record of the packages that are installed only because others need them.
 const EXTENDED_STATES: &str = "var/lib/apt/extended_states";
 const OS_RELEASE: &str = "usr/lib/os-release";
 
@@ -38,9 +38,8 @@ pub(super) fn write_lock(output: &OutputDir, lock: &Lock) -> Result<PathBuf, Err
     write_artifact(output, LOCK, 0o644, &lock.to_toml())
 }
 
-/// Writes down what is installed in the template, as its own dpkg knows it. Where that knows
-/// nothing, as in a tarball of another distribution, there is no document, also none of an earlier
-/// build.
+/// Writes the bill of materials of the template, from its own dpkg database. Without packages in
+/// it, as in a tarball of another distribution, removes the document of an earlier build instead.
 pub(super) fn write_sbom(
     job: &Job,
     template: &Template,
@@ -68,8 +67,7 @@ pub(super) fn write_sbom(
     write_artifact(&job.output, SBOM, 0o644, &text).map(drop)
 }
 
-/// Writes everything that runs the disks. What ssh needs is there only where the nodes have keys of
-/// their own.
+/// Writes the files that run the disks; those for ssh only where the nodes have keys of their own.
 pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     let cluster = Cluster::new(&job.settings.recipe);
     let seed = Seed::from_bytes(job.seed);
@@ -96,7 +94,8 @@ pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// What libvirt is to run the nodes with on this host. The launch script finds out for itself.
+/// What libvirt would run the nodes with on this host. It is a guess, which the launch script
+/// replaces by what it finds when it defines the domains.
 fn hypervisor() -> Hypervisor {
     if Path::new("/dev/kvm").exists() { Hypervisor::Kvm } else { Hypervisor::Qemu }
 }

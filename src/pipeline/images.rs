@@ -22,10 +22,10 @@ use crate::recipe::Settings;
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
 /// Nodes whose disks are written at the same time. Each takes some 30 MiB for the map of its disk.
 const NODES_AT_ONCE: usize = 4;
-/// What all thin nodes have in common.
+/// The image on which the overlays of thin nodes lie.
 pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
-/// What a disk is made of.
+/// Everything that the disks of a build are made of.
 #[derive(Debug)]
 pub(super) struct Disks<'a> {
     pub(super) job: &'a Job,
@@ -46,8 +46,8 @@ fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> Ima
     ImageSettings { size_bytes: disk.size.get().bytes(), label: disk.label.to_string(), layout_uuid, timestamp }
 }
 
-/// Checks that disks can hold what is in a new template. That this one is too small is found later:
-/// the template is good for a larger one.
+/// Checks that a disk can hold what is in a new template. A disk that is only too small is reported
+/// later, since the template is good for a larger one.
 ///
 /// # Errors
 /// [`Error::Image`] with the entry that no disk can hold.
@@ -104,6 +104,7 @@ impl Disks<'_> {
         }
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
+        // The second node stands for all further ones: what it shares with the first, all share.
         let first = Arc::new(self.node_map(0, &laid_last)?);
         let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last).map(Arc::new)).transpose()?;
 
@@ -113,8 +114,8 @@ impl Disks<'_> {
         let on_bytes = |count| running.advance(count);
 
         let output = &self.job.output;
-        // The raw image is a matter of the disk, the compressed ones of the processors: they share
-        // the time well.
+        // The raw image waits for the disk, the compressed ones for processors, so they are written
+        // at the same time.
         std::thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
                 let artifact = output.create_private(TEMPLATE_IMAGE)?;
@@ -185,7 +186,8 @@ impl Disks<'_> {
     }
 }
 
-/// Maps of the nodes behind the first, of which the second is at hand.
+/// The maps of all nodes but the first. That of the second is kept, the others are made when
+/// needed.
 struct Maps<'a> {
     disks: &'a Disks<'a>,
     laid_last: &'a BTreeSet<RootPath>,

@@ -13,7 +13,7 @@ use crate::fabric::{Cluster, ivshmem_address};
 use crate::plugins::PlannedStep;
 use crate::recipe::Settings;
 
-/// One build.
+/// Everything that a worker needs to know of its build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     /// What was asked for.
@@ -26,10 +26,10 @@ pub struct Job {
     pub(super) nodes: Vec<fam_plugin::Node>,
     /// The plugins, found and checked.
     pub(super) plugins: Vec<PlannedStep>,
-    /// The logins of mirrors and proxies, which the URLs of the settings lose on the way.
+    /// The logins of mirrors and proxies, which the URLs of the settings lose when serialized.
     #[serde(with = "to_worker")]
     pub(super) logins: Logins,
-    /// Answers to questions of packages, which the settings lose on the way, too.
+    /// Answers to questions of packages, which the settings lose when serialized, too.
     #[serde(with = "answers::to_worker")]
     pub(super) answers: Answers,
 }
@@ -91,11 +91,11 @@ pub(super) fn facts(
 }
 
 fn nodes(cluster: &Cluster) -> Vec<fam_plugin::Node> {
-    let node = |node: &crate::fabric::Node| fam_plugin::Node {
+    let nodes = cluster.nodes.iter().map(|node| fam_plugin::Node {
         number: node.number().into(),
         name: node.name().to_owned(),
         mac: node.mac().to_string(),
         address: node.address(),
-    };
-    cluster.nodes.iter().map(node).collect()
+    });
+    nodes.collect()
 }

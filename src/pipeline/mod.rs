@@ -1,4 +1,4 @@
-//! The stages of a build in order: the one place that knows them all.
+//! Runs the stages of a build in order; the only module that knows them all.
 //!
 //! ```text
 //! settings -> preflight -> [worker: packages -> template -> overlays -> images -> cluster files] -> report
@@ -80,6 +80,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, progress)?;
     preflight::check_disk(settings, &selection)?;
+    // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
             let build = selection.build(settings, *seed.bytes(), progress);
@@ -88,7 +89,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         }
         _ => false,
     };
-    Ok(report::plan(&selection.with_archives(settings), &selection, reuses_template))
+    Ok(report::plan(&selection.with_resolved_archives(settings), &selection, reuses_template))
 }
 
 /// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself
@@ -115,22 +116,23 @@ pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Erro
     Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
 }
 
-/// What the worker does. Gives back whether the template was there already.
+/// Runs the build inside the worker; returns whether the template was reused.
 ///
 /// # Errors
 /// [`Failure`], ready to be shown.
 #[allow(clippy::needless_pass_by_value)] // as the supervisor's protocol hands them over
 pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
-    make(&job, &progress).map_err(Failure::from)
+    run_build(&job, &progress).map_err(Failure::from)
 }
 
-fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
+fn run_build(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, .. } = job;
     let plugin_plan = plugins::take_over(job)?;
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
             let template = template::from_tarball(tarball, job)?;
+            // Plugins ask for it, though nothing is fetched from it.
             let mirror = settings.mirror.value.clone().unwrap_or_else(packages::fallback_mirror);
             let facts = job::facts(settings, &mirror, None, template.time(settings));
             (template, Build::new(facts, job.seed, progress.clone()), None)
@@ -177,15 +179,15 @@ fn overlays(
     build: &Build,
     ids: &DiskIds,
 ) -> Result<Vec<Overlay>, Error> {
-    let overlay = |node: &fam_plugin::Node| {
+    let time = build.facts().source_date_epoch;
+    let overlays = job.nodes.iter().map(|node| {
         let mut overlay = Overlay::default();
-        let mut root =
-            OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, build.facts().source_date_epoch);
+        let mut root = OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, time);
         plugin_plan.apply_node(node, &mut root, build)?;
         ids.name_own_disk(node.number, template, &mut overlay);
         Ok(overlay)
-    };
-    job.nodes.iter().map(overlay).collect()
+    });
+    overlays.collect()
 }
 
 /// The most memory that this process has had in use, without what it put into memory file systems.

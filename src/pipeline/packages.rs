@@ -22,10 +22,12 @@ use super::preflight::read_lock;
 use crate::plugins::Build;
 use crate::recipe::{FabricKind, Origin, Security, Settings, Sourced};
 
-/// The suite that has no updates and no security archive of its own.
+/// The names of the suite that has no updates and no security archive of its own.
 const ROLLING: [&str; 2] = ["sid", "unstable"];
-/// Where a Debian host names its mirrors.
+/// Where a Debian host names its mirrors, as a plan shows it.
 const APT_SOURCES: &str = "apt sources";
+/// Connections to a mirror, unless `--jobs` says: at 30 ms, eight of them are five times as fast as
+/// apt's one (ARCHITECTURE.md, "Blocking HTTP on threads").
 const PARALLEL_DOWNLOADS: usize = 8;
 
 /// The archives of a build, and the client to them.
@@ -57,29 +59,27 @@ impl Archives {
             Security::None => None,
             _ if ROLLING.contains(&suite) => None,
             Security::Archive(url) => Some(url.clone()),
-            // The host's own goes with the host's own mirror; beside another mirror its sibling
-            // comes first.
-            Security::Find => {
-                let sibling = security_sibling(&mirror);
-                let has_it =
-                    |sibling: &MirrorUrl| client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"));
-                match (host_security(settings), sibling) {
-                    (Some(url), _) => Some(url),
-                    (None, Some(sibling)) if has_it(&sibling)? => Some(sibling),
-                    (None, sibling) => {
-                        let why = match sibling {
-                            Some(sibling) => format!("{sibling} does not have {suite}-security"),
-                            None => "the mirror's URL has no path for it to be beside".to_owned(),
-                        };
-                        progress.warning(
-                            format!("no security archive: {why}"),
-                            Some("name one with --security-mirror URL, or say --security-mirror none".into()),
-                        );
-                        None
-                    }
+            // The host's own, if the mirror is the host's own, too; else the sibling of the mirror,
+            // if that has the suite.
+            Security::Find => match (host_security(settings), security_sibling(&mirror)) {
+                (Some(url), _) => Some(url),
+                (None, Some(sibling)) if client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"))? => {
+                    Some(sibling)
                 }
-            }
+                (None, sibling) => {
+                    let why = match sibling {
+                        Some(sibling) => format!("{sibling} does not have {suite}-security"),
+                        None => "the mirror's URL has no path for it to be beside".to_owned(),
+                    };
+                    progress.warning(
+                        format!("no security archive: {why}"),
+                        Some("name one with --security-mirror URL, or say --security-mirror none".into()),
+                    );
+                    None
+                }
+            },
         };
+        // By hint, since both archives may have their login from the same file.
         let concerns: BTreeMap<_, _> = iter::once(&mirror)
             .chain(&security_mirror)
             .flat_map(|mirror| logins.concerns(mirror))
@@ -211,6 +211,7 @@ impl Selection {
         let opened = archives.client.open_all(&sources)?;
         let locked_sources = opened.iter().map(locked_source).collect::<Result<_, _>>().map_err(Error::Incomplete)?;
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
+        // In the order of the sources: of equal versions, the first that is added counts.
         for OpenedSource { source, indexes, .. } in opened {
             for read in indexes {
                 let origin = fam_archive::packages::Origin {
@@ -232,18 +233,18 @@ impl Selection {
 
     /// The files of the packages, in the order of the lock.
     pub(super) fn debs(&self) -> Vec<DebFile> {
-        let deb = |package: &LockedPackage| DebFile {
+        let debs = self.lock.packages.iter().map(|package| DebFile {
             name: package.name.clone(),
             version: package.version.clone(),
             architecture: package.architecture.clone(),
             path: self.archives.client.path(&package.download()),
             size: package.size,
             sha256: package.sha256,
-        };
-        self.lock.packages.iter().map(deb).collect()
+        });
+        debs.collect()
     }
 
-    /// Which of them the first stage is made of.
+    /// The positions in the lock of the packages of the first stage.
     pub(super) fn first_stage(&self) -> Vec<usize> {
         let packages = self.lock.packages.iter().enumerate();
         packages.filter(|(_, package)| package.essential).map(|(position, _)| position).collect()
@@ -256,8 +257,8 @@ impl Selection {
         self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
     }
 
-    /// The error for a package that could not be fetched: whether it is the security archive that
-    /// does not have it decides what to do.
+    /// The error for a package that could not be fetched. Its hint depends on whether the security
+    /// archive lacks it.
     pub(super) fn not_fetched(&self, error: fetch::Error) -> Error {
         let is_missing_from = |mirror: &MirrorUrl| {
             error
@@ -274,18 +275,18 @@ impl Selection {
         &self.lock
     }
 
-    /// What plugins are told of a build with these packages.
+    /// The facts that plugins get of a build with these packages.
     pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
         let Archives { mirror, security_mirror, .. } = &self.archives;
         Build::new(facts(settings, mirror, security_mirror.as_ref(), self.time), seed, progress.clone())
     }
 
-    /// The settings with the archives that were found in them.
-    pub(super) fn with_archives(&self, settings: &Settings) -> Settings {
+    /// The settings, completed by the archives that were found.
+    pub(super) fn with_resolved_archives(&self, settings: &Settings) -> Settings {
         let Archives { mirror, security_mirror, origin, .. } = &self.archives;
-        let mut found = settings.clone();
+        let mut resolved = settings.clone();
         if settings.mirror.is_none() {
-            found.mirror = Sourced { value: Some(mirror.clone()), origin: origin.clone() };
+            resolved.mirror = Sourced { value: Some(mirror.clone()), origin: origin.clone() };
         }
         if settings.security.value == Security::Find {
             let (value, origin) = match security_mirror.clone() {
@@ -293,9 +294,9 @@ impl Selection {
                 Some(url) => (Security::Archive(url), Origin::Host(APT_SOURCES.into())),
                 None => (Security::None, Origin::Default),
             };
-            found.security = Sourced { value, origin };
+            resolved.security = Sourced { value, origin };
         }
-        found
+        resolved
     }
 
     pub(super) fn download_bytes(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! The plugins of a recipe, and all that there are.
+//! Finds the plugins of a recipe, and lists all that a build would find.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,19 +15,23 @@ use crate::report::{Failure, PluginReport, PluginsReport};
 /// The recipe's plugins, found, checked and in order, with the files that their settings name. The
 /// one built-in plugin that writes logins is the only one that gets them.
 pub(super) fn plan(settings: &Settings, logins: &Logins) -> Result<PluginPlan, Error> {
-    let request = |plugin: &Plugin| {
-        let beside = plugin.source.directory.as_deref().unwrap_or(Path::new(""));
-        let directory = |key: &String| Some((key.clone(), plugin.source_of(key).directory.clone()?));
-        Request {
-            name: plugin.name.to_string(),
-            path: plugin.path.as_ref().map(|path| beside.join(path)),
-            time_limit: plugin.time_limit.map(|seconds| Duration::from_secs(seconds.get().into())),
-            settings: Value::Object(plugin.settings.clone()),
-            directories: plugin.settings.keys().filter_map(directory).collect(),
-        }
-    };
     let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
     Ok(registry(settings).with_logins(logins).plan(&requests)?)
+}
+
+/// Asks for a plugin, with paths made of those that are relative to the directory of a recipe.
+fn request(plugin: &Plugin) -> Request {
+    let beside = plugin.source.directory.as_deref().unwrap_or(Path::new(""));
+    // Each setting may be another recipe's, whose directory the files in it are relative to.
+    let directories =
+        plugin.settings.keys().filter_map(|key| Some((key.clone(), plugin.source_of(key).directory.clone()?)));
+    Request {
+        name: plugin.name.to_string(),
+        path: plugin.path.as_ref().map(|path| beside.join(path)),
+        time_limit: plugin.time_limit.map(|seconds| Duration::from_secs(seconds.get().into())),
+        settings: Value::Object(plugin.settings.clone()),
+        directories: directories.collect(),
+    }
 }
 
 /// The plan that was made of these settings before the worker was started.
@@ -35,8 +39,8 @@ pub(super) fn take_over(job: &Job) -> Result<PluginPlan, Error> {
     Ok(registry(&job.settings).with_logins(&job.logins).take_over(job.plugins.clone())?)
 }
 
-/// The plugins that there are: built in, in the directories of `--plugin-dir`, beside the recipe
-/// and those that it extends, and in the user's own.
+/// All plugins: built in, in the directories of `--plugin-dir`, in those of the recipe and of the
+/// recipes that it extends, and in the user's own.
 fn registry(settings: &Settings) -> Registry {
     let beside = settings.recipe_chain.iter().filter_map(|recipe| recipe.directory.as_ref());
     let mut usual: Vec<PathBuf> = Vec::new();
@@ -45,10 +49,10 @@ fn registry(settings: &Settings) -> Registry {
             usual.push(directory.clone());
         }
     }
-    // Of the recipe that the user named: one that it extends is named by the recipe, and may be
-    // anywhere.
+    // Plugins may read the directory of the recipe that the user named. A recipe that it extends
+    // may lie anywhere.
     let named = settings.recipe_chain.first().and_then(|recipe| recipe.directory.as_ref());
-    // What is made there has the nodes' keys in it, or gives them.
+    // Plugins must not read these: the images hold the nodes' keys, and the seed gives them.
     let secret = settings.seed.iter().chain([&settings.output.value]);
     let host_files = HostFiles { readable: absolute(named.into_iter()), hidden: absolute(secret) };
     Registry::built_in()

@@ -20,14 +20,14 @@ use crate::fabric::Seed;
 use crate::recipe::Settings;
 
 const SEED: &str = "fabric.seed";
-/// What a build takes at the least, whatever it is a build of.
+/// The bytes that even the smallest build takes.
 pub const LEAST_BYTES: u64 = 256 << 20;
-/// How many times as large a compressed root tarball is when it is unpacked, at the least: gzip,
-/// the weakest, gives that.
+/// How many times as large a compressed root tarball becomes when it is unpacked, at the least: by
+/// gzip, the weakest compression.
 const COMPRESSION: u64 = 2;
 
-/// A build that may begin: the job, the means to keep it apart from the host, and the right to its
-/// output directory.
+/// A build that passed its checks: the job, its isolation from the host, and the lock of its output
+/// directory.
 #[derive(Debug)]
 pub struct Preflight {
     pub(super) job: Job,
@@ -53,6 +53,7 @@ impl Preflight {
             Some(tarball) => {
                 regular::open(tarball)
                     .map_err(|error| Error::Named { flag: "--from-tarball", source: error.into() })?;
+                // Without scripts to run, no namespaces are needed.
                 Isolation::none()
             }
             None => {
@@ -75,14 +76,14 @@ impl Preflight {
     }
 }
 
-/// Checks what the way to the mirrors needs of the host: files of certificates, and proxies that
-/// can be.
+/// Checks the files of certificates and the URLs of proxies, as far as the HTTP client does when it
+/// is made.
 pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), Error> {
     Http::new(super::http_options(settings, logins)).map_err(client::Error::from)?;
     Ok(())
 }
 
-/// The seed that a build would take, where it is there already.
+/// The seed that a build would take; `None` where the build would first make one.
 pub(super) fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
     let own = settings.output.join(SEED);
     match &settings.seed.value {
@@ -117,8 +118,8 @@ pub(super) fn check_disk(settings: &Settings, selection: &Selection) -> Result<(
 }
 
 /// Checks, now that the packages are known, that what the build writes has room: the tarball, the
-/// raw image, and the compressed image of each node, beside what earlier artifacts of the same
-/// names will give back only at the end.
+/// raw image, and the compressed image of each node, in addition to earlier artifacts of the same
+/// names, which are replaced only at the end.
 pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error> {
     require_room(job, "", selection.installed_bytes())?;
     require_space(&job.settings.cache_dir, "the cache of packages", selection.download_bytes() + (64 << 20))?;
@@ -151,6 +152,7 @@ pub fn bytes_written(settings: &Settings, installed: u64) -> u64 {
 /// About the bytes of the raw image and of the nodes' images, with `content` bytes of files in
 /// each. zstd makes them half as large at the worst that systems of Debian come to.
 fn image_bytes(settings: &Settings, content: u64) -> u64 {
+    // An overlay holds only what is a node's own.
     let node = if settings.thin.value { 16 << 20 } else { content / 2 };
     let backing = content / 2 * u64::from(settings.thin.value);
     let nodes = node.saturating_mul(u64::from(settings.recipe.nodes.count.get()));
@@ -162,9 +164,9 @@ fn image_bytes(settings: &Settings, content: u64) -> u64 {
 /// # Errors
 /// [`Error`] where there is too little, or the tarball cannot be read.
 pub fn require_room_for_images(output: &Path, tarball: &Path, settings: &Settings) -> Result<(), Error> {
-    let file = |source| Error::Named { flag: "--from-tarball", source };
-    let bytes = fs_err::metadata(tarball).map_err(file)?.len();
-    let is_compressed = tarball::is_compressed(tarball).map_err(file)?;
+    let unreadable = |source| Error::Named { flag: "--from-tarball", source };
+    let bytes = fs_err::metadata(tarball).map_err(unreadable)?.len();
+    let is_compressed = tarball::is_compressed(tarball).map_err(unreadable)?;
     let content = if is_compressed { bytes.saturating_mul(COMPRESSION) } else { bytes };
     let copy = content * u64::from(is_compressed);
     let nodes = settings.recipe.nodes.count.value;

@@ -43,28 +43,29 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
 
 /// What a build of this selection would do.
 pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: bool) -> PlanReport {
-    let package = |package: &fam_archive::lock::LockedPackage| PlannedPackage {
+    let packages = selection.lock().packages.iter().map(|package| PlannedPackage {
         name: package.name.clone(),
         version: package.version.clone(),
         architecture: package.architecture.clone(),
         download_bytes: package.size,
         installed_bytes: package.installed_size.saturating_mul(1024),
         is_cached: selection.is_cached(package),
-    };
+    });
     PlanReport {
         settings: settings.rows(),
-        packages: selection.lock().packages.iter().map(package).collect(),
+        packages: packages.collect(),
         artifacts: artifacts(settings),
         reuses_template,
     }
 }
 
-/// What the build did that began at `begin`, with the sizes that its artifacts take on disk.
+/// Reports the build that began at `begin`, with the bytes that its artifacts take on disk.
 pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildReport {
     let mut artifacts = artifacts(&job.settings);
-    // Of a tree without a package there is none.
+    // A tree without packages has no bill of materials.
     artifacts.retain(|artifact| artifact.name != SBOM || job.artifact(SBOM).exists());
     for artifact in &mut artifacts {
+        // Not the length: images and the raw disk have holes. Blocks of stat(2) are of 512 bytes.
         let metadata = fs_err::metadata(job.artifact(&artifact.name));
         artifact.bytes = metadata.ok().map(|metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
     }

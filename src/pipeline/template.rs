@@ -1,5 +1,5 @@
-//! From the packages to the template: `fabric_template.tar`, the pivot of a build. The staging tree
-//! begins and ends here.
+//! Makes the template, `fabric_template.tar`, from the packages. The staging tree exists only while
+//! this module works.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -42,7 +42,7 @@ pub(super) const DPKG_STATUS: &str = "var/lib/dpkg/status";
 /// The longest file that is read whole.
 const MAX_TEXT_BYTES: u64 = 256 << 20;
 
-/// Memory that a build takes beside the staging tree.
+/// Memory that a build takes in addition to the staging tree.
 const WORKING_MEMORY_BYTES: u64 = 700 << 20;
 
 /// A root tree and the tarball that its files' bytes lie in.
@@ -101,7 +101,8 @@ fn unnamed_file(directory: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// The template of the output directory where that is what would be made now, else a new one.
+/// Reuses the template in the output directory if its key is that of this build, else makes a new
+/// one.
 pub(super) fn obtain(
     job: &Job,
     selection: &Selection,
@@ -130,8 +131,9 @@ pub(super) fn obtain(
     let latest = build.facts().source_date_epoch;
     let summary = survey.write(&devices, latest, Some(&key), artifact.file())?;
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
+    // Frees the memory of the tree before the images need it.
     drop(place);
-    // Nothing that no disk can be made of gets the name of a template.
+    // The tarball gets its name only once a disk could be laid out from it: later builds reuse it.
     let written = File::open(artifact.unfinished_path())?;
     let tree = tarball::index(&written)?;
     images::check(&job.settings, &tree, &Arc::new(written), latest)?;
@@ -156,7 +158,7 @@ fn reuse(path: &Path, key: &str) -> Option<Template> {
 }
 
 /// Names everything that a template is made of: the packages, what the recipe says of the system,
-/// what the plugins are told of the build, and this very program.
+/// the facts that the plugins get, and this program itself.
 pub(super) fn key(
     settings: &Settings,
     answers: &Answers,
@@ -165,6 +167,7 @@ pub(super) fn key(
     build: &Build,
 ) -> Result<String, Error> {
     let recipe = &settings.recipe;
+    // Another version of this program may make another tree of the same parts.
     let program = sha256(&fs_err::read("/proc/self/exe")?);
     let parts = serde_json::json!({
         "program": hex(&program),
@@ -185,7 +188,8 @@ fn filters(recipe: &Recipe) -> Filters {
     recipe.paths.iter().map(|listed| listed.what.map(ToString::to_string)).collect()
 }
 
-/// Says which answers nothing will ask for, since a name is wrong or a package is not installed.
+/// Warns of answers that no package will ask for, since a name is wrong or a package is not
+/// installed.
 fn warn_of_idle_answers(answers: &Answers, lock: &Lock, progress: &Progress) {
     let is_installed = |name: &str| lock.packages.iter().any(|package| package.name == name);
     for package in answers.packages().into_iter().filter(|name| !is_installed(name)) {
@@ -194,7 +198,8 @@ fn warn_of_idle_answers(answers: &Answers, lock: &Lock, progress: &Progress) {
     }
 }
 
-/// Fetches the packages and installs them: the one waits for the network, the other for processors.
+/// Fetches the packages and installs them at the same time: fetching waits for the network,
+/// installing for processors.
 fn fetch_and_install(
     job: &Job,
     selection: &Selection,
@@ -226,7 +231,7 @@ fn fetch_and_install(
     let (fetched, installed) = thread::scope(|scope| {
         let fetching = scope.spawn(|| {
             let sender = sender;
-            // Where installing has ended, this goes nowhere.
+            // Fails only after installing has ended, when arrivals no longer matter.
             selection.fetch(&stop, &|index| {
                 let _ = sender.send(index);
             })
@@ -235,14 +240,14 @@ fn fetch_and_install(
         (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), installed)
     });
     match (fetched, installed) {
-        // Whoever only stopped did so because the other failed.
+        // Fetching stops where installing failed first: that error is the cause.
         (Err(fetch::Error::Stopped) | Ok(()), installed) => Ok(installed?),
         (Err(error), _) => Err(selection.not_fetched(error)),
     }
 }
 
-/// Fills an empty staging tree: installs, applies plugins, makes it bootable, and takes away what
-/// belongs to the build alone.
+/// Fills an empty staging tree: installs the packages, makes it bootable, applies plugins, and
+/// removes what belongs to the build alone.
 fn populate(
     job: &Job,
     selection: &Selection,
@@ -258,7 +263,9 @@ fn populate(
     progress.step(format!("Fetching and unpacking {} packages", lock.packages.len()));
     let source_date_epoch = build.facts().source_date_epoch;
     fetch_and_install(job, selection, place, staging, source_date_epoch, progress)?;
+    // The dpkg of the guest has to leave out the same paths.
     filters(recipe).configure_dpkg(staging)?;
+    // `apt autoremove` in the guest asks for this record.
     let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
     apt::record(staging, &lock.architecture, automatic)?;
 
@@ -273,16 +280,18 @@ fn populate(
     let mut stand_ins = StandIn::no_services();
     stand_ins.extend(bootloader::stand_ins(&settings));
     let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins };
-    let enter = || Sandbox::enter(staging.host_path(), &inside);
-    let mut sandbox = enter()?;
+    let enter_sandbox = || Sandbox::enter(staging.host_path(), &inside);
+    let mut sandbox = enter_sandbox()?;
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
     sandbox.leave()?;
 
     progress.step(format!("Applying {} plugins to the system", recipe.plugins.len()));
     let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
     plugin_plan.apply_system(&mut root, build)?;
-    bootloader::apply_settings(staging, enter, &settings, progress)?;
+    // Once more, since plugins may have changed /etc/fstab and the settings of GRUB.
+    bootloader::apply_settings(staging, enter_sandbox, &settings, progress)?;
     configure::clean(staging)?;
+    // Last: systemd updates /etc and /var at boot where the marks are older than /usr.
     configure::mark_up_to_date(staging)?;
     Ok(())
 }
@@ -293,16 +302,18 @@ struct StagingPlace {
     path: PathBuf,
     /// The root of the tree, empty.
     root: PathBuf,
-    /// Beside it, on the same file system: for files that do not belong to the tree yet.
+    /// For files that do not belong to the tree yet; on the same file system, so that they can be
+    /// renamed into it.
     aside: PathBuf,
 }
 
 impl StagingPlace {
-    /// Memory where there is enough, as nothing of the tree has to last; the worker's mount
-    /// namespace takes it away with the worker. Else the disk of the output directory.
+    /// Takes memory if there is enough: nothing of the tree has to last, and the mount ends with
+    /// the worker's namespace. Else takes the disk of the output directory.
     fn prepare(job: &Job, selection: &Selection, progress: &Progress) -> Result<Self, Error> {
         let path = job.output.work().join("staging");
         fs_err::create_dir(&path)?;
+        // A quarter more than the packages: scripts and plugins make files, too.
         let needed = selection.installed_bytes() + selection.installed_bytes() / 4;
         if available_memory().is_some_and(|available| available > needed + WORKING_MEMORY_BYTES) {
             tmpfs::mount(&path, needed + WORKING_MEMORY_BYTES)
@@ -316,6 +327,7 @@ impl StagingPlace {
         let place = Self { path, root, aside };
         fs_err::create_dir(&place.aside)?;
         fs_err::create_dir(&place.root)?;
+        // Whatever the umask: other users of the new system must reach the tree, too.
         for directory in [&place.path, &place.root] {
             fs_err::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         }
@@ -324,8 +336,8 @@ impl StagingPlace {
 }
 
 impl Drop for StagingPlace {
-    /// Gives the memory back before the images are made. What cannot be removed here goes with the
-    /// work directory.
+    /// Frees the memory of the tree. What cannot be removed here is removed with the work
+    /// directory.
     fn drop(&mut self) {
         if rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH).is_ok() {
             let _ = fs_err::remove_dir(&self.path);

@@ -12,7 +12,7 @@ use super::size::{InvalidSize, SIZE_PATTERN, Size};
 /// A value outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfBounds {
-    /// A number.
+    /// A number is too small or too large.
     #[error("{what} must be {least} to {most}, not {given}")]
     Number {
         /// What was counted.
@@ -24,7 +24,7 @@ pub enum OutOfBounds {
         /// What was asked for.
         given: String,
     },
-    /// A size.
+    /// A size breaks the rule of its key.
     #[error("the {what} must be {rule}, not {given}")]
     Size {
         /// What was measured.
@@ -34,7 +34,7 @@ pub enum OutOfBounds {
         /// What was asked for.
         given: Size,
     },
-    /// No size at all.
+    /// The text is not a size.
     #[error("{0}")]
     NoSize(#[from] InvalidSize),
 }
@@ -47,7 +47,7 @@ macro_rules! bounded_number {
         pub struct $name(u8);
 
         impl $name {
-            /// The number.
+            /// The number, which lies within its bounds.
             #[must_use]
             pub const fn get(self) -> u8 {
                 self.0
@@ -58,6 +58,7 @@ macro_rules! bounded_number {
             type Error = OutOfBounds;
 
             fn try_from(number: i64) -> Result<Self, OutOfBounds> {
+                // By way of text: an error then shows any number, whatever its type.
                 number.to_string().parse()
             }
         }
@@ -110,7 +111,7 @@ macro_rules! bounded_size {
         pub struct $name(Size);
 
         impl $name {
-            /// The size.
+            /// The size, which keeps the rule of its key.
             #[must_use]
             pub const fn get(self) -> Size {
                 self.0
@@ -171,7 +172,7 @@ macro_rules! bounded_size {
 }
 
 bounded_number! {
-    /// How many nodes: as many as their network has addresses beside the host's own .254.
+    /// How many nodes: as many as their network has addresses without the host's own .254.
     NodeCount, "the number of nodes", 1..=253
 }
 

@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The types of questions, and the flag that tells whether one was asked.
+/// The types of questions, and `seen`, the flag that says whether a question was asked.
 const TYPES: [&str; 9] = ["select", "boolean", "string", "multiselect", "note", "password", "text", "title", "seen"];
 
-/// What every answer has the form of, for the JSON Schema.
+/// The form of an answer, for the JSON Schema.
 pub(super) const PATTERN: &str = r"^[ \t]*[^\s#]\S*[ \t]+\S+[ \t]+(select|boolean|string|multiselect|note|password|text|title|seen)([ \t](.*[^\\])?)?$";
 
 /// An answer to a question of a package.
@@ -46,7 +46,7 @@ pub enum InvalidAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{source}")]
 pub struct InvalidLine {
-    /// Which line, counted from 1; the first, of one that goes on behind a backslash.
+    /// The line, counted from 1; the first of those that backslashes join.
     pub line: usize,
     /// What is wrong with it.
     pub source: InvalidAnswer,
@@ -99,13 +99,14 @@ impl FromStr for Answer {
             return Err(InvalidAnswer::Control);
         }
         let mut rest = line;
-        let mut word = || {
+        let mut next_word = || {
             let begin = rest.trim_start_matches(is_blank);
             let (word, behind) = begin.split_once(is_blank).unwrap_or((begin, ""));
+            // One blank ends a word: behind the type, further ones are part of the value.
             rest = behind;
             Some(word.to_owned()).filter(|word| !word.is_empty())
         };
-        let (Some(package), Some(question), Some(kind)) = (word(), word(), word()) else {
+        let (Some(package), Some(question), Some(kind)) = (next_word(), next_word(), next_word()) else {
             return Err(InvalidAnswer::Incomplete);
         };
         // debconf would take it for a comment.

@@ -46,7 +46,8 @@ impl Environment {
         Ok(Sourced { value: Some(value), origin: Origin::Environment(name.to_owned()) })
     }
 
-    /// The path that the first of these variables holds that is set, with what belongs below it.
+    /// The path in the first of these variables that is set, with the relative path beside that
+    /// variable appended.
     pub(super) fn path(&self, variables: &[(&'static str, &str)]) -> Sourced<Option<PathBuf>> {
         let path = variables.iter().find_map(|(name, below)| {
             let (name, value) = self.first(&[name])?;

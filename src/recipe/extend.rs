@@ -1,5 +1,5 @@
-//! Recipes that build on others: the base first, then what each further one says, with a note of
-//! who said what.
+//! Merges a recipe with those that it extends: the base first, then each recipe that builds on it.
+//! Each value keeps the recipe that decided it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,16 +16,16 @@ use super::sourced::{Origin, Sourced};
 /// A recipe, and those that it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// The recipe.
+    /// The recipe, merged with those that it extends.
     pub recipe: Recipe,
     /// The recipes that it is made of, the one that was asked for first.
     pub chain: Vec<Source>,
 }
 
-/// What a recipe says of the one that it extends does not fit that one.
+/// A recipe changes something that the recipe it extends does not have.
 #[derive(Debug)]
 pub(super) struct Misfit {
-    /// Where in the text, in bytes.
+    /// Where in the text of the recipe, in bytes.
     pub offset: usize,
     pub message: String,
     pub suggestion: Option<String>,
@@ -43,7 +43,7 @@ impl Misfit {
 }
 
 impl Loaded {
-    /// What the recipe at the end of a chain says, which extends none.
+    /// Takes the recipe at the end of a chain, which extends none and so must name a suite.
     pub(super) fn base(written: RecipePatch, source: Source) -> Result<Self, Misfit> {
         let Some(suite) = written.suite.clone() else {
             return Err(Misfit::new(0, "missing key `suite` (or `extends`)"));
@@ -51,7 +51,7 @@ impl Loaded {
         Self { recipe: Recipe::of_suite(suite), chain: Vec::new() }.extended(written, source)
     }
 
-    /// The same with what `written` says instead.
+    /// Applies to the recipe what `written`, which extends it, says.
     pub(super) fn extended(mut self, mut written: RecipePatch, source: Source) -> Result<Self, Misfit> {
         let recipe = &mut self.recipe;
         match written.plugins.take() {
@@ -67,11 +67,13 @@ impl Loaded {
         if let Some(include) = written.include.take() {
             merge_packages(&mut recipe.include, include, &origin)?;
         }
+        // Relative to the recipe that names them, which is no longer known once they are merged.
         if let Some(paths) = &mut written.ca_certificates {
             let directory = source.directory.as_deref().unwrap_or(Path::new(""));
             *paths = paths.iter().map(|path| directory.join(path)).collect();
         }
         recipe.override_with(written, &origin);
+        // The recipe that was asked for is merged last, and so comes first.
         self.chain.insert(0, source);
         Ok(self)
     }
@@ -152,16 +154,12 @@ fn listed(plugin: PluginPatch, source: &Source) -> Plugin {
 }
 
 fn change_plugins(plugins: &mut Vec<Plugin>, change: PluginChange, source: &Source) -> Result<(), Misfit> {
-    let missing = |plugins: &[Plugin], name: &PluginName, offset, what| {
-        let known = plugins.iter().map(|plugin| plugin.name.as_str());
-        Misfit::new(offset, format!("there is no plugin `{name}` to {what}")).near(name.as_str(), known)
-    };
     for name in change.drop {
         let (offset, name) = (name.span().start, name.into_inner());
         let before = plugins.len();
         plugins.retain(|plugin| plugin.name != name);
         if plugins.len() == before {
-            return Err(missing(plugins, &name, offset, "drop"));
+            return Err(no_such_plugin(plugins, &name, offset, "drop"));
         }
     }
     for (name, settings) in change.set {
@@ -179,14 +177,19 @@ fn change_plugins(plugins: &mut Vec<Plugin>, change: PluginChange, source: &Sour
                     format!("the plugin `{name}` is listed more than once: drop it, and add it as you want it");
                 return Err(Misfit::new(offset, message));
             }
-            (None, _) => return Err(missing(plugins, &name, offset, "set")),
+            (None, _) => return Err(no_such_plugin(plugins, &name, offset, "set")),
         }
     }
     plugins.extend(change.add.into_iter().map(|plugin| listed(plugin, source)));
     Ok(())
 }
 
-/// Tables merge, all else replaces.
+fn no_such_plugin(plugins: &[Plugin], name: &PluginName, offset: usize, change: &str) -> Misfit {
+    let known = plugins.iter().map(|plugin| plugin.name.as_str());
+    Misfit::new(offset, format!("there is no plugin `{name}` to {change}")).near(name.as_str(), known)
+}
+
+/// Sets a key. A table is merged into one that is there; any other value replaces what is there.
 fn merge_value(map: &mut Map<String, Value>, key: String, value: Value) {
     match (map.get_mut(&key), value) {
         (Some(Value::Object(below)), Value::Object(above)) => {

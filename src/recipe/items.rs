@@ -16,13 +16,13 @@ pub use fam_archive::resolve::Variant;
 pub use fam_image::qcow2::Compression;
 pub use fam_rootfs::configure::Initramfs;
 
-/// A recipe as something in it refers to it: by what people call it, and where the files beside it
-/// are.
+/// Where an item of a recipe comes from: the recipe's name, and the directory to which the paths in
+/// it are relative.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The name of a shipped recipe, or the path of a file.
     pub recipe: String,
-    /// The directory that a file is in. A shipped recipe has no files beside it.
+    /// The directory that a file is in; none for a shipped recipe, which names no files.
     pub directory: Option<PathBuf>,
 }
 
@@ -40,12 +40,12 @@ impl Source {
     }
 }
 
-/// What a recipe lists, and the recipe that does.
+/// An item of a list, and the recipe that lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed<T> {
-    /// What it lists.
+    /// The item, as the recipe has it.
     pub what: T,
-    /// The recipe.
+    /// The recipe that lists it.
     pub source: Source,
 }
 
@@ -53,9 +53,9 @@ pub struct Listed<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preseed {
-    /// One.
+    /// An answer in the recipe itself.
     Answer(Answer),
-    /// All those of a file, seen from the directory of the recipe.
+    /// A file of answers, relative to the directory of the recipe.
     File(String),
 }
 
@@ -76,7 +76,7 @@ pub type PathRule = fam_rootfs::unpack::PathRule<PathPattern>;
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Architecture {
-    /// 64-bit x86.
+    /// 64-bit x86, by Debian's name.
     #[default]
     Amd64,
 }
@@ -91,19 +91,19 @@ pub enum FabricKind {
     /// A PCI device, 1af4:1110 at 00:04.0, whose second base address register is the memory.
     #[default]
     Ivshmem,
-    /// A memory module (NVDIMM), which Linux makes a device of direct access of.
+    /// A memory module (NVDIMM), which Linux shows as a device of direct access (DAX).
     Nvdimm,
-    /// Memory of a CXL device of type 3, which Linux makes a device of direct access of.
+    /// Memory of a CXL device of type 3, which Linux shows as a device of direct access (DAX).
     Cxl,
 }
 
 /// One plugin to apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
-    /// Which plugin.
+    /// The name by which the plugin is found.
     pub name: PluginName,
-    /// The file that it is in, seen from the directory of the recipe that lists it, where that is
-    /// not to be found by the name.
+    /// The file that it is in, relative to the directory of the recipe that lists it; needed only
+    /// where the name does not find it.
     pub path: Option<PathBuf>,
     /// How many seconds it may take at each stage, of each node, if it is a file.
     pub time_limit: Option<NonZeroU32>,
@@ -111,7 +111,7 @@ pub struct Plugin {
     pub settings: Map<String, Value>,
     /// The recipe that lists it.
     pub source: Source,
-    /// The recipes that wrote settings of it, where that was another one: by the outermost key of
+    /// The recipes that wrote settings of it, where that is not `source`, by the outermost key of
     /// the setting.
     pub set_by: BTreeMap<String, Source>,
 }

@@ -15,7 +15,7 @@ use super::parse;
 pub struct Shipped {
     /// The name by which `--recipe` takes it.
     pub name: &'static str,
-    /// Its text.
+    /// Its text, in TOML.
     pub text: &'static str,
 }
 
@@ -42,7 +42,7 @@ impl Shipped {
     }
 }
 
-/// A recipe could not be had.
+/// A recipe cannot be found or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no recipe of that name.
@@ -60,12 +60,12 @@ pub enum Error {
     /// The text is no recipe.
     #[error("{0}")]
     Parse(#[from] parse::Error),
-    /// The recipe that another one extends cannot be had.
+    /// The recipe that another one extends cannot be loaded.
     #[error("{place}: the recipe that this one extends")]
     Extended {
         /// File, line and column of `extends`.
         place: String,
-        /// What is wrong with the other.
+        /// What is wrong with the recipe that it extends.
         source: Box<Error>,
     },
     /// Recipes extend each other.
@@ -110,7 +110,8 @@ impl Hint for Error {
 struct Text {
     source: Source,
     text: String,
-    /// What tells it from all others: the name of a shipped one, or where the file really is.
+    /// What tells it from all others, to find circles: the name of a shipped recipe, or the
+    /// canonical path of a file, since a file can have several paths.
     identity: Identity,
 }
 
@@ -131,6 +132,7 @@ impl Text {
             return Err(Error::Unknown { name: name.to_owned() });
         }
         let path =
+            // Its components alone, since messages show the path: joined, it may have `./` in it.
             directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name).components().collect());
         let text = read(&path)?;
         Ok(Self { source: Source::file(&path)?, text, identity: Identity::File(fs_err::canonicalize(&path)?) })
@@ -165,7 +167,7 @@ impl Loaded {
                 None => None,
                 Some(extends) => {
                     let place = text.place(extends.span().start);
-                    // The path of the recipe as it was given, so that errors show what people know.
+                    // Relative to the path as the user gave it, which errors then show.
                     let beside = Path::new(&text.source.recipe).parent().filter(|_| text.source.directory.is_some());
                     let extended = Text::find(extends.get_ref(), beside)
                         .map_err(|source| Error::Extended { place: place.clone(), source: Box::new(source) })?;
@@ -178,14 +180,16 @@ impl Loaded {
             };
             chain.push((text, written));
         }
+        // The base is last in the chain, and what builds on it is merged into it.
         let mut loaded: Option<Self> = None;
         for (text, written) in chain.into_iter().rev() {
             let extended = match loaded {
                 None => Self::base(written, text.source.clone()),
                 Some(loaded) => loaded.extended(written, text.source.clone()),
             };
-            let at = |Misfit { offset, message, suggestion }| text.error(offset, message, suggestion);
-            loaded = Some(extended.map_err(at)?);
+            loaded = Some(
+                extended.map_err(|Misfit { offset, message, suggestion }| text.error(offset, message, suggestion))?,
+            );
         }
         match loaded {
             Some(loaded) => Ok(loaded),
@@ -194,7 +198,7 @@ impl Loaded {
     }
 }
 
-/// The names from the recipe that comes again to itself.
+/// Shows a circle: the names of its recipes, from the one that comes twice to itself.
 fn circle(chain: &[(Text, RecipePatch)], last: &Text, again: &Text) -> String {
     let mut names: Vec<&str> = chain
         .iter()
@@ -211,7 +215,7 @@ impl Recipe {
     /// Reads a recipe from TOML text, which may extend others. `file` is only for messages.
     ///
     /// # Errors
-    /// The text is no recipe, or the one that it extends is none or not there.
+    /// The text is no recipe, or one that it extends cannot be loaded.
     pub fn parse(file: &str, text: &str) -> Result<Self, Error> {
         let source = Source::shipped(file);
         let identity = Identity::File(PathBuf::from(file));
@@ -224,6 +228,7 @@ fn read(path: &Path) -> Result<String, Error> {
 
     const LIMIT: u64 = 1 << 20;
     let mut text = String::new();
+    // One byte more shows that the file is too large.
     fs_err::File::open(path)?.take(LIMIT + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LIMIT {
         return Err(Error::TooLarge(path.display().to_string()));

@@ -1,5 +1,5 @@
-//! What a recipe says, typed: its keys, each of which is declared here and nowhere else. Every value
-//! has been checked by the time a [`Recipe`] exists.
+//! What a recipe says, typed: its keys, each of which is declared here and nowhere else. Every
+//! value has been checked by the time a [`Recipe`] exists.
 
 use std::path::PathBuf;
 
@@ -19,9 +19,9 @@ use super::subnet::Subnet;
 pub struct KeyRow<'a> {
     /// The table that it is in. The outermost keys are in the one without a name.
     pub table: &'static str,
-    /// The key.
+    /// The key as a recipe has it, with hyphens.
     pub key: String,
-    /// Its value.
+    /// Its value, as TOML has it.
     pub value: toml::Value,
     /// Who decided it.
     pub origin: &'a Origin,
@@ -98,7 +98,7 @@ table! {
     Kernel, KernelPatch, "kernel" {
         /// The package that brings it.
         package: PackageName = "linux-image-amd64",
-        /// What GRUB passes to it beside the root file system.
+        /// What GRUB passes to it, in addition to the root file system.
         cmdline: KernelCommandLine = "console=tty0 console=ttyS0,115200 net.ifnames=0 \
             systemd.default_timeout_start_sec=300 systemd.default_device_timeout_sec=300",
     }
@@ -109,15 +109,15 @@ table! {
     Fabric, FabricPatch, "fabric" {
         /// The device that shows it to the guests.
         kind: FabricKind = "ivshmem",
-        /// How much of it there is.
+        /// How much memory they share.
         size: SharedMemory = "1G",
     }
 }
 
 table! {
-    /// The nodes.
+    /// The nodes of the cluster, which are all alike.
     Nodes, NodesPatch, "nodes" {
-        /// How many.
+        /// How many nodes there are.
         count: NodeCount = "4",
         /// The memory of each.
         memory: NodeMemory = "1G",
@@ -125,7 +125,7 @@ table! {
         cpus: Cpus = "2",
         /// What their names begin with.
         name: NodePrefix = "fabric",
-        /// Their addresses.
+        /// The network of their addresses.
         network: Subnet = "192.168.42.0/24",
     }
 }
@@ -169,9 +169,9 @@ macro_rules! recipe {
 
         /// What to build: the machines, their packages and the plugins that change them.
         ///
-        /// `extends` names another recipe to build on: tables merge, a list replaces the other's, and
-        /// `include` and `plugin` may be tables that change the other's list instead. Where a recipe
-        /// extends none, it must have a `suite`.
+        /// `extends` names another recipe to build on: tables merge, a list replaces the other's,
+        /// and `include` and `plugin` may be tables that change the other's list instead. Where a
+        /// recipe extends none, it must have a `suite`.
         #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         #[schemars(
@@ -179,25 +179,25 @@ macro_rules! recipe {
             extend("anyOf" = [{ "required": ["suite"] }, { "required": ["extends"] }])
         )]
         pub(super) struct RecipePatch {
-            /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending in
-            /// `.toml`) relative to the directory of this file.
+            /// The recipe to build on: the name of a shipped one, or a path (with a `/`, or ending
+            /// in `.toml`) relative to the directory of this file.
             #[schemars(with = "Option<String>", length(min = 1))]
             pub extends: Option<Spanned<String>>,
             $($(#[$doc])* $(#[$attribute])* pub $key: $written,)*
         }
 
         impl Recipe {
-            /// What a recipe is that says nothing but its suite.
+            /// A recipe that says nothing but its suite: all else is the default.
             pub(super) fn of_suite($suite: Suite) -> Self {
                 Self { $($key: default!($($default)?),)* }
             }
 
-            /// Takes over all that is written, but for the lists.
+            /// Overrides each value that is written, except the lists.
             pub(super) fn override_with(&mut self, written: RecipePatch, origin: &Origin) {
                 $(unless_list!($kind, self.$key.override_with(written.$key, origin););)*
             }
 
-            /// The keys that are no lists of their own, the outermost first.
+            /// A row for each key that is no list of items, the outermost keys first.
             #[must_use]
             pub fn rows(&self) -> Vec<KeyRow<'_>> {
                 let mut rows = Vec::new();
@@ -231,7 +231,7 @@ recipe! {
         Option<Vec<PathBuf>>;
     /// The set of packages to begin with, as mmdebstrap names them.
     value variant: Sourced<Variant> => #[schemars(extend("default" = Variant::default()))] Option<Variant>;
-    /// Packages to install beside the variant's. Recommends are not followed.
+    /// Packages to install in addition to the variant's. Recommends are not followed.
     list include: Vec<Sourced<PackageName>> => Option<List<PackageName, IncludeChange>>;
     /// Answers to the questions that packages ask by debconf, set before any of them is configured
     /// that asks.
@@ -243,17 +243,17 @@ recipe! {
     value initramfs: Sourced<Initramfs> => #[schemars(extend("default" = Initramfs::default()))] Option<Initramfs>;
     /// The disk of each node.
     table disk: Disk => #[serde(default)] DiskPatch;
-    /// The kernel.
+    /// The kernel of the nodes.
     table kernel: Kernel => #[serde(default)] KernelPatch;
     /// The memory that the nodes share.
     table fabric: Fabric => #[serde(default)] FabricPatch;
-    /// The nodes.
+    /// The nodes of the cluster.
     table nodes: Nodes => #[serde(default)] NodesPatch;
     /// Plugins, in the order of application.
     list plugins: Vec<Plugin> => #[serde(rename = "plugin")] Option<List<PluginPatch, PluginChange>>;
 }
 
-/// A word that is written in this file and known to have the right form.
+/// Parses a default that is written in this file.
 fn word<T: std::str::FromStr>(text: &str) -> T {
     match text.parse() {
         Ok(value) => value,

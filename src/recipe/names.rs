@@ -101,6 +101,7 @@ checked_name! {
     Suite, "suite", r"^(?!.*(\.\.|//))[A-Za-z0-9]([A-Za-z0-9+._/-]*[A-Za-z0-9+._-])?$",
     "letters, digits, +, -, . and / were expected, as in trixie",
     |text| {
+        // The name becomes a part of URLs.
         let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && !text.ends_with('/');
         let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._/".contains(c));
         ends && letters && !text.contains("..") && !text.contains("//")

@@ -1,5 +1,5 @@
-//! TOML text to what it says, with errors that say where and, for a misspelt word, what may have
-//! been meant.
+//! Parses TOML text. An error says where it is and, for a misspelt word, which one was probably
+//! meant.
 
 use std::fmt;
 
@@ -36,7 +36,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
-    /// What is wrong at a byte of the text.
+    /// Makes an error about what is at a byte of the text.
     pub(super) fn at(file: &str, text: &str, offset: usize, message: String, suggestion: Option<String>) -> Self {
         let (line, column) = line_and_column(text, offset);
         Self { file: file.to_owned(), line, column, message, suggestion }
@@ -68,19 +68,20 @@ fn offset_of(error: &toml::de::Error, text: &str) -> usize {
     span.start + inside.unwrap_or(0)
 }
 
-/// Says in a recipe's words what serde says in its own: it lists all that it knows, of which one is
-/// near, or none.
+/// Translates serde's message into the words of recipes. serde lists all words that it knows: the
+/// one nearest to the unknown word becomes the suggestion; if none is near, the message lists them
+/// all.
 fn explain(message: &str) -> (String, Option<String>) {
     let message = message.trim_end().replace('\n', ", ");
     for (theirs, ours) in [("unknown field `", "unknown key"), ("unknown variant `", "unknown value")] {
         let Some(rest) = message.strip_prefix(theirs) else { continue };
         let Some((unknown, expected)) = rest.split_once('`') else { continue };
         let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-        let said = format!("{ours} `{unknown}`");
+        let what = format!("{ours} `{unknown}`");
         return match nearest(unknown, known.iter().copied()) {
-            Some(word) => (said, Some(word.to_owned())),
-            None if known.is_empty() => (said, None),
-            None => (format!("{said}, known are {}", known.join(", ")), None),
+            Some(word) => (what, Some(word.to_owned())),
+            None if known.is_empty() => (what, None),
+            None => (format!("{what}, known are {}", known.join(", ")), None),
         };
     }
     (message.replace("missing field", "missing key"), None)

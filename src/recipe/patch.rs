@@ -1,5 +1,5 @@
-//! The lists of one recipe file, before it is merged with others: each may be a list of its own, or a
-//! change of another recipe's.
+//! The lists of one recipe file, before it is merged with others: each may be a list of its own, or
+//! a change of another recipe's.
 //!
 //! These types are both the parser and, through [`schema`], the published schema, so that the two
 //! cannot differ.
@@ -34,7 +34,7 @@ pub(super) enum List<T, C> {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct IncludeChange {
-    /// Packages to install beside those of the recipe that is extended.
+    /// Packages to install in addition to those of the recipe that is extended.
     pub add: Vec<PackageName>,
     /// Packages of the recipe that is extended to leave out; they must be there.
     #[schemars(with = "Vec<PackageName>")]
@@ -121,8 +121,8 @@ pub(super) struct PluginChange {
     /// Plugins of the recipe that is extended to leave out; they must be there.
     #[schemars(with = "Vec<PluginName>")]
     pub drop: Vec<Spanned<PluginName>>,
-    /// Settings to lay over those of plugins that are listed, by the name of the plugin: tables
-    /// merge, all else replaces.
+    /// Settings to change of plugins that are listed, by the name of the plugin: tables merge, all
+    /// else replaces.
     #[schemars(with = "BTreeMap<PluginName, Map<String, Value>>")]
     pub set: BTreeMap<PluginName, Spanned<PluginSettings>>,
     /// Plugins to apply after those of the recipe that is extended.
@@ -134,10 +134,10 @@ pub(super) struct PluginChange {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Plugin")]
 pub(super) struct PluginPatch {
-    /// Which plugin.
+    /// The name of the plugin.
     pub name: PluginName,
-    /// The file that it is in, seen from the directory of this recipe, where that is not to be
-    /// found by the name.
+    /// The file that it is in, relative to the directory of this recipe; needed only where the name
+    /// does not find it.
     #[schemars(with = "Option<String>", length(min = 1))]
     pub path: Option<PathBuf>,
     /// How many seconds it may take at each stage, of each node, if it is a file.
@@ -156,27 +156,28 @@ pub(super) struct PluginSettings(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for PluginSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        map_to_json(Map::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
+        map_without_dates(Map::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
     }
 }
 
-fn to_json(value: Value) -> Result<Value, &'static str> {
+fn without_dates(value: Value) -> Result<Value, &'static str> {
     /// Under this key the toml crate hands a date to formats that have none.
     const DATE: &str = "$__toml_private_datetime";
 
     match value {
+        // serde_json makes null of an infinity and of what is no number.
         Value::Null => Err("a setting of a plugin cannot be infinite or no number"),
-        Value::Array(values) => values.into_iter().map(to_json).collect(),
+        Value::Array(values) => values.into_iter().map(without_dates).collect(),
         Value::Object(mut map) => match map.remove(DATE) {
             Some(date) => Ok(date),
-            None => map_to_json(map).map(Value::Object),
+            None => map_without_dates(map).map(Value::Object),
         },
         plain => Ok(plain),
     }
 }
 
-fn map_to_json(map: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
-    map.into_iter().map(|(key, value)| Ok((key, to_json(value)?))).collect()
+fn map_without_dates(map: Map<String, Value>) -> Result<Map<String, Value>, &'static str> {
+    map.into_iter().map(|(key, value)| Ok((key, without_dates(value)?))).collect()
 }
 
 impl<'de, T: Deserialize<'de>, C: Deserialize<'de>> Deserialize<'de> for List<T, C> {

@@ -1,4 +1,4 @@
-//! The settings as people read them: a row each, with who decided it.
+//! The settings as `plan` shows them: a row each, with who decided it.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::model::Recipe;
 use super::settings::Settings;
 use super::sourced::{Origin, Sourced};
 
-/// One row of what a run will go by.
+/// A setting of a run, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingRow {
-    /// The setting.
+    /// The name of the setting.
     pub name: String,
     /// Its value as people read it.
     pub value: String,
@@ -29,7 +29,7 @@ struct Setting {
     name: &'static str,
     /// Overrides a key of the recipe with the flag of this name, where there are both.
     override_key: fn(&mut Recipe, &mut Flags, &str),
-    /// Its rows: one, or one for each item, or none where it goes without saying.
+    /// Its rows: one, or one for each item, or none where it says nothing new.
     rows: fn(&Settings) -> Vec<Sourced<String>>,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn override_with_flags(recipe: &mut Recipe, flags: &mut Flags) {
 }
 
 impl Settings {
-    /// All that this run goes by, in the order in which it matters.
+    /// All settings of this run, the most important first.
     #[must_use]
     pub fn rows(&self) -> Vec<SettingRow> {
         let rows = SETTINGS.iter().flat_map(|setting| (setting.rows)(self).into_iter().map(|row| (setting.name, row)));
@@ -138,13 +138,13 @@ fn switched_on(switch: &Sourced<bool>) -> Vec<Sourced<String>> {
     switch.then(|| switch.map(|_| "yes".to_owned())).into_iter().collect()
 }
 
-/// What recipes list, with the recipe that lists it.
+/// A row for each item that recipes list.
 fn listed<T: Display>(items: &[Listed<T>]) -> Vec<Sourced<String>> {
-    let row = |Listed { what, source }: &Listed<T>| Sourced {
+    let rows = items.iter().map(|Listed { what, source }| Sourced {
         value: what.to_string(),
         origin: Origin::Recipe(source.recipe.clone()),
-    };
-    items.iter().map(row).collect()
+    });
+    rows.collect()
 }
 
 fn include(recipe: &mut Recipe, flags: &mut Flags, name: &str) {

@@ -1,5 +1,5 @@
-//! One run's settings: a flag beats the environment, which beats the recipe, and of each value it is
-//! known who decided it.
+//! The settings of one run. A flag beats the environment, which beats the recipe; each value keeps
+//! who decided it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,12 +25,12 @@ use super::sourced::{Origin, Sourced};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Security {
-    /// Wherever the host takes them from, else the mirror's sibling if it answers.
+    /// The archive that the host's own apt uses, else the mirror's sibling if it answers.
     #[default]
     Find,
-    /// Nowhere.
+    /// No security updates are read.
     None,
-    /// This archive.
+    /// The archive at this URL.
     Archive(MirrorUrl),
 }
 
@@ -74,9 +74,9 @@ pub struct Settings {
     pub no_proxy: Sourced<Option<String>>,
     /// The user's file of logins, which need not be there.
     pub netrc: Sourced<Option<PathBuf>>,
-    /// Files of answers for debconf, beside those of the recipe.
+    /// Files of answers for debconf, in addition to those of the recipe.
     pub answer_files: Sourced<Vec<PathBuf>>,
-    /// Keyrings beside the ones built in.
+    /// Keyrings to trust in addition to the built-in ones.
     pub keyrings: Sourced<Vec<PathBuf>>,
     /// Files with certificates of authorities to trust in addition to those of the recipe and of
     /// the host.
@@ -89,7 +89,7 @@ pub struct Settings {
     pub output: Sourced<PathBuf>,
     /// Whether nodes are overlays on a shared image.
     pub thin: Sourced<bool>,
-    /// Directories of plugins.
+    /// Directories of plugins, searched before the usual ones.
     pub plugin_dirs: Sourced<Vec<PathBuf>>,
     /// The user's own directory of plugins, which need not be there.
     pub plugin_home: Sourced<Option<PathBuf>>,
@@ -103,7 +103,7 @@ pub struct Settings {
     pub fresh: Sourced<bool>,
     /// How many things are done at once, where that is limited.
     pub jobs: Sourced<Option<NonZeroUsize>>,
-    /// Whether the screen shows what else only the log does.
+    /// Whether the screen shows details, which otherwise only the log has.
     pub verbose: bool,
     /// Whether the output is JSON lines.
     pub json: bool,
@@ -111,16 +111,16 @@ pub struct Settings {
     pub source_date_epoch: Sourced<Option<u64>>,
 }
 
-/// The settings cannot be had.
+/// The settings of a run are wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The recipe cannot be had.
+    /// The recipe cannot be loaded.
     #[error("{0}")]
     Recipe(#[from] load::Error),
     /// An environment variable does not have the form it needs.
     #[error("environment variable {name}: {reason}")]
     Environment {
-        /// Which.
+        /// The name of the variable.
         name: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -128,9 +128,9 @@ pub enum Error {
     /// The device that is to show the shared memory cannot have so little.
     #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
     FabricTooSmall {
-        /// The device.
+        /// The device of the recipe.
         kind: FabricKind,
-        /// The memory.
+        /// The size that is too small for it.
         size: SharedMemory,
     },
 }
@@ -158,8 +158,9 @@ fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
 }
 
 impl Settings {
-    /// Loads the recipe that `flags` name, and puts flags and environment before it. Only the recipe
-    /// is read; whether files and directories are there is for the pipeline to find out.
+    /// Loads the recipe that `flags` name, and overrides it with the environment and the flags.
+    /// Only the recipe is read; whether files and directories are there is for the pipeline to find
+    /// out.
     ///
     /// # Errors
     /// The recipe cannot be read, an environment variable is malformed, or the values contradict
@@ -195,6 +196,7 @@ impl Settings {
             output: environment.output_directory(flags.output),
             cache_dir: Sourced::of_flag("cache-dir", flags.cache_dir)
                 .or(environment.path(&cache))
+                // Without HOME, as in a service of the system.
                 .unwrap_or("/var/cache/fam-build"),
             netrc: environment.path(&[("NETRC", ""), ("HOME", ".netrc")]),
             plugin_home: environment.path(&data),

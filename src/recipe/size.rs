@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Size(u64);
 
-/// What a size looks like, for the schema. It leaves open whether the number is too large.
+/// The form of a size, for the JSON Schema, which cannot say whether the number is too large.
 pub(super) const SIZE_PATTERN: &str = r"^\s*[0-9]+\s*([KMGTkmgt]([Ii]?[Bb])?|[Bb])?\s*$";
 
 const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
@@ -22,10 +22,10 @@ const UNITS: [(char, u32); 4] = [('T', 40), ('G', 30), ('M', 20), ('K', 10)];
 impl Size {
     /// One mebibyte, the unit in which images are aligned and libvirt counts memory.
     pub const MIB: Self = Self(1 << 20);
-    /// One gibibyte.
+    /// One gibibyte, 2^30 bytes.
     pub const GIB: Self = Self(1 << 30);
 
-    /// That many bytes.
+    /// A size of so many bytes.
     #[must_use]
     pub const fn from_bytes(bytes: u64) -> Self {
         Self(bytes)
@@ -71,6 +71,7 @@ impl FromStr for Size {
         let trimmed = text.trim();
         let digits = trimmed.len() - trimmed.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = trimmed.split_at(digits);
+        // `1.5G` has a wrong number, not the unit `.5G`.
         if number.is_empty() || unit.starts_with(['.', ',']) {
             return Err(InvalidSize::Number(text.to_owned()));
         }
@@ -98,6 +99,7 @@ fn shift_of(unit: &str) -> Option<u32> {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (letter, shift) in UNITS {
+            // 0 is a multiple of every unit; it is shown without one.
             if self.0 != 0 && self.0.trailing_zeros() >= shift {
                 return write!(f, "{}{letter}", self.0 >> shift);
             }

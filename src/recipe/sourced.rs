@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "from", content = "name")]
 pub enum Origin {
-    /// Built-in default.
+    /// The program itself: it is a built-in default.
     #[default]
     Default,
     /// The recipe of this name.
     Recipe(String),
     /// A file of the host, such as its apt sources.
     Host(String),
-    /// This environment variable.
+    /// The environment variable of this name.
     Environment(String),
-    /// This flag.
+    /// The flag of this name, hyphens included.
     Flag(String),
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Origin {
 /// value. It serializes with its origin: a digest or a report of the value alone takes `value`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Sourced<T> {
-    /// The value.
+    /// The value itself, without its origin.
     pub value: T,
     /// Who decided it.
     pub origin: Origin,
@@ -60,13 +60,13 @@ impl<T> Deref for Sourced<T> {
 }
 
 impl<T> Sourced<T> {
-    /// A value that the program takes unless told otherwise.
+    /// A value that is a built-in default.
     pub(super) fn built_in(value: T) -> Self {
         Self { value, origin: Origin::Default }
     }
 
-    /// The value of the flag of this name. That which is the default of its type (`None`, `false`
-    /// or an empty list) was not given.
+    /// The value of the flag of this name. The flag was not given if the value is the default of
+    /// its type (`None`, `false` or an empty list).
     pub(super) fn of_flag(name: &str, value: T) -> Self
     where
         T: Default + PartialEq,
@@ -82,7 +82,7 @@ impl<T> Sourced<T> {
         }
     }
 
-    /// What `change` makes of the value, decided by the same.
+    /// Changes the value, and keeps who decided it.
     pub(super) fn map<U>(&self, change: impl FnOnce(&T) -> U) -> Sourced<U> {
         Sourced { value: change(&self.value), origin: self.origin.clone() }
     }
@@ -94,7 +94,7 @@ impl<T> Sourced<Option<T>> {
         if self.value.is_some() { self } else { other }
     }
 
-    /// The same with another that is made only if it is needed.
+    /// As [`Sourced::or`], with another that is made only if it is needed.
     pub(super) fn or_else<E>(self, other: impl FnOnce() -> Result<Self, E>) -> Result<Self, E> {
         if self.value.is_some() { Ok(self) } else { other() }
     }

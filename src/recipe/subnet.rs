@@ -52,6 +52,7 @@ impl FromStr for Subnet {
             return Err(invalid("A.B.C.0/24 was expected, as in 10.77.0.0/24"));
         };
         match a {
+            // This host itself, loopback, multicast, and what is reserved.
             0 | 127 | 224.. => Err(invalid("no machine can have an address of it")),
             169 if b == 254 => Err(invalid("Linux gives such addresses to itself (RFC 3927)")),
             _ => Ok(Self([a, b, c])),

@@ -31,13 +31,15 @@ impl<'a> Installed<'a> {
     /// Reads a stanza; `None` where the package is not installed, or is not named as dpkg names
     /// packages.
     pub(super) fn read(stanza: &Stanza<'a>) -> Option<Self> {
+        // Names of fields have no case (deb822(5)).
         let fields: HashMap<String, &str> =
             stanza.fields().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
         let get = |name: &str| fields.get(name).copied().filter(|value| !value.is_empty());
+        // Three words: what is wanted, a flag, and the state.
         let is_installed = get("status")?.split_ascii_whitespace().nth(2) == Some("installed");
         let (name, version, architecture) = (get("package")?, get("version")?, get("architecture")?);
         let relation = |name: &str| alternatives(get(name).unwrap_or_default()).flatten().map(|(one, _)| one);
-        let source = |field: &str, comment: &'static str| {
+        let sources_in = |field: &str, comment: &'static str| {
             relation(field).filter_map(move |one| Some(((one.name(), one.constraint?.version), comment)))
         };
         is_installed.then(|| Self {
@@ -48,8 +50,8 @@ impl<'a> Installed<'a> {
             homepage: get("homepage"),
             description: get("description"),
             source: source_package(get("source"), name, version),
-            built_using: source("built-using", "built-using")
-                .chain(source("static-built-using", "static-built-using"))
+            built_using: sources_in("built-using", "built-using")
+                .chain(sources_in("static-built-using", "static-built-using"))
                 .collect(),
             is_chosen: get("essential") == Some("yes") || get("priority") == Some("required"),
             depends: relation("depends").chain(relation("pre-depends")).collect(),
@@ -92,30 +94,39 @@ impl<'a> System<'a> {
     /// What a package needs of what is installed, each with a comment on how much: first what it
     /// depends on, then what it recommends.
     pub(super) fn needs(&self, package: &Installed<'_>) -> Vec<(usize, Option<&'static str>)> {
-        let targets = |field: &[Alternative<'_>]| -> BTreeSet<usize> {
+        let satisfied_by = |field: &[Alternative<'_>]| -> BTreeSet<usize> {
             field.iter().filter_map(|wanted| self.satisfies(package, wanted)).collect()
         };
-        let recommended = targets(&package.recommends).into_iter().map(|target| (target, Some("recommends")));
-        targets(&package.depends).into_iter().map(|target| (target, None)).chain(recommended).collect()
+        let recommended = satisfied_by(&package.recommends).into_iter().map(|target| (target, Some("recommends")));
+        satisfied_by(&package.depends).into_iter().map(|target| (target, None)).chain(recommended).collect()
     }
 
     /// The package that an alternative of a relation of `package` means: one of that name, of the
     /// same architecture if it can be, else the one that provides the highest version of the name.
     fn satisfies(&self, package: &Installed<'_>, wanted: &Alternative<'_>) -> Option<usize> {
-        let accepts = |version: &str| wanted.constraint.is_none_or(|constraint| constraint.accepts(version));
         let named = self.by_name.get(wanted.name()).into_iter().flatten().copied();
-        let real = named.filter(|&index| accepts(self.packages[index].version));
-        let is_other = |&index: &usize| self.packages[index].architecture != package.architecture;
-        let provided = || {
-            let providers = self.providers.get(wanted.name()).into_iter().flatten();
-            let fits = providers.filter(|(_, version)| version.map_or(wanted.constraint.is_none(), accepts));
-            // Of equal ones the first; `max_by` takes the last.
-            let (index, _) = fits.rev().max_by(|(_, one), (_, other)| match (one, other) {
-                (Some(one), Some(other)) => version::compare(one, other),
-                _ => one.is_some().cmp(&other.is_some()),
-            })?;
-            Some(*index)
-        };
-        real.min_by_key(is_other).or_else(provided)
+        let real = named.filter(|&index| accepts(wanted, self.packages[index].version));
+        // False is the least, so this takes one of the same architecture if there is one.
+        real.min_by_key(|&index| self.packages[index].architecture != package.architecture)
+            .or_else(|| self.best_provider(wanted))
     }
+
+    /// The package that provides the highest version of the name that `wanted` accepts.
+    fn best_provider(&self, wanted: &Alternative<'_>) -> Option<usize> {
+        let providers = self.providers.get(wanted.name()).into_iter().flatten();
+        let fits = providers.filter(|(_, version)| match version {
+            Some(version) => accepts(wanted, version),
+            None => wanted.constraint.is_none(),
+        });
+        // Of equal ones the first; `max_by` takes the last.
+        let (index, _) = fits.rev().max_by(|(_, one), (_, other)| match (one, other) {
+            (Some(one), Some(other)) => version::compare(one, other),
+            _ => one.is_some().cmp(&other.is_some()),
+        })?;
+        Some(*index)
+    }
+}
+
+fn accepts(wanted: &Alternative<'_>, version: &str) -> bool {
+    wanted.constraint.is_none_or(|constraint| constraint.accepts(version))
 }

@@ -30,7 +30,7 @@ use spdx::{Checksum, CreationInfo, Document, Package, Purpose, Relationship, Rel
 const SYSTEM: &str = "SPDXRef-system";
 const DOCUMENT: &str = "SPDXRef-DOCUMENT";
 
-/// What is known of a system.
+/// What a document is made from: the texts of the system's own files, and the facts of its build.
 #[derive(Debug, Clone, Copy)]
 pub struct Known<'a> {
     /// Text of `/var/lib/dpkg/status`.
@@ -87,7 +87,8 @@ pub fn render(known: &Known<'_>) -> Option<String> {
     Some(document.to_json())
 }
 
-/// A point in time as SPDX writes it. What no calendar has is the beginning of time.
+/// Formats a point in time as SPDX does. A time before 1970, or out of range, becomes the beginning
+/// of 1970.
 fn created(seconds: i64) -> String {
     let in_range = Timestamp::from_second(seconds).ok().filter(|time| time.as_second() >= 0);
     in_range.unwrap_or(Timestamp::UNIX_EPOCH).to_string()
@@ -110,7 +111,7 @@ impl Contents {
         let binaries: Vec<String> = system.packages.iter().map(|package| names.of_binary(package)).collect();
         let sources = Sources::of(system, &mut names);
         let locked = ByIdentity::of(lock);
-        let binary = |(package, id): (&Installed<'_>, &String)| {
+        let described = system.packages.iter().zip(&binaries).map(|(package, id)| {
             let mut described = vocabulary.binary(package, id.clone());
             if let Some(locked) = locked.get(package) {
                 described.download_location = locked.url();
@@ -118,8 +119,8 @@ impl Contents {
                 described.checksums = vec![Checksum::sha256(&locked.sha256)];
             }
             described
-        };
-        let mut packages: Vec<Package> = system.packages.iter().zip(&binaries).map(binary).collect();
+        });
+        let mut packages: Vec<Package> = described.collect();
         packages.extend(
             sources
                 .0
@@ -170,10 +171,10 @@ struct ByIdentity<'a>(HashMap<(&'a str, &'a str, &'a str), &'a LockedPackage>);
 impl<'a> ByIdentity<'a> {
     fn of(lock: Option<&'a Lock>) -> Self {
         let packages = lock.map(|lock| lock.packages.as_slice()).unwrap_or_default();
-        let identity = |package: &'a LockedPackage| {
-            ((package.name.as_str(), package.version.as_str(), package.architecture.as_str()), package)
-        };
-        Self(packages.iter().map(identity).collect())
+        let by_identity = packages
+            .iter()
+            .map(|package| ((package.name.as_str(), package.version.as_str(), package.architecture.as_str()), package));
+        Self(by_identity.collect())
     }
 
     fn get(&self, package: &Installed<'_>) -> Option<&'a LockedPackage> {
@@ -211,11 +212,11 @@ struct OsRelease<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> OsRelease<'a> {
     fn read(text: &'a str) -> Self {
-        let pair = |line: &'a str| {
+        let pairs = text.lines().filter_map(|line| {
             let (key, value) = line.split_once('=')?;
             Some((key, value.trim().trim_matches(['"', '\''])))
-        };
-        Self(text.lines().filter_map(pair).collect())
+        });
+        Self(pairs.collect())
     }
 
     fn get(&self, key: &str) -> Option<&'a str> {

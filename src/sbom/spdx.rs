@@ -97,6 +97,7 @@ impl Package {
             file_name: None,
             supplier: None,
             download_location: NO_ASSERTION.to_owned(),
+            // Else SPDX demands a digest of the files in it.
             files_analyzed: false,
             checksums: Vec::new(),
             homepage: None,

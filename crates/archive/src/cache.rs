@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! sha256/ab/abcd…   whole files, moved here only after their digest was right
-//! part/abcd…        files being fetched; whoever fetches one holds its lock
+//! part/abcd…        files being fetched; the process that fetches one holds its lock
 //! seen/…            newest Date of a Release file by mirror and suite; changed under the directory's lock
 //! ```
 //!
-//! The digest in the name is proved again whenever a file is taken from the cache, because disks,
+//! The digest in the name is verified again whenever a file is taken from the cache, because disks,
 //! crashes and users damage files; that costs some 0.2 s for a whole system with the CPU's SHA
 //! instructions. A process may be killed at any point: the kernel drops its locks, and a part is
 //! only ever a beginning, which the next one to fetch it continues.
@@ -28,39 +28,26 @@ use super::digest::{Hasher, Sha256Digest, hex, sha256};
 const MAX_RECORD_BYTES: u64 = 4096;
 
 /// Why the cache cannot be used.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Its directories cannot be made or written.
     #[error("the cache {} cannot be used: {source}", root.display())]
     Unwritable {
-        /// The cache.
         root: PathBuf,
         /// What the system said.
         source: io::Error,
     },
     /// Its file system is full.
     #[error("the file system of the cache {} is full", root.display())]
-    Full {
-        /// The cache.
-        root: PathBuf,
-    },
+    Full { root: PathBuf },
     /// Something else than a file of the cache is in its place.
     #[error("cache: {} is {found}, not a regular file", path.display())]
-    Foreign {
-        /// Where.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
+    Foreign { path: PathBuf, found: &'static str },
     /// The record of the newest date that was seen says nothing.
     #[error("the record of the newest indexes of suite {suite} that were ever seen is damaged: {}", path.display())]
-    Record {
-        /// The suite.
-        suite: String,
-        /// The record.
-        path: PathBuf,
-    },
+    Record { suite: String, path: PathBuf },
     /// Something else went wrong with one of its files; the error names it.
     #[error("cache: {0}")]
     Io(#[source] io::Error),
@@ -96,12 +83,12 @@ pub struct Cache {
 pub(super) enum Claim {
     /// It is in the cache, and whole: another process fetched it meanwhile.
     Cached,
-    /// It is to be fetched, by nobody else until this is dropped.
+    /// It is to be fetched, and no other process fetches it until this is dropped.
     Part(Box<Part>),
 }
 
 impl Cache {
-    /// Opens the cache in `root`, which is made if need be.
+    /// Opens the cache in `root`, and makes the directory if it is not there.
     ///
     /// # Errors
     /// When it cannot be made or written.
@@ -111,6 +98,7 @@ impl Cache {
         for name in ["sha256", "part", "seen"] {
             std::fs::DirBuilder::new()
                 .recursive(true)
+                // What only this user can write stays as it was verified.
                 .mode(0o700)
                 .create(cache.root.join(name))
                 .map_err(|source| cache.unwritable(source))?;
@@ -179,25 +167,25 @@ impl Cache {
     /// has it. `waiting` is called before a wait.
     pub(super) fn claim(&self, digest: &Sha256Digest, size: u64, waiting: impl Fn()) -> Result<Claim, Error> {
         let path = self.root.join("part").join(hex(digest));
-        let wrap = |error| self.error(error);
+        let to_cache_error = |error| self.error(error);
         let file = loop {
             let file = self.open_file(&path, OFlags::RDWR | OFlags::CREATE)?;
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 waiting();
-                flock(&file, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
+                flock(&file, FlockOperation::LockExclusive).map_err(|error| to_cache_error(error.into()))?;
             }
             // While this process waited, the other may have moved the file into place: then the
             // lock is on that.
-            let locked = file.metadata().map_err(wrap)?;
+            let locked = file.metadata().map_err(to_cache_error)?;
             match fs::symlink_metadata(&path) {
                 Ok(current) if (current.dev(), current.ino()) == (locked.dev(), locked.ino()) => break file,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(wrap(error)),
+                Err(error) => return Err(to_cache_error(error)),
             }
         };
         if self.lookup(digest, size)?.is_some() {
-            fs::remove_file(&path).map_err(wrap)?;
+            fs::remove_file(&path).map_err(to_cache_error)?;
             return Ok(Claim::Cached);
         }
         let mut part = Part { cache: self.clone(), path, file, digest: *digest, size, hasher: Hasher::default() };
@@ -228,10 +216,10 @@ impl Cache {
     /// # Errors
     /// When the record cannot be written.
     pub fn remember(&self, mirror: &str, suite: &str, date: Timestamp) -> Result<(), Error> {
-        let wrap = |error| self.error(error);
+        let to_cache_error = |error| self.error(error);
         let path = self.seen_path(mirror, suite);
-        let directory = fs::File::open(self.root.join("seen")).map_err(wrap)?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|error| wrap(error.into()))?;
+        let directory = fs::File::open(self.root.join("seen")).map_err(to_cache_error)?;
+        flock(&directory, FlockOperation::LockExclusive).map_err(|error| to_cache_error(error.into()))?;
         match self.newest_seen(mirror, suite) {
             Ok(Some(seen)) if seen >= date => return Ok(()),
             Ok(_) | Err(Error::Record { .. }) => {}
@@ -242,8 +230,8 @@ impl Cache {
         let unfinished = path.with_extension("new");
         let mut file = self.open_file(&unfinished, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
         let record = format!("{}\n{}\n", date.strftime("%Y-%m-%dT%H:%M:%SZ"), seen_key(mirror, suite));
-        file.write_all(record.as_bytes()).and_then(|()| file.sync_all()).map_err(wrap)?;
-        fs::rename(&unfinished, &path).map_err(wrap)
+        file.write_all(record.as_bytes()).and_then(|()| file.sync_all()).map_err(to_cache_error)?;
+        fs::rename(&unfinished, &path).map_err(to_cache_error)
     }
 
     /// The names are hashed: a mirror's URL holds slashes.
@@ -288,13 +276,14 @@ impl Part {
     }
 
     fn resume(&mut self) -> Result<(), Error> {
-        let wrap = |error| self.cache.error(error);
-        let length = self.file.metadata().map_err(wrap)?.len();
+        let to_cache_error = |error| self.cache.error(error);
+        let length = self.file.metadata().map_err(to_cache_error)?.len();
         if length > self.size {
             return self.restart();
         }
-        self.file.seek(SeekFrom::Start(0)).map_err(wrap)?;
-        self.hasher.read((&mut self.file).take(length), length).map_err(wrap)?;
+        self.file.seek(SeekFrom::Start(0)).map_err(to_cache_error)?;
+        // The digest of the whole needs the bytes that are there.
+        self.hasher.read((&mut self.file).take(length), length).map_err(to_cache_error)?;
         Ok(())
     }
 

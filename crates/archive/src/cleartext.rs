@@ -1,7 +1,7 @@
 //! The cleartext signature framework (RFC 9580, section 7): takes an `InRelease` file apart into
 //! the text that is signed and the armored signatures. It verifies nothing.
 //!
-//! Stricter than the RFC on purpose, as whoever serves the file can shape everything that no
+//! Stricter than the RFC on purpose, since the server of the file can shape everything that no
 //! signature covers: the file is one signed message and nothing else, and has no character that two
 //! readers might take for different things.
 

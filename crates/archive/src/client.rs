@@ -1,8 +1,8 @@
-//! A Debian archive opened: its Release files fetched and verified, its package indexes at hand,
-//! its files to be had.
+//! Opens Debian archives: fetches and verifies their Release files, reads their package indexes,
+//! and fetches their files.
 //!
-//! Nothing is given out that a signature does not vouch for: a key for the Release file, that for
-//! the indexes, those for the packages.
+//! Every byte that is returned is authenticated: a key signs the Release file, which has the
+//! digests of the indexes, which have those of the packages.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -49,7 +49,8 @@ impl ClientOptions {
     }
 }
 
-/// Why an archive could not be opened, or a file of it not be had.
+/// Why an archive could not be opened, or a file of it not be fetched.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -64,26 +65,14 @@ pub enum Error {
     Http(#[from] http::Error),
     /// The mirror does not have the suite.
     #[error("the mirror {mirror} has no suite {suite}: neither InRelease nor Release is there")]
-    NoSuite {
-        /// The mirror.
-        mirror: String,
-        /// The suite.
-        suite: String,
-    },
+    NoSuite { mirror: String, suite: String },
     /// The Release file has no signature.
     #[error("suite {suite} of {mirror} is not signed: Release is there, but no Release.gpg")]
-    Unsigned {
-        /// The mirror.
-        mirror: String,
-        /// The suite.
-        suite: String,
-    },
+    Unsigned { mirror: String, suite: String },
     /// The signatures of a Release file do not count.
     #[error("signature of suite {suite} of {mirror}: {source}")]
     Signature {
-        /// The mirror.
         mirror: String,
-        /// The suite.
         suite: String,
         /// Why they do not.
         source: signature::Error,
@@ -91,9 +80,7 @@ pub enum Error {
     /// A Release file cannot be used.
     #[error("the Release file of suite {suite} of {mirror}: {source}")]
     Release {
-        /// The mirror.
         mirror: String,
-        /// The suite.
         suite: String,
         /// Why it cannot.
         source: release::Error,
@@ -101,14 +88,12 @@ pub enum Error {
     /// An index is not what its Release file promises.
     #[error("suite {suite} of {mirror}: {source}")]
     Index {
-        /// The mirror.
         mirror: String,
-        /// The suite.
         suite: String,
         /// What is wrong with it.
         source: index::Error,
     },
-    /// A file could not be had.
+    /// A file could not be fetched.
     #[error("fetch {0}")]
     Fetch(#[from] fetch::Error),
 }
@@ -137,7 +122,7 @@ impl Hint for Error {
 /// The package index of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    /// The component.
+    /// The component, as `main`.
     pub component: String,
     /// The stanzas of its packages, verified.
     pub text: String,
@@ -148,7 +133,7 @@ pub struct Index {
 pub struct OpenedSource {
     /// What was asked for.
     pub source: Source,
-    /// Its Release file.
+    /// Its Release file, verified.
     pub release: Release,
     /// The key that vouches for it, as fingerprint and user ID.
     pub signed_by: String,
@@ -181,7 +166,7 @@ impl Client {
         Ok(Self { http, cache, keyring, options, progress })
     }
 
-    /// Whether `url` can be had.
+    /// Whether the server has `url`.
     ///
     /// # Errors
     /// When the server cannot be reached or fails.
@@ -200,9 +185,9 @@ impl Client {
     /// Opens several sources at the same time; they come back in the same order.
     ///
     /// # Errors
-    /// That of the first source that has one: when a Release file cannot be had, or its signature,
+    /// That of the first source that has one: when a Release file cannot be fetched, or its signature,
     /// suite or dates are not in order; when it lacks a component or the architecture; when an
-    /// index cannot be had, or is not the one that it lists.
+    /// index cannot be fetched, or is not the one that it lists.
     pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, Error> {
         // All of them, whichever fails first: where the suite itself is missing, that is what must
         // be said, and not that its updates are.
@@ -222,6 +207,7 @@ impl Client {
             files.iter().map(|(number, _, file)| sources[*number].download(&releases[*number].0, file)).collect();
         let paths = self.fetcher().fetch_all(&wanted)?;
         let jobs: Vec<_> = files.into_iter().zip(paths).collect();
+        // Fetching waits for the network; decompressing takes processors.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let indexes = parallel(threads, &stop, &jobs, |((number, component, file), path)| {
             let bytes = read_verified(path, file.listed.size, &file.listed.sha256)?;
@@ -244,11 +230,11 @@ impl Client {
         Ok(opened)
     }
 
-    /// Brings files into the cache, and gives their paths in the same order. Those that are there
+    /// Brings files into the cache, and returns their paths in the same order. Those that are there
     /// already, and whole, are not fetched; the digest of every file was right when this returns.
     ///
     /// # Errors
-    /// When one of them cannot be had; those that were fetched before stay in the cache, and a part
+    /// When one of them cannot be fetched; those that were fetched before stay in the cache, and a part
     /// of a file is continued the next time.
     pub fn fetch(&self, downloads: &[Download]) -> Result<Vec<PathBuf>, fetch::Error> {
         self.fetcher().fetch_all(downloads)
@@ -260,7 +246,7 @@ impl Client {
     /// this gives up soon.
     ///
     /// # Errors
-    /// As there; [`fetch::Error::Stopped`] when somebody else set `stop`.
+    /// As there; [`fetch::Error::Stopped`] when `stop` was set elsewhere.
     pub fn fetch_each(
         &self,
         downloads: &[Download],
@@ -290,10 +276,10 @@ impl Client {
     /// The Release file of a source, and who signed it.
     fn release(&self, source: &Source) -> Result<(Release, String), Error> {
         let verified = self.signed_text(source)?;
-        let wrap = |error| source.release_error(error);
-        let release = Release::parse(&verified.text).map_err(wrap)?;
-        release.check_suite(&source.suite).map_err(wrap)?;
-        release.check_not_future(self.options.now).map_err(wrap)?;
+        let release_error = |error| source.release_error(error);
+        let release = Release::parse(&verified.text).map_err(release_error)?;
+        release.check_suite(&source.suite).map_err(release_error)?;
+        release.check_not_future(self.options.now).map_err(release_error)?;
         let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
             Err(error @ cache::Error::Record { .. }) if self.options.accept_expired => {
                 self.progress.warning(format!("{error}; begun anew, as was asked for"), None);
@@ -325,6 +311,7 @@ impl Client {
     fn signed_text(&self, source: &Source) -> Result<Verified, Error> {
         let (mirror, suite) = (shown(source.mirror()), source.suite.clone());
         let (keyring, now) = (&self.keyring, self.options.now);
+        // InRelease first: a Release file and its signature may come from two states of the mirror.
         let verified = if let Some(inline) = self.http.get(&source.url("InRelease"), MAX_SIGNED_BYTES)? {
             verify_inline(&inline, keyring, now)
         } else {
@@ -340,10 +327,10 @@ impl Client {
             Ok(verified) => return Ok(verified),
             Err(source) => source,
         };
-        let said = source.to_string();
+        let reason = source.to_string();
         match source {
             signature::Error::KeyExpired { verified, .. } if self.options.accept_expired => {
-                self.progress.warning(format!("suite {suite} of {mirror}: {said}; accepted, as was asked for"), None);
+                self.progress.warning(format!("suite {suite} of {mirror}: {reason}; accepted, as was asked for"), None);
                 Ok(*verified)
             }
             source => Err(Error::Signature { mirror, suite, source }),

@@ -2,7 +2,7 @@
 //! `data.tar`.
 //!
 //! Opening reads the table of members only. The control archive is small and comes whole into
-//! memory; the data archive is a stream of decompressed tar for whoever unpacks it. Nothing here
+//! memory; the data archive is read as a stream of decompressed tar. Nothing here
 //! touches a file system, and no length from the file is believed before it is compared with a
 //! bound.
 
@@ -24,7 +24,7 @@ const XZ_MEMORY: u64 = 256 << 20;
 const INPUT_BUFFER: usize = 128 << 10;
 /// The largest control archive of Debian (a kernel's, with its md5sums) is about 1 MiB.
 const MAX_CONTROL: u64 = 64 << 20;
-/// dpkg's MAXCONTROLFILENAME.
+/// The longest name of a control file, in bytes: dpkg's MAXCONTROLFILENAME.
 const MAX_CONTROL_NAME: usize = 100;
 
 /// Why a file is no usable `.deb`.
@@ -137,7 +137,7 @@ pub struct ControlArchive {
 /// One file of a control archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlFile {
-    /// Its bytes.
+    /// The contents of the file.
     pub bytes: Vec<u8>,
     /// Its permission bits.
     pub mode: u16,
@@ -193,7 +193,7 @@ impl<R: Read + Seek> Deb<R> {
             if !plain || name.contains(['/', '\n']) || matches!(name, "" | "." | "..") {
                 return Err(refuse());
             }
-            // Each file takes memory beside its bytes, however few these are.
+            // Each file takes memory in addition to its bytes, and there may be many empty ones.
             left = left.checked_sub(header.size().saturating_add(1024)).ok_or(Error::ControlTooLarge)?;
             let mut bytes = Vec::new();
             tar.read_to_end(&mut bytes)?;
@@ -280,9 +280,9 @@ impl<R: Read + Seek> Members<'_, R> {
             return Err(malformed);
         }
         self.file.read_exact(&mut header)?;
-        let text = |at: usize, len: usize| str::from_utf8(&header[at..at + len]).ok().map(str::trim_end);
+        let field = |at: usize, len: usize| str::from_utf8(&header[at..at + len]).ok().map(str::trim_end);
         // GNU ar ends a name with a slash.
-        let (Some(name), Some(size), Some("`\n")) = (text(0, 16), text(48, 10), str::from_utf8(&header[58..]).ok())
+        let (Some(name), Some(size), Some("`\n")) = (field(0, 16), field(48, 10), str::from_utf8(&header[58..]).ok())
         else {
             return Err(malformed);
         };
@@ -295,6 +295,7 @@ impl<R: Read + Seek> Members<'_, R> {
         if size > self.end - offset {
             return Err(Error::Truncated(name));
         }
+        // Each member is padded to an even length.
         self.offset = (offset + size).next_multiple_of(2);
         Ok(Some((name, offset, size)))
     }
@@ -304,15 +305,17 @@ impl<R: Read + Seek> Members<'_, R> {
     fn verify_version(&mut self, offset: u64, size: u64) -> Result<(), Error> {
         let mut beginning = Vec::new();
         self.file.seek(SeekFrom::Start(offset))?;
+        // No version is that long.
         (&mut *self.file).take(size.min(32)).read_to_end(&mut beginning)?;
         let line = beginning.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let line_ends = line.len() < beginning.len();
         let line = String::from_utf8_lossy(line).into_owned();
-        let number = |digits: &str| {
+        let parse_number = |digits: &str| {
             let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            // dpkg reads them into an `int`.
             digits.parse::<i32>().ok().filter(|_| valid)
         };
-        match line.split_once('.').map(|(major, minor)| (number(major), number(minor))) {
+        match line.split_once('.').map(|(major, minor)| (parse_number(major), parse_number(minor))) {
             Some((Some(2), Some(_))) if line_ends => Ok(()),
             _ => Err(Error::Version(line)),
         }

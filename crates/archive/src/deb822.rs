@@ -46,6 +46,7 @@ impl<'a> Stanza<'a> {
                     return None;
                 }
                 let mut end = rest.find('\n').unwrap_or(rest.len());
+                // A comment has no continuation lines.
                 let comment = rest.starts_with('#');
                 while !comment && (rest[end..].starts_with("\n ") || rest[end..].starts_with("\n\t")) {
                     end = rest[end + 1..].find('\n').map_or(rest.len(), |next| end + 1 + next);

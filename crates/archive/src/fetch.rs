@@ -1,5 +1,5 @@
-//! Files into the cache: in parallel, those that are needed soon and the largest first, resumed
-//! where they were cut, and whole before they have a name.
+//! Fetches files into the cache: in parallel, those that are needed early and the largest first.
+//! What was cut off is continued, and a file gets its name only when it is whole.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::cache::{self, Cache, Claim, Part};
 use super::digest::{Sha256Digest, hex};
 use super::http::{self, Http, RetryState, shown};
 
-/// A connection that breaks after at least this much has not failed in vain.
+/// Progress in bytes after which failures are counted anew.
 const RETRY_RESET_BYTES: u64 = 64 << 10;
 const BUFFER: usize = 128 << 10;
 /// Progress is reported in steps of this many bytes.
@@ -27,18 +27,18 @@ pub struct Download {
     pub urls: Vec<String>,
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256.
+    /// The SHA-256 that its bytes must have.
     pub sha256: Sha256Digest,
 }
 
-/// Why a file could not be had.
+/// Why a file could not be fetched.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The mirror, or something on the way to it, failed.
     #[error("{name}: {source}")]
     Http {
-        /// What was fetched.
         name: String,
         /// Why it failed.
         source: http::Error,
@@ -49,9 +49,7 @@ pub enum Error {
     /// The mirror's file has another size than the index says.
     #[error("{name}: {url} has {found} bytes, and should have {expected}")]
     WrongSize {
-        /// What was fetched.
         name: String,
-        /// From where.
         url: String,
         /// The size that the index tells.
         expected: u64,
@@ -61,9 +59,7 @@ pub enum Error {
     /// The mirror's file has another digest than the index says.
     #[error("{name}: {url} has the SHA-256 {found}, and should have {expected}")]
     WrongDigest {
-        /// What was fetched.
         name: String,
-        /// From where.
         url: String,
         /// The digest that the index tells.
         expected: String,
@@ -105,7 +101,7 @@ impl Hint for Error {
     }
 }
 
-/// What fetching needs.
+/// Fetches files by `http` into `cache`, `jobs` of them at the same time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fetcher<'a> {
     pub(super) http: &'a Http,
@@ -115,11 +111,11 @@ pub(super) struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Brings all files into the cache and calls `arrived` with the number of each as soon as it is
-    /// there and whole: first those whose numbers are in `early`, and whatever is so large that it would
-    /// be the last to come if it began later; then the others; of each kind the largest first.
-    /// Those that are there already are not fetched. The first failure sets `stop`, and when that
-    /// is set, here or elsewhere, all ends; what was fetched so far stays.
+    /// Brings all files into the cache, and calls `arrived` with the number of each as soon as it
+    /// is there and whole: first those whose numbers are in `early`, and whatever is so large that
+    /// it would be the last to come if it began later; then the others; of each kind the largest
+    /// first. Those that are there already are not fetched. The first failure sets `stop`, and when
+    /// that is set, here or elsewhere, all ends; what was fetched so far stays.
     pub(super) fn fetch(
         &self,
         wanted: &[Download],
@@ -129,6 +125,7 @@ impl Fetcher<'_> {
     ) -> Result<(), Error> {
         let mut files: HashMap<_, Vec<usize>> = HashMap::new();
         for (number, file) in wanted.iter().enumerate() {
+            // Several packages may have the same bytes, which are fetched once.
             files.entry(file.sha256).or_default().push(number);
         }
         let mut files: Vec<_> = files.into_values().collect();
@@ -261,8 +258,8 @@ impl Transfer<'_> {
         {
             return Err(self.wrong_size(total));
         }
-        // Only what goes beyond all that was ever reached proves that it is worthwhile to go on; a
-        // server that starts from the beginning each time, and breaks off each time, does not.
+        // Only bytes beyond all that was ever reached count as progress: a server may start from
+        // the beginning each time, and break off each time.
         let mut next_reset = meter.reached + RETRY_RESET_BYTES;
         let mut buffer = vec![0; BUFFER];
         while !part.is_full() {

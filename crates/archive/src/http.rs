@@ -1,7 +1,7 @@
-//! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and retries with
+//! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and retries of
 //! those that may pass.
 //!
-//! What the bytes are worth is for the callers; nothing that comes from here is trusted. There is
+//! Nothing that comes from here is trusted: the callers verify the bytes. There is
 //! no HTTP cache, no cookie and no content coding, and a redirect never leads from https to http,
 //! nor takes a login along to another place.
 //!
@@ -48,7 +48,7 @@ pub enum ProxyChoice {
         /// Hosts, domains and networks that are reached directly.
         except: Option<String>,
     },
-    /// None.
+    /// No proxy: every host is reached directly.
     Direct,
 }
 
@@ -67,7 +67,7 @@ impl ProxyChoice {
 /// How to make requests.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// The proxy.
+    /// Which proxy requests go through.
     pub proxy: ProxyChoice,
     /// The logins of mirrors and proxies. URLs have none.
     pub logins: Logins,
@@ -77,7 +77,7 @@ pub struct HttpOptions {
     pub connect_timeout: Duration,
     /// How long a server may be silent, before its answer and within it.
     pub stall_timeout: Duration,
-    /// The least that a server has to send, so that it is waited for.
+    /// The least that a server has to send; a slower one counts as failed.
     pub least_speed: LeastSpeed,
     /// How many times in a row something may fail.
     pub attempts: u32,
@@ -157,7 +157,7 @@ impl Http {
         for path in &options.ca_certificates {
             trusted.extend(certificates::read(path)?);
         }
-        let builder = || {
+        let new_builder = || {
             let builder = Client::builder()
                 .user_agent(concat!("fam-build/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(options.connect_timeout)
@@ -173,7 +173,7 @@ impl Http {
         };
         // A host without CA certificates can still use http: mirrors, whose signatures are what
         // counts.
-        let client = builder()?.build().or_else(|error| match builder()?.tls_certs_only([]).build() {
+        let client = new_builder()?.build().or_else(|error| match new_builder()?.tls_certs_only([]).build() {
             Ok(client) => Ok(client),
             Err(_) => Err(Error::Setup(error)),
         })?;
@@ -261,7 +261,7 @@ impl Http {
         Ok(Reply { http: self, url, response, pace, first, total })
     }
 
-    /// Asks for `url`, and goes where redirects lead. A login is for the place that was asked
+    /// Requests `url`, and follows redirects. A login is for the place that was asked
     /// first: it does not go to another scheme, host or port with a redirect.
     fn send(&self, method: &Method, url: &str, headers: &HeaderMap) -> Result<Response, Error> {
         let first = http_url(url)?;
@@ -328,6 +328,7 @@ impl Http {
             next = cause.source();
         }
         let reason = chain.last().cloned().unwrap_or_else(|| "the request failed".to_owned());
+        // reqwest tells these failures apart in the texts of the causes alone.
         let has = |text: &str| chain.iter().any(|cause| cause.contains(text));
         let via = self.via(url);
         let url = shown(url);
@@ -338,6 +339,7 @@ impl Http {
             return Error::Tls { url, reason };
         }
         let peer = || via.clone().or_else(|| Url::parse(&url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
+        // To reqwest, a failed look-up is a failed connection, too; so it is looked for first.
         if has("dns error") {
             return Error::Unresolvable { host: peer(), proxy: via.is_some(), reason };
         }
@@ -417,6 +419,7 @@ fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientB
     let Some((http, https, except)) = options.proxy.named() else {
         return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
     };
+    // Without this, reqwest would read the environment, too.
     let mut builder = builder.no_proxy();
     for (url, proxy) in [(http, Proxy::http as fn(Url) -> _), (https, Proxy::https)] {
         let Some(url) = url else { continue };

@@ -84,6 +84,7 @@ pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Err
 
 fn read(decoder: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
     let expected = usize::try_from(limit).unwrap_or(0);
+    // With a known size the text is read without growing; one byte more shows that it is longer.
     let mut plain = Vec::with_capacity(if limit == MAX_PLAIN_BYTES { 0 } else { expected + 1 });
     decoder.take(limit + 1).read_to_end(&mut plain)?;
     Ok(plain)

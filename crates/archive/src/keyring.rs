@@ -27,6 +27,7 @@ const BUILT_IN: [(&str, &[u8]); 6] = [
 ];
 
 /// Why a keyring cannot be used.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,7 +37,6 @@ pub enum Error {
     /// The file is not a keyring.
     #[error("keyring {}: {reason}", path.display())]
     Malformed {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -85,6 +85,7 @@ impl Keyring {
     /// # Errors
     /// When the file cannot be read or holds no public key.
     pub fn add_file(&mut self, path: &Path) -> Result<(), Error> {
+        // Before it is read, so that a wrong file does not fill the memory.
         let length = fs::metadata(path)?.len();
         if length > MAX_KEYRING_BYTES {
             return Err(malformed(path, format!("{length} bytes are too many for a keyring")));
@@ -98,6 +99,7 @@ impl Keyring {
     /// When `bytes` holds no public key, or something else than public keys.
     pub fn add(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
         let before = self.keys.len();
+        // A binary packet begins with its highest bit set (RFC 9580, section 4.2); armor is ASCII.
         if bytes.first().is_some_and(|first| first & 0x80 != 0) {
             self.add_packets(bytes, path)?;
         } else {
@@ -137,6 +139,7 @@ impl Keyring {
         }
         for key in SignedPublicKeyParser::from_packets(packets.into_iter().peekable()) {
             let key = key.map_err(|error| malformed(path, error))?;
+            // A file may have keys that are built in.
             if !self.keys.contains(&key) {
                 self.keys.push(key);
             }

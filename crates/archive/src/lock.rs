@@ -1,9 +1,9 @@
 //! The lock file, `fabric.lock`: the exact packages of a build.
 //!
-//! A lock names each package with its version, size and SHA-256, and where it is to be had, so that
-//! the same build can be made again. It is TOML, one key a line and packages in order, so that two
-//! locks can be compared by eye. The same selection gives the same bytes. A lock is made to be kept
-//! and shared, so its URLs have no logins; those of an old one that has some are read, and not
+//! A lock names each package with its version, size and SHA-256, and where it is fetched from, so
+//! that the same build can be made again. It is TOML, one key a line and packages in order, so that
+//! two locks can be compared by eye. The same selection gives the same bytes. A lock is made to be
+//! kept and shared, so its URLs have no logins; those of an old one that has some are read, and not
 //! written again.
 
 use fam_progress::{Hint, line_and_column};
@@ -47,7 +47,7 @@ pub struct Lock {
 pub struct LockedSource {
     /// The root of the archive.
     pub mirror: MirrorUrl,
-    /// The suite.
+    /// The suite, by the name that was asked for.
     pub suite: String,
     /// The components read.
     pub components: Vec<String>,
@@ -56,14 +56,14 @@ pub struct LockedSource {
     pub date: Timestamp,
 }
 
-/// A package, so exactly that only one file can be it.
+/// A package, described so exactly that only one file can be it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedPackage {
-    /// The name.
+    /// The name of the package.
     #[serde(deserialize_with = "name")]
     pub name: String,
-    /// The version.
+    /// The version, as it is written in the index.
     #[serde(deserialize_with = "version")]
     pub version: String,
     /// The architecture: the lock's own, or `all`.
@@ -77,7 +77,7 @@ pub struct LockedPackage {
     pub automatic: bool,
     /// The size of the `.deb` file in bytes.
     pub size: u64,
-    /// What the package takes when it is unpacked, in KiB, as its maintainers reckon.
+    /// What the package takes when it is unpacked, in KiB, as its maintainers estimate.
     #[serde(default, rename = "installed-size")]
     pub installed_size: u64,
     /// The SHA-256 of the `.deb` file, in hexadecimal.
@@ -110,19 +110,13 @@ impl LockedPackage {
 }
 
 /// Why there is no lock.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The index does not say of a package what a lock has to say, or says something that cannot
     /// be.
     #[error("package {package}: field {field} of the package index: {problem}")]
-    Package {
-        /// Name and version.
-        package: String,
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
+    Package { package: String, field: &'static str, problem: String },
     /// The archive that has a package is not named by a URL.
     #[error("{0}")]
     Mirror(#[from] InvalidUrl),
@@ -138,10 +132,7 @@ pub enum Error {
     },
     /// A lock file of another format.
     #[error("format {format} is not known, only {FORMAT}")]
-    Format {
-        /// The format.
-        format: i64,
-    },
+    Format { format: i64 },
     /// Packages for other machines than those that are wanted.
     #[error("{what} is for {architecture}, not for {wanted}")]
     Architecture {
@@ -149,7 +140,6 @@ pub enum Error {
         what: String,
         /// What it is for.
         architecture: String,
-        /// What is wanted.
         wanted: String,
     },
 }
@@ -173,7 +163,7 @@ impl Lock {
     /// [`Error::Package`] where the index lacks size, SHA-256 or filename of a package,
     /// [`Error::Mirror`] where its archive has no URL.
     pub fn new(selection: &Selection<'_>, architecture: &str, sources: Vec<LockedSource>) -> Result<Self, Error> {
-        let lock = |selected: &super::resolve::Selected<'_>| {
+        let locked = |selected: &super::resolve::Selected<'_>| {
             let package = &selected.package;
             Ok::<_, Error>(LockedPackage {
                 name: package.name().to_owned(),
@@ -188,11 +178,11 @@ impl Lock {
                 mirror: package.origin().mirror.parse()?,
             })
         };
-        let packages = selection.packages().iter().map(lock).collect::<Result<_, _>>()?;
+        let packages = selection.packages().iter().map(locked).collect::<Result<_, _>>()?;
         Ok(Self { format: FORMAT, architecture: architecture.to_owned(), sources, packages })
     }
 
-    /// Its archives, of which an old lock may know the logins.
+    /// The mirrors of all sources and packages; those of an old lock may have logins.
     pub fn mirrors(&self) -> impl Iterator<Item = &MirrorUrl> {
         self.sources.iter().map(|source| &source.mirror).chain(self.packages.iter().map(|package| &package.mirror))
     }
@@ -210,8 +200,8 @@ impl Lock {
         })
     }
 
-    /// The newest date of the sources: the time that a build from this lock takes place at, for
-    /// reproducible results.
+    /// The newest date of the sources. A build from this lock takes it for its own time, so that
+    /// the result is reproducible.
     #[must_use]
     pub fn newest_date(&self) -> Option<Timestamp> {
         self.sources.iter().map(|source| source.date).max()
@@ -257,17 +247,21 @@ fn check_sha256(text: &str) -> Result<Sha256Digest, String> {
 
 /// A path that stays under the mirror's root and means the same in a URL.
 fn check_filename(text: &str) -> Result<String, String> {
-    let good = |part: &str| {
+    let is_plain = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._~:%@=,!".contains(&byte))
     };
-    if text.split('/').all(good) { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a plain relative path")) }
+    if text.split('/').all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a plain relative path"))
+    }
 }
 
 fn check_name(text: &str) -> Result<String, String> {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
     let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if begins && text.bytes().all(good) { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a name")) }
+    if begins && text.bytes().all(is_allowed) { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a name")) }
 }
 
 fn check_version(text: &str) -> Result<String, String> {

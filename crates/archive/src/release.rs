@@ -16,6 +16,7 @@ use super::deb822::stanzas;
 use super::digest::{Sha256Digest, parse_sha256};
 
 /// Why a Release file cannot be used.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,9 +34,7 @@ pub enum Error {
     /// Its time is over.
     #[error("expired: valid until {until}, dated {date}, and it is {now}")]
     Expired {
-        /// Its Date.
         date: Timestamp,
-        /// Its Valid-Until.
         until: Timestamp,
         /// The time of this host.
         now: Timestamp,
@@ -43,7 +42,6 @@ pub enum Error {
     /// It is dated later than the clock of this host.
     #[error("dated {date}, in the future: it is {now}")]
     Future {
-        /// Its Date.
         date: Timestamp,
         /// The time of this host.
         now: Timestamp,
@@ -51,7 +49,6 @@ pub enum Error {
     /// A newer one was seen from the same mirror.
     #[error("goes back in time: dated {date}, and one of {seen} was seen before")]
     Older {
-        /// Its Date.
         date: Timestamp,
         /// The newest Date seen.
         seen: Timestamp,
@@ -100,7 +97,7 @@ impl Hint for Error {
 pub struct Listed {
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256.
+    /// The SHA-256 of its bytes.
     pub sha256: Sha256Digest,
 }
 
@@ -109,7 +106,7 @@ pub struct Listed {
 pub enum Compression {
     /// As xz, the smallest.
     Xz,
-    /// As gzip.
+    /// As gzip, larger than as xz.
     Gzip,
     /// Not at all.
     Plain,
@@ -150,7 +147,8 @@ pub struct Release {
     pub date: Timestamp,
     /// When it stops to be valid; suites that are rarely changed do not say.
     pub valid_until: Option<Timestamp>,
-    /// Whether indexes can be had by their digests, which is safe while a mirror is being updated.
+    /// Whether indexes can be fetched by their digests, which is safe while a mirror is being
+    /// updated.
     pub acquire_by_hash: bool,
     components: Vec<String>,
     architectures: Vec<String>,
@@ -203,7 +201,7 @@ impl Release {
     /// Checks that this is the suite that was asked for, by either of its names.
     ///
     /// # Errors
-    /// When it is not. A mirror, or who sits before it, could else serve another suite with good
+    /// When it is not: a mirror, or a proxy before it, could otherwise serve another suite with good
     /// signatures.
     pub fn check_suite(&self, asked: &str) -> Result<(), Error> {
         // "buster/updates" is called "buster" within; of paths such as that, apt compares the first
@@ -244,8 +242,9 @@ impl Release {
     /// When the suite does not have the component, the architecture, or the index.
     pub fn package_index(&self, component: &str, architecture: &str) -> Result<IndexFile, Error> {
         // The security archive once called its components "updates/main".
-        let same = |own: &String| own == component || own.rsplit_once('/').is_some_and(|(_, last)| last == component);
-        if !self.components.is_empty() && !self.components.iter().any(same) {
+        let is_same =
+            |own: &String| own == component || own.rsplit_once('/').is_some_and(|(_, last)| last == component);
+        if !self.components.is_empty() && !self.components.iter().any(is_same) {
             let available = self.components.join(" ");
             return Err(Error::NoComponent { component: component.to_owned(), available });
         }
@@ -268,20 +267,22 @@ impl Release {
 fn parse_files(section: &str) -> Result<HashMap<String, Listed>, String> {
     let mut files = HashMap::new();
     for line in section.lines().filter(|line| !line.trim().is_empty()) {
-        let mut words = line.split_ascii_whitespace();
-        let entry = (|| {
-            let sha256 = parse_sha256(words.next()?)?;
-            let size = words.next()?.parse().ok()?;
-            let path = words.next()?;
-            words.next().is_none().then_some((path, Listed { size, sha256 }))
-        })();
-        let (path, listed) = entry.ok_or_else(|| line.to_owned())?;
+        let (path, listed) = parse_file(line).ok_or_else(|| line.to_owned())?;
         // Two claims about one file would let the order of reading decide.
         if files.insert(path.to_owned(), listed).is_some_and(|other| other != listed) {
             return Err(line.to_owned());
         }
     }
     Ok(files)
+}
+
+/// Reads a line of the section: digest, size and path.
+fn parse_file(line: &str) -> Option<(&str, Listed)> {
+    let mut words = line.split_ascii_whitespace();
+    let sha256 = parse_sha256(words.next()?)?;
+    let size = words.next()?.parse().ok()?;
+    let path = words.next()?;
+    words.next().is_none().then_some((path, Listed { size, sha256 }))
 }
 
 /// Reads a date of a Release file or of an HTTP header: `Sat, 12 Sep 2026 07:55:41 UTC`. Only UTC

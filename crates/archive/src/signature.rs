@@ -7,7 +7,7 @@
 //!   the key's signatures on itself;
 //! - a key is judged as of the time of signing: it existed, had said what it is for, had not
 //!   expired, and was meant to sign data;
-//! - a key that has expired since signs nothing any more, unless the caller takes it all the same;
+//! - a key that has expired since signs nothing any more, unless the caller accepts that;
 //! - a revoked key signs nothing, at any time, and no signature comes from the future;
 //! - a subkey must be bound to its primary key, and have agreed to that (back signature).
 //!
@@ -281,8 +281,9 @@ fn judge_all(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Time
 
 fn issuer(signature: &Signature) -> String {
     let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| hex::encode(fingerprint.as_bytes()));
-    let key_id = || signature.issuer_key_id().first().map(|id| hex::encode(id.as_ref()));
-    fingerprint.or_else(key_id).unwrap_or_else(|| "(no issuer)".to_owned())
+    fingerprint
+        .or_else(|| signature.issuer_key_id().first().map(|id| hex::encode(id.as_ref())))
+        .unwrap_or_else(|| "(no issuer)".to_owned())
 }
 
 fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<Good, Refusal> {
@@ -297,11 +298,10 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
     // A keyring may hold several states of one key. Of these, one that says that it is revoked
     // counts, else the one that is valid longest.
     for key in keyring.keys() {
-        let subkey = || key.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key));
         let verdict = if is_issuer(signature, &key.primary_key) {
             verify(signature, &key.primary_key, data, now)
                 .and_then(|at| Ok((at, key.fingerprint(), judge_primary(key, at, true)?)))
-        } else if let Some(subkey) = subkey() {
+        } else if let Some(subkey) = key.public_subkeys.iter().find(|subkey| is_issuer(signature, &subkey.key)) {
             verify(signature, &subkey.key, data, now).and_then(|at| {
                 let ends = [judge_primary(key, at, false)?, judge_subkey(key, subkey, at)?];
                 Ok((at, subkey.key.fingerprint(), ends.into_iter().flatten().min()))
@@ -322,8 +322,8 @@ fn judge(signature: &Signature, data: &[u8], keyring: &Keyring, now: Timestamp) 
     good.ok_or(refusal)
 }
 
-/// Whether `key` made the signature on `data`, and it holds now; returns when it was made. What the
-/// key is worth is not looked at.
+/// Whether `key` made the signature on `data`, and it holds now; returns when it was made. The
+/// key itself is not judged.
 fn verify(
     signature: &Signature,
     key: &(impl VerifyingKey + Serialize),

@@ -35,11 +35,11 @@ impl Source {
 /// One archive in the apt sources of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AptSource {
-    /// Its URI.
+    /// The URI of the archive, as it is written.
     pub uri: String,
     /// The suite, or a path with a slash at its end.
     pub suite: String,
-    /// Its components.
+    /// The components that are enabled.
     pub components: Vec<String>,
     /// The keyring that its signatures are checked with, where one is named.
     pub signed_by: Option<String>,
@@ -215,6 +215,7 @@ fn debian_suite(suite: &str) -> Option<(bool, bool)> {
     }
     match kind {
         None => Some((true, false)),
+        // Before bullseye, the security suite was called `buster/updates`.
         Some("security" | "updates") if kind == Some("security") || suite.contains('/') => Some((true, true)),
         Some("updates" | "backports" | "proposed-updates") => Some((false, false)),
         Some(_) => None,

@@ -46,12 +46,7 @@ impl<'a> Version<'a> {
     /// See [`Error`].
     pub fn parse(text: &'a str) -> Result<Self, Error> {
         let (epoch, upstream, revision) = split(text);
-        let epoch_is_good = |epoch: &str| {
-            !epoch.is_empty()
-                && epoch.bytes().all(|byte| byte.is_ascii_digit())
-                && epoch.parse::<u32>().is_ok_and(|number| i32::try_from(number).is_ok())
-        };
-        if epoch.is_some_and(|epoch| !epoch_is_good(epoch)) {
+        if epoch.is_some_and(|epoch| !is_epoch(epoch)) {
             return Err(Error::Epoch(text.into()));
         }
         if upstream.is_empty() {
@@ -120,6 +115,11 @@ impl Ord for Version<'_> {
     }
 }
 
+/// Whether dpkg takes `text` for an epoch: it reads it into an `int`, and forbids a sign.
+fn is_epoch(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i32>().is_ok()
+}
+
 /// Orders two versions, well-formed or not: by epoch, then upstream part, then revision, a missing
 /// part counting as 0.
 #[must_use]
@@ -146,6 +146,7 @@ fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
 fn compare_part(left: &str, right: &str) -> Ordering {
     let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
     while !left.is_empty() || !right.is_empty() {
+        // Non-digits first, byte by byte, until the run ends in both at once.
         loop {
             let (l, r) = (weight(left), weight(right));
             if l != r {

@@ -3,10 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Works on `items` with up to `threads` threads, taken in order, and gives the results in the same
-/// order. The first error sets `stop`, after which nothing more is begun, and is what comes back.
-/// Whoever else sets `stop` ends it, too: then results are missing, unless some piece of work says
-/// so by an error.
+/// Works on `items`, in their order, with up to `threads` threads, and returns the results in the
+/// same order. The first error sets `stop`, so that no further item is begun, and is returned. If
+/// `stop` is set elsewhere and no work fails, the results of items that were not begun are missing.
 ///
 /// # Errors
 /// That of the first item that has one.
@@ -33,8 +32,9 @@ pub fn parallel<T: Sync, R: Send, E: Send>(
         }
     };
     std::thread::scope(|scope| {
+        // One thread less, since this one works, too.
         for _ in 1..threads.clamp(1, items.len().max(1)) {
-            // Where the host allows no more threads, those that there are do it all.
+            // If the host allows no more threads, those that run do all the work.
             let _ = std::thread::Builder::new().spawn_scoped(scope, worker);
         }
         worker();
@@ -47,7 +47,7 @@ pub fn parallel<T: Sync, R: Send, E: Send>(
     Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
-/// The panic that would poison it is passed on by the scope.
+/// Locks a mutex, poisoned or not: the scope passes on the panic that poisoned it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

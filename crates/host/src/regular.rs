@@ -1,6 +1,6 @@
 //! Opens files that must be regular ones: a FIFO in the place of one would be waited for without
-//! end, and a device might be read without end. What is opened is looked at, not the name before,
-//! so that nothing is put there meanwhile.
+//! end, and a device might be read without end. The kind is checked on what was opened, not on
+//! the name before, so that no other file can take its place in between.
 
 use std::fs::FileType;
 use std::io;
@@ -17,9 +17,9 @@ pub enum Error {
     /// Something else is there.
     #[error("{} is {found}, not a regular file", path.display())]
     Other {
-        /// Where.
+        /// The path that was to be opened.
         path: PathBuf,
-        /// What it is.
+        /// What is there, as "a directory".
         found: &'static str,
     },
     /// It could not be opened at all; the error names it.
@@ -36,7 +36,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Opens `path` for reading; a symbolic link to a regular file is as good as one.
+/// Opens `path` for reading; follows symbolic links.
 pub fn open(path: &Path) -> Result<File, Error> {
     open_with(path, OFlags::RDONLY, Mode::empty())
 }

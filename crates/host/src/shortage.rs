@@ -1,12 +1,11 @@
-//! What to do where the machine, or a limit of this process, has no more of something. Any room may
-//! be the one that meets it, so it is found by the number of the system's error, wherever that is
-//! among the causes.
+//! Hints for when memory, a disk or a limit of this process is used up. That can happen in any
+//! room, so it is found by the number of the system's error, wherever that is among the causes.
 
 use std::error::Error;
 use std::io;
 
-/// What to do about `error` if a limit or a broken disk is the cause, whatever else the room that
-/// met it says.
+/// What to do about `error` if a limit or a broken disk is the cause. This comes before the hint of
+/// the room that failed.
 pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     const MEMORY: &str = "memory ran out: raise the limit (`ulimit -v`, or that of the control group), or try --jobs 1";
     causes(error).find_map(|cause| match number(cause) {
@@ -21,7 +20,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     })
 }
 
-/// What to do about `error` where nothing closer to it knows better.
+/// What to do about `error` if the room that failed has no hint of its own.
 pub fn last_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     causes(error).find_map(|cause| match number(cause)? {
         libc::ENOSPC | libc::EDQUOT => Some("free some space, or choose another directory with --output or TMPDIR"),

@@ -18,15 +18,15 @@ pub enum Error {
         what: String,
         /// Bytes free for this user.
         available: u64,
-        /// Bytes needed.
+        /// Bytes that it takes.
         needed: u64,
     },
     /// The file system would not say.
     #[error("query the free space of {}: {source}", path.display())]
     Query {
-        /// Where.
+        /// A path on the file system.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
 }
@@ -85,16 +85,10 @@ fn meminfo_bytes(meminfo: &str, field: &str) -> Option<u64> {
 /// The least that any control group of memory, from this process's up to the root, still allows.
 pub fn control_group_room() -> Option<u64> {
     let groups = fs_err::read_to_string("/proc/self/cgroup").ok()?;
-    let number = |path: PathBuf| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let room = |hierarchy: ControlGroups, group: &Path| {
-        let (limit, used) = hierarchy.files();
-        let group = hierarchy.root().join(group);
-        Some(number(group.join(limit))?.saturating_sub(number(group.join(used))?))
-    };
     groups
         .lines()
         .filter_map(memory_group)
-        .flat_map(|(hierarchy, own)| own.ancestors().filter_map(move |group| room(hierarchy, group)))
+        .flat_map(|(hierarchy, own)| own.ancestors().filter_map(move |group| hierarchy.room(group)))
         .min()
 }
 
@@ -113,6 +107,13 @@ impl ControlGroups {
         })
     }
 
+    /// The bytes that `group` still allows; `None` where it has no limit.
+    fn room(self, group: &Path) -> Option<u64> {
+        let (limit, used) = self.files();
+        let group = self.root().join(group);
+        Some(read_number(&group.join(limit))?.saturating_sub(read_number(&group.join(used))?))
+    }
+
     /// The files with the limit and with what is used.
     fn files(self) -> (&'static str, &'static str) {
         match self {
@@ -120,6 +121,11 @@ impl ControlGroups {
             Self::V2 => ("memory.max", "memory.current"),
         }
     }
+}
+
+/// The number in a file. The word `max`, for no limit, is none.
+fn read_number(path: &Path) -> Option<u64> {
+    fs_err::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// The path, without its first slash, in a line of /proc/self/cgroup that is about memory.

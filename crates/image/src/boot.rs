@@ -26,7 +26,7 @@ const CORE_IMG: &str = "boot/grub/i386-pc/core.img";
 
 /// The MBR's code area ends where the disk signature and the partition table begin.
 const CODE_BYTES: usize = 440;
-/// A BIOS parameter block may stand here: left to whoever owns the disk, so it stays zero.
+/// Room for a BIOS parameter block, which describes the disk and not GRUB; so it stays zero.
 const BPB: std::ops::Range<usize> = 0x03..0x5a;
 /// u64: the first sector of core.img.
 const KERNEL_SECTOR: usize = 0x5c;

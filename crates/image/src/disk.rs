@@ -21,7 +21,7 @@ pub const ROOT_PARTITION: u32 = 3;
 /// The smallest root file system that ext4 makes sense of, with a journal.
 const ROOT_MIN_BYTES: u64 = 16 * MIB;
 
-/// A stretch of the disk.
+/// A partition: a stretch of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
     /// First byte, a multiple of 1 MiB.

@@ -6,6 +6,7 @@ use fam_progress::Hint;
 use fam_tree::RootPath;
 
 /// Why an image could not be laid out or written.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,68 +26,31 @@ pub enum Error {
     },
     /// ext4 names are bytes, but the layout engine takes UTF-8 only.
     #[error("lay out {path}: its name or link target is not UTF-8")]
-    NotUtf8 {
-        /// The entry.
-        path: RootPath,
-    },
+    NotUtf8 { path: RootPath },
     /// An entry whose directory is not in the tree, or is no directory.
     #[error("lay out {path}: there is no directory to hold it")]
-    NoParent {
-        /// The entry.
-        path: RootPath,
-    },
+    NoParent { path: RootPath },
     /// A hard link to something that is no regular file of the tree.
     #[error("lay out {path}: a hard link to {target}, which is no regular file")]
-    DanglingHardLink {
-        /// The link.
-        path: RootPath,
-        /// What it names.
-        target: RootPath,
-    },
+    DanglingHardLink { path: RootPath, target: RootPath },
     /// Something at `/lost+found` other than an empty directory.
     #[error("lay out {path}: ext4 keeps /lost+found for itself")]
-    LostAndFound {
-        /// The entry.
-        path: RootPath,
-    },
+    LostAndFound { path: RootPath },
     /// A POSIX ACL that does not have the form of acl(5)'s extended attribute.
     #[error("lay out {path}: malformed access control list in {name}")]
-    MalformedAcl {
-        /// The entry.
-        path: RootPath,
-        /// The extended attribute.
-        name: String,
-    },
+    MalformedAcl { path: RootPath, name: String },
     /// The ext4 layout engine refuses an entry.
     #[error("lay out {path}: {reason}")]
-    Ext4Entry {
-        /// The entry.
-        path: RootPath,
-        /// What it said.
-        reason: String,
-    },
+    Ext4Entry { path: RootPath, reason: String },
     /// The ext4 layout engine refuses the whole.
     #[error("lay out the ext4 file system: {reason}")]
-    Ext4 {
-        /// What it said.
-        reason: String,
-    },
+    Ext4 { reason: String },
     /// An entry under `/boot/efi` that FAT cannot hold.
     #[error("lay out {path}: the EFI system partition is FAT and cannot hold it: {reason}")]
-    Fat {
-        /// The entry.
-        path: RootPath,
-        /// Why.
-        reason: &'static str,
-    },
+    Fat { path: RootPath, reason: &'static str },
     /// GRUB's files in the tree are not what they should be.
     #[error("install GRUB from {path}: {reason}")]
-    BootCode {
-        /// The file.
-        path: RootPath,
-        /// What is wrong with it.
-        reason: String,
-    },
+    BootCode { path: RootPath, reason: String },
     /// Two parts of the layout claim the same bytes: a defect of this program.
     #[error("layout overlaps itself at byte {offset}")]
     Overlap {
@@ -95,10 +59,7 @@ pub enum Error {
     },
     /// The name of a backing file does not fit the qcow2 header.
     #[error("backing file name of {len} bytes is longer than the 1023 that qcow2 allows")]
-    BackingName {
-        /// Its length.
-        len: usize,
-    },
+    BackingName { len: usize },
     /// Maps that were made from different tarballs or sizes cannot share bulk data.
     #[error("images of different trees cannot share data")]
     Unrelated,

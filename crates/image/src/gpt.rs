@@ -18,7 +18,7 @@ const ENTRY_BYTES: usize = 128;
 const TABLE_SECTORS: u64 = (ENTRIES * ENTRY_BYTES) as u64 / SECTOR_BYTES;
 const HEADER_BYTES: u32 = 92;
 
-/// The encoded table: what stands at the beginning of the disk and what at its end.
+/// The encoded table: the bytes for the beginning of the disk and those for its end.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Protective MBR, header and entries, from byte 0.
@@ -84,11 +84,13 @@ fn encode_header(
 ) -> [u8; SECTOR_BYTES as usize] {
     let mut header = [0; SECTOR_BYTES as usize];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    // Offsets of the specification's table of the header.
     put(0, b"EFI PART");
     put(8, &0x0001_0000_u32.to_le_bytes());
     put(12, &HEADER_BYTES.to_le_bytes());
     put(24, &own_lba.to_le_bytes());
     put(32, &other_lba.to_le_bytes());
+    // The first and the last sector that partitions may take.
     put(40, &(2 + TABLE_SECTORS).to_le_bytes());
     put(48, &(sectors - 2 - TABLE_SECTORS).to_le_bytes());
     put(56, &disk_guid.to_bytes_le());
@@ -96,6 +98,7 @@ fn encode_header(
     put(80, &(ENTRIES as u32).to_le_bytes());
     put(84, &(ENTRY_BYTES as u32).to_le_bytes());
     put(88, &crc32(entries).to_le_bytes());
+    // The checksum is made with zeros in its own place.
     let checksum = crc32(&header[..HEADER_BYTES as usize]);
     header[16..20].copy_from_slice(&checksum.to_le_bytes());
     header

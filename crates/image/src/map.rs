@@ -294,6 +294,7 @@ impl MapBuilder {
         let map = &mut self.map;
         map.pieces.sort_unstable_by_key(|piece| piece.offset);
         map.private.sort_unstable_by_key(|range| range.start);
+        // The maps of several nodes are in memory at the same time.
         map.bytes.shrink_to_fit();
         let mut end = 0;
         for piece in &map.pieces {

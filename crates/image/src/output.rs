@@ -1,7 +1,7 @@
 //! An image file while it is written: positioned writes and copies that do not pile up in memory.
 //!
-//! The images of a cluster are gigabytes that nobody reads soon. Left alone, the kernel keeps them
-//! all, each page newly found and filled, and pushes out what the host's user has cached. Here each
+//! The images of a cluster are gigabytes that are not read soon. Left alone, the kernel would keep
+//! them all in memory, and drop what the host's user has cached. Here each
 //! window is sent to the disk as soon as it is full, so that the final sync finds little to do, and
 //! leaves memory a few windows later. Both are requests (`posix_fadvise(2)`): a file system that
 //! does not know them works as ever.
@@ -31,12 +31,12 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// What is written leaves memory.
+    /// A file that is not read again soon: what is written leaves memory.
     pub(super) fn passing(file: &'a File) -> Self {
         Self { file, window: Some(0) }
     }
 
-    /// What is written stays in memory, since it is read again soon.
+    /// A file that is read again soon: what is written stays in memory.
     pub(super) fn kept(file: &'a File) -> Self {
         Self { file, window: None }
     }
@@ -115,8 +115,8 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Tells the kernel that nobody will read this part of the file soon. It is only advice, so a
-/// refusal changes nothing.
+/// Tells the kernel that this part of the file is not read soon. It is only advice, so a refusal is
+/// ignored.
 fn done_with(file: &File, part: std::ops::Range<u64>) {
     if let Some(len) = NonZero::new(part.end - part.start) {
         let _ = rustix::fs::fadvise(file, part.start, Some(len), Advice::DontNeed);

@@ -16,12 +16,13 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// stay sparse.
 const JOINED_GAP_BYTES: u64 = 4096;
 
-/// Writes the disk into `file`, which is empty or is cut to its size first. `on_bytes` is told of
-/// every byte written.
+/// Writes the disk into `file`, which is empty or is cut to its size first. `on_bytes` is called
+/// with the length of each piece.
 ///
 /// # Errors
 /// When the tarball cannot be read, or the file cannot be written.
 pub fn write(map: &DiskMap, file: &File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), Error> {
+    // Cut first, so that nothing of an earlier image stays in the gaps.
     file.set_len(0)?;
     file.set_len(map.size_bytes())?;
     let mut pending = Pending { output: Output::passing(file), start: 0, bytes: Vec::with_capacity(BUFFER_BYTES) };

@@ -1,4 +1,4 @@
-//! How a run fails, in plain data: the errors of a process end where it ends.
+//! How a run fails, in plain data, since error types cannot cross from one process to another.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Why a run did not succeed, as people read it: what failed, why, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What failed.
+    /// What failed: the text of the outermost error.
     pub what: String,
     /// Why, each because of the next.
     pub causes: Vec<String>,

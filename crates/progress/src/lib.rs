@@ -1,6 +1,6 @@
-//! What a run says while it works, and how it fails. The library never prints: it reports [`Event`]s to a
-//! [`Reporter`], and the command line decides what of them reaches the screen and what only the
-//! log.
+//! What a run says while it works, and how it fails. The library never prints: it reports
+//! [`Event`]s to a [`Reporter`], and the command line decides what of them reaches the screen and
+//! what only the log.
 //!
 //! A [`Failure`] is how a run ends that did not succeed; an error that implements [`Hint`] knows what
 //! a person can do about it.
@@ -33,7 +33,7 @@ pub enum Task {
     Images,
 }
 
-/// One thing worth telling.
+/// One event of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
@@ -44,7 +44,7 @@ pub enum Event {
     },
     /// A detail for the log, and for the screen with `--verbose`.
     Detail {
-        /// One line.
+        /// One line of text.
         message: String,
     },
     /// Something the user should know of, which does not stop the build.
@@ -63,28 +63,28 @@ pub enum Event {
     },
     /// A task begins.
     Begin {
-        /// Which.
+        /// The task that begins.
         task: Task,
         /// How much of it there is, in the unit of the task.
         total: u64,
     },
-    /// A task went on.
+    /// More of a task is done.
     Advance {
-        /// Which.
+        /// The task of which more is done.
         task: Task,
         /// How much is done in all.
         done: u64,
     },
-    /// A task has come to this.
+    /// A task began to work on an item.
     At {
-        /// Which.
+        /// The task that works on the item.
         task: Task,
         /// What is being worked on: a package and its script.
         item: String,
     },
     /// A task is over.
     End {
-        /// Which.
+        /// The task that is over.
         task: Task,
     },
 }
@@ -117,7 +117,7 @@ impl Progress {
         Self(Arc::new(reporter))
     }
 
-    /// Reports to nobody.
+    /// Drops all events.
     #[must_use]
     pub fn silent() -> Self {
         Self::new(Silent)
@@ -156,7 +156,7 @@ impl Progress {
     }
 }
 
-/// A task that is going on. Threads share it by reference.
+/// A task that has begun, and ends when this is dropped. Threads share it by reference.
 #[derive(Debug)]
 pub struct TaskHandle {
     progress: Progress,

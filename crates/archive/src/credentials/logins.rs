@@ -1,5 +1,5 @@
-//! Which login is for which URL: those that URLs were named with, those of netrc, and those of apt
-//! on this host.
+//! Finds the login for a URL: among those that URLs were named with, those of netrc, and those of
+//! apt on this host.
 
 use std::fmt;
 use std::io;
@@ -51,7 +51,7 @@ struct LoginFile {
 /// Something about a login that its owner should know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concern {
-    /// What it is.
+    /// What the owner should know.
     pub message: String,
     /// What to do about it.
     pub hint: String,
@@ -102,9 +102,11 @@ impl Logins {
     #[must_use]
     pub fn of_mirror(&self, url: &str) -> Option<&Login> {
         let place = Place::of(url)?;
-        let named = named_for(&self.mirrors, &place);
-        let of_file = || self.netrc_for(&place).or_else(|| self.apt_for(&place));
-        named.or_else(of_file).or_else(|| named_for(&self.locked, &place)).map(|entry| &entry.login)
+        let entry = named_for(&self.mirrors, &place)
+            .or_else(|| self.netrc_for(&place))
+            .or_else(|| self.apt_for(&place))
+            .or_else(|| named_for(&self.locked, &place));
+        entry.map(|entry| &entry.login)
     }
 
     /// The login for a proxy.
@@ -114,7 +116,7 @@ impl Logins {
         named_for(&self.proxies, &place).or_else(|| self.apt_for(&place)).map(|entry| &entry.login)
     }
 
-    /// What there is to say about the login that is taken for a mirror.
+    /// What the owner should know about the login that is taken for a mirror.
     #[must_use]
     pub fn concerns(&self, mirror: &MirrorUrl) -> Vec<Concern> {
         let mut concerns = Vec::new();
@@ -149,14 +151,16 @@ impl Logins {
     }
 }
 
-/// Of the logins that were named for this scheme, host and port, the one whose path goes along the
-/// furthest; of several, the first.
+/// Of the logins that were named for this scheme, host and port, the one with the longest path that
+/// `place` begins with; of several, the first.
 fn named_for<'a>(named: &'a [Entry], place: &Place<'_>) -> Option<&'a Entry> {
-    let depth = |entry: &Entry| {
+    let matching_length = |entry: &Entry| {
         let of = Place::of(&entry.of).filter(|of| place.has_origin_of(of))?;
         Some(if place.path.starts_with(of.path) { of.path.len() } else { 0 })
     };
-    named.iter().rev().filter(|entry| depth(entry).is_some()).max_by_key(|entry| depth(entry))
+    // `max_by_key` takes the last of equal ones, so the first must come last.
+    let candidates = named.iter().rev().filter(|entry| matching_length(entry).is_some());
+    candidates.max_by_key(|entry| matching_length(entry))
 }
 
 impl Entry {
@@ -165,27 +169,28 @@ impl Entry {
     }
 }
 
-/// What `parse` finds in a file. There is none for what is not there, is not UTF-8, or may not be
+/// What `parse` finds in a file: nothing, if the file is not there, is not UTF-8, or may not be
 /// read.
 fn entries(path: &Path, parse: impl Fn(&str) -> Vec<Machine>) -> Vec<Entry> {
-    let read = || {
-        let mode = fs::metadata(path)?.permissions().mode();
-        let file = LoginFile { path: path.to_owned(), is_public: mode & 0o004 != 0 };
-        let entry = |Machine { name, login }| Entry { of: name, login, file: Some(file.clone()) };
-        Ok::<_, io::Error>(parse(&fs::read_to_string(path)?).into_iter().map(entry).collect())
-    };
-    read().unwrap_or_default()
+    read_entries(path, parse).unwrap_or_default()
+}
+
+fn read_entries(path: &Path, parse: impl Fn(&str) -> Vec<Machine>) -> io::Result<Vec<Entry>> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    let file = LoginFile { path: path.to_owned(), is_public: mode & 0o004 != 0 };
+    let machines = parse(&fs::read_to_string(path)?).into_iter();
+    Ok(machines.map(|Machine { name, login }| Entry { of: name, login, file: Some(file.clone()) }).collect())
 }
 
 /// Whether apt reads a file of this name in `auth.conf.d`.
 fn is_name_of_part(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    name.ends_with(".conf") && !name.starts_with('.') && name.chars().all(good)
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    name.ends_with(".conf") && !name.starts_with('.') && name.chars().all(is_allowed)
 }
 
 /// For the field of what is sent to a worker over its socket, `#[serde(with = "to_worker")]`: the
-/// one way out of the process.
+/// only way in which logins leave the process.
 pub mod to_worker {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

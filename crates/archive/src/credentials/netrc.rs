@@ -93,7 +93,7 @@ fn words_of_line(line: &str) -> Vec<Word> {
 fn machines(words: impl IntoIterator<Item = Word>) -> Vec<Machine> {
     let mut machines = Vec::new();
     let mut current: Option<(String, Option<String>, Option<String>)> = None;
-    let mut end = |current: Option<(String, Option<String>, Option<String>)>| {
+    let mut add = |current: Option<(String, Option<String>, Option<String>)>| {
         if let Some((name, user, password)) = current
             && (user.is_some() || password.is_some())
         {
@@ -103,17 +103,18 @@ fn machines(words: impl IntoIterator<Item = Word>) -> Vec<Machine> {
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let Word::Bare(keyword) = word else { continue };
-        let mut value = || words.next().map(Word::into_text);
+        let mut next_value = || words.next().map(Word::into_text);
         match (keyword.as_str(), &mut current) {
-            ("machine", _) => end(std::mem::replace(&mut current, value().map(|name| (name, None, None)))),
-            ("default", _) => end(current.take()),
-            ("login", Some((_, user, _))) => *user = value(),
-            ("password", Some((_, _, password))) => *password = value(),
-            ("login" | "password" | "account", _) => drop(value()),
+            ("machine", _) => add(std::mem::replace(&mut current, next_value().map(|name| (name, None, None)))),
+            ("default", _) => add(current.take()),
+            ("login", Some((_, user, _))) => *user = next_value(),
+            ("password", Some((_, _, password))) => *password = next_value(),
+            // What follows is no keyword, even outside of any machine.
+            ("login" | "password" | "account", _) => drop(next_value()),
             _ => {}
         }
     }
-    end(current);
+    add(current);
     machines
 }
 

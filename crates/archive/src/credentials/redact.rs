@@ -1,4 +1,4 @@
-//! The last net: logins taken out of text, whatever wrote it.
+//! Takes logins out of text, whatever wrote it: the last line of defence.
 
 use std::borrow::Cow;
 
@@ -19,8 +19,9 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         let (before, authority) = rest.split_at(slashes + 2);
         shown.push_str(before);
         rest = authority;
-        let ends = |c: char| c.is_whitespace() || c.is_control() || "/?#\"'<>`\\".contains(c);
-        let end = authority.find(ends).unwrap_or(authority.len());
+        let ends_authority = |c: char| c.is_whitespace() || c.is_control() || "/?#\"'<>`\\".contains(c);
+        let end = authority.find(ends_authority).unwrap_or(authority.len());
+        // Hints tell where a login goes, and must stay as they are.
         let is_login = |at: &usize| *at > 0 && authority[..*at].trim_start_matches('[') != PLACEHOLDER;
         if let Some(at) = authority[..end].rfind('@').filter(is_login) {
             shown.push_str("***");

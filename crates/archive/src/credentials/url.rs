@@ -37,7 +37,7 @@ pub struct MirrorUrl {
     login: Option<Login>,
 }
 
-/// A proxy for HTTP. Of its login the same holds as of a mirror's.
+/// A proxy for HTTP. Serialized, it has lost its login, as a mirror's has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProxyUrl {
@@ -120,19 +120,25 @@ impl<'a> Place<'a> {
 
     /// Whether the host is this very machine.
     pub(super) fn is_loopback(&self) -> bool {
-        let is_loopback = |address: std::net::IpAddr| address.is_loopback();
-        self.host.eq_ignore_ascii_case("localhost") || self.host.parse().is_ok_and(is_loopback)
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
     }
 
     /// Whether scheme, host and port are those of `other`.
     pub(super) fn has_origin_of(&self, other: &Place<'_>) -> bool {
-        let port = |place: &Place<'_>| place.port.unwrap_or(if place.has_scheme("https") { 443 } else { 80 });
-        self.has_scheme(other.scheme) && self.host.eq_ignore_ascii_case(other.host) && port(self) == port(other)
+        self.has_scheme(other.scheme)
+            && self.host.eq_ignore_ascii_case(other.host)
+            && self.effective_port() == other.effective_port()
+    }
+
+    /// The port that is asked, which is that of the scheme where none is named.
+    fn effective_port(&self) -> u16 {
+        self.port.unwrap_or(if self.has_scheme("https") { 443 } else { 80 })
     }
 }
 
-/// The address without its login, and the login; or what keeps `url` from being the address of
-/// something that speaks HTTP.
+/// Splits `url` into the address without its login, and the login; or returns why it is no address
+/// for HTTP.
 fn parse(url: &str) -> Result<(String, Option<Login>), &'static str> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err("http:// or https:// was expected at its beginning");
@@ -168,7 +174,7 @@ fn login(text: &str) -> Result<Option<Login>, &'static str> {
     Ok(Some(Login::new(decode(user)?, decode(password)?)))
 }
 
-/// What is left of text that may be a mistyped address, without what may be a login: all before the
+/// Shows text that may be a mistyped address, with `***` for what may be a login: all before the
 /// last `@`.
 #[must_use]
 pub fn without_login(text: &str) -> String {

@@ -8,6 +8,7 @@ use fam_progress::Hint;
 use super::shown;
 
 /// Why a request failed.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,7 +18,6 @@ pub enum Error {
     /// A URL is not one.
     #[error("URL {url}: {reason}")]
     BadUrl {
-        /// The URL.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -25,19 +25,13 @@ pub enum Error {
     /// The proxy's URL is not one.
     #[error("proxy {proxy}: {reason}")]
     BadProxy {
-        /// The proxy.
         proxy: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A file with certificates of authorities cannot be used.
     #[error("certificates in {}: {reason}", path.display())]
-    CaCertificate {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    CaCertificate { path: PathBuf, reason: String },
     /// A host name has no address.
     #[error("resolve {}{host}: {reason}", if *proxy { "the proxy " } else { "" })]
     Unresolvable {
@@ -60,50 +54,22 @@ pub enum Error {
     },
     /// A server did not answer in time, or fell silent.
     #[error("fetch {url}{}: timed out", through(via))]
-    Timeout {
-        /// What was fetched.
-        url: String,
-        /// Through which proxy.
-        via: Option<String>,
-    },
+    Timeout { url: String, via: Option<String> },
     /// A server sends too slowly to be waited for.
     #[error("fetch {url}{}: too slow: {bytes} bytes in {} s", through(via), within.as_secs_f64())]
-    Slow {
-        /// What was fetched.
-        url: String,
-        /// Through which proxy.
-        via: Option<String>,
-        /// What came.
-        bytes: u64,
-        /// In which time.
-        within: Duration,
-    },
+    Slow { url: String, via: Option<String>, bytes: u64, within: Duration },
     /// The proxy does not let the request pass.
     #[error("the proxy {proxy} refuses: {reason}")]
-    ProxyRefused {
-        /// The proxy.
-        proxy: String,
-        /// What it said.
-        reason: String,
-    },
+    ProxyRefused { proxy: String, reason: String },
     /// The server's certificate or its TLS was not accepted.
     #[error("fetch {url}: TLS: {reason}")]
-    Tls {
-        /// What was fetched.
-        url: String,
-        /// What was wrong.
-        reason: String,
-    },
+    Tls { url: String, reason: String },
     /// The server answered, but not with what was asked for.
     #[error("fetch {url}{}: {status} {reason}", through(via))]
     Status {
-        /// What was fetched.
         url: String,
-        /// The status code.
         status: u16,
-        /// Its name.
         reason: String,
-        /// Through which proxy.
         via: Option<String>,
         /// How long to wait before asking again, if the server says.
         retry_after: Option<Duration>,
@@ -111,23 +77,16 @@ pub enum Error {
     /// A redirect that is not followed.
     #[error("fetch {url}: redirect: {reason}")]
     Redirect {
-        /// What was fetched.
         url: String,
         /// Why it is not followed.
         reason: String,
     },
     /// The connection broke.
     #[error("fetch {url}: {reason}")]
-    Broken {
-        /// What was fetched.
-        url: String,
-        /// How it broke.
-        reason: String,
-    },
+    Broken { url: String, reason: String },
     /// The body ended before the file did.
     #[error("fetch {url}: cut off after {got} of {expected} bytes")]
     Short {
-        /// What was fetched.
         url: String,
         /// How much there is now.
         got: u64,
@@ -137,7 +96,6 @@ pub enum Error {
     /// The file is longer than is sensible.
     #[error("fetch {url}: longer than {limit} bytes")]
     TooLong {
-        /// What was fetched.
         url: String,
         /// The most that is accepted.
         limit: u64,

@@ -9,10 +9,10 @@ use super::super::release::parse_date;
 use super::{Error, HttpOptions};
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A server may ask for a longer pause than this would make, within reason.
+/// The longest pause that a server can ask for by a Retry-After header.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Counts failures in a row.
+/// Counts failures in a row, and pauses between attempts.
 #[derive(Debug)]
 pub(in super::super) struct RetryState {
     failures: u32,
@@ -25,13 +25,13 @@ impl RetryState {
         Self { failures: 0, attempts: options.attempts, pause: options.pause }
     }
 
-    /// Something went well: the count begins anew.
+    /// Begins to count anew, after something succeeded.
     pub(in super::super) fn restore(&mut self) {
         self.failures = 0;
     }
 
-    /// Waits before the next attempt, or gives the error back: because it will not pass, or it was
-    /// one too many.
+    /// Waits before the next attempt; returns the error if another attempt is of no use, or if it
+    /// was one too many.
     pub(in super::super) fn after(&mut self, error: Error) -> Result<(), Error> {
         self.failures += 1;
         if !error.is_transient() || self.failures >= self.attempts {
@@ -41,11 +41,13 @@ impl RetryState {
         Ok(())
     }
 
-    /// Exponential, and spread by half in both directions, lest all threads come back at once.
+    /// Exponential, and spread by half in both directions, so that threads do not come back at
+    /// once.
     fn next_pause(&self, error: &Error, random: u64) -> Duration {
         if let Error::Status { retry_after: Some(pause), .. } = error {
             return (*pause).min(LONGEST_RETRY_AFTER);
         }
+        // 16 doublings exceed the longest pause, and the shift cannot overflow.
         let doubled = self.pause.saturating_mul(1 << (self.failures - 1).min(16));
         let percent = 50 + u32::try_from(random % 101).unwrap_or(50);
         doubled.min(LONGEST_PAUSE).saturating_mul(percent) / 100

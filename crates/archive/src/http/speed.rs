@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 /// The least that a server has to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeastSpeed {
-    /// So many bytes.
+    /// The bytes that have to come in each span of time.
     pub bytes: u64,
-    /// In this time, counted again and again.
+    /// The length of a span; the next begins when one ends.
     pub within: Duration,
 }
 

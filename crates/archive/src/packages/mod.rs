@@ -24,7 +24,7 @@ use stanza::Fields;
 pub(crate) use names::NameId;
 pub use package::{MultiArch, Package, Priority, Relation, source_package};
 
-/// Where an index comes from, and so where the packages in it are to be had.
+/// Where an index comes from, and so where the packages in it are fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The root of the archive, as `http://ftp.us.debian.org/debian`.
@@ -94,49 +94,33 @@ impl Span {
 }
 
 /// An index that cannot be read.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A stanza lacks a field that every stanza has.
     #[error("package index of {index}: {package} has no field {field}")]
     MissingField {
-        /// The index.
         index: String,
         /// The package, or as much of its stanza as tells which it is.
         package: String,
-        /// The field.
         field: &'static str,
     },
     /// A name or a version with characters that cannot be in one; they become parts of paths and of
     /// dpkg's database.
     #[error("package index of {index}: {package} has an invalid {field}: {value:?}")]
-    InvalidField {
-        /// The index.
-        index: String,
-        /// The package.
-        package: String,
-        /// The field.
-        field: &'static str,
-        /// What it holds.
-        value: String,
-    },
+    InvalidField { index: String, package: String, field: &'static str, value: String },
     /// A relation field that cannot be read.
     #[error("package index of {index}: field {field} of {package}: {source}")]
     Relation {
-        /// The index.
         index: String,
-        /// The package.
         package: String,
-        /// The field.
         field: &'static str,
         /// What is wrong with it.
         source: dependency::Error,
     },
     /// More than 4 GiB of text, or more than 65,535 sources.
     #[error("package index of {index}: too large")]
-    TooLarge {
-        /// The index.
-        index: String,
-    },
+    TooLarge { index: String },
 }
 
 impl Hint for Error {
@@ -152,7 +136,7 @@ impl PackageIndex {
         Self { architecture: architecture.to_owned(), sources: Vec::new(), tables: Tables::default() }
     }
 
-    /// The architecture of the packages, beside `all`.
+    /// The architecture of the packages that are not of `all`.
     #[must_use]
     pub fn architecture(&self) -> &str {
         &self.architecture
@@ -235,8 +219,8 @@ impl PackageIndex {
         self.tables.names.record(name).newest
     }
 
-    /// Whether any stanza of the package says that it is essential: apt keeps the mark a package,
-    /// not a version.
+    /// Whether any stanza of the package says that it is essential: apt marks packages, not
+    /// versions.
     pub(crate) fn is_essential(&self, name: NameId) -> bool {
         self.tables.names.record(name).essential
     }

@@ -51,7 +51,7 @@ impl<'a> Package<'a> {
         if self.entry().all { "all" } else { &self.index.architecture }
     }
 
-    /// Where the package is to be had.
+    /// Where the package is fetched from.
     #[must_use]
     pub fn origin(&self) -> &'a Origin {
         &self.index.sources[usize::from(self.entry().source)].origin
@@ -199,7 +199,7 @@ pub enum Priority {
     Important,
     /// A small text-mode system has it.
     Standard,
-    /// Everything else.
+    /// Most packages: what is none of the others.
     Optional,
     /// What Policy once had below `optional`, and any value apt does not know.
     Extra,

@@ -25,7 +25,7 @@ impl<'a> Fields<'a> {
     pub(super) fn read(stanza: &deb822::Stanza<'a>) -> Self {
         let mut fields = Self { stanza: stanza.text(), ..Self::default() };
         for (name, value) in stanza.fields() {
-            let yes = || value.eq_ignore_ascii_case("yes");
+            let is_yes = || value.eq_ignore_ascii_case("yes");
             if name.eq_ignore_ascii_case("Package") {
                 fields.package = value;
             } else if name.eq_ignore_ascii_case("Version") {
@@ -37,9 +37,9 @@ impl<'a> Fields<'a> {
             } else if name.eq_ignore_ascii_case("Multi-Arch") {
                 fields.multi_arch = value;
             } else if name.eq_ignore_ascii_case("Essential") {
-                fields.essential = yes();
+                fields.essential = is_yes();
             } else if name.eq_ignore_ascii_case("Protected") || name.eq_ignore_ascii_case("Important") {
-                fields.protected |= yes();
+                fields.protected |= is_yes();
             } else if let Some(relation) = Relation::of_field(name) {
                 fields.relations[relation as usize] = value;
             }
@@ -104,8 +104,9 @@ impl<'a> Fields<'a> {
                 return Err(Error::MissingField { index: origin.to_string(), package: package(), field });
             }
             let extra: &[u8] = if field == "Version" { b".+-~:_" } else { b".+-_" };
-            let good = |byte: u8| byte.is_ascii_alphanumeric() || extra.contains(&byte);
-            if !value.as_bytes()[0].is_ascii_alphanumeric() || !value.bytes().all(good) {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || extra.contains(&byte);
+            if !value.as_bytes()[0].is_ascii_alphanumeric() || !value.bytes().all(is_allowed) {
+                // Cut, since a hostile value may have any length.
                 let value = value.chars().take(200).collect();
                 return Err(Error::InvalidField { index: origin.to_string(), package: package(), field, value });
             }
@@ -131,6 +132,7 @@ impl Owner<'_> {
             // Policy 7.5 allows only `=`; apt ignores the others with a warning.
             Some(_) => return,
         };
+        // A package stands for its own name and version without saying so.
         let adds_nothing = alternative.constraint.is_none_or(|constraint| constraint.version == self.version);
         if target != self.name || !adds_nothing {
             tables.names.provide(target, Provider { package: self.id, version });

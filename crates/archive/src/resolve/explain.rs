@@ -1,5 +1,5 @@
-//! Why a package cannot be had: the chain of dependencies from what was asked for to what is
-//! missing or clashes.
+//! Explains why a package cannot be installed: by the chain of dependencies from what was asked for
+//! to what is missing or clashes.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -96,13 +96,15 @@ impl<'i> Explanation<'_, 'i> {
     /// What stands for each of a package's demands: what is to be installed, or all that could be.
     fn needs(&mut self, name: NameId, package: PackageId) -> Vec<PackageId> {
         let clauses = self.solver.clauses(package);
-        let install = |name| self.solver.version(name, VersionSlot::Install);
-        let needs = |clause: &Clause<'i>| -> Vec<PackageId> {
-            let there = clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, install));
-            let there: Vec<_> = there.collect();
+        let demanding = clauses.iter().filter(|clause| !clause.forbids());
+        let needed = demanding.flat_map(|clause| {
+            let targets = clause.targets.iter();
+            let there: Vec<_> = targets
+                .flat_map(|target| self.solver.matches_among(name, false, target, VersionSlot::Install))
+                .collect();
             if there.is_empty() { self.available(name, clause) } else { there }
-        };
-        clauses.iter().filter(|clause| !clause.forbids()).flat_map(needs).collect()
+        });
+        needed.collect()
     }
 
     /// The newest versions that a demand of `name` points to, whether or not anything stands
@@ -113,23 +115,22 @@ impl<'i> Explanation<'_, 'i> {
     }
 
     fn problem(&self, steps: &[Step], position: usize, reason: String) -> Problem {
-        let text = |position: usize| self.solver.index.name(steps[position].name).to_owned();
+        let name_at = |position: usize| self.solver.index.name(steps[position].name).to_owned();
         let chain = std::iter::successors(steps[position].needed_by, |&position| steps[position].needed_by);
-        let mut needed_by: Vec<_> = chain.map(text).collect();
+        let mut needed_by: Vec<_> = chain.map(name_at).collect();
         needed_by.reverse();
-        Problem { package: text(position), reason, needed_by }
+        Problem { package: name_at(position), reason, needed_by }
     }
 
-    /// What `clause` of `name` forbids and is to be there all the same.
+    /// A package that `clause` of `name` forbids, and that is to be installed.
     fn rival(&self, name: NameId, clause: &Clause<'i>) -> Option<String> {
-        let install = |name| self.solver.version(name, VersionSlot::Install);
         let target = clause.targets.first()?;
-        let rival = self.solver.matches(name, true, target, install).next()?;
+        let rival = self.solver.matches_among(name, true, target, VersionSlot::Install).next()?;
         let verb = verb(clause.relation);
         Some(format!("{verb} {}, and {} is to be installed", target.alternative, self.solver.index.package(rival)))
     }
 
-    /// Which package that is to be there forbids `package`.
+    /// A package that is to be installed, and that forbids `package`.
     fn unwanted(&mut self, name: NameId, package: PackageId) -> Option<String> {
         for (other, version) in self.solver.installed() {
             let clauses = self.solver.clauses(version);

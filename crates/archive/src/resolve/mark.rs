@@ -13,9 +13,9 @@ const MAX_DEPTH: usize = 3000;
 /// Who asks for a change, and how deep in a chain of dependencies.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RequestedBy {
-    /// The user, who is always right.
+    /// The user, whose request counts more than any protection.
     User,
-    /// A dependency.
+    /// A relation of a package.
     Package {
         /// How many packages lie between it and what the user asked for.
         depth: usize,
@@ -67,6 +67,7 @@ impl<'i> Solver<'i> {
         if with_dependencies && !self.can_be_satisfied(name, candidate) {
             return false;
         }
+        // apt marks what the user asked for now, and anything else after what it conflicts with.
         if by.is_user() {
             self.set_install(name, by);
         }
@@ -86,9 +87,10 @@ impl<'i> Solver<'i> {
         let mut has_failed = false;
 
         let clauses = self.clauses(candidate);
-        let open = |clause: &&Clause<'i>| was_protected || !self.holds(name, clause, VersionSlot::Install);
-        let (forbidding, demanding): (Vec<_>, Vec<_>) =
-            clauses.iter().filter(open).partition(|clause| clause.forbids());
+        let (forbidding, demanding): (Vec<_>, Vec<_>) = clauses
+            .iter()
+            .filter(|clause| was_protected || !self.holds(name, clause, VersionSlot::Install))
+            .partition(|clause| clause.forbids());
         let mut delayed = Vec::new();
         if !self.keep_away(name, &forbidding, was_protected, by, &mut delayed) {
             if fails_early {
@@ -100,7 +102,7 @@ impl<'i> Solver<'i> {
             self.set_install(name, by);
         }
 
-        // While its dependencies are looked for, the package itself is not up for discussion.
+        // While its dependencies are marked, none of them may remove the package itself.
         self.state_mut(name).protected = true;
         let mut succeeded = self.install_dependencies(name, &demanding, was_protected, by);
         for removed in delayed {
@@ -118,7 +120,7 @@ impl<'i> Solver<'i> {
         succeeded && !has_failed
     }
 
-    /// `MarkInstall_InstallDependencies`.
+    /// `MarkInstall_InstallDependencies`: marks for each demand the first solution that works.
     fn install_dependencies(
         &mut self,
         name: NameId,
@@ -141,6 +143,7 @@ impl<'i> Solver<'i> {
                 if self.state(solution).candidate != Some(package) {
                     return false;
                 }
+                // No other package can meet the demand, so this one is decided.
                 if is_only {
                     if !self.mark_alone(solution, by.deeper()) {
                         return false;
@@ -213,7 +216,7 @@ impl<'i> Solver<'i> {
         succeeded
     }
 
-    /// `MarkInstall_MarkDeleteForNotUpgradeable`.
+    /// `MarkInstall_MarkDeleteForNotUpgradeable`: removes what is there, `at_once` or delayed.
     fn remove_present(&mut self, name: NameId, at_once: bool, by: RequestedBy, delayed: &mut Vec<NameId>) -> bool {
         let is_going = self.state(name).mode == Mode::Delete;
         if !at_once {
@@ -231,7 +234,7 @@ impl<'i> Solver<'i> {
         true
     }
 
-    /// `MarkDelete`.
+    /// `MarkDelete`: the package shall not be there.
     pub(super) fn mark_delete(&mut self, name: NameId, by: RequestedBy) -> bool {
         if !self.may_change(name, Mode::Delete, by) {
             return false;
@@ -250,7 +253,7 @@ impl<'i> Solver<'i> {
         true
     }
 
-    /// `MarkKeep`.
+    /// `MarkKeep`: the package shall stay as it is.
     pub(super) fn mark_keep(&mut self, name: NameId, by: RequestedBy) -> bool {
         if !self.may_change(name, Mode::Keep, by) {
             return false;
@@ -264,7 +267,7 @@ impl<'i> Solver<'i> {
         true
     }
 
-    /// `MarkInstall_StateChange`.
+    /// `MarkInstall_StateChange`: the candidate shall be there.
     fn set_install(&mut self, name: NameId, by: RequestedBy) {
         let state = self.state_mut(name);
         if state.protected && state.install == state.candidate {
@@ -311,7 +314,7 @@ impl<'i> Solver<'i> {
         false
     }
 
-    /// `IsModeChangeOk`.
+    /// `IsModeChangeOk`: whether the package may be marked so.
     fn may_change(&self, name: NameId, mode: Mode, by: RequestedBy) -> bool {
         let RequestedBy::Package { depth } = by else { return self.index.newest(name).is_some() };
         let state = self.state(name);

@@ -4,8 +4,8 @@
 //! essential packages, then, with these in place, everything else. Other choices may be as valid;
 //! this one is what users of Debian get, and what its packages are tested with. So the resolver
 //! does not search for a solution: it makes apt's moves in apt's order. [`state`] holds what they
-//! work on, [`mark`] the moves, [`repair`] what these leave broken, [`sweep`] the
-//! clearing up; [`explain`] says why something cannot be had.
+//! work on, [`mark`] makes the moves, [`repair`] repairs what these leave broken, [`sweep`] unmarks
+//! what is not needed, and [`explain`] says why something cannot be installed.
 
 mod explain;
 mod mark;
@@ -39,7 +39,7 @@ pub struct Selection<'i> {
 /// A package of a [`Selection`].
 #[derive(Debug, Clone, Copy)]
 pub struct Selected<'i> {
-    /// The package.
+    /// The package, in the version that was chosen.
     pub package: Package<'i>,
     /// Whether it belongs to the first stage: the essential packages and what they need.
     pub essential_stage: bool,
@@ -76,12 +76,12 @@ impl<'i> Selection<'i> {
 }
 
 /// Why there is no selection.
+#[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No package has the name, and none provides it.
     #[error("unknown package `{name}`")]
     UnknownPackage {
-        /// The name.
         name: String,
         /// Names that may have been meant.
         near: Vec<String>,
@@ -89,7 +89,6 @@ pub enum Error {
     /// The name is a virtual one, of several packages.
     #[error("`{name}` is a virtual package: {} provide it", providers.join(", "))]
     VirtualPackage {
-        /// The name.
         name: String,
         /// The packages that provide it.
         providers: Vec<String>,
@@ -104,11 +103,8 @@ pub enum Error {
     },
     /// The index has no essential package of the suite: it is empty, or not Debian's.
     #[error("no package of suite `{suite}` is essential")]
-    NoEssential {
-        /// The suite.
-        suite: String,
-    },
-    /// What was asked for cannot be had, or not together.
+    NoEssential { suite: String },
+    /// What was asked for cannot be installed, or not together.
     #[error("packages that cannot be installed:{}", .problems.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
     Unsatisfiable {
         /// One for each package that cannot be installed.
@@ -116,10 +112,7 @@ pub enum Error {
     },
     /// There is no room for the stack that long chains of dependencies need.
     #[error("start the resolver: {source}")]
-    Start {
-        /// The system's error.
-        source: io::Error,
-    },
+    Start { source: io::Error },
 }
 
 impl Hint for Error {
@@ -207,6 +200,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
 
 /// `apt-get install` of packages by name.
 fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), Error> {
+    // All requests before the dependencies of any, so that none of these rules out a request.
     for &name in wanted {
         solver.state_mut(name).protected = true;
         solver.mark_alone(name, RequestedBy::User);
@@ -266,17 +260,17 @@ fn sort_in_apts_order(index: &PackageIndex, names: &mut [NameId]) {
 
 /// The place of a name in apt's hash table (`pkgCache::sHash`, with the default size of the table).
 fn bucket(name: &str) -> u32 {
-    let hash = |hash: u32, byte: u8| hash.wrapping_mul(33).wrapping_add(u32::from(byte.to_ascii_lowercase()));
-    name.bytes().fold(5381, hash) % 196_613
+    let lower_case = name.bytes().map(|byte| u32::from(byte.to_ascii_lowercase()));
+    lower_case.fold(5381_u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(byte)) % 196_613
 }
 
 fn selection<'i>(solver: &Solver<'i>, first_stage: &[(NameId, PackageId)]) -> Selection<'i> {
-    let select = |(name, package): (NameId, PackageId)| {
+    let selected = solver.installed().into_iter().map(|(name, package)| {
         let essential_stage = first_stage.binary_search(&(name, package)).is_ok();
         let automatic = !essential_stage && solver.state(name).automatic;
         Selected { package: solver.index.package(package), essential_stage, automatic }
-    };
-    let mut packages: Vec<_> = solver.installed().into_iter().map(select).collect();
+    });
+    let mut packages: Vec<_> = selected.collect();
     packages.sort_by_key(|selected| selected.package.name());
     Selection { packages }
 }

@@ -18,7 +18,7 @@ use crate::packages::{NameId, PackageId, Relation};
 /// How often apt goes over all packages.
 const ROUNDS: usize = 20;
 
-/// The resolver's own doing.
+/// Who makes the changes of this module, which is not the user.
 const RESOLVER: RequestedBy = RequestedBy::Package { depth: 0 };
 
 impl Solver<'_> {
@@ -28,6 +28,7 @@ impl Solver<'_> {
         let mut order: Vec<_> = self.index.names().filter(|&name| self.index.newest(name).is_some()).collect();
         super::sort_in_apts_order(self.index, &mut order);
         let scores = scores(self, wanted);
+        // The sort is stable: packages of equal score stay in apt's order.
         order.sort_by_key(|name| std::cmp::Reverse(scores[name.index()]));
         let mut repair =
             Repair { solver: self, scores, wanted: wanted.iter().copied().collect(), upgraded: HashSet::new() };
@@ -40,6 +41,7 @@ impl Solver<'_> {
                 break;
             }
         }
+        // What repair brought in was not asked for by the user.
         let new: Vec<_> = self.marked().filter(|name| !marked.contains(name)).collect();
         for name in new {
             self.state_mut(name).automatic = true;
@@ -54,9 +56,9 @@ impl Solver<'_> {
 struct Repair<'s, 'i> {
     solver: &'s mut Solver<'i>,
     scores: Vec<i32>,
-    /// What the user asked for, which is not to be meddled with.
+    /// What the user asked for, which is not brought in again.
     wanted: HashSet<NameId>,
-    /// What has been tried to bring in; once is enough.
+    /// What was brought in or tried, since each is tried only once.
     upgraded: HashSet<NameId>,
 }
 
@@ -152,8 +154,7 @@ impl<'i> Repair<'_, 'i> {
             if forbids && self.solver.state(other).install != Some(package) {
                 continue;
             }
-            let current = |name| self.solver.version(name, VersionSlot::Current);
-            let held_before = self.solver.matches(name, forbids, target, current).next().is_some();
+            let held_before = self.solver.matches_among(name, forbids, target, VersionSlot::Current).next().is_some();
             if self.score(name) <= self.score(other) || !held_before && !forbids {
                 if self.solver.state(name).protected {
                     if self.bring_in(other) {
@@ -275,8 +276,8 @@ impl<'i> Repair<'_, 'i> {
                 return succeeded;
             }
             let other = self.solver.smart_target(name, target.name);
-            let candidate = |name| self.solver.version(name, VersionSlot::Candidate);
-            let points = self.solver.matches(name, clause.forbids(), target, candidate).next().is_some();
+            let points =
+                self.solver.matches_among(name, clause.forbids(), target, VersionSlot::Candidate).next().is_some();
             if self.solver.state(other).protected {
                 succeeded = false;
             } else if points != clause.forbids() {

@@ -10,9 +10,9 @@ use crate::packages::{NameId, PackageId, PackageIndex};
 /// What to install.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The base set.
+    /// The set of packages to begin with.
     pub variant: Variant,
-    /// Packages beside it: `name`, `name=version` or `name/suite`.
+    /// Packages in addition to it: `name`, `name=version` or `name/suite`.
     pub include: &'a [String],
     /// The suite whose essential and important packages make up the base set; the index's first one
     /// where it is `None`. Their versions may come from any source.
@@ -83,9 +83,9 @@ pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, Error> {
 /// The package that a virtual name stands for, if only one provides it.
 fn sole_provider(index: &PackageIndex, name: &str) -> Result<Option<Wanted>, Error> {
     let Some(id) = index.name_id(name) else { return Ok(None) };
-    let current = |&(package, _): &(PackageId, _)| index.newest(index.package(package).name_id()) == Some(package);
+    let is_newest = |&(package, _): &(PackageId, _)| index.newest(index.package(package).name_id()) == Some(package);
     let mut providers: Vec<_> =
-        index.providers(id).filter(current).map(|(package, _)| index.package(package)).collect();
+        index.providers(id).filter(is_newest).map(|(package, _)| index.package(package)).collect();
     providers.sort_by_key(crate::packages::Package::name);
     providers.dedup_by_key(|package| package.name_id());
     match providers[..] {

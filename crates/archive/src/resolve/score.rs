@@ -1,7 +1,7 @@
 //! Scores: how much breakage changing a package would do, by apt's reckoning
 //! (`pkgProblemResolver::MakeScores`).
 
-use super::state::{Clause, Solver, read_clauses};
+use super::state::{Clause, Solver, VersionSlot, read_clauses};
 use crate::packages::{NameId, PackageId, Priority, Relation};
 
 /// Above all else: what the user asked for.
@@ -40,6 +40,7 @@ pub(super) fn scores(solver: &Solver<'_>, wanted: &[NameId]) -> Vec<i32> {
     let own = scores.clone();
     for &(name, package) in &installed {
         let inherited = own[name.index()].max(0);
+        // The first three of `POINTS` are those that demand something.
         for (clauses, _) in relations(package).iter().take(3) {
             let targets = clauses.iter().flat_map(|clause| &clause.targets).map(|target| target.name);
             for target in targets.filter(|&target| solver.state(target).install.is_some()) {
@@ -90,10 +91,9 @@ fn base(solver: &Solver<'_>, name: NameId, package: PackageId) -> i32 {
 
 /// Gives points to all that a clause of `owner` points to.
 fn give(solver: &Solver<'_>, owner: NameId, clause: &Clause<'_>, points: i32, scores: &mut [i32]) {
-    let install = |name: NameId| solver.state(name).install;
     for target in &clause.targets {
         let mut receivers: Vec<_> = solver
-            .matches(owner, clause.forbids(), target, install)
+            .matches_among(owner, clause.forbids(), target, VersionSlot::Install)
             .map(|package| solver.name_of(package))
             .filter(|&name| name != target.name)
             .collect();

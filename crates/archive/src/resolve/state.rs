@@ -30,9 +30,9 @@ pub(super) struct State {
     /// The version that shall be there when the stage ends.
     pub(super) install: Option<PackageId>,
     pub(super) mode: Mode,
-    /// Wanted by other packages only.
+    /// Whether only other packages want it.
     pub(super) automatic: bool,
-    /// Decided: only the user may still change it.
+    /// Whether it is decided: only the user may still change it.
     pub(super) protected: bool,
 }
 
@@ -91,17 +91,17 @@ pub(super) struct Solver<'i> {
 
 impl<'i> Solver<'i> {
     pub(super) fn new(index: &'i PackageIndex) -> Self {
-        let state = |name| State {
+        let states = index.names().map(|name| State {
             current: None,
             candidate: index.newest(name),
             install: None,
             mode: Mode::Keep,
             automatic: false,
             protected: false,
-        };
+        });
         Self {
             index,
-            states: index.names().map(state).collect(),
+            states: states.collect(),
             clauses: HashMap::new(),
             unnoticed: HashSet::new(),
             forced_essential: None,
@@ -176,18 +176,18 @@ impl<'i> Solver<'i> {
         pick: impl Fn(NameId) -> Option<PackageId> + Copy + 's,
     ) -> impl Iterator<Item = PackageId> + 's {
         // A package conflicts with neither itself nor its own virtual names.
-        let ignored = move |name: NameId| forbids && name == owner;
+        let is_ignored = move |name: NameId| forbids && name == owner;
         let real = pick(target.name)
-            .filter(|&package| !ignored(target.name) && target.accepts(Some(self.index.package(package).version())));
+            .filter(|&package| !is_ignored(target.name) && target.accepts(Some(self.index.package(package).version())));
         let virtual_ones = self.index.providers(target.name).filter_map(move |(package, version)| {
             let name = self.name_of(package);
-            (!ignored(name) && pick(name) == Some(package) && target.accepts(version)).then_some(package)
+            (!is_ignored(name) && pick(name) == Some(package) && target.accepts(version)).then_some(package)
         });
         real.into_iter().chain(virtual_ones)
     }
 
-    /// Whether the package named by `target`, to be installed or not, would do; of a package not to
-    /// be installed that is said only where no version is asked for.
+    /// Whether the package named by `target` would do. One that is not to be installed does where
+    /// no version is asked for.
     pub(super) fn accepts_itself(&self, target: &Target<'_>) -> bool {
         target.alternative.constraint.is_none_or(|constraint| {
             let install = self.state(target.name).install;
@@ -195,11 +195,22 @@ impl<'i> Solver<'i> {
         })
     }
 
+    /// The packages, of the versions that `which` means, that a relation field of `owner` points
+    /// to.
+    pub(super) fn matches_among<'s>(
+        &'s self,
+        owner: NameId,
+        forbids: bool,
+        target: &'s Target<'i>,
+        which: VersionSlot,
+    ) -> impl Iterator<Item = PackageId> + 's {
+        self.matches(owner, forbids, target, move |name| self.version(name, which))
+    }
+
     /// Whether a clause of `owner` points to any of the versions that `which` means.
     fn points_to(&self, owner: NameId, clause: &Clause<'i>, which: VersionSlot) -> bool {
-        clause.targets.iter().any(|target| {
-            self.matches(owner, clause.forbids(), target, |name| self.version(name, which)).next().is_some()
-        })
+        let mut targets = clause.targets.iter();
+        targets.any(|target| self.matches_among(owner, clause.forbids(), target, which).next().is_some())
     }
 
     /// Whether a clause of `owner` holds among the versions that `which` means.
@@ -236,8 +247,8 @@ impl<'i> Solver<'i> {
     pub(super) fn solutions(&self, owner: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
         let (mut present, mut new) = (Vec::new(), Vec::new());
         for target in &clause.targets {
-            let candidate = |name| self.version(name, VersionSlot::Candidate);
-            let mut found: Vec<_> = self.matches(owner, clause.forbids(), target, candidate).collect();
+            let mut found: Vec<_> =
+                self.matches_among(owner, clause.forbids(), target, VersionSlot::Candidate).collect();
             found.sort_by_key(|&package| self.preference(package, target.name));
             for package in found {
                 let is_present = self.state(self.name_of(package)).current.is_some();
@@ -258,9 +269,9 @@ impl<'i> Solver<'i> {
             .targets
             .iter()
             .flat_map(|target| {
-                [VersionSlot::Candidate, VersionSlot::Current].into_iter().flat_map(move |which| {
-                    self.matches(owner, clause.forbids(), target, move |name| self.version(name, which))
-                })
+                [VersionSlot::Candidate, VersionSlot::Current]
+                    .into_iter()
+                    .flat_map(move |which| self.matches_among(owner, clause.forbids(), target, which))
             })
             .filter(|&package| clause.forbids() || !self.is_ruled_out(self.name_of(package)))
             .collect();
@@ -269,7 +280,7 @@ impl<'i> Solver<'i> {
         found
     }
 
-    /// Decided not to be there.
+    /// Whether it is decided that the package is not there.
     fn is_ruled_out(&self, name: NameId) -> bool {
         let state = self.state(name);
         state.protected && (state.mode == Mode::Delete || state.mode == Mode::Keep && state.current.is_none())
@@ -304,7 +315,8 @@ impl<'i> Solver<'i> {
         }
     }
 
-    /// Tells the dependants of `name`, and of all that it provides, what has become of it.
+    /// Has the dependants of `name`, and of all that it provides, notice which candidates were
+    /// given up.
     pub(super) fn notice(&mut self, name: NameId) {
         if self.unnoticed.is_empty() {
             return;
@@ -323,8 +335,9 @@ impl<'i> Solver<'i> {
         let mut names: Vec<_> = provided.iter().flat_map(|clause| &clause.targets).map(|target| target.name).collect();
         names.push(self.name_of(package));
         if self.index.package(package).multi_arch() == MultiArch::Allowed {
-            let any = |&name: &NameId| self.index.name_id(&format!("{}:any", self.index.name(name)));
-            names.extend(names.iter().filter_map(any).collect::<Vec<_>>());
+            let qualified = names.iter().map(|&name| format!("{}:any", self.index.name(name)));
+            let with_any: Vec<_> = qualified.filter_map(|name| self.index.name_id(&name)).collect();
+            names.extend(with_any);
         }
         names
     }
@@ -334,11 +347,12 @@ impl<'i> Solver<'i> {
 pub(super) fn read_clauses(index: &PackageIndex, package: PackageId, relation: Relation) -> Vec<Clause<'_>> {
     // Adding a stanza to the index read its relations and numbered every name in them.
     let fields = index.package(package).relation(relation).unwrap_or_default();
-    let target = |alternative| index.target(&alternative).map(|name| Target { name, alternative });
+    let to_target = |alternative| index.target(&alternative).map(|name| Target { name, alternative });
+    // Only the alternatives of a demand belong together; elsewhere each one counts by itself.
     let splits = !matches!(relation, Relation::PreDepends | Relation::Depends);
     let mut clauses = Vec::new();
     for field in fields {
-        let targets = field.alternatives.into_iter().filter_map(target);
+        let targets = field.alternatives.into_iter().filter_map(to_target);
         if splits {
             clauses.extend(targets.map(|target| Clause { relation, targets: vec![target] }));
         } else {

@@ -1,4 +1,4 @@
-//! Names that somebody may have meant.
+//! Names that were probably meant.
 
 use strsim::osa_distance;
 
@@ -9,13 +9,14 @@ const OFFERED: usize = 5;
 /// it.
 pub(super) fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = wanted.to_ascii_lowercase();
+    // One letter in three may be wrong, but no more than three.
     let allowed = (wanted.chars().count() / 3).clamp(1, 3);
     let mut found: Vec<_> = names
         .filter_map(|name| {
             let begins = !wanted.is_empty() && name.starts_with(&wanted);
             // Of tens of thousands of names most are too long or too short anyway.
-            let may_do = wanted.len().abs_diff(name.len()) <= allowed;
-            let distance = may_do.then(|| osa_distance(&wanted, name)).filter(|&distance| distance <= allowed);
+            let may_be_near = wanted.len().abs_diff(name.len()) <= allowed;
+            let distance = may_be_near.then(|| osa_distance(&wanted, name)).filter(|&distance| distance <= allowed);
             Some((distance.or(begins.then_some(allowed + 1))?, name.len(), name))
         })
         .collect();

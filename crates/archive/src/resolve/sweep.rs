@@ -1,8 +1,8 @@
-//! The sweep: what was marked for the sake of a package that in the end is not needed goes again.
+//! The sweep: unmarks what was marked for the sake of a package that in the end is not needed.
 //!
 //! What is needed is found as apt finds it (`MarkRequired` and `Sweep` of `apt-pkg/depcache.cc`,
-//! `DoAutomaticRemove` of `apt-private/private-install.cc`): from the packages that nobody else has
-//! to want, along Depends, and along Recommends and Suggests too, for although these install
+//! `DoAutomaticRemove` of `apt-private/private-install.cc`): from the packages that are wanted
+//! for themselves, along Depends, and along Recommends and Suggests too, for although these install
 //! nothing, they keep what is there.
 
 use std::collections::{HashMap, HashSet};
@@ -38,8 +38,8 @@ impl Solver<'_> {
         self.restore(swept);
     }
 
-    /// Marks again what a package that stays depends on. apt's exploring stops at names it has been
-    /// to, and so may have missed something.
+    /// Marks again what a package that stays depends on. apt explores no name twice, and so may
+    /// have missed something.
     fn restore(&mut self, mut swept: Vec<NameId>) {
         while !swept.is_empty() {
             let broken = self.broken();
@@ -81,7 +81,7 @@ impl<'i> Needed<'_, 'i> {
         }
     }
 
-    /// Takes note of a package; gives what it points to, or nothing where it was noted before.
+    /// Notes a package as needed; returns what it points to, or nothing if it was noted before.
     fn enter(&mut self, package: PackageId) -> Vec<Target<'i>> {
         if !self.is_needed.insert(self.solver.name_of(package)) {
             return Vec::new();
@@ -106,7 +106,7 @@ impl<'i> Needed<'_, 'i> {
                 .filter(|&package| installed(self.solver.name_of(package)) == Some(package)),
         );
         let offered = all.count();
-        // A package has no quarrel with itself here, whatever its name.
+        // These relations forbid nothing, so a package may meet its own demand.
         let found: Vec<_> = self.solver.matches(target.name, false, target, installed).collect();
         if found.len() == offered {
             self.is_explored.insert(target.name);

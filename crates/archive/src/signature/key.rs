@@ -36,11 +36,11 @@ pub(super) fn check_hash(signature: &Signature) -> Result<(), Refusal> {
 /// too.
 pub(super) fn check_critical(signature: &Signature) -> Result<(), Refusal> {
     let config = signature.config().ok_or(Refusal::Version)?;
-    let unknown = |data: &SubpacketData| {
+    let is_unknown = |data: &SubpacketData| {
         matches!(data, SubpacketData::Other(..) | SubpacketData::Experimental(..) | SubpacketData::Notation(_))
     };
     let mut parts = config.hashed_subpackets().chain(config.unhashed_subpackets());
-    if parts.any(|part| part.is_critical && unknown(&part.data)) { Err(Refusal::Critical) } else { Ok(()) }
+    if parts.any(|part| part.is_critical && is_unknown(&part.data)) { Err(Refusal::Critical) } else { Ok(()) }
 }
 
 /// Whether a key is on a curve that signatures are verified with. Those that `GnuPG` makes on
@@ -75,7 +75,7 @@ fn check_strength(key: &impl KeyDetails) -> Result<(), Refusal> {
     }
 }
 
-/// The moment of a signature: hashed, so that nobody but the signer can have set it.
+/// The moment of a signature: hashed, so that only the signer can have set it.
 pub(super) fn created(signature: &Signature) -> Option<Timestamp> {
     let hashed = signature.config()?.hashed_subpackets();
     hashed.into_iter().find_map(|part| match &part.data {
@@ -112,8 +112,8 @@ fn states_signing(signature: &Signature) -> Option<bool> {
 }
 
 /// Whether the primary key was valid at the time `at`, and for signing data if it is to sign
-/// itself; returns when it expires. A revocation counts for all times and with any hash: doubt is
-/// on the safe side here.
+/// itself; returns when it expires. A revocation counts for all times and with any hash: that
+/// is the safe side.
 pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -> Result<Option<Timestamp>, Refusal> {
     let primary = &key.primary_key;
     check_strength(primary)?;
@@ -129,11 +129,11 @@ pub(super) fn judge_primary(key: &SignedPublicKey, at: Timestamp, signs: bool) -
     // have direct ones that only name revokers, so neither kind overrides the other: an end counts,
     // whoever states it.
     let certifications = details.users.iter().filter_map(|user| {
-        let own = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
+        let is_own = |signature: &&Signature| signature.verify_certification(primary, Tag::UserId, &user.id).is_ok();
         let (revocations, own): (Vec<_>, Vec<_>) = user
             .signatures
             .iter()
-            .filter(own)
+            .filter(is_own)
             .partition(|signature| signature.typ() == Some(SignatureType::CertRevocation));
         let certification = in_force(own.into_iter(), at)?;
         let withdrawn = revocations.iter().any(|revocation| created(revocation) >= created(certification));

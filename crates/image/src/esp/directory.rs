@@ -58,7 +58,7 @@ impl DirectoryBuilder {
         Self { is_root, children: Vec::new(), short_names, folded_names: BTreeSet::new() }
     }
 
-    /// Adds a name; the reason if FAT cannot hold it.
+    /// Adds a name, or returns why FAT cannot hold it.
     pub(super) fn add(&mut self, name: &[u8], is_directory: bool, mtime: Timestamp) -> Result<(), &'static str> {
         let name = str::from_utf8(name).map_err(|_| "its name is not UTF-8")?;
         let long: Vec<u16> = name.encode_utf16().collect();
@@ -91,16 +91,17 @@ impl DirectoryBuilder {
             }
         }
         extension.truncate(3);
-        let numbered = |number: u32| {
+        let mut numbered = (1..=999_999).map(|number: u32| {
             let tail = format!("~{number}");
             let kept = &base[..base.len().min(8 - tail.len())];
             padded(&[kept, tail.as_bytes()].concat(), &extension)
-        };
-        (1..=999_999).map(numbered).find(|short| !self.short_names.contains(short)).expect("fewer names than numbers")
+        });
+        numbered.find(|short| !self.short_names.contains(short)).expect("fewer names than numbers")
     }
 
     /// The size of the directory.
     pub(super) fn len_bytes(&self) -> u64 {
+        // The root directory has the label, all others have `.` and `..`.
         let own = if self.is_root { 1 } else { 2 };
         let entries: usize = self.children.iter().map(|name| 1 + name.long.len().div_ceil(UNITS_PER_LONG_ENTRY)).sum();
         (own + entries as u64) * ENTRY_BYTES
@@ -137,10 +138,10 @@ impl DirectoryBuilder {
 
 /// Upper case, without what short names cannot have; and whether nothing but the case was lost.
 fn short_characters(text: &str) -> (Vec<u8>, bool) {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'()-@^_`{}~".contains(c);
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "!#$%&'()-@^_`{}~".contains(c);
     let characters = text.chars().filter(|&c| c != ' ' && c != '.');
-    let short = characters.map(|c| if allowed(c) { c.to_ascii_uppercase() as u8 } else { b'_' }).collect();
-    (short, text.chars().all(allowed))
+    let short = characters.map(|c| if is_allowed(c) { c.to_ascii_uppercase() as u8 } else { b'_' }).collect();
+    (short, text.chars().all(is_allowed))
 }
 
 fn padded(base: &[u8], extension: &[u8]) -> [u8; 11] {
@@ -181,6 +182,7 @@ fn encode_entry(short: &[u8; 11], attribute: u8, mtime: Timestamp, place: Place)
     let mut entry = [0; ENTRY_BYTES as usize];
     entry[..11].copy_from_slice(short);
     entry[11] = attribute;
+    // A tree has one time for each entry: it was made, read and changed then.
     for (at, value) in [(14, time), (16, date), (18, date), (20, high), (22, time), (24, date), (26, low)] {
         entry[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }

@@ -58,6 +58,7 @@ impl Geometry {
 
     /// An empty allocation table.
     pub(super) fn table(&self) -> Table {
+        // The first two entries stand for no clusters.
         Table { entries: vec![0x0fff_ff00 | u32::from(MEDIA), END_OF_CHAIN], cluster_bytes: self.cluster_bytes() }
     }
 
@@ -81,14 +82,16 @@ impl Geometry {
     fn boot_sector(&self, volume_id: u32) -> Vec<u8> {
         let mut sector = vec![0; SECTOR_BYTES as usize];
         let mut put = |at: usize, bytes: &[u8]| sector[at..at + bytes.len()].copy_from_slice(bytes);
-        // A jump to code that returns to the firmware by int 18h: nobody boots from here by BIOS.
+        // A jump to code that returns to the firmware by int 18h: BIOS does not boot from here.
         put(0, &[0xeb, 0x58, 0x90]);
+        // The name that the specification recommends: some drivers look for it.
         put(3, b"MSWIN4.1");
         put(11, &(SECTOR_BYTES as u16).to_le_bytes());
         put(13, &[self.sectors_per_cluster as u8]);
         put(14, &(RESERVED_SECTORS as u16).to_le_bytes());
         put(16, &[TABLES as u8]);
         put(21, &[MEDIA]);
+        // Sectors a track and heads, which only int 13h asks for.
         put(24, &63_u16.to_le_bytes());
         put(26, &255_u16.to_le_bytes());
         put(28, &(self.partition.first_lba() as u32).to_le_bytes());
@@ -97,6 +100,7 @@ impl Geometry {
         put(44, &FIRST_CLUSTER.to_le_bytes());
         put(48, &(INFO_SECTOR as u16).to_le_bytes());
         put(50, &(BACKUP_SECTOR as u16).to_le_bytes());
+        // The first hard disk; 0x29 announces the volume id, the label and the type behind it.
         put(64, &[0x80, 0, 0x29]);
         put(67, &volume_id.to_le_bytes());
         put(71, LABEL);
@@ -113,6 +117,7 @@ impl Geometry {
         let mut put = |at: usize, bytes: &[u8]| sector[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, b"RRaA");
         put(484, b"rrAa");
+        // Free clusters, and where to look for the next one.
         put(488, &free.to_le_bytes());
         put(492, &(table.entries.len() as u32).to_le_bytes());
         put(510, &[0x55, 0xaa]);

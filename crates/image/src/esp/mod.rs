@@ -86,7 +86,7 @@ impl<'a> Plan<'a> {
     /// The room that files and directories take at most, for the size of the partition.
     pub(super) fn content_bytes(&self) -> u64 {
         let files = self.files.iter().map(|file| file.content.len());
-        // An entry with the longest name has 21 parts of 32 bytes.
+        // An entry with the longest name has 21 parts of 32 bytes. `.`, `..` and the label take 96.
         let directories = self.directories.values().map(|directory| directory.children.len() as u64 * 21 * 32 + 96);
         files.chain(directories).map(|len| len.next_multiple_of(fat::LARGEST_CLUSTER_BYTES)).sum()
     }

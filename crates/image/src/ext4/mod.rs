@@ -94,6 +94,7 @@ impl Needs {
             match &entry.kind {
                 Kind::File(content) => blocks += content.len().div_ceil(BLOCK_BYTES),
                 Kind::Directory => blocks += 1,
+                // Another name of an inode that is counted already.
                 Kind::HardLink(_) => continue,
                 _ => {}
             }
@@ -107,6 +108,7 @@ impl Needs {
 fn options(size_bytes: u64, needs: &Needs, settings: &ImageSettings) -> Options {
     let timestamp = settings.timestamp.clamp(0, i64::from(u32::MAX));
     let mut options = Options::new(size_bytes, *settings.layout_uuid.as_bytes(), timestamp);
+    // mke2fs's ratio would leave the guest hardly any inode for files of its own.
     if needs.inodes + needs.inodes / 10 > size_bytes / BYTES_PER_INODE {
         options.inodes = InodeCount::Exact(u32::try_from(needs.inodes + needs.inodes / 4).unwrap_or(u32::MAX));
     }
@@ -118,7 +120,7 @@ fn options(size_bytes: u64, needs: &Needs, settings: &ImageSettings) -> Options 
     options
 }
 
-/// A regular file that mkext4 knows of, with what shall fill it.
+/// A regular file that was declared to mkext4, with its contents.
 struct DeclaredFile<'a> {
     handle: InodeHandle,
     content: &'a Content,
@@ -145,16 +147,16 @@ impl<'a> Declaration<'a> {
     /// order of declaration, and directories precede all contents whenever they are declared. Hard
     /// links have no place and need their targets, so they are last.
     fn tree(&mut self, tree: &'a Tree, laid_last: &BTreeSet<RootPath>) -> Result<(), Error> {
-        let ours = || tree.iter().filter(|(path, _)| !esp::holds(path));
-        let last = |path: &RootPath, entry: &Entry| entry.kind != Kind::Directory && laid_last.contains(path);
+        let on_root = || tree.iter().filter(|(path, _)| !esp::holds(path));
+        let comes_last = |path: &RootPath, entry: &Entry| entry.kind != Kind::Directory && laid_last.contains(path);
         let is_link = |entry: &Entry| matches!(entry.kind, Kind::HardLink(_));
-        for (path, entry) in ours().filter(|(path, entry)| !is_link(entry) && !last(path, entry)) {
+        for (path, entry) in on_root().filter(|(path, entry)| !is_link(entry) && !comes_last(path, entry)) {
             self.entry(path, entry, false)?;
         }
-        for (path, entry) in ours().filter(|(path, entry)| !is_link(entry) && last(path, entry)) {
+        for (path, entry) in on_root().filter(|(path, entry)| !is_link(entry) && comes_last(path, entry)) {
             self.entry(path, entry, true)?;
         }
-        for (path, entry) in ours() {
+        for (path, entry) in on_root() {
             if let Kind::HardLink(target) = &entry.kind {
                 self.hard_link(tree, path, entry, target, laid_last.contains(path))?;
             }

@@ -3,7 +3,7 @@
 //!
 //! Every checksum of ext4 metadata is seeded with the file system's UUID. With the feature
 //! `metadata_csum_seed` the seed is a field of the superblock instead, so another UUID changes the
-//! superblocks alone: what `tune2fs -O metadata_csum_seed -U` does, here in passing. Linux has
+//! superblocks alone: what `tune2fs -O metadata_csum_seed -U` does. Linux has
 //! known it since 4.4; Debian's GRUB since 2.06-8 (bookworm).
 
 use std::io;
@@ -59,6 +59,7 @@ impl RegionSink for MetadataSink<'_> {
     }
 
     fn zeros(&mut self, _: u64, _: u64) -> io::Result<()> {
+        // What the map leaves out reads as zeros.
         Ok(())
     }
 }

@@ -168,17 +168,17 @@ impl<'a, 'b> Packer<'a, 'b> {
         Ok(Entry::Whole { offset })
     }
 
-    /// Goes on in the cluster that was begun where there is room or nothing behind it, else begins
-    /// another one.
+    /// Appends to the cluster of the file that was begun, if it has room or nothing lies behind it;
+    /// else begins another one.
     fn compressed(&mut self, stored: &[u8]) -> io::Result<Entry> {
         let len = stored.len() as u64;
         let run_end = self.run_start + self.run.len() as u64;
         let room = run_end.next_multiple_of(CLUSTER_BYTES) - run_end;
         let nothing_behind = run_end.next_multiple_of(CLUSTER_BYTES) == self.end;
-        let goes_on = len <= room || nothing_behind;
-        if !goes_on || self.run.len() >= WRITE_BYTES {
+        let fits = len <= room || nothing_behind;
+        if !fits || self.run.len() >= WRITE_BYTES {
             self.flush()?;
-            if !goes_on {
+            if !fits {
                 self.run_start = self.end;
             }
         }

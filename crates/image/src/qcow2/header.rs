@@ -71,23 +71,25 @@ impl Header<'_> {
 
     fn extensions(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut extension = |kind: u32, data: &[u8]| {
+        let mut add_extension = |kind: u32, data: &[u8]| {
             bytes.extend(kind.to_be_bytes());
             bytes.extend((data.len() as u32).to_be_bytes());
             bytes.extend(data);
             bytes.resize(bytes.len().next_multiple_of(8), 0);
         };
         if self.backing_name.is_some() {
-            extension(EXTENSION_BACKING_FORMAT, b"qcow2");
+            add_extension(EXTENSION_BACKING_FORMAT, b"qcow2");
         }
         if self.zstd {
-            // A QEMU too old for the feature says its name.
+            // A QEMU that is too old for the feature shows this name in its error.
             let mut name = [0; 48];
+            // The first byte says, by 0, that it is an incompatible feature.
             name[1] = COMPRESSION_TYPE_BIT;
             name[2..18].copy_from_slice(b"compression type");
-            extension(EXTENSION_FEATURE_NAMES, &name);
+            add_extension(EXTENSION_FEATURE_NAMES, &name);
         }
-        extension(0, &[]);
+        // The end of the extensions.
+        add_extension(0, &[]);
         bytes
     }
 }

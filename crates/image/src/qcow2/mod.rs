@@ -62,7 +62,7 @@ impl Default for Options {
     }
 }
 
-/// Is told of each byte of the disk that reached an image.
+/// Called with how many more bytes of the disk were written to an image.
 pub type OnBytes<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// Writes one disk that shares nothing with others.

@@ -25,8 +25,8 @@ pub(super) struct SharedClusters {
 }
 
 impl SharedClusters {
-    /// Writes what `reference` shares with others into `output`: everything but private contents,
-    /// and but what differs from `other`, which stands for all further nodes. No tables yet.
+    /// Writes what `reference` shares with others into `output`: everything except private contents
+    /// and what differs from `other`, which stands for all further nodes. Writes no tables.
     pub(super) fn write(
         reference: &Arc<DiskMap>,
         other: Option<&DiskMap>,
@@ -37,11 +37,11 @@ impl SharedClusters {
         if let Some(other) = other {
             check_related(reference, other)?;
         }
-        let shared = |cluster: &u64| {
+        let shared = reference.clusters(CLUSTER_BYTES).filter(|cluster| {
             let range = cluster * CLUSTER_BYTES..(cluster + 1) * CLUSTER_BYTES;
             !reference.is_private(range.clone()) && other.is_none_or(|other| reference.same_in(other, range))
-        };
-        let clusters: Vec<u64> = reference.clusters(CLUSTER_BYTES).filter(shared).collect();
+        });
+        let clusters: Vec<u64> = shared.collect();
         output.set_len(0)?;
         let (entries, end) = write_clusters(reference, &clusters, output, CLUSTER_BYTES, options, on_bytes)?;
         Ok(Self { reference: Arc::clone(reference), clusters: clusters.into_iter().collect(), entries, end, options })
@@ -79,7 +79,8 @@ fn check_related(one: &DiskMap, other: &DiskMap) -> Result<(), Error> {
     if one.size_bytes() == other.size_bytes() { Ok(()) } else { Err(Error::Unrelated) }
 }
 
-/// The first node's image is written; the others take its bulk.
+/// Writes images that are complete by themselves: the first node's, from which the others take the
+/// bulk.
 #[derive(Debug)]
 pub struct FullImages {
     bulk: SharedClusters,
@@ -98,6 +99,7 @@ impl FullImages {
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
+        // The images of the other nodes are copied from it.
         let mut output = Output::kept(file);
         let images = Self { bulk: SharedClusters::write(first, second, &mut output, options, on_bytes)? };
         images.complete(first, &mut output, on_bytes)?;
@@ -120,6 +122,7 @@ impl FullImages {
         // A clone shares the blocks of the first image, where the file system can: no byte is
         // copied.
         if rustix::fs::ioctl_ficlone(file, first_file).is_ok() {
+            // Cuts off what is the first node's own, and its tables.
             output.set_len(self.bulk.end)?;
         } else {
             output.set_len(0)?;

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::map::DiskMap;
 use crate::output::Output;
 
-/// The backing image is written; each node adds what it does not have.
+/// Writes a backing image with what all nodes share, and for each node an overlay with the rest.
 #[derive(Debug)]
 pub struct OverlayImages {
     bulk: SharedClusters,
