@@ -50,7 +50,7 @@ fn checked(settings: &Settings) -> Result<(), Failure> {
         json_line(&json!({ "event": "checked", "report": report }));
         return Ok(());
     }
-    print(&format!("{} is sound: {packages} packages named, {plugins} plugins\n", chain(settings)))
+    print(&format!("{} is valid: {packages} packages named, {plugins} plugins\n", chain(settings)))
 }
 
 fn show(settings: &Settings) -> Result<(), Failure> {

@@ -116,7 +116,7 @@ fn a_recipe_is_checked_with_its_plugins_and_files() {
     assert!(said.contains("plugin script: setting file:") && said.contains("setup.sh"), "{said}");
     assert!(said.contains("hint: a path is taken from the directory of the recipe"), "{said}");
     fs_err::write(work.path().join("setup.sh"), "true\n").unwrap();
-    assert!(succeed(&mut check()).contains("mine.toml, which extends minimal is sound"));
+    assert!(succeed(&mut check()).contains("mine.toml, which extends minimal is valid"));
     let json: serde_json::Value = serde_json::from_str(&succeed(check().arg("--json"))).unwrap();
     assert_eq!((&json["event"], &json["report"]["plugins"]), (&"checked".into(), &8.into()), "{json}");
     // A build that cannot succeed touches neither the network nor the output directory.
