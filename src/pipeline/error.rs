@@ -59,8 +59,6 @@ pub enum Error {
     Staging { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Plugin(#[from] PluginError),
-    #[error("make the cluster's keys: {0}")]
-    Keys(#[from] fam_plugin::Error),
     #[error(transparent)]
     Tarball(#[from] TarballError),
     #[error(transparent)]
@@ -114,7 +112,6 @@ impl Error {
             Self::StagingTree(error) => error.hint(),
             Self::BootLoader(error) => error.hint(),
             Self::Plugin(error) => error.hint(),
-            Self::Keys(error) => error.hint(),
             Self::Tarball(error) => error.hint(),
             Self::Image(error) => error.hint(),
             Self::Seed(error) => error.hint(),
@@ -151,6 +148,7 @@ impl From<Error> for Failure {
                 PluginError::Unknown { .. }
                 | PluginError::Settings { .. }
                 | PluginError::Order { .. }
+                | PluginError::ProvidedTwice { .. }
                 | PluginError::Load { .. }
                 | PluginError::Misnamed { .. }
                 | PluginError::Ambiguous { .. }

@@ -1,8 +1,10 @@
 //! What the supervisor hands to the worker: everything that was decided and checked before the work
 //! began.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use fam_plugin::Provided;
 use serde::{Deserialize, Serialize};
 
 use super::answers;
@@ -23,6 +25,8 @@ pub struct Job {
     pub(super) seed: [u8; 32],
     /// The nodes, by number.
     pub(super) nodes: Vec<fam_plugin::Node>,
+    /// What the plugins of the recipe provide.
+    pub(super) provided: BTreeSet<Provided>,
     /// The logins of mirrors and proxies, which the URLs of the settings lose on the way.
     #[serde(with = "to_worker")]
     pub(super) logins: Logins,
@@ -32,25 +36,22 @@ pub struct Job {
 }
 
 impl Job {
-    pub(super) fn new(settings: Settings, output: OutputDir, seed: [u8; 32], logins: Logins, answers: Answers) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        output: OutputDir,
+        seed: [u8; 32],
+        provided: BTreeSet<Provided>,
+        logins: Logins,
+        answers: Answers,
+    ) -> Self {
         let nodes = nodes(&Cluster::new(&settings.recipe));
-        Self { settings, output, seed, nodes, logins, answers }
-    }
-
-    /// Whether the nodes get keys and numbers of their own.
-    pub(super) fn has_identities(&self) -> bool {
-        has_identities(&self.settings)
+        Self { settings, output, seed, nodes, provided, logins, answers }
     }
 
     /// The file of an artifact.
     pub(super) fn artifact(&self, name: &str) -> PathBuf {
         self.output.path().join(name)
     }
-}
-
-/// Whether the recipe gives each node keys and numbers of its own.
-pub(super) fn has_identities(settings: &Settings) -> bool {
-    settings.recipe.plugins.iter().any(|plugin| plugin.name.as_str() == "identity")
 }
 
 /// What plugins may know of a build.

@@ -30,7 +30,7 @@ pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_imag
 use std::sync::Arc;
 use std::time::Instant;
 
-use fam_plugin::{Context, Secrets, Stage};
+use fam_plugin::{Provided, Secrets};
 
 use crate::credentials::Logins;
 use crate::plugins::{Build, OverlayRoot, PluginPlan};
@@ -85,7 +85,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         }
         _ => false,
     };
-    Ok(report::plan(&selection.settle(settings), &selection, reuses_template))
+    Ok(report::plan(&selection.settle(settings), &plugin_plan.provided(), &selection, reuses_template))
 }
 
 /// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself
@@ -146,19 +146,20 @@ fn make(job: &Job, progress: &Progress) -> Result<bool, Error> {
     cluster_files::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
 
     progress.step(format!("Making disks for {} nodes", job.nodes.len()));
+    let overlays = overlays(job, &template, &plugin_plan, &build)?;
+    let ssh_keys = plugin_plan.ssh_keys(&build)?;
     let disks = Disks {
         job,
         tree: &template.tree,
         tarball: Arc::clone(&template.tarball),
         timestamp: build.facts().source_date_epoch,
-        overlays: overlays(job, &template, &plugin_plan, &build)?,
-        own_identities: job.has_identities(),
+        overlays,
+        own_identities: job.provided.contains(&Provided::NodeIdentity),
         one_layout: boot_loader::knows_checksum_seeds(&template),
         secrets: Secrets::new(job.seed),
     };
     disks.write(progress)?;
-    let context: Context = build.context("fabric", Stage::Node);
-    cluster_files::write(job, &context)?;
+    cluster_files::write(job, ssh_keys.as_ref())?;
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }

@@ -41,7 +41,7 @@ impl Preflight {
     /// the network.
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
-        super::plugins::plan(settings, &logins)?;
+        let provided = super::plugins::plan(settings, &logins)?.provided();
         let answers = answers(settings)?;
         for keyring in &settings.keyrings.value {
             crate::archive::keyring::Keyring::debian()?.add_file(keyring)?;
@@ -67,7 +67,7 @@ impl Preflight {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
-        let job = Job::new(settings.clone(), output, *seed.bytes(), logins, answers);
+        let job = Job::new(settings.clone(), output, *seed.bytes(), provided, logins, answers);
         Ok(Self { job, isolation, lock })
     }
 }

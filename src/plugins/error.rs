@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_plugin::Error as SdkError;
+use fam_plugin::{Error as SdkError, Provided};
 
 /// Why plugins cannot be planned or applied.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,16 @@ pub enum PluginError {
         plugin: String,
         /// The one that it needs.
         before: String,
+    },
+    /// The recipe lists two plugins for one thing.
+    #[error("plugins {first} and {second} both provide {what}, of which there can be but one")]
+    ProvidedTwice {
+        /// What.
+        what: Provided,
+        /// One plugin.
+        first: String,
+        /// The other; the same where it is listed twice.
+        second: String,
     },
     /// A plugin failed while it was applied.
     #[error("plugin {plugin}{}: {source}", of_node(.node))]
@@ -145,6 +155,9 @@ impl PluginError {
             Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
             Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),
             Self::Order { plugin, before } => Some(format!("move {plugin} below {before} in the recipe")),
+            Self::ProvidedTwice { first, second, .. } => {
+                Some(format!("leave {} out of the recipe", if first == second { "one of the two" } else { second }))
+            }
             Self::Panicked { .. } => Some("this is a fault of the plugin: tell its author".into()),
             Self::Duplicate { .. } | Self::Description { .. } => None,
         }

@@ -15,6 +15,7 @@ mod recipe_files;
 mod registry;
 pub mod scaffold;
 mod search_path;
+mod ssh_keys;
 mod staging_root;
 
 pub use error::PluginError;
@@ -27,14 +28,15 @@ pub use registry::{Known, Origin, Registry};
 pub use search_path::SearchPath;
 pub use staging_root::StagingRoot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fam_plugin::{
-    Description, ErasedPlugin, Error as SdkError, Node, Result as PluginResult, Root, RootFs, Stage, Value,
+    Description, ErasedPlugin, Error as SdkError, Node, Provided, Result as PluginResult, Root, RootFs, SshKeys, Stage,
+    Value,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -90,6 +92,29 @@ impl PluginPlan {
         self.steps.iter().map(|step| &step.description)
     }
 
+    /// What the plugins provide.
+    #[must_use]
+    pub fn provided(&self) -> BTreeSet<Provided> {
+        self.descriptions().flat_map(|description| description.provides.iter().copied()).collect()
+    }
+
+    /// The keys by which the host reaches the nodes over ssh, of the plugin that provides them;
+    /// `None` where there is no such plugin. Of each public key there is kind and key alone.
+    ///
+    /// # Errors
+    /// [`PluginError::Failed`] or [`PluginError::Panicked`], with the plugin's name.
+    pub fn ssh_keys(&self, build: &Build) -> Result<Option<SshKeys>, PluginError> {
+        let provides = |step: &&Step| step.description.provides.contains(&Provided::SshKeys);
+        let Some(Step { plugin, description, settings, .. }) = self.steps.iter().find(provides) else {
+            return Ok(None);
+        };
+        let context = build.context(&description.name, Stage::Node);
+        catch_panic(&description.name, None, || {
+            ssh_keys::checked(plugin.ssh_keys(settings, &context)?, &build.facts().nodes)
+        })
+        .map(Some)
+    }
+
     /// Applies the system stage to the files of the new system.
     ///
     /// # Errors
@@ -143,10 +168,10 @@ impl PluginPlan {
 }
 
 /// Calls into a plugin: its errors and panics get its name.
-fn catch_panic(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), PluginError> {
+fn catch_panic<T>(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<T>) -> Result<T, PluginError> {
     let node = || node.map(|node| node.name.clone());
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(SdkError::Crashed { message, hint })) => {
             Err(PluginError::Crashed { plugin: plugin.into(), node: node(), message, hint })
         }

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fam_plugin::{Description, ErasedPlugin, Error, Value, nearest};
+use fam_plugin::{Description, ErasedPlugin, Error, Stage, Value, nearest};
 
 use crate::credentials::Logins;
 
@@ -197,13 +197,13 @@ impl Registry {
 
     /// Finds all that a recipe asks for, reads the files that its settings name, checks these, and
     /// makes it ready to be applied in the order of the list. A plugin may be listed several
-    /// times.
+    /// times, unless it provides something.
     ///
     /// # Errors
     /// [`PluginError`] on the first entry that is wrong.
     pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, PluginError> {
         let mut loaded = BTreeMap::new();
-        let mut steps = Vec::with_capacity(requests.len());
+        let mut steps: Vec<Step> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let (Known { description, origin }, plugin) = self.find(request, &mut loaded)?;
             let settings = read_recipe_files(request, &description)?;
@@ -211,6 +211,13 @@ impl Registry {
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
                 return Err(PluginError::Order { plugin: request.name.clone(), before: before.clone() });
+            }
+            let provided_by_another = |what| {
+                let provides = |step: &&Step| step.description.provides.contains(what);
+                Some((*what, steps.iter().find(provides)?.description.name.clone()))
+            };
+            if let Some((what, first)) = description.provides.iter().find_map(provided_by_another) {
+                return Err(PluginError::ProvidedTwice { what, first, second: request.name.clone() });
             }
             steps.push(Step { plugin, description, origin, settings });
         }
@@ -273,6 +280,10 @@ fn validate(description: &Description) -> Result<(), PluginError> {
     }
     if description.stages.is_empty() {
         return Err(PluginError::Description { name: name.clone(), problem: "acts at no stage" });
+    }
+    if !description.provides.is_empty() && !description.stages.contains(&Stage::Node) {
+        let problem = "provides what nodes have, and does not act at the node stage";
+        return Err(PluginError::Description { name: name.clone(), problem });
     }
     Ok(())
 }

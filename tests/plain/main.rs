@@ -26,6 +26,7 @@ mod packages;
 mod paths;
 mod plugins;
 mod preseed;
+mod providers;
 mod readme;
 mod rebuild;
 mod recipes;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         paths::tests(),
         plugins::tests(),
         preseed::tests(),
+        providers::tests(),
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),
