@@ -158,6 +158,8 @@ pub struct PluginReport {
     pub stages: Vec<String>,
     /// Names of those that must come before it.
     pub after: Vec<String>,
+    /// What the host counts on it for: `node-identity`, `ssh-keys`.
+    pub provides: Vec<String>,
     /// The file that it is in; nothing for one that is built in.
     pub path: Option<String>,
 }

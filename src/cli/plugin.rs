@@ -47,22 +47,24 @@ fn list(
 }
 
 fn listed(report: &PluginsReport) -> String {
-    let rows: Vec<[String; 5]> = report
+    let rows: Vec<[String; 6]> = report
         .plugins
         .iter()
         .map(|plugin| {
             let version = plugin.version.clone().unwrap_or_else(|| "-".into());
             let origin = plugin.path.clone().unwrap_or_else(|| "-".into());
-            [plugin.name.clone(), plugin.kind.clone(), plugin.stages.join(", "), version, origin]
+            let provides = if plugin.provides.is_empty() { "-".into() } else { plugin.provides.join(", ") };
+            [plugin.name.clone(), plugin.kind.clone(), plugin.stages.join(", "), provides, version, origin]
                 .map(|cell| text::word(&cell))
         })
         .collect();
-    let header = ["NAME", "KIND", "STAGES", "VERSION", "FILE"].map(str::to_owned);
-    let [a, b, c, d] =
-        [0, 1, 2, 3].map(|column: usize| rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0));
+    let header = ["NAME", "KIND", "STAGES", "PROVIDES", "VERSION", "FILE"].map(str::to_owned);
+    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3, 4].map(width);
     let mut text = String::new();
-    for [name, kind, stages, version, file] in [&header].into_iter().chain(&rows) {
-        let _ = writeln!(text, "{name:a$}  {kind:b$}  {stages:c$}  {version:d$}  {file}");
+    for [name, kind, stages, provides, version, file] in [&header].into_iter().chain(&rows) {
+        let [a, b, c, d, e] = widths;
+        let _ = writeln!(text, "{name:a$}  {kind:b$}  {stages:c$}  {provides:d$}  {version:e$}  {file}");
     }
     text
 }
@@ -115,6 +117,9 @@ fn checked(report: &PluginReport, settings: bool) -> String {
     add_line("stages", &report.stages.join(", "));
     if !report.after.is_empty() {
         add_line("after", &report.after.join(", "));
+    }
+    if !report.provides.is_empty() {
+        add_line("provides", &report.provides.join(", "));
     }
     if let Some(version) = &report.version {
         add_line("version", version);

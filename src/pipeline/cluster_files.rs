@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fam_archive::lock::Lock;
 use fam_isolation::supervisor::OutputDir;
-use fam_plugin::Context;
+use fam_plugin::SshKeys;
 use fam_progress::Progress;
 
 use super::Error;
@@ -67,8 +67,9 @@ pub(super) fn write_sbom(
     write_artifact(&job.output, SBOM, 0o644, &text).map(drop)
 }
 
-/// Writes the files that run the disks; those for ssh only where the nodes have keys of their own.
-pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
+/// Writes everything that runs the disks. What ssh needs is there only where a plugin provides the
+/// nodes' keys.
+pub(super) fn write(job: &Job, ssh_keys: Option<&SshKeys>) -> Result<(), Error> {
     let cluster = Cluster::new(&job.settings.recipe);
     let seed = Seed::from_bytes(job.seed);
     let directory = job.output.path();
@@ -78,17 +79,13 @@ pub(super) fn write(job: &Job, context: &Context) -> Result<(), Error> {
         write_artifact(&job.output, &format!("{}.xml", node.name()), 0o644, &xml)?;
     }
     write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))?;
-    if !job.has_identities() {
-        return Ok(());
-    }
-    write_artifact(&job.output, KEY_FILE, 0o600, &fam_identity::cluster_private_key(context)?)?;
-    let keys = cluster
-        .nodes
-        .iter()
-        .zip(&job.nodes)
-        .map(|(node, described)| Ok((node, fam_identity::host_public_key(context, described)?)));
-    let keys = keys.collect::<Result<Vec<_>, fam_plugin::Error>>()?;
-    let known = known_hosts(keys.iter().map(|(node, key)| (*node, key.as_str())));
+    let Some(SshKeys { private_key, host_keys }) = ssh_keys else { return Ok(()) };
+    write_artifact(&job.output, KEY_FILE, 0o600, private_key)?;
+    let keys = cluster.nodes.iter().flat_map(|node| {
+        let keys = host_keys.get(node.name()).into_iter().flatten();
+        keys.map(move |key| (node, key.as_str()))
+    });
+    let known = known_hosts(keys);
     write_artifact(&job.output, KNOWN_HOSTS_FILE, 0o644, &known)?;
     write_artifact(&job.output, SSH_CONFIG, 0o644, &ssh_config(&cluster, directory))?;
     Ok(())

@@ -52,8 +52,6 @@ pub enum Error {
     Staging { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Plugin(#[from] plugins::Error),
-    #[error("make the cluster's keys: {0}")]
-    Keys(#[from] fam_plugin::Error),
     #[error("{0}")]
     Tarball(#[from] tarball::Error),
     #[error("{0}")]
@@ -116,6 +114,7 @@ impl From<Error> for Failure {
                 plugins::Error::Unknown { .. }
                 | plugins::Error::Settings { .. }
                 | plugins::Error::Order { .. }
+                | plugins::Error::ProvidedTwice { .. }
                 | plugins::Error::Load { .. }
                 | plugins::Error::Misnamed { .. }
                 | plugins::Error::Ambiguous { .. }

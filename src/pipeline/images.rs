@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use fam_host::parallel::parallel;
 use fam_image::{BootCode, DiskMap, ImageSettings, lay_out, qcow2, raw};
 use fam_isolation::supervisor::Artifact;
+use fam_plugin::Node;
 use fam_progress::{Progress, Task};
 use fam_tree::{Overlay, RootPath, Tree};
 use fs_err::File;
@@ -29,6 +30,8 @@ pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 #[derive(Debug)]
 pub(super) struct Disks<'a> {
     pub(super) job: &'a Job,
+    /// The nodes, by number.
+    pub(super) nodes: &'a [Node],
     pub(super) tree: &'a Tree,
     pub(super) tarball: Arc<File>,
     /// Seconds since 1970 for what has no time of its own.
@@ -76,7 +79,7 @@ impl Disks<'_> {
     /// all that comes before lies at the same place on all.
     fn node_map(&self, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
         let tree = self.overlays[index].apply(self.tree);
-        let identity = self.ids.of_node(self.job.nodes[index].number);
+        let identity = self.ids.of_node(self.nodes[index].number);
         let layout = if self.one_layout { self.ids.template } else { identity };
         Ok(lay_out(&tree, Arc::clone(&self.tarball), laid_last, &identity, &self.settings(layout.fs_uuid))?)
     }
@@ -182,7 +185,7 @@ impl Disks<'_> {
     }
 
     fn image_name(&self, index: usize) -> String {
-        format!("{}.qcow2", self.job.nodes[index].name)
+        format!("{}.qcow2", self.nodes[index].name)
     }
 }
 

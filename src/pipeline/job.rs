@@ -1,10 +1,12 @@
 //! What the supervisor hands to the worker: everything that was decided and checked before the work
 //! began.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use fam_archive::credentials::{Logins, MirrorUrl, to_worker};
 use fam_isolation::supervisor::OutputDir;
+use fam_plugin::Provided;
 use fam_rootfs::configure::Answers;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +24,6 @@ pub struct Job {
     pub(super) output: OutputDir,
     /// The seed, 32 bytes.
     pub(super) seed: [u8; 32],
-    /// The nodes, by number.
-    pub(super) nodes: Vec<fam_plugin::Node>,
     /// The plugins, found and checked.
     pub(super) plugins: Vec<PlannedStep>,
     /// The logins of mirrors and proxies, which the URLs of the settings lose when serialized.
@@ -43,24 +43,18 @@ impl Job {
         logins: Logins,
         answers: Answers,
     ) -> Self {
-        let nodes = nodes(&Cluster::new(&settings.recipe));
-        Self { settings, output, seed, nodes, plugins, logins, answers }
+        Self { settings, output, seed, plugins, logins, answers }
     }
 
-    /// Whether the nodes get keys and numbers of their own.
-    pub(super) fn has_identities(&self) -> bool {
-        has_identities(&self.settings)
+    /// What the plugins of the recipe provide.
+    pub(super) fn provided(&self) -> BTreeSet<Provided> {
+        self.plugins.iter().flat_map(|step| step.description().provides.iter().copied()).collect()
     }
 
     /// The file of an artifact.
     pub(super) fn artifact(&self, name: &str) -> PathBuf {
         self.output.path().join(name)
     }
-}
-
-/// Whether the recipe gives each node keys and numbers of its own.
-pub(super) fn has_identities(settings: &Settings) -> bool {
-    settings.recipe.plugins.iter().any(|plugin| plugin.name.as_str() == "identity")
 }
 
 /// What plugins may know of a build.

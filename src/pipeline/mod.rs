@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use fam_archive::credentials::Logins;
 use fam_isolation::supervisor::{self, Inactive, Interrupts, Isolation, OutputLock, Protection};
-use fam_plugin::{Context, Secrets, Stage};
+use fam_plugin::{Provided, Secrets};
 use fam_progress::Progress;
 use fam_tree::Overlay;
 
@@ -89,7 +89,8 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         }
         _ => false,
     };
-    Ok(report::plan(&selection.with_resolved_archives(settings), &selection, reuses_template))
+    let settings = selection.with_resolved_archives(settings);
+    Ok(report::plan(&settings, &plugin_plan.provided(), &selection, reuses_template))
 }
 
 /// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself
@@ -151,20 +152,23 @@ fn run_build(job: &Job, progress: &Progress) -> Result<bool, Error> {
     let lock = selection.as_ref().map(Selection::lock);
     cluster_files::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
 
-    progress.step(format!("Making disks for {} nodes", job.nodes.len()));
-    let ids = DiskIds::new(job.has_identities().then(|| Secrets::new(job.seed)));
+    progress.step(format!("Making disks for {} nodes", build.facts().nodes.len()));
+    let has_identities = job.provided().contains(&Provided::NodeIdentity);
+    let ids = DiskIds::new(has_identities.then(|| Secrets::new(job.seed)));
+    let overlays = overlays(&template, &plugin_plan, &build, &ids)?;
+    let ssh_keys = plugin_plan.ssh_keys(&build)?;
     let disks = Disks {
         job,
         tree: &template.tree,
         tarball: Arc::clone(&template.tarball),
         timestamp: build.facts().source_date_epoch,
-        overlays: overlays(job, &template, &plugin_plan, &build, &ids)?,
+        nodes: &build.facts().nodes,
+        overlays,
         ids,
         one_layout: boot_loader::knows_checksum_seeds(&template),
     };
     disks.write(progress)?;
-    let context: Context = build.context("fabric", Stage::Node);
-    cluster_files::write(job, &context)?;
+    cluster_files::write(job, ssh_keys.as_ref())?;
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }
@@ -173,14 +177,13 @@ fn run_build(job: &Job, progress: &Progress) -> Result<bool, Error> {
 
 /// What node-stage plugins, and then the numbers of its disk, change for each node.
 fn overlays(
-    job: &Job,
     template: &Template,
     plugin_plan: &PluginPlan,
     build: &Build,
     ids: &DiskIds,
 ) -> Result<Vec<Overlay>, Error> {
     let time = build.facts().source_date_epoch;
-    let overlays = job.nodes.iter().map(|node| {
+    let overlays = build.facts().nodes.iter().map(|node| {
         let mut overlay = Overlay::default();
         let mut root = OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, time);
         plugin_plan.apply_node(node, &mut root, build)?;

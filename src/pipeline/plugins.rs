@@ -100,6 +100,7 @@ fn report(Known { description, origin }: Known) -> PluginReport {
         kind,
         stages: description.stages.iter().map(ToString::to_string).collect(),
         after: description.after,
+        provides: description.provides.iter().map(ToString::to_string).collect(),
         path,
     }
 }

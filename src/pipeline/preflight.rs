@@ -138,7 +138,7 @@ pub(super) fn check_room(job: &Job, root: &tarball::Survey<'_>) -> Result<(), Er
 /// Checks that what a build writes of a system with `content` bytes of files has room. `remark`
 /// goes into the error.
 fn require_room(job: &Job, remark: &str, content: u64) -> Result<(), Error> {
-    let what = format!("the build (tarball, raw image, {} nodes){remark}", job.nodes.len());
+    let what = format!("the build (tarball, raw image, {} nodes){remark}", job.settings.recipe.nodes.count.get());
     Ok(require_space(job.output.path(), &what, bytes_written(&job.settings, content))?)
 }
 

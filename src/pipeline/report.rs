@@ -1,10 +1,13 @@
 //! What a build will write, and what it wrote.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
+
+use fam_plugin::Provided;
 
 use super::cluster_files::{LOCK, NETWORK_XML, SBOM, SSH_CONFIG};
 use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE};
-use super::job::{Job, has_identities};
+use super::job::Job;
 use super::packages::Selection;
 use super::template::TEMPLATE;
 use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT};
@@ -12,7 +15,7 @@ use crate::recipe::Settings;
 use crate::report::{Artifact, BuildReport, PlanReport, PlannedPackage};
 
 /// Names of all artifacts, with what each is.
-fn artifacts(settings: &Settings) -> Vec<Artifact> {
+fn artifacts(settings: &Settings, provided: &BTreeSet<Provided>) -> Vec<Artifact> {
     let mut artifacts = Vec::new();
     let mut add = |name: &str, what: String| artifacts.push(Artifact { name: name.to_owned(), what, bytes: None });
     let cluster = Cluster::new(&settings.recipe);
@@ -33,7 +36,7 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
     for node in &cluster.nodes {
         add(&format!("{}.xml", node.name()), format!("libvirt domain of {}", node.name()));
     }
-    if has_identities(settings) {
+    if provided.contains(&Provided::SshKeys) {
         add(SSH_CONFIG, "for ssh -F to the nodes".into());
         add(KEY_FILE, "ssh key of the cluster".into());
         add(KNOWN_HOSTS_FILE, "ssh host keys of the nodes".into());
@@ -42,7 +45,12 @@ fn artifacts(settings: &Settings) -> Vec<Artifact> {
 }
 
 /// What a build of this selection would do.
-pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: bool) -> PlanReport {
+pub(super) fn plan(
+    settings: &Settings,
+    provided: &BTreeSet<Provided>,
+    selection: &Selection,
+    reuses_template: bool,
+) -> PlanReport {
     let packages = selection.lock().packages.iter().map(|package| PlannedPackage {
         name: package.name.clone(),
         version: package.version.clone(),
@@ -54,14 +62,14 @@ pub(super) fn plan(settings: &Settings, selection: &Selection, reuses_template: 
     PlanReport {
         settings: settings.rows(),
         packages: packages.collect(),
-        artifacts: artifacts(settings),
+        artifacts: artifacts(settings, provided),
         reuses_template,
     }
 }
 
 /// Reports the build that began at `begin`, with the bytes that its artifacts take on disk.
 pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildReport {
-    let mut artifacts = artifacts(&job.settings);
+    let mut artifacts = artifacts(&job.settings, &job.provided());
     // A tree without packages has no bill of materials.
     artifacts.retain(|artifact| artifact.name != SBOM || job.artifact(SBOM).exists());
     for artifact in &mut artifacts {

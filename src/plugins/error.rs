@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use fam_plugin::Provided;
 use fam_progress::Hint;
 
 /// Why plugins cannot be planned or applied.
@@ -50,6 +51,16 @@ pub enum Error {
         plugin: String,
         /// The one that it needs.
         before: String,
+    },
+    /// The recipe lists two plugins for one thing.
+    #[error("plugins {first} and {second} both provide {what}, of which there can be but one")]
+    ProvidedTwice {
+        /// What.
+        what: Provided,
+        /// One plugin.
+        first: String,
+        /// The other; the same where it is listed twice.
+        second: String,
     },
     /// A plugin failed while it was applied.
     #[error("plugin {plugin}{}: {source}", of_node(.node))]
@@ -142,6 +153,9 @@ impl Hint for Error {
             Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
             Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),
             Self::Order { plugin, before } => Some(format!("move {plugin} below {before} in the recipe")),
+            Self::ProvidedTwice { first, second, .. } => {
+                Some(format!("leave {} out of the recipe", if first == second { "one of the two" } else { second }))
+            }
             Self::Panicked { .. } => Some("this is a fault of the plugin: tell its author".into()),
             _ => None,
         }

@@ -15,6 +15,7 @@ mod recipe_files;
 mod registry;
 pub mod scaffold;
 mod search_path;
+mod ssh_keys;
 mod staging_root;
 
 pub use error::Error;
@@ -26,13 +27,15 @@ pub use registry::{Known, Origin, Registry};
 pub use search_path::SearchPath;
 pub use staging_root::StagingRoot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fam_plugin::{Description, ErasedPlugin, Node, Result as PluginResult, Root, RootFs, Stage, Value};
+use fam_plugin::{
+    Description, ErasedPlugin, Node, Provided, Result as PluginResult, Root, RootFs, SshKeys, Stage, Value,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -75,6 +78,14 @@ pub struct PlannedStep {
     time_limit: Option<Duration>,
 }
 
+impl PlannedStep {
+    /// What the plugin says of itself.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+}
+
 struct Step {
     plugin: Arc<dyn ErasedPlugin>,
     planned: PlannedStep,
@@ -101,6 +112,30 @@ impl PluginPlan {
     #[must_use]
     pub fn planned(&self) -> Vec<PlannedStep> {
         self.steps.iter().map(|step| step.planned.clone()).collect()
+    }
+
+    /// What the plugins provide.
+    #[must_use]
+    pub fn provided(&self) -> BTreeSet<Provided> {
+        self.descriptions().flat_map(|description| description.provides.iter().copied()).collect()
+    }
+
+    /// The keys by which the host reaches the nodes over ssh, of the plugin that provides them;
+    /// `None` where there is no such plugin. Of each public key there is kind and key alone.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] or [`Error::Panicked`], with the plugin's name.
+    pub fn ssh_keys(&self, build: &Build) -> Result<Option<SshKeys>, Error> {
+        let provides = |step: &&Step| step.planned.description.provides.contains(&Provided::SshKeys);
+        let Some(Step { plugin, planned }) = self.steps.iter().find(provides) else {
+            return Ok(None);
+        };
+        let PlannedStep { description, settings, .. } = planned;
+        let context = build.context(&description.name, Stage::Node);
+        catch_panic(&description.name, None, || {
+            ssh_keys::checked(plugin.ssh_keys(settings, &context)?, &build.facts().nodes)
+        })
+        .map(Some)
     }
 
     /// Applies the system stage to the files of the new system.
@@ -158,10 +193,10 @@ impl PluginPlan {
 }
 
 /// Calls into a plugin: its errors and panics get its name.
-fn catch_panic(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<()>) -> Result<(), Error> {
+fn catch_panic<T>(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<T>) -> Result<T, Error> {
     let node = || node.map(|node| node.name.clone());
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(fam_plugin::Error::Crashed { message, hint })) => {
             Err(Error::Crashed { plugin: plugin.into(), node: node(), message, hint })
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fam_archive::credentials::Logins;
-use fam_plugin::{Description, ErasedPlugin, Value, nearest};
+use fam_plugin::{Description, ErasedPlugin, Stage, Value, nearest};
 use serde::{Deserialize, Serialize};
 
 use super::external::External;
@@ -199,14 +199,14 @@ impl Registry {
 
     /// Finds all that a recipe asks for, reads the files that its settings name, checks these, and
     /// makes it ready to be applied in the order of the list. A plugin may be listed several
-    /// times.
+    /// times, unless it provides something.
     ///
     /// # Errors
     /// [`Error`] on the first entry that is wrong.
     pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, Error> {
         let mut loaded = BTreeMap::new();
         let mut left = MAX_BYTES;
-        let mut steps = Vec::with_capacity(requests.len());
+        let mut steps: Vec<Step> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let (Known { description, origin }, plugin) = self.find(request, &mut loaded)?;
             let settings = read_recipe_files(request, &description, &mut left)?;
@@ -214,6 +214,13 @@ impl Registry {
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
                 return Err(Error::Order { plugin: request.name.clone(), before: before.clone() });
+            }
+            let provided_by_another = |what| {
+                let provides = |step: &&Step| step.planned.description.provides.contains(what);
+                Some((*what, steps.iter().find(provides)?.planned.description.name.clone()))
+            };
+            if let Some((what, first)) = description.provides.iter().find_map(provided_by_another) {
+                return Err(Error::ProvidedTwice { what, first, second: request.name.clone() });
             }
             let planned = PlannedStep { description, origin, settings, time_limit: request.time_limit };
             steps.push(Step { plugin, planned });
@@ -302,6 +309,10 @@ fn validate(description: &Description) -> Result<(), Error> {
     }
     if description.stages.is_empty() {
         return Err(Error::Description { name: name.clone(), problem: "acts at no stage" });
+    }
+    if !description.provides.is_empty() && !description.stages.contains(&Stage::Node) {
+        let problem = "provides what nodes have, and does not act at the node stage";
+        return Err(Error::Description { name: name.clone(), problem });
     }
     Ok(())
 }

@@ -48,8 +48,15 @@ fn applies_the_default_recipe() {
     assert!(image.text("/etc/shadow").contains("fabric:$6$"));
     assert!(image.text("/etc/ssh/ssh_known_hosts").contains("fabric4,192.168.42.4 ssh-ed25519 "));
     // What the fabric's own ssh configuration will say is what the node has.
-    let known = fam_identity::known_hosts(&build.context("fabric", Stage::Node)).unwrap();
-    assert_eq!(image.text("/etc/ssh/ssh_known_hosts"), known);
+    let keys = plan.ssh_keys(&build).unwrap().unwrap();
+    for node in &build.facts().nodes {
+        let line = format!("{},{} {}\n", node.name, node.address, keys.host_keys[&node.name][0]);
+        assert!(image.text("/etc/ssh/ssh_known_hosts").contains(&line), "{line}");
+    }
+    assert!(keys.private_key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
+    assert_eq!(plan.provided(), BTreeSet::from([Provided::NodeIdentity, Provided::SshKeys]));
+    let without = Registry::built_in().plan(&fabric()[..9]).unwrap();
+    assert!(without.provided().is_empty() && without.ssh_keys(&build).unwrap().is_none());
 }
 
 #[test]
@@ -82,6 +89,11 @@ fn says_what_is_wrong_with_a_recipe() {
             vec![request("demo", Value::Null), request("users", Value::Null)],
             "plugin demo must come after users, and the recipe lists it before",
             "move demo below users in the recipe",
+        ),
+        (
+            vec![request("identity", Value::Null), request("identity", Value::Null)],
+            "plugins identity and identity both provide node-identity, of which there can be but one",
+            "leave one of the two out of the recipe",
         ),
         (
             vec![request("users", json!({ "user": [] }))],
@@ -151,7 +163,15 @@ fn refuses_plugins_that_say_nothing() {
             Description::new("terminal", "clears\u{9b}2Jit").at(Stage::Node)
         }
     }
+    struct Provider;
+    impl Plugin for Provider {
+        type Settings = ();
+        fn describe(&self) -> Description {
+            Description::new("provider", "").at(Stage::System).provides(Provided::SshKeys)
+        }
+    }
     let mut registry = Registry::empty();
+    assert!(registry.add(Arc::new(Provider)).unwrap_err().to_string().contains("does not act at the node stage"));
     for bad in [Named("", true), Named("A b", true), Named("ok", false)] {
         assert!(registry.add(Arc::new(bad)).is_err());
     }

@@ -28,6 +28,7 @@ mod packages;
 mod paths;
 mod plugins;
 mod preseed;
+mod providers;
 mod readme;
 mod rebuild;
 mod recipes;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         paths::tests(),
         plugins::tests(),
         preseed::tests(),
+        providers::tests(),
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),

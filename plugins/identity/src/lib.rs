@@ -3,7 +3,7 @@
 //!
 //! Everything is derived from the seed of the build, so that it is secret, and yet the same
 //! whenever a cluster is built again. For the same reason the public host key of any node can be
-//! told without its image: [`known_hosts`] serves the nodes and the host alike.
+//! told without its image, to the other nodes and to the host.
 
 mod keys;
 mod machine_id;
@@ -11,7 +11,8 @@ mod machine_id;
 pub use keys::{cluster_private_key, cluster_public_key, host_public_key, known_hosts};
 
 use fam_plugin::{
-    Account, Attributes, Context, Description, Error, FileType, Node, Plugin, Result, Root, Stage, is_account_name,
+    Account, Attributes, Context, Description, Error, FileType, Node, Plugin, Provided, Result, Root, SshKeys, Stage,
+    is_account_name,
 };
 use serde::Deserialize;
 
@@ -40,6 +41,8 @@ impl Plugin for Identity {
             .at(Stage::System)
             .at(Stage::Node)
             .after("users")
+            .provides(Provided::NodeIdentity)
+            .provides(Provided::SshKeys)
             .version(env!("CARGO_PKG_VERSION"))
     }
 
@@ -85,6 +88,15 @@ impl Plugin for Identity {
             install_cluster_key(root, &account, context)?;
         }
         Ok(())
+    }
+
+    fn ssh_keys(&self, _: &Settings, context: &Context) -> Result<SshKeys> {
+        let nodes = context.facts.nodes.iter();
+        let host_key = |node: &Node| Ok((node.name.clone(), vec![host_public_key(context, node)?]));
+        Ok(SshKeys {
+            private_key: cluster_private_key(context)?,
+            host_keys: nodes.map(host_key).collect::<Result<_>>()?,
+        })
     }
 }
 

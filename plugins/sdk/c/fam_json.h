@@ -373,29 +373,32 @@ static void put_text(struct text *out, const char *data, size_t len)
 static void put_bytes(struct text *out, const void *data, size_t len)
 {
     const unsigned char *bytes = (const unsigned char *)data;
-    size_t at = 0, count, escapes = 0;
+    size_t at = 0, count, escapes = 0, most = len / 3 + 16;
     unsigned long group;
-    char digits[4];
+    char *to;
 
-    while (at < len && (count = character(bytes + at, len - at)) > 0) {
+    while (at < len && escapes <= most && (count = character(bytes + at, len - at)) > 0) {
         escapes += escape(bytes[at]);
         at += count;
     }
-    if (at == len && escapes <= len / 3 + 16) {
+    if (at == len && escapes <= most) {
         put_text(out, (const char *)data, len);
         return;
     }
     add_string(out, "{\"base64\":\"");
-    for (at = 0; at < len; at += 3) {
+    if (!reserve(out, (len + 2) / 3 * 4))
+        return;
+    for (at = 0, to = out->data + out->len; at < len; at += 3, to += 4) {
         group = (unsigned long)bytes[at] << 16;
         group |= at + 1 < len ? (unsigned long)bytes[at + 1] << 8 : 0;
         group |= at + 2 < len ? bytes[at + 2] : 0;
-        digits[0] = base64_digits[group >> 18];
-        digits[1] = base64_digits[group >> 12 & 63];
-        digits[2] = at + 1 < len ? base64_digits[group >> 6 & 63] : '=';
-        digits[3] = at + 2 < len ? base64_digits[group & 63] : '=';
-        add(out, digits, 4);
+        to[0] = base64_digits[group >> 18];
+        to[1] = base64_digits[group >> 12 & 63];
+        to[2] = at + 1 < len ? base64_digits[group >> 6 & 63] : '=';
+        to[3] = at + 2 < len ? base64_digits[group & 63] : '=';
     }
+    out->len = (size_t)(to - out->data);
+    out->data[out->len] = '\0';
     add_string(out, "\"}");
 }
 

@@ -138,6 +138,13 @@ int fam_secret(fam_host *host, int64_t scope, const char *label, uint8_t out[32]
     return FAM_OK;
 }
 
+int fam_ssh_keys(fam_host *host, const char *json)
+{
+    int code = put_members(host, "ssh-keys", json);
+
+    return code == FAM_OK ? ask(host) : code;
+}
+
 int fam_resolve(fam_host *host, const char *path, int follow, fam_slice *out)
 {
     begin_at(host, "resolve", path);
@@ -383,6 +390,8 @@ static int obey(fam_host *host, const fam_plugin *plugin)
         function = plugin->apply_system;
     else if (says(value, "apply-node"))
         function = plugin->apply_node;
+    else if (says(value, "ssh-keys"))
+        function = plugin->ssh_keys;
     else
         return fail(host, "load", NULL, "does not know what it is asked for", REBUILD);
     return function == NULL ? FAM_OK : function(host);

@@ -1,11 +1,12 @@
 /* fam_plugin.h: what a fam-build plugin in C is written against. fam_plugin.c, which is compiled along with the plugin, does
  * what is declared here: it speaks the protocol of plugins (docs/plugins/protocol.md), version 1.
  *
- * A plugin is a description and up to three functions, and one line that makes a dynamic library of them:
+ * A plugin is a description and a few functions, none of which must be there, and one line that makes a dynamic library of
+ * them:
  *
  *     static const fam_plugin plugin = {
- *         "{ \"name\": \"motd\", \"summary\": \"greets at login\", \"stages\": [\"system\"] }",
- *         check, apply_system, NULL
+ *         .description = "{ \"name\": \"motd\", \"summary\": \"greets at login\", \"stages\": [\"system\"] }",
+ *         .apply_system = apply_system,
  *     };
  *     FAM_PLUGIN_EXPORT(plugin);
  *
@@ -53,11 +54,13 @@ typedef int (*fam_function)(fam_host *host);
 
 typedef struct fam_plugin {
     /* As JSON: {"name": "motd", "summary": "greets at login", "stages": ["system", "node"], "version": "1.0",
-     * "after": ["users"], "reads": ["file"]}. The last three may be left out; docs/plugins/protocol.md says what they mean. */
+     * "after": ["users"], "reads": ["file"], "provides": []}. All behind the stages may be left out; docs/plugins/protocol.md says what it
+     * means. */
     const char *description;
     fam_function check;        /* before anything is fetched: whether the settings fit */
     fam_function apply_system; /* once, for the system that all nodes share */
     fam_function apply_node;   /* once for each node: what it alone gets */
+    fam_function ssh_keys;     /* once, where the description provides "ssh-keys": tells them by fam_ssh_keys */
 } fam_plugin;
 
 /* What went wrong in the last call that failed, in words. */
@@ -88,6 +91,10 @@ int fam_lookup(fam_host *host, int document, const char *pointer, fam_slice *out
 /* 32 bytes that nobody can guess, and that are the same in every build with the same seed. Begin labels with the plugin's
  * name. */
 int fam_secret(fam_host *host, int64_t scope, const char *label, uint8_t out[32]);
+
+/* In ssh_keys: by which keys the host reaches the nodes, as JSON: {"private-key": "-----BEGIN ...", "host-keys": {"fabric1":
+ * ["ssh-ed25519 AAAA..."], ...}}, with a member of host-keys for each node. */
+int fam_ssh_keys(fam_host *host, const char *json);
 
 /* All that follows is for apply_system and apply_node. Symbolic links are followed as in the finished system; where `follow`
  * is an argument, 0 means the link itself. */

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Context, Node, Result, Root, settings};
+use crate::{Context, Error, Node, Provided, Result, Root, SshKeys, settings};
 
 /// When a plugin acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Description {
     /// all its items. Their type is [`RecipeFiles`](crate::RecipeFiles).
     #[serde(default)]
     pub reads: Vec<String>,
+    /// What the host counts on it for.
+    #[serde(default)]
+    pub provides: Vec<Provided>,
 }
 
 impl Description {
@@ -58,6 +61,7 @@ impl Description {
             stages: Vec::new(),
             after: Vec::new(),
             reads: Vec::new(),
+            provides: Vec::new(),
         }
     }
 
@@ -82,6 +86,13 @@ impl Description {
     #[must_use]
     pub fn reads(mut self, setting: impl Into<String>) -> Self {
         self.reads.push(setting.into());
+        self
+    }
+
+    /// Says that it provides that.
+    #[must_use]
+    pub fn provides(mut self, what: Provided) -> Self {
+        self.provides.push(what);
         self
     }
 
@@ -131,6 +142,16 @@ pub trait Plugin: Send + Sync {
         let _ = (settings, root, node, context);
         Ok(())
     }
+
+    /// Tells by which keys the host reaches the nodes over ssh, all of which the context has. Asked
+    /// once in a build, if this provides [`Provided::SshKeys`].
+    ///
+    /// # Errors
+    /// Whatever stops the plugin; the build fails and names it.
+    fn ssh_keys(&self, settings: &Self::Settings, context: &Context) -> Result<SshKeys> {
+        let _ = (settings, context);
+        Err(Error::failed("it provides ssh keys, and does not tell them"))
+    }
 }
 
 /// A plugin as the host holds it, whatever its type of settings and wherever it comes from.
@@ -156,6 +177,12 @@ pub trait ErasedPlugin: Send + Sync {
     /// # Errors
     /// What the plugin gives.
     fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()>;
+
+    /// See [`Plugin::ssh_keys`].
+    ///
+    /// # Errors
+    /// What the plugin gives.
+    fn ssh_keys(&self, settings: &Value, context: &Context) -> Result<SshKeys>;
 }
 
 impl<T: Plugin> ErasedPlugin for T {
@@ -173,5 +200,9 @@ impl<T: Plugin> ErasedPlugin for T {
 
     fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
         Plugin::apply_node(self, &settings::from_value(settings)?, root, node, context)
+    }
+
+    fn ssh_keys(&self, settings: &Value, context: &Context) -> Result<SshKeys> {
+        Plugin::ssh_keys(self, &settings::from_value(settings)?, context)
     }
 }

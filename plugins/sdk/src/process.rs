@@ -137,6 +137,10 @@ fn obey<T: Plugin>(plugin: &T, call: &Call, remote: &Remote) -> Result<()> {
             let context = context()?.for_node(node);
             ErasedPlugin::apply_node(plugin, &call.settings, &mut Root::new(&mut remote.clone()), node, &context)
         }
+        Entry::SshKeys => {
+            let keys = ErasedPlugin::ssh_keys(plugin, &call.settings, &context()?)?;
+            remote.request(&Request::SshKeys(keys)).map(drop)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fam_plugin::protocol::{Call, Entry, MAX_LINE_BYTES, VERSION};
-use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, Value};
+use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, SshKeys, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,7 +31,7 @@ use crate::hints;
 use fam_isolation::supervisor::{ExitStatus, Role, RoleMain, launch};
 use init::Start;
 use process::Process;
-use session::Session;
+use session::{Session, Told};
 
 /// The first process around a plugin.
 const PLUGIN: Role = Role::new("plugin").outlives_thread();
@@ -170,7 +170,7 @@ impl External {
         let nothing_yet = Description::new("", "");
         let mut plugin = Self::new(&file, form, &digest, nothing_yet, host_files);
         let call = plugin.call(Entry::Describe, &Value::Null);
-        match plugin.answer(&call)? {
+        match plugin.answer(&call)?.description {
             Some(description) => plugin.description = description,
             None => return Err(no_plugin("did not describe itself when asked to".into(), None)),
         }
@@ -216,15 +216,20 @@ impl External {
     }
 
     /// A call before there is anything to change.
-    fn answer(&self, call: &Call) -> Result<Option<Description>> {
+    fn answer(&self, call: &Call) -> Result<Told> {
         let process = self.start(call, self.time_limit.min(ANSWER_TIME_LIMIT), |_| {})?;
-        Ok(Session::new(process, None).run(call)?)
+        Ok(Session::new(process).run(call)?)
+    }
+
+    /// Begins a call in a build.
+    fn session<'a, 'r>(&self, call: &Call, context: &'a Context) -> Result<Session<'a, 'r>> {
+        let log = context.clone();
+        let process = self.start(call, self.time_limit, move |line| log.info(line))?;
+        Ok(Session::new(process).with_context(context))
     }
 
     fn apply(&self, call: &Call, root: &mut Root<'_>, context: &Context) -> Result<()> {
-        let log = context.clone();
-        let process = self.start(call, self.time_limit, move |line| log.info(line))?;
-        Session::new(process, Some((root, context))).run(call)?;
+        self.session(call, context)?.with_root(root).run(call)?;
         Ok(())
     }
 }
@@ -246,6 +251,12 @@ impl ErasedPlugin for External {
     fn apply_node(&self, settings: &Value, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
         let (facts, node) = (Some((*context.facts).clone()), Some(node.clone()));
         self.apply(&Call { facts, node, ..self.call(Entry::ApplyNode, settings) }, root, context)
+    }
+
+    fn ssh_keys(&self, settings: &Value, context: &Context) -> Result<SshKeys> {
+        let call = Call { facts: Some((*context.facts).clone()), ..self.call(Entry::SshKeys, settings) };
+        let keys = self.session(&call, context)?.run(&call)?.ssh_keys;
+        keys.ok_or_else(|| Error::failed("it provides ssh keys, and does not tell them"))
     }
 }
 

@@ -4,9 +4,12 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fam_plugin::protocol::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
-use fam_plugin::{Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope};
+use fam_plugin::{
+    Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope, SshKeys,
+};
 
 use super::ProcessError;
 use super::process::Process;
@@ -17,29 +20,48 @@ const MAX_WRITTEN_BYTES: u64 = 1 << 30;
 /// How many requests a plugin may make in one call; each may leave something in memory.
 const MAX_REQUESTS: u64 = 1_000_000;
 
-/// What a call is about: at the stages, the files and the context.
+/// What a call is about: the context, when there is a build; and its files, at the stages.
 pub(super) struct Session<'a, 'r> {
     process: Process,
-    stage: Option<(&'a mut Root<'r>, &'a Context)>,
+    context: Option<&'a Context>,
+    root: Option<&'a mut Root<'r>>,
     written: u64,
 }
 
+/// What a plugin told in a call.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) description: Option<Description>,
+    pub(super) ssh_keys: Option<SshKeys>,
+}
+
 impl<'a, 'r> Session<'a, 'r> {
-    pub(super) fn new(process: Process, stage: Option<(&'a mut Root<'r>, &'a Context)>) -> Self {
-        Self { process, stage, written: 0 }
+    pub(super) fn new(process: Process) -> Self {
+        Self { process, context: None, root: None, written: 0 }
     }
 
-    /// Makes the call, and serves the plugin until it is done. Gives what it said of itself, if it
-    /// did.
-    pub(super) fn run(mut self, call: &Call) -> Result<Option<Description>, ProcessError> {
+    pub(super) fn with_context(self, context: &'a Context) -> Self {
+        Self { context: Some(context), ..self }
+    }
+
+    pub(super) fn with_root(self, root: &'a mut Root<'r>) -> Self {
+        Self { root: Some(root), ..self }
+    }
+
+    /// Makes the call, and serves the plugin until it is done. Gives what it told.
+    pub(super) fn run(mut self, call: &Call) -> Result<Told, ProcessError> {
         self.process.send(call)?;
-        let mut described = None;
+        let mut told = Told::default();
         for _ in 0..MAX_REQUESTS {
             let reply = match self.process.receive()? {
-                Request::Done {} => return Ok(described),
+                Request::Done {} => return Ok(told),
                 Request::Fail { kind, key, message, hint } => return Err(given_up(kind, key, message, hint)),
                 Request::Describe(description) => {
-                    described = Some(description);
+                    told.description = Some(description);
+                    Reply::ok()
+                }
+                Request::SshKeys(keys) => {
+                    told.ssh_keys = Some(keys);
                     Reply::ok()
                 }
                 request => match self.serve(request) {
@@ -58,21 +80,11 @@ impl<'a, 'r> Session<'a, 'r> {
 
     fn serve(&mut self, request: Request) -> Result<Reply> {
         let time_left = self.process.time_left();
-        let Some((root, context)) = &mut self.stage else {
-            return Err(Error::failed("there is no image yet: this is only for apply-system and apply-node"));
-        };
-        let mut write = |path: &PathBuf, bytes: u64| {
-            self.written = self.written.saturating_add(bytes);
-            if self.written > MAX_WRITTEN_BYTES {
-                return Err(Problem::TooLarge(MAX_WRITTEN_BYTES).at("write", path));
-            }
-            Ok(())
+        let Some(context) = self.context else {
+            return Err(Error::failed("there is no build yet: this is only for apply-system, apply-node and ssh-keys"));
         };
         let mut reply = Reply::ok();
         match request {
-            Request::Describe(_) | Request::Done {} | Request::Fail { .. } => {
-                unreachable!("the caller takes these")
-            }
             Request::Log { message, warning } => {
                 if warning {
                     context.warning(message);
@@ -88,6 +100,31 @@ impl<'a, 'r> Session<'a, 'r> {
                 };
                 reply.secret = Some(protocol::Secret(secret));
             }
+            request => return self.serve_files(request, context, time_left.unwrap_or_default()),
+        }
+        Ok(reply)
+    }
+
+    /// Does what is asked for of the image.
+    fn serve_files(&mut self, request: Request, context: &Context, time_left: Duration) -> Result<Reply> {
+        let Some(root) = &mut self.root else {
+            return Err(Error::failed("there is no image here: this is only for apply-system and apply-node"));
+        };
+        let mut write = |path: &PathBuf, bytes: u64| {
+            self.written = self.written.saturating_add(bytes);
+            if self.written > MAX_WRITTEN_BYTES {
+                return Err(Problem::TooLarge(MAX_WRITTEN_BYTES).at("write", path));
+            }
+            Ok(())
+        };
+        let mut reply = Reply::ok();
+        match request {
+            Request::Describe(_)
+            | Request::SshKeys(_)
+            | Request::Done {}
+            | Request::Fail { .. }
+            | Request::Log { .. }
+            | Request::Secret { .. } => unreachable!("the callers take these"),
             Request::Resolve { path, follow } => {
                 let path = path_of(path);
                 let resolved = root.resolve(&path, follow)?;
@@ -146,7 +183,7 @@ impl<'a, 'r> Session<'a, 'r> {
             Request::Run { program, args, env } => {
                 let mut command = Command::new(program).args(args);
                 command.env = env.into_iter().collect();
-                command.time_limit = Some(time_left.unwrap_or_default());
+                command.time_limit = Some(time_left);
                 let output = root.run_unchecked(&command)?;
                 (reply.status, reply.output) = (Some(output.status), Some(output.text));
             }

@@ -102,6 +102,7 @@ const SDK: &[File] = &[
     file!("fam-plugin/src/protocol/mod.rs", "../../../plugins/sdk/src/protocol/mod.rs"),
     file!("fam-plugin/src/protocol/reply.rs", "../../../plugins/sdk/src/protocol/reply.rs"),
     file!("fam-plugin/src/protocol/values.rs", "../../../plugins/sdk/src/protocol/values.rs"),
+    file!("fam-plugin/src/provided.rs", "../../../plugins/sdk/src/provided.rs"),
     file!("fam-plugin/src/recipe_files.rs", "../../../plugins/sdk/src/recipe_files.rs"),
     file!("fam-plugin/src/remote.rs", "../../../plugins/sdk/src/remote.rs"),
     file!("fam-plugin/src/resolve.rs", "../../../plugins/sdk/src/resolve.rs"),

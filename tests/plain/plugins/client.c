@@ -136,7 +136,10 @@ static int everything(fam_host *host)
 }
 
 static const fam_plugin plugin = {
-    "{\"name\":\"client\",\"summary\":\"copies what it is shown\",\"stages\":[\"system\",\"node\"]}", everything, tell, copy
+    .description = "{\"name\":\"client\",\"summary\":\"copies what it is shown\",\"stages\":[\"system\",\"node\"]}",
+    .check = everything,
+    .apply_system = tell,
+    .apply_node = copy,
 };
 
 static char lines[64][4096];

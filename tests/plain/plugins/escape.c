@@ -31,6 +31,7 @@ static int check(fam_host *host)
 }
 
 static const fam_plugin plugin = {
-    "{\"name\":\"escape\",\"summary\":\"tries to get out\",\"stages\":[\"node\"]}", check, NULL, NULL
+    .description = "{\"name\":\"escape\",\"summary\":\"tries to get out\",\"stages\":[\"node\"]}",
+    .check = check,
 };
 FAM_PLUGIN_EXPORT(plugin);

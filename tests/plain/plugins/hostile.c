@@ -65,7 +65,10 @@ static int apply(fam_host *host)
 }
 
 static const fam_plugin plugin = {
-    "{\"name\":\"hostile\",\"summary\":\"does harm\",\n\"stages\":[\"node\",\"system\"]}", nothing, apply, apply
+    .description = "{\"name\":\"hostile\",\"summary\":\"does harm\",\n\"stages\":[\"node\",\"system\"]}",
+    .check = nothing,
+    .apply_system = apply,
+    .apply_node = apply,
 };
 
 #if defined(OLD_TABLE)

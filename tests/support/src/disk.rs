@@ -64,6 +64,12 @@ impl RootFileSystem {
         self.debugfs(&format!("stat {path}"))
     }
 
+    /// Its UUID.
+    pub fn uuid(&self) -> String {
+        let printed = self.debugfs("show_super_stats -h");
+        printed.lines().find_map(|line| line.strip_prefix("Filesystem UUID:")).unwrap().trim().to_owned()
+    }
+
     fn debugfs(&self, request: &str) -> String {
         let image = format!("{}?offset={}", self.raw.display(), self.offset_bytes);
         succeed(Command::new("/sbin/debugfs").args(["-R", request, &image]))

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Description, Facts, NewGroup, NewUser, Node, Value};
+use crate::{Description, Facts, NewGroup, NewUser, Node, SshKeys, Value};
 
 /// The version of the protocol. Every version begins with a line from fam-build that has it as
 /// `protocol`, and takes `fail` for an answer.
@@ -41,6 +41,8 @@ pub enum Entry {
     ApplySystem,
     /// [`Plugin::apply_node`](crate::Plugin::apply_node).
     ApplyNode,
+    /// [`Plugin::ssh_keys`](crate::Plugin::ssh_keys).
+    SshKeys,
 }
 
 impl Entry {
@@ -52,6 +54,7 @@ impl Entry {
             Self::Check => "check",
             Self::ApplySystem => "apply-system",
             Self::ApplyNode => "apply-node",
+            Self::SshKeys => "ssh-keys",
         }
     }
 }
@@ -96,6 +99,7 @@ pub enum Kind {
 #[allow(missing_docs, reason = "docs/plugins/protocol.md has a table of them for those who write them")]
 pub enum Request {
     Describe(Description),
+    SshKeys(SshKeys),
     Done {},
     Fail {
         #[serde(default)]

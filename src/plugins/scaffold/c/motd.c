@@ -39,7 +39,10 @@ static int apply_node(fam_host *host)
 }
 
 static const fam_plugin plugin = {
-    "{ \"name\": \"@NAME@\", \"summary\": \"greets at login\", \"version\": \"0.1.0\", \"stages\": [\"system\", \"node\"] }",
-    check, apply_system, apply_node
+    .description = "{ \"name\": \"@NAME@\", \"summary\": \"greets at login\", \"version\": \"0.1.0\","
+                   " \"stages\": [\"system\", \"node\"] }",
+    .check = check,
+    .apply_system = apply_system,
+    .apply_node = apply_node,
 };
 FAM_PLUGIN_EXPORT(plugin);
