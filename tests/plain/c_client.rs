@@ -1,6 +1,6 @@
 //! The client for plugins in C (plugins/sdk/c), which runs in the plugin's own process: that it
 //! carries any bytes, with Rust's serde at the other end; and that no answer, however damaged, has
-//! it touch memory that is not its own, by `AddressSanitizer`, `UBSan` and valgrind.
+//! it touch memory that is not its own, by sanitizers and by valgrind.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
