@@ -1,4 +1,4 @@
-//! Why a build did not succeed: the errors of all rooms under one roof.
+//! Why a build did not succeed: the errors of all parts under one roof.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::report::Failure;
 /// Why a build did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "each is the error of the room it names")]
+#[allow(missing_docs, reason = "each is the error of the module that it names")]
 pub enum Error {
     #[error("{0}")]
     Archive(#[from] client::Error),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::bare::{command_in, command_in_as_root, furnish};
+use support::bare::{command_in, command_in_as_root, prepare_root};
 use support::files::extract;
 use support::harness::{ROOT, RUST_FOR_MUSL};
 use support::shared::shared;
@@ -85,7 +85,7 @@ fn debian(suite: &str) -> tempfile::TempDir {
     succeed(program.arg("--output").arg(build.path()));
     extract(&build.path().join("fabric_template.tar"), root.path());
     fs_err::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    furnish(root.path());
+    prepare_root(root.path());
     root
 }
 
@@ -130,7 +130,7 @@ fn the_tarball_where_nothing_is_debians() {
     fs_err::copy(extracted.path().join("extracted/usr/bin/busybox"), root.join("bin/busybox")).unwrap();
     fs_err::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
     fs_err::write(root.join("etc/os-release"), "ID=busybox\n").unwrap();
-    furnish(root);
+    prepare_root(root);
     succeed(command_in_as_root(root, "/bin/busybox").args(["--install", "-s", "/bin"]));
 
     let name = format!("fam-build-{VERSION}-x86_64-linux-musl");

@@ -61,13 +61,13 @@ fn copy(from: &Path, root: &Path) {
 /// Adds [`user`], this host's names of the network, and the program under test to the root of
 /// another system, so that [`command_in`] can run there.
 pub fn move_in(root: &Path) {
-    furnish(root);
+    prepare_root(root);
     fs_err::create_dir_all(root.join("usr/bin")).unwrap();
     fs_err::copy(public_program(), root.join("usr/bin/fam-build")).unwrap();
 }
 
 /// As [`move_in`], without the program.
-pub fn furnish(root: &Path) {
+pub fn prepare_root(root: &Path) {
     for directory in ["proc", "dev", "old", "output"] {
         fs_err::create_dir_all(root.join(directory)).unwrap();
     }
