@@ -2,8 +2,9 @@
 //! bytes, and panics where a property does not hold: a text that changes when it is written and read
 //! again, an entry that lies outside of its archive, a disk in which e2fsck finds a fault.
 //!
-//! They are in the library because the parsers are private. `fuzz/` starts them by cargo-fuzz; the
-//! tests here run each on its corpus, `fuzz/corpus/NAME`, and on changes of it.
+//! Those of the crates' parsers stand here, too, with those of the program's own, which are private. `fuzz/`
+//! starts them by cargo-fuzz; the tests here run each on its corpus, `fuzz/corpus/NAME`, and on changes
+//! of it.
 
 mod archives;
 mod disks;

@@ -110,7 +110,7 @@ fn the_package_in(suite: &str) {
 
     let library = empty_library(root);
     let (_, said) = fail(command_in(root, "fam-build").args(["plugin", "check"]).arg(library));
-    assert!(said.contains("exports no symbol FAM_PLUGIN"), "{said}");
+    assert!(said.contains("exports no function fam_plugin_main"), "{said}");
     build_minimal(root, command_in(root, "fam-build"));
     apt(&["purge", "fam-build"]);
     assert!(!root.join("usr/bin/fam-build").exists());
