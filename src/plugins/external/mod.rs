@@ -22,13 +22,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fam_plugin::protocol::{Call, Entry, MAX_LINE_BYTES, VERSION};
+use fam_isolation::supervisor::{Role, RoleMain};
+use fam_plugin::protocol::{Call, Entry, VERSION};
 use fam_plugin::{Context, Description, ErasedPlugin, Error, Node, Result, Root, SshKeys, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::hints;
-use fam_isolation::supervisor::{ExitStatus, Role, RoleMain, launch};
 use init::Start;
 use process::Process;
 use session::{Session, Told};
@@ -76,58 +75,6 @@ impl Form {
         } else {
             None
         }
-    }
-}
-
-/// What went wrong between this program and a plugin.
-#[derive(Debug, thiserror::Error)]
-enum ProcessError {
-    #[error("cannot be confined: {0}")]
-    Launch(#[from] launch::Error),
-    #[error("cannot be started: {step}: {source}")]
-    Start { step: String, source: io::Error },
-    #[error("could not be talked to: {0}")]
-    Io(#[from] io::Error),
-    #[error("took longer than {} s and was ended", limit.as_secs_f64())]
-    TooSlow { limit: Duration },
-    #[error("sent a line of more than {} bytes", MAX_LINE_BYTES)]
-    TooLong,
-    #[error("{0}")]
-    LimitExceeded(String),
-    #[error("sent what is no request, {line}: {error}")]
-    Malformed { line: String, error: String },
-    #[error("{how} before it was done{}", indented(printed))]
-    Ended { how: ExitStatus, printed: Vec<String> },
-    /// What the plugin itself said.
-    #[error("{0}")]
-    Plugin(Error),
-}
-
-fn indented(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("\n  {line}")).collect()
-}
-
-impl From<ProcessError> for Error {
-    fn from(trouble: ProcessError) -> Self {
-        let hint = match &trouble {
-            ProcessError::Plugin(error) => return error.clone(),
-            ProcessError::Launch(error) => hints::hint(error),
-            ProcessError::Start { step, source } if step == init::START => Some(match source.raw_os_error() {
-                Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
-                Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (docs/plugins.md)".into(),
-                _ => "can you execute it yourself?".into(),
-            }),
-            ProcessError::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
-            ProcessError::TooLong => Some("write a large file in pieces, with append".into()),
-            ProcessError::Malformed { .. } => Some(
-                "only requests belong on standard output, others on standard error; see docs/plugins/protocol.md".into(),
-            ),
-            ProcessError::LimitExceeded(_) | ProcessError::Ended { .. } => {
-                Some("this is a fault of the plugin: tell its author".into())
-            }
-            ProcessError::Start { .. } | ProcessError::Io(_) => None,
-        };
-        Self::Crashed { message: trouble.to_string(), hint }
     }
 }
 
@@ -211,7 +158,7 @@ impl External {
         call: &Call,
         limit: Duration,
         print: impl Fn(&str) + Send + 'static,
-    ) -> Result<Process, ProcessError> {
+    ) -> Result<Process, process::Error> {
         Process::start(&Start::new(&self.file, self.form, environment(call), &self.host_files), limit, print)
     }
 

@@ -8,16 +8,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fam_isolation::sandbox::{Tail, read_lines};
-use fam_isolation::supervisor::Ids;
-use fam_isolation::supervisor::launch::{Launched, launch_with};
+use fam_isolation::supervisor::launch::{self, Launched, launch_with};
 use fam_isolation::supervisor::protocol::{Receiver, Sender};
+use fam_isolation::supervisor::{ExitStatus, Ids};
 use fam_plugin::protocol::MAX_LINE_BYTES;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::init::{Guarded, Start};
-use super::{PLUGIN, ProcessError};
+use super::PLUGIN;
+use super::init::{self, Guarded, Start};
+use crate::hints;
 
 const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
     .union(UnshareFlags::NEWPID)
@@ -27,6 +28,58 @@ const NAMESPACES: UnshareFlags = UnshareFlags::NEWNS
 
 /// How many of the last lines that a plugin printed go into an error.
 const LAST_LINES: usize = 5;
+
+/// What went wrong between this program and a plugin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("cannot be confined: {0}")]
+    Launch(#[from] launch::Error),
+    #[error("cannot be started: {step}: {source}")]
+    Start { step: String, source: io::Error },
+    #[error("could not be talked to: {0}")]
+    Io(#[from] io::Error),
+    #[error("took longer than {} s and was ended", limit.as_secs_f64())]
+    TooSlow { limit: Duration },
+    #[error("sent a line of more than {} bytes", MAX_LINE_BYTES)]
+    TooLong,
+    #[error("{0}")]
+    LimitExceeded(String),
+    #[error("sent what is no request, {line}: {error}")]
+    Malformed { line: String, error: String },
+    #[error("{how} before it was done{}", indented(printed))]
+    Ended { how: ExitStatus, printed: Vec<String> },
+    /// What the plugin itself said.
+    #[error("{0}")]
+    Plugin(fam_plugin::Error),
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+impl From<Error> for fam_plugin::Error {
+    fn from(error: Error) -> Self {
+        let hint = match &error {
+            Error::Plugin(error) => return error.clone(),
+            Error::Launch(error) => hints::hint(error),
+            Error::Start { step, source } if step == init::START => Some(match source.raw_os_error() {
+                Some(libc::ENOEXEC) => "begin a script with a line like #!/bin/sh".into(),
+                Some(libc::ENOENT) => "is the interpreter that its first line names installed, and where plugins see it? (docs/plugins.md)".into(),
+                _ => "can you execute it yourself?".into(),
+            }),
+            Error::TooSlow { .. } => Some("if it needs longer, say `time-limit` in its [[plugin]] table".into()),
+            Error::TooLong => Some("write a large file in pieces, with append".into()),
+            Error::Malformed { .. } => Some(
+                "only requests belong on standard output, others on standard error; see docs/plugins/protocol.md".into(),
+            ),
+            Error::LimitExceeded(_) | Error::Ended { .. } => {
+                Some("this is a fault of the plugin: tell its author".into())
+            }
+            Error::Start { .. } | Error::Io(_) => None,
+        };
+        Self::Crashed { message: error.to_string(), hint }
+    }
+}
 
 /// A plugin that runs.
 #[derive(Debug)]
@@ -41,11 +94,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts a plugin; what it prints to standard error goes to `print`. Everything must be done
     /// within `limit`.
-    pub(super) fn start(
-        start: &Start,
-        limit: Duration,
-        print: impl Fn(&str) + Send + 'static,
-    ) -> Result<Self, ProcessError> {
+    pub(super) fn start(start: &Start, limit: Duration, print: impl Fn(&str) + Send + 'static) -> Result<Self, Error> {
         let clock = Clock { deadline: Instant::now() + limit, limit };
         // What makes namespaces is root's; anyone may make a user namespace with nothing but
         // himself in it, first.
@@ -69,40 +118,40 @@ impl Process {
         match process.guarded()? {
             Some(Guarded::Ready) => Ok(process),
             Some(Guarded::Refused { step, errno }) => {
-                Err(ProcessError::Start { step, source: io::Error::from_raw_os_error(errno) })
+                Err(Error::Start { step, source: io::Error::from_raw_os_error(errno) })
             }
             Some(Guarded::Ended(_)) | None => Err(process.why_it_ended(None)),
         }
     }
 
     /// How long is left.
-    pub(super) fn time_left(&self) -> Result<Duration, ProcessError> {
+    pub(super) fn time_left(&self) -> Result<Duration, Error> {
         self.lines.clock.left()
     }
 
     /// Sends a line.
-    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), ProcessError> {
+    pub(super) fn send(&mut self, message: &impl Serialize) -> Result<(), Error> {
         let mut line = serde_json::to_vec(message).map_err(io::Error::from)?;
         line.push(b'\n');
         match self.lines.write(&line) {
             // It is gone: what it said before counts, and then how it ended.
-            Err(ProcessError::Io(error)) if is_end(&error) => Ok(()),
+            Err(Error::Io(error)) if is_end(&error) => Ok(()),
             written => written,
         }
     }
 
     /// The next line, read as a message.
-    pub(super) fn receive<M: DeserializeOwned>(&mut self) -> Result<M, ProcessError> {
+    pub(super) fn receive<M: DeserializeOwned>(&mut self) -> Result<M, Error> {
         match self.lines.read() {
             Ok(Some(line)) => serde_json::from_slice(&line)
-                .map_err(|error| ProcessError::Malformed { line: excerpt(&line), error: error.to_string() }),
+                .map_err(|error| Error::Malformed { line: excerpt(&line), error: error.to_string() }),
             Ok(None) => Err(self.why_it_ended(None)),
-            Err(ProcessError::Io(error)) if is_end(&error) => Err(self.why_it_ended(Some(error))),
+            Err(Error::Io(error)) if is_end(&error) => Err(self.why_it_ended(Some(error))),
             Err(trouble) => Err(trouble),
         }
     }
 
-    fn guarded(&mut self) -> Result<Option<Guarded>, ProcessError> {
+    fn guarded(&mut self) -> Result<Option<Guarded>, Error> {
         self.launched.control.set_read_timeout(Some(self.lines.clock.left()?))?;
         match self.control.receive() {
             Err(error) if is_timeout(&error) => Err(self.lines.clock.over()),
@@ -111,12 +160,12 @@ impl Process {
     }
 
     /// What the end of its output means.
-    fn why_it_ended(&mut self, error: Option<io::Error>) -> ProcessError {
+    fn why_it_ended(&mut self, error: Option<io::Error>) -> Error {
         let how = loop {
             match self.guarded() {
                 Ok(Some(Guarded::Ended(how))) => break how,
                 Ok(Some(Guarded::Refused { step, errno })) => {
-                    return ProcessError::Start { step, source: io::Error::from_raw_os_error(errno) };
+                    return Error::Start { step, source: io::Error::from_raw_os_error(errno) };
                 }
                 Ok(Some(Guarded::Ready)) => {}
                 Ok(None) => return error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()).into(),
@@ -128,7 +177,7 @@ impl Process {
             let _ = printer.join();
         }
         let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner).clone().into_lines();
-        ProcessError::Ended { how, printed: printed[printed.len().saturating_sub(LAST_LINES)..].to_vec() }
+        Error::Ended { how, printed: printed[printed.len().saturating_sub(LAST_LINES)..].to_vec() }
     }
 }
 
@@ -166,13 +215,13 @@ struct Clock {
 }
 
 impl Clock {
-    fn left(&self) -> Result<Duration, ProcessError> {
+    fn left(&self) -> Result<Duration, Error> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(self.over()) } else { Ok(left) }
     }
 
-    fn over(&self) -> ProcessError {
-        ProcessError::TooSlow { limit: self.limit }
+    fn over(&self) -> Error {
+        Error::TooSlow { limit: self.limit }
     }
 }
 
@@ -190,7 +239,7 @@ impl Lines {
         Self { stream, clock, buffer: Vec::new() }
     }
 
-    fn read(&mut self) -> Result<Option<Vec<u8>>, ProcessError> {
+    fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let mut searched = 0;
         let mut chunk = [0; 64 << 10];
         loop {
@@ -201,7 +250,7 @@ impl Lines {
             }
             searched = self.buffer.len();
             if searched > MAX_LINE_BYTES {
-                return Err(ProcessError::TooLong);
+                return Err(Error::TooLong);
             }
             self.stream.set_read_timeout(Some(self.clock.left()?))?;
             match self.stream.read(&mut chunk) {
@@ -215,7 +264,7 @@ impl Lines {
         }
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), ProcessError> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.stream.set_write_timeout(Some(self.clock.left()?))?;
             match self.stream.write(bytes) {
@@ -258,15 +307,15 @@ mod tests {
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        assert!(matches!(slow.read(), Err(ProcessError::TooSlow { .. })));
+        assert!(matches!(slow.read(), Err(Error::TooSlow { .. })));
         let (mut deaf, _theirs) = lines(Duration::from_millis(200));
-        assert!(matches!(deaf.write(&vec![0; 16 << 20]), Err(ProcessError::TooSlow { .. })));
+        assert!(matches!(deaf.write(&vec![0; 16 << 20]), Err(Error::TooSlow { .. })));
     }
 
     #[test]
     fn takes_no_endless_line() {
         let (mut lines, mut theirs) = lines(Duration::from_secs(60));
         thread::spawn(move || while theirs.write_all(&[b'x'; 1 << 16]).is_ok() {});
-        assert!(matches!(lines.read(), Err(ProcessError::TooLong)));
+        assert!(matches!(lines.read(), Err(Error::TooLong)));
     }
 }

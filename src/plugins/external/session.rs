@@ -11,8 +11,7 @@ use fam_plugin::{
     Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope, SshKeys,
 };
 
-use super::ProcessError;
-use super::process::Process;
+use super::process::{self, Process};
 
 /// How much a plugin may write in one call, all files together. It is for faults: nothing sensible
 /// comes near.
@@ -49,7 +48,7 @@ impl<'a, 'r> Session<'a, 'r> {
     }
 
     /// Makes the call, and serves the plugin until it is done. Gives what it told.
-    pub(super) fn run(mut self, call: &Call) -> Result<Told, ProcessError> {
+    pub(super) fn run(mut self, call: &Call) -> Result<Told, process::Error> {
         self.process.send(call)?;
         let mut told = Told::default();
         for _ in 0..MAX_REQUESTS {
@@ -68,14 +67,14 @@ impl<'a, 'r> Session<'a, 'r> {
                     Ok(reply) => reply,
                     // Which program took all the time says more than that it is over.
                     Err(error @ Error::Run { .. }) if self.process.time_left().is_err() => {
-                        return Err(ProcessError::Plugin(error));
+                        return Err(process::Error::Plugin(error));
                     }
                     Err(error) => Reply::error(&error),
                 },
             };
             self.process.send(&reply)?;
         }
-        Err(ProcessError::LimitExceeded(format!("made more than {MAX_REQUESTS} requests")))
+        Err(process::Error::LimitExceeded(format!("made more than {MAX_REQUESTS} requests")))
     }
 
     fn serve(&mut self, request: Request) -> Result<Reply> {
@@ -212,9 +211,9 @@ fn stat(metadata: Metadata) -> Stat {
     Stat { file_type, mode: Mode(mode), uid, gid, size, target }
 }
 
-fn given_up(kind: Kind, key: String, message: String, hint: Option<String>) -> ProcessError {
+fn given_up(kind: Kind, key: String, message: String, hint: Option<String>) -> process::Error {
     let hint = hint.filter(|hint| !hint.is_empty());
-    ProcessError::Plugin(match kind {
+    process::Error::Plugin(match kind {
         Kind::Setting => Error::Settings { key, message, hint },
         Kind::Run => Error::Run { program: key, message },
         Kind::Panic => {
