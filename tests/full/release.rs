@@ -100,7 +100,7 @@ fn the_package_in(suite: &str) {
     assert_eq!(succeed(command_in_as_root(root, "dpkg").args(["--verify", "fam-build"])), "");
 
     assert_eq!(succeed(command_in(root, "fam-build").arg("--version")), format!("fam-build {VERSION}\n"));
-    for (page, line) in [("fam-build", "SOURCE_DATE_EPOCH  the time"), ("fam-build-plan", "--mirror")] {
+    for (page, line) in [("fam-build", "SOURCE_DATE_EPOCH  no file"), ("fam-build-plan", "--mirror")] {
         let manual = succeed(command_in(root, "man").env("MANWIDTH", "120").args(["--pager=cat", page]));
         assert!(manual.contains(line) && manual.contains("NAME"), "{manual}");
     }
