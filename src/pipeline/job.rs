@@ -1,12 +1,10 @@
 //! What the supervisor hands to the worker: everything that was decided and checked before the work
 //! began.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use fam_archive::credentials::{Logins, MirrorUrl, to_worker};
 use fam_isolation::supervisor::OutputDir;
-use fam_plugin::Provided;
 use fam_rootfs::configure::Answers;
 use serde::{Deserialize, Serialize};
 
@@ -35,22 +33,6 @@ pub struct Job {
 }
 
 impl Job {
-    pub(super) fn new(
-        settings: Settings,
-        output: OutputDir,
-        seed: [u8; 32],
-        plugins: Vec<PlannedStep>,
-        logins: Logins,
-        answers: Answers,
-    ) -> Self {
-        Self { settings, output, seed, plugins, logins, answers }
-    }
-
-    /// What the plugins of the recipe provide.
-    pub(super) fn provided(&self) -> BTreeSet<Provided> {
-        self.plugins.iter().flat_map(|step| step.description().provides.iter().copied()).collect()
-    }
-
     /// The file of an artifact.
     pub(super) fn artifact(&self, name: &str) -> PathBuf {
         self.output.path().join(name)

@@ -38,7 +38,7 @@ use fam_plugin::{Provided, Secrets};
 use fam_progress::Progress;
 use fam_tree::Overlay;
 
-use crate::plugins::{Build, OverlayRoot, PluginPlan};
+use crate::plugins::{Build, OverlayRoot, PlannedStep, PluginPlan};
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
 use disk_ids::DiskIds;
@@ -122,13 +122,15 @@ pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Erro
 /// # Errors
 /// [`Failure`], ready to be shown.
 #[allow(clippy::needless_pass_by_value)] // as the supervisor's protocol hands them over
-pub fn work(job: Job, progress: Progress) -> Result<bool, Failure> {
-    run_build(&job, &progress).map_err(Failure::from)
+pub fn work(mut job: Job, progress: Progress) -> Result<bool, Failure> {
+    // They may hold the contents of large files, which are not to be in memory twice.
+    let planned = std::mem::take(&mut job.plugins);
+    run_build(&job, planned, &progress).map_err(Failure::from)
 }
 
-fn run_build(job: &Job, progress: &Progress) -> Result<bool, Error> {
+fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, .. } = job;
-    let plugin_plan = plugins::take_over(job)?;
+    let plugin_plan = plugins::take_over(job, planned)?;
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
@@ -153,7 +155,7 @@ fn run_build(job: &Job, progress: &Progress) -> Result<bool, Error> {
     cluster_files::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
 
     progress.step(format!("Making disks for {} nodes", build.facts().nodes.len()));
-    let has_identities = job.provided().contains(&Provided::NodeIdentity);
+    let has_identities = plugin_plan.provided().contains(&Provided::NodeIdentity);
     let ids = DiskIds::new(has_identities.then(|| Secrets::new(job.seed)));
     let overlays = overlays(&template, &plugin_plan, &build, &ids)?;
     let ssh_keys = plugin_plan.ssh_keys(&build)?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::job::Job;
-use crate::plugins::{HostFiles, Known, Origin, PluginPlan, Registry, Request, SearchPath};
+use crate::plugins::{HostFiles, Known, Origin, PlannedStep, PluginPlan, Registry, Request, SearchPath};
 use crate::recipe::{Plugin, Settings};
 use crate::report::{Failure, PluginReport, PluginsReport};
 
@@ -34,9 +34,9 @@ fn request(plugin: &Plugin) -> Request {
     }
 }
 
-/// The plan that was made of these settings before the worker was started.
-pub(super) fn take_over(job: &Job) -> Result<PluginPlan, Error> {
-    Ok(registry(&job.settings).with_logins(&job.logins).take_over(job.plugins.clone())?)
+/// The plan of these settings that was made before the worker was started, as `planned`.
+pub(super) fn take_over(job: &Job, planned: Vec<PlannedStep>) -> Result<PluginPlan, Error> {
+    Ok(registry(&job.settings).with_logins(&job.logins).take_over(planned)?)
 }
 
 /// All plugins: built in, in the directories of `--plugin-dir`, in those of the recipe and of the

@@ -71,7 +71,14 @@ impl Preflight {
             Some(path) => Seed::read(path)?,
             None => Seed::read_or_create(&output.path().join(SEED))?,
         };
-        let job = Job::new(settings.clone(), output, *seed.bytes(), plugins.planned(), logins, answers);
+        let job = Job {
+            settings: settings.clone(),
+            output,
+            seed: *seed.bytes(),
+            plugins: plugins.into_planned(),
+            logins,
+            answers,
+        };
         Ok(Self { job, isolation, lock })
     }
 }

@@ -11,6 +11,7 @@ use super::job::Job;
 use super::packages::Selection;
 use super::template::TEMPLATE;
 use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT};
+use crate::plugins::provided;
 use crate::recipe::Settings;
 use crate::report::{Artifact, BuildReport, PlanReport, PlannedPackage};
 
@@ -69,7 +70,7 @@ pub(super) fn plan(
 
 /// Reports the build that began at `begin`, with the bytes that its artifacts take on disk.
 pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildReport {
-    let mut artifacts = artifacts(&job.settings, &job.provided());
+    let mut artifacts = artifacts(&job.settings, &provided(&job.plugins));
     // A tree without packages has no bill of materials.
     artifacts.retain(|artifact| artifact.name != SBOM || job.artifact(SBOM).exists());
     for artifact in &mut artifacts {

@@ -67,7 +67,7 @@ impl Request {
 }
 
 /// A plugin that was found and checked, with its settings. A worker takes the plan of its build in
-/// this form ([`PluginPlan::planned`], [`Registry::take_over`]).
+/// this form ([`PluginPlan::into_planned`], [`Registry::take_over`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedStep {
     description: Description,
@@ -78,12 +78,9 @@ pub struct PlannedStep {
     time_limit: Option<Duration>,
 }
 
-impl PlannedStep {
-    /// What the plugin says of itself.
-    #[must_use]
-    pub fn description(&self) -> &Description {
-        &self.description
-    }
+/// What the plugins of a plan provide.
+pub fn provided<'a>(steps: impl IntoIterator<Item = &'a PlannedStep>) -> BTreeSet<Provided> {
+    steps.into_iter().flat_map(|step| step.description.provides.iter().copied()).collect()
 }
 
 struct Step {
@@ -110,14 +107,14 @@ impl PluginPlan {
 
     /// The plan as a worker takes it over.
     #[must_use]
-    pub fn planned(&self) -> Vec<PlannedStep> {
-        self.steps.iter().map(|step| step.planned.clone()).collect()
+    pub fn into_planned(self) -> Vec<PlannedStep> {
+        self.steps.into_iter().map(|step| step.planned).collect()
     }
 
     /// What the plugins provide.
     #[must_use]
     pub fn provided(&self) -> BTreeSet<Provided> {
-        self.descriptions().flat_map(|description| description.provides.iter().copied()).collect()
+        provided(self.steps.iter().map(|step| &step.planned))
     }
 
     /// The keys by which the host reaches the nodes over ssh, of the plugin that provides them;

@@ -196,7 +196,7 @@ fn a_worker_takes_only_the_file_that_was_checked() {
     };
     let digest = hex::encode(Sha256::digest("#!/bin/sh\n"));
     let plan = Registry::built_in().take_over(planned(&digest)).unwrap();
-    assert_eq!(plan.planned(), planned(&digest));
+    assert_eq!(plan.into_planned(), planned(&digest));
     fs_err::write(&file, "#!/bin/sh\ntrue\n").unwrap();
     let error = Registry::built_in().take_over(planned(&digest)).unwrap_err();
     assert!(error.to_string().contains("has changed since its settings were checked"), "{error}");

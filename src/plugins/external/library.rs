@@ -35,7 +35,7 @@ pub(crate) fn library(arguments: &[OsString]) -> ExitCode {
         Ok(main) => {
             let descriptor = OwnedFd::from(socket).into_raw_fd();
             // SAFETY: the function has the name that is for functions of this type, and its library
-            // stays loaded. The descriptor is open, and nobody else's.
+            // stays loaded. The descriptor is open, and nothing else here uses it.
             let status = unsafe { main(descriptor) };
             // Of a status the kernel keeps the lowest byte.
             ExitCode::from(status.to_le_bytes()[0])
