@@ -362,7 +362,7 @@ int fam_add_group(fam_host *host, const char *json)
 
 /* --- The call ---------------------------------------------------------------------------------------------------------- */
 
-/* Does what is asked for. A version of the protocol that this is not made for is told of first, whatever else it has. */
+/* Does what is asked for. A call by another version of the protocol is refused first, whatever else it has. */
 static int obey(fam_host *host, const fam_plugin *plugin)
 {
     struct piece value;

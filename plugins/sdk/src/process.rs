@@ -30,7 +30,7 @@ macro_rules! export {
         // SAFETY: the name belongs to fam-build's plugins, one to a library.
         #[unsafe(no_mangle)]
         pub extern "C" fn fam_plugin_main(descriptor: ::std::ffi::c_int) -> ::std::ffi::c_int {
-            // SAFETY: whoever calls this gives the descriptor away.
+            // SAFETY: the caller gives the descriptor away.
             let socket = unsafe { <::std::os::fd::OwnedFd as ::std::os::fd::FromRawFd>::from_raw_fd(descriptor) };
             ::std::ffi::c_int::from($crate::serve::<$plugin>(socket))
         }

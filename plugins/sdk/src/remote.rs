@@ -128,7 +128,7 @@ impl Host for Remote {
     }
 
     fn log(&self, level: Level, message: &str) {
-        // That nobody listens shows at the next request of more weight.
+        // Where fam-build is gone, the next request that needs an answer fails.
         let _ = self.exchange(&Request::Log { message: message.into(), warning: level == Level::Warning });
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn runner() -> ExitCode {
     match (ready, answers.send(&answer)) {
         (Ok(placed), Ok(())) => {
             let (pass, inbox) = channel();
-            // The end of whoever made the sandbox ends it, even while a program runs.
+            // When the process that made the sandbox ends, the sandbox ends too, even while a program runs.
             lifeline(requests, move |request| pass.send(request).is_ok());
             serve(&inbox, &answers, &settings);
             let _ = answers.send(&take_away(&placed).map_or_else(|step| step.answer(), |()| Answer::Ready));

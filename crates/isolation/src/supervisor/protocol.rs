@@ -155,11 +155,12 @@ impl Receiver {
     }
 }
 
-/// Makes `receiver` the lifeline of this process: its end, which is the end of whoever holds the
-/// other side, ends this process at once, whatever it does then, and so the PID namespace that it
-/// is the first of. Messages go to `take`, on a thread of its own, until that returns `false`.
+/// Makes `receiver` the lifeline of this process. When the process at the other side ends, the
+/// stream ends, and this process exits at once, whatever it does then; if it is the first of a PID
+/// namespace, that ends with it. Until then messages go to `take`, on a thread, until `take` returns
+/// `false`.
 ///
-/// Where there is no thread to be had, `take` is dropped, and only the death of the parent ends this
+/// Where no thread can be started, `take` is dropped, and only the death of the parent ends this
 /// process.
 pub fn lifeline<M: DeserializeOwned>(mut receiver: Receiver, mut take: impl FnMut(M) -> bool + Send + 'static) {
     let watch = move || {
