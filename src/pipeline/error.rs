@@ -72,6 +72,9 @@ pub enum Error {
     /// Answers that the recipe or a flag names are not there, or none.
     #[error("answers for debconf: {place}: {reason}")]
     Answers { place: String, reason: String, hint: &'static str },
+    /// An archive beside that of the suite cannot be used as it is named.
+    #[error("{place}: {reason}")]
+    FurtherArchive { place: String, reason: String, hint: &'static str },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -86,7 +89,7 @@ impl Hint for Error {
                     .into(),
             ),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
-            Self::Answers { hint, .. } => Some((*hint).into()),
+            Self::Answers { hint, .. } | Self::FurtherArchive { hint, .. } => Some((*hint).into()),
             _ => None,
         }
     }
@@ -123,6 +126,7 @@ impl From<Error> for Failure {
             | Error::Archive(client::Error::Http(http::Error::CaCertificate { .. }))
             | Error::Lock { .. }
             | Error::Named { .. }
+            | Error::FurtherArchive { .. }
             | Error::Answers { .. } => hints::usage(&error),
             _ => hints::failure(&error),
         }

@@ -53,6 +53,9 @@ pub(super) fn facts(
         components: recipe.components.iter().map(ToString::to_string).collect(),
         mirror: mirror.to_string(),
         security_mirror: security_mirror.map(ToString::to_string),
+        archives: Vec::new(),
+        preferences: String::new(),
+        ca_certificates: Vec::new(),
         proxy: settings.http_proxy.as_ref().map(ToString::to_string),
         build_host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         fabric: fam_plugin::Fabric {

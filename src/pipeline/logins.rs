@@ -5,7 +5,8 @@ use std::path::Path;
 use fam_archive::credentials::Logins;
 use fam_archive::lock::Lock;
 
-use super::packages::{host_security, mirror};
+use super::archives::{host_security, mirror};
+use super::further_archives::further_archives;
 use crate::recipe::{Security, Settings};
 
 /// Where apt of this host keeps logins.
@@ -21,6 +22,10 @@ pub fn logins(settings: &Settings, lock: Option<&Lock>) -> Logins {
         Security::Archive(url) => logins.add_mirror(url),
         Security::Find => host_security(settings).iter().for_each(|url| logins.add_mirror(url)),
         Security::None => {}
+    }
+    // Where they cannot be read, that is said when they are needed.
+    for archive in further_archives(settings).unwrap_or_default() {
+        archive.url.iter().for_each(|url| logins.add_mirror(url));
     }
     if let Some(lock) = lock {
         lock.mirrors().for_each(|url| logins.add_locked(url));

@@ -9,10 +9,12 @@
 //! and [`lock`] need no worker, and change nothing on the host but the cache.
 
 mod answers;
+mod archives;
 mod boot_loader;
 mod cluster_files;
 mod disk_ids;
 mod error;
+mod further_archives;
 mod images;
 mod job;
 mod logins;
@@ -22,10 +24,10 @@ mod preflight;
 mod report;
 mod template;
 
+pub use archives::{http_options, mirror};
 pub use error::Error;
 pub use job::Job;
 pub use logins::logins;
-pub use packages::{http_options, mirror};
 pub use plugins::{check_plugin, plugins};
 pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
 
@@ -41,9 +43,10 @@ use fam_tree::Overlay;
 use crate::plugins::{Build, OverlayRoot, PlannedStep, PluginPlan};
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
+use archives::Archives;
 use disk_ids::DiskIds;
 use images::Disks;
-use packages::{Archives, Selection};
+use packages::Selection;
 use template::Template;
 
 /// Builds what was asked for and checked.
@@ -83,7 +86,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
-            let build = selection.build(settings, *seed.bytes(), progress);
+            let build = selection.build(settings, *seed.bytes(), progress)?;
             let key = template::key(settings, &answers, &selection, &plugin_plan, &build)?;
             template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
         }
@@ -100,6 +103,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
 /// [`Error`].
 pub fn check(settings: &Settings) -> Result<(), Error> {
     preflight::check_client(settings, &Logins::default())?;
+    further_archives::further_archives(settings)?;
     answers::answers(settings)?;
     plugins::plan(settings, &Logins::default()).map(drop)
 }
@@ -136,7 +140,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
             progress.step(format!("Reading {}", tarball.display()));
             let template = template::from_tarball(tarball, job)?;
             // Plugins ask for it, though nothing is fetched from it.
-            let mirror = settings.mirror.value.clone().unwrap_or_else(packages::fallback_mirror);
+            let mirror = settings.mirror.value.clone().unwrap_or_else(archives::fallback_mirror);
             let facts = job::facts(settings, &mirror, None, template.time(settings));
             (template, Build::new(facts, job.seed, progress.clone()), None)
         }
@@ -145,7 +149,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
             let selection = Selection::choose(settings, archives, progress)?;
             preflight::check_disk(settings, &selection)?;
             preflight::check_space(job, &selection)?;
-            let build = selection.build(settings, job.seed, progress);
+            let build = selection.build(settings, job.seed, progress)?;
             let template = template::obtain(job, &selection, &plugin_plan, &build, progress)?;
             cluster_files::write_lock(&job.output, selection.lock())?;
             (template, build, Some(selection))

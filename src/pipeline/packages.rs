@@ -1,170 +1,22 @@
 //! From archives to an exact set of packages: a fresh choice by the resolver, or what a lock says.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::iter;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use fam_archive::credentials::{Logins, MirrorUrl};
-use fam_archive::http::{HttpOptions, ProxyChoice};
+use fam_archive::credentials::MirrorUrl;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::PackageIndex;
 use fam_archive::resolve::{Request, resolve};
-use fam_archive::sources::host_mirrors;
-use fam_archive::{Client, ClientOptions, Download, OpenedSource, Source, client, fetch};
+use fam_archive::{Download, OpenedSource, Source, client, fetch};
 use fam_progress::Progress;
 use fam_rootfs::unpack::DebFile;
 
 use super::Error;
+use super::archives::{Archives, ca_certificates};
+use super::further_archives::DEBIAN;
 use super::job::facts;
 use super::preflight::read_lock;
 use crate::plugins::Build;
-use crate::recipe::{FabricKind, Origin, Security, Settings, Sourced};
-
-/// The names of the suite that has no updates and no security archive of its own.
-const ROLLING: [&str; 2] = ["sid", "unstable"];
-/// Where a Debian host names its mirrors, as a plan shows it.
-const APT_SOURCES: &str = "apt sources";
-/// Connections to a mirror, unless `--jobs` says: at 30 ms, eight of them are five times as fast as
-/// apt's one (ARCHITECTURE.md, "Blocking HTTP on threads").
-const PARALLEL_DOWNLOADS: usize = 8;
-
-/// The archives of a build, and the client to them.
-pub(super) struct Archives {
-    client: Client,
-    mirror: MirrorUrl,
-    /// Who decided on the mirror.
-    origin: Origin,
-    security_mirror: Option<MirrorUrl>,
-}
-
-impl fmt::Debug for Archives {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archives")
-            .field("mirror", &self.mirror)
-            .field("security_mirror", &self.security_mirror)
-            .finish()
-    }
-}
-
-impl Archives {
-    /// Decides which archives packages come from, asking the network only whether a security
-    /// archive is there.
-    pub(super) fn open(settings: &Settings, logins: &Logins, progress: &Progress) -> Result<Self, Error> {
-        let client = Client::new(client_options(settings, logins), progress.clone())?;
-        let (mirror, origin) = mirror(settings);
-        let suite = settings.recipe.suite.as_str();
-        let security_mirror = match &settings.security.value {
-            Security::None => None,
-            _ if ROLLING.contains(&suite) => None,
-            Security::Archive(url) => Some(url.clone()),
-            // The host's own, if the mirror is the host's own, too; else the sibling of the mirror,
-            // if that has the suite.
-            Security::Find => match (host_security(settings), security_sibling(&mirror)) {
-                (Some(url), _) => Some(url),
-                (None, Some(sibling)) if client.exists(&format!("{sibling}/dists/{suite}-security/InRelease"))? => {
-                    Some(sibling)
-                }
-                (None, sibling) => {
-                    let why = match sibling {
-                        Some(sibling) => format!("{sibling} does not have {suite}-security"),
-                        None => "the mirror's URL has no path for it to be beside".to_owned(),
-                    };
-                    progress.warning(
-                        format!("no security archive: {why}"),
-                        Some("name one with --security-mirror URL, or say --security-mirror none".into()),
-                    );
-                    None
-                }
-            },
-        };
-        // By hint, since both archives may have their login from the same file.
-        let concerns: BTreeMap<_, _> = iter::once(&mirror)
-            .chain(&security_mirror)
-            .flat_map(|mirror| logins.concerns(mirror))
-            .map(|concern| (concern.hint, concern.message))
-            .collect();
-        for (hint, message) in concerns {
-            progress.warning(message, Some(hint));
-        }
-        Ok(Self { client, mirror, origin, security_mirror })
-    }
-
-    fn sources(&self, settings: &Settings) -> Vec<Source> {
-        let recipe = &settings.recipe;
-        let suite = recipe.suite.as_str();
-        let source = |mirror: &MirrorUrl, suite: String| Source {
-            mirror: mirror.to_string(),
-            suite,
-            components: recipe.components.iter().map(ToString::to_string).collect(),
-            architecture: recipe.architecture.to_string(),
-        };
-        let mut sources = vec![source(&self.mirror, suite.to_owned())];
-        if recipe.updates.value && !ROLLING.contains(&suite) {
-            sources.push(source(&self.mirror, format!("{suite}-updates")));
-        }
-        if let Some(mirror) = &self.security_mirror {
-            sources.push(source(mirror, format!("{suite}-security")));
-        }
-        sources
-    }
-}
-
-/// The mirror that a build takes, and who decided on it. Asks nothing of the network.
-#[must_use]
-pub fn mirror(settings: &Settings) -> (MirrorUrl, Origin) {
-    match &settings.mirror.value {
-        Some(mirror) => (mirror.clone(), settings.mirror.origin.clone()),
-        None => match host_mirrors(Path::new("/etc")).main.and_then(|url| url.parse().ok()) {
-            Some(mirror) => (mirror, Origin::Host(APT_SOURCES.into())),
-            None => (fallback_mirror(), Origin::Default),
-        },
-    }
-}
-
-/// The mirror where nothing names one.
-pub(super) fn fallback_mirror() -> MirrorUrl {
-    match "http://ftp.us.debian.org/debian".parse() {
-        Ok(mirror) => mirror,
-        Err(error) => unreachable!("it has the form of an address: {error}"),
-    }
-}
-
-/// The security archive of this host's apt, where the mirror is that of its apt, too.
-pub(super) fn host_security(settings: &Settings) -> Option<MirrorUrl> {
-    let security = host_mirrors(Path::new("/etc")).security.filter(|_| settings.mirror.is_none());
-    security.and_then(|url| url.parse().ok())
-}
-
-/// The place of the security archive beside a mirror: `…/debian-security` beside `…/debian`. A
-/// mirror that is a whole host has nothing beside it.
-fn security_sibling(mirror: &MirrorUrl) -> Option<MirrorUrl> {
-    mirror.sibling("-security")
-}
-
-fn client_options(settings: &Settings, logins: &Logins) -> ClientOptions {
-    let mut options = ClientOptions::new(settings.cache_dir.value.clone());
-    options.keyrings.clone_from(&settings.keyrings.value);
-    options.jobs = settings.jobs.map_or(PARALLEL_DOWNLOADS, std::num::NonZero::get);
-    options.accept_expired = settings.accept_expired.value;
-    options.http = http_options(settings, logins);
-    options
-}
-
-/// How a build makes requests.
-#[must_use]
-pub fn http_options(settings: &Settings, logins: &Logins) -> HttpOptions {
-    // The environment was read once, into the settings; the client does not ask it again.
-    let proxy = ProxyChoice::PerScheme {
-        http: settings.http_proxy.value.clone(),
-        https: settings.https_proxy.value.clone(),
-        except: settings.no_proxy.value.clone(),
-    };
-    let ca_certificates =
-        settings.recipe.ca_certificates.iter().chain(&settings.ca_certificates.value).cloned().collect();
-    HttpOptions { proxy, logins: logins.clone(), ca_certificates, ..HttpOptions::default() }
-}
+use crate::recipe::{FabricKind, Settings};
 
 /// The exact packages of a build.
 #[derive(Debug)]
@@ -206,10 +58,11 @@ impl Selection {
 
     fn resolve(settings: &Settings, archives: &Archives, progress: &Progress) -> Result<Lock, Error> {
         let recipe = &settings.recipe;
-        let sources = archives.sources(settings);
+        let (sources, names): (Vec<_>, Vec<_>) = archives.sources(settings).into_iter().unzip();
         progress.step(format!("Reading the indexes of {}", shown(&sources)));
         let opened = archives.client.open_all(&sources)?;
-        let locked_sources = opened.iter().map(locked_source).collect::<Result<_, _>>().map_err(Error::Incomplete)?;
+        let locked_sources = opened.iter().zip(names).map(|(opened, name)| locked_source(opened, name, settings));
+        let locked_sources = locked_sources.collect::<Result<_, _>>().map_err(Error::Incomplete)?;
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         // In the order of the sources: of equal versions, the first that is added counts.
         for OpenedSource { source, indexes, .. } in opened {
@@ -276,27 +129,19 @@ impl Selection {
     }
 
     /// The facts that plugins get of a build with these packages.
-    pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Build {
+    pub(super) fn build(&self, settings: &Settings, seed: [u8; 32], progress: &Progress) -> Result<Build, Error> {
         let Archives { mirror, security_mirror, .. } = &self.archives;
-        Build::new(facts(settings, mirror, security_mirror.as_ref(), self.time), seed, progress.clone())
+        let facts = fam_plugin::Facts {
+            archives: self.archives.of_guests(&self.lock),
+            ca_certificates: ca_certificates(settings)?,
+            ..facts(settings, mirror, security_mirror.as_ref(), self.time)
+        };
+        Ok(Build::new(facts, seed, progress.clone()))
     }
 
     /// The settings, completed by the archives that were found.
     pub(super) fn with_resolved_archives(&self, settings: &Settings) -> Settings {
-        let Archives { mirror, security_mirror, origin, .. } = &self.archives;
-        let mut resolved = settings.clone();
-        if settings.mirror.is_none() {
-            resolved.mirror = Sourced { value: Some(mirror.clone()), origin: origin.clone() };
-        }
-        if settings.security.value == Security::Find {
-            let (value, origin) = match security_mirror.clone() {
-                Some(url) if *security_mirror == security_sibling(mirror) => (Security::Archive(url), Origin::Default),
-                Some(url) => (Security::Archive(url), Origin::Host(APT_SOURCES.into())),
-                None => (Security::None, Origin::Default),
-            };
-            resolved.security = Sourced { value, origin };
-        }
-        resolved
+        self.archives.resolved(settings)
     }
 
     pub(super) fn download_bytes(&self) -> u64 {
@@ -327,24 +172,17 @@ fn shown(sources: &[Source]) -> String {
     suites.join(", ")
 }
 
-fn locked_source(opened: &OpenedSource) -> Result<LockedSource, lock::Error> {
+fn locked_source(opened: &OpenedSource, name: String, settings: &Settings) -> Result<LockedSource, lock::Error> {
+    let OpenedSource { source, release, signed_by, indexes } = opened;
+    let mut components: Vec<String> = indexes.iter().map(|index| index.component.clone()).collect();
+    components.dedup();
     Ok(LockedSource {
-        mirror: opened.source.mirror().parse()?,
-        suite: opened.source.suite.clone(),
-        components: opened.source.components.clone(),
-        date: opened.release.date,
+        mirror: source.mirror().parse()?,
+        suite: source.suite.clone(),
+        components,
+        date: release.date,
+        signed_by: Some(signed_by.fingerprint.clone()),
+        name: Some(name).filter(|name| name != DEBIAN),
+        snapshot: source.snapshot.map(|_| settings.recipe.snapshot.to_string()),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_security_archive_is_beside_the_mirror() {
-        let beside = |mirror: &str| security_sibling(&mirror.parse().unwrap()).map(|url| url.to_string());
-        assert_eq!(beside("http://mirror.example/debian").unwrap(), "http://mirror.example/debian-security");
-        assert_eq!(beside("http://mirror.example:80/a/debian").unwrap(), "http://mirror.example:80/a/debian-security");
-        assert_eq!(beside("http://mirror.example:80"), None);
-    }
 }

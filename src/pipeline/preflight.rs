@@ -14,6 +14,7 @@ use fam_tree::tarball;
 
 use super::Error;
 use super::answers::answers;
+use super::further_archives::further_archives;
 use super::job::Job;
 use super::packages::Selection;
 use crate::fabric::Seed;
@@ -49,6 +50,7 @@ impl Preflight {
         for keyring in &settings.keyrings.value {
             fam_archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
+        further_archives(settings)?;
         let isolation = match &settings.from_tarball.value {
             Some(tarball) => {
                 regular::open(tarball)

@@ -63,6 +63,7 @@ impl Loaded {
         }
         merge_list(&mut recipe.debconf, written.debconf.take(), &source, preseed)?;
         merge_list(&mut recipe.paths, written.paths.take(), &source, Ok)?;
+        merge_list(&mut recipe.archives, written.archives.take(), &source, Ok)?;
         let origin = Origin::Recipe(source.recipe.clone());
         if let Some(include) = written.include.take() {
             merge_packages(&mut recipe.include, include, &origin)?;

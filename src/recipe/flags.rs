@@ -8,7 +8,8 @@ use clap::Args;
 use fam_archive::credentials::{MirrorUrl, ProxyUrl};
 
 use super::{
-    Compression, Cpus, DiskSize, FabricKind, Initramfs, NodeCount, NodeMemory, PackageName, Security, Suite, Variant,
+    Compression, Cpus, DiskSize, FabricKind, Initramfs, NodeCount, NodeMemory, PackageName, Security, Snapshot, Suite,
+    Variant,
 };
 
 /// What was given on the command line. `None`, `false` and empty lists mean that it was not.
@@ -81,6 +82,20 @@ pub struct Flags {
     /// The archive of security updates [default: the one of this host's apt, else MIRROR-security]
     #[arg(long, value_name = "URL|none", help_heading = "Where packages come from")]
     pub security_mirror: Option<Security>,
+    /// More archives: a file of apt's sources, .list or .sources, with the keys that it names
+    /// (repeatable)
+    #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
+    pub archive: Vec<PathBuf>,
+    /// The state of the archive at a time, as 20261101T000000Z, from a snapshot service [default:
+    /// the recipe's; fabric: none]
+    #[arg(
+        long,
+        value_name = "TIME",
+        help_heading = "Where packages come from",
+        long_help = "The state of the archive at a time, as 20261101T000000Z, from a snapshot service: that of --mirror, else \
+                       snapshot.debian.org. Its dates are judged as of then [default: the recipe's; fabric: none]"
+    )]
+    pub snapshot: Option<Snapshot>,
     /// The HTTP proxy [default: none]
     #[arg(long, value_name = "URL", help_heading = "Where packages come from")]
     pub proxy: Option<ProxyUrl>,

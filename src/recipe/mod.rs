@@ -10,6 +10,7 @@
 //! A new key of a recipe is declared in `model`. If it has a flag, or `plan` shows it, it has a line in
 //! the table of `rows`, and the flag is declared with its help in `flags`.
 
+mod archive;
 mod bounds;
 mod debconf;
 mod environment;
@@ -27,6 +28,7 @@ mod size;
 mod sourced;
 mod subnet;
 
+pub use archive::{Archive, ArchiveKey, InvalidSnapshot, Snapshot};
 pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
 pub use debconf::{Answer, InvalidAnswer, InvalidLine};
 pub use environment::Environment;
@@ -36,7 +38,8 @@ pub use items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRu
 pub use load::{DEFAULT, SHIPPED, Shipped};
 pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};
 pub use names::{
-    Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite,
+    ArchiveName, ArchiveSuite, Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName,
+    PathPattern, PluginName, Suite,
 };
 pub use patch::schema;
 pub use rows::SettingRow;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::archive::{Archive, Snapshot};
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
@@ -225,6 +226,11 @@ recipe! {
     value updates: Sourced<bool> = true => #[schemars(extend("default" = true))] Option<bool>;
     /// Whether the security archive is read, too.
     value security: Sourced<bool> = true => #[schemars(extend("default" = true))] Option<bool>;
+    /// The time of a snapshot to build from, as `20261101T000000Z`. The mirror is then that of a
+    /// snapshot service, by default snapshot.debian.org.
+    value snapshot: Sourced<Snapshot> => #[schemars(extend("default" = Snapshot::default()))] Option<Snapshot>;
+    /// Archives to take packages from, in addition to that of the suite.
+    list archives: Vec<Listed<Archive>> => #[serde(rename = "archive")] Option<List<Archive, Addition<Archive>>>;
     /// Files, seen from the directory of this recipe, with certificates of authorities to trust in
     /// addition to the host's, for https mirrors.
     value ca_certificates: Sourced<Vec<PathBuf>> => #[schemars(with = "Option<Vec<String>>", extend("default" = []))]

@@ -109,10 +109,48 @@ checked_name! {
 }
 
 checked_name! {
+    /// A suite of an archive other than the build's own: a name under `dists/`, or the path of a flat
+    /// archive, which ends with a slash.
+    ArchiveSuite, "suite of an archive", r"^(?!.*(\.\.|//))(/|[A-Za-z0-9._+-][A-Za-z0-9+._/-]*)$",
+    "a name was expected, as in trixie-backports, or a path that ends with a slash, as in ./",
+    |text| {
+        let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._/".contains(c));
+        letters && !text.is_empty() && (text == "/" || !text.starts_with('/')) && !text.contains("..") && !text.contains("//")
+    }
+}
+
+impl ArchiveSuite {
+    /// Whether it is the path of a flat archive.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.0.ends_with('/')
+    }
+}
+
+checked_name! {
+    /// What the files of an archive are called in the guests; apt passes over others.
+    ArchiveName, "name of an archive", r"^[a-z0-9][a-z0-9_.-]{0,63}$",
+    "1 to 64 lower-case letters, digits, -, _ and . were expected, as in docker",
+    |text| {
+        (1..=64).contains(&text.len()) && text.starts_with(is_lower_alphanumeric) && consists_of(text, &['-', '_', '.'])
+    }
+}
+
+checked_name! {
     /// A component of a suite, as `main` or `non-free-firmware`.
-    Component, "component", r"^[a-z0-9][a-z0-9/-]*$",
-    "lower-case letters, digits and - were expected, as in main",
-    |text| text.starts_with(is_lower_alphanumeric) && consists_of(text, &['-', '/'])
+    Component, "component", r"^(?!.*(\.\.|//))[A-Za-z0-9][A-Za-z0-9+._/-]*$",
+    "letters, digits, +, -, ., _ and / were expected, as in main",
+    |text| {
+        let letters = text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._/".contains(c));
+        text.starts_with(|c: char| c.is_ascii_alphanumeric()) && letters && !text.contains("..") && !text.contains("//")
+    }
+}
+
+impl Component {
+    /// The component that all of Debian's suites have.
+    pub(super) fn main() -> Self {
+        Self("main".to_owned())
+    }
 }
 
 checked_name! {

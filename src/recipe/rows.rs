@@ -61,6 +61,12 @@ const SETTINGS: &[Setting] = &[
     setting("components", |it| vec![it.recipe.components.map(|all| words(all))]),
     setting("mirror", |it| vec![it.mirror.map(|mirror| text_or(mirror, "to be found"))]),
     setting("security-mirror", |it| vec![it.security.map(ToString::to_string)]),
+    Setting {
+        rows: |it| it.recipe.snapshot.time().map(|_| it.recipe.snapshot.map(ToString::to_string)).into_iter().collect(),
+        ..key!("snapshot", snapshot, snapshot)
+    },
+    setting("archive", |it| each(&it.archive_files, path)),
+    setting("archive", |it| listed(&it.recipe.archives)),
     setting("proxy", |it| vec![it.http_proxy.map(|proxy| text_or(proxy, "none"))]),
     key!("variant", variant, variant),
     Setting { override_key: include, ..setting("include", included) },

@@ -66,6 +66,8 @@ pub struct Settings {
     pub mirror: Sourced<Option<MirrorUrl>>,
     /// The security archive. [`Security::None`] also when the recipe wants none.
     pub security: Sourced<Security>,
+    /// Files of apt's sources that name more archives than the recipe does.
+    pub archive_files: Sourced<Vec<PathBuf>>,
     /// The proxy for `http://`.
     pub http_proxy: Sourced<Option<ProxyUrl>>,
     /// The proxy for `https://`.
@@ -201,6 +203,7 @@ impl Settings {
             netrc: environment.path(&[("NETRC", ""), ("HOME", ".netrc")]),
             plugin_home: environment.path(&data),
             answer_files: Sourced::of_flag("debconf", flags.debconf),
+            archive_files: Sourced::of_flag("archive", flags.archive),
             keyrings: Sourced::of_flag("keyring", flags.keyring),
             ca_certificates: Sourced::of_flag("ca-certificate", flags.ca_certificate),
             accept_expired: Sourced::of_flag("accept-expired", flags.accept_expired),

@@ -56,6 +56,7 @@ fn source(mirror: &str, suite: &str) -> Source {
         suite: suite.to_owned(),
         components: vec!["main".to_owned()],
         architecture: "amd64".to_owned(),
+        ..Source::default()
     }
 }
 
@@ -84,7 +85,7 @@ fn opens_suites_and_fetches_packages_once() {
         ("bookworm", "Debian Archive Automatic Signing Key"),
     ]) {
         assert_eq!((opened.release.origin.as_str(), opened.release.codename.as_str()), ("Debian", codename));
-        assert!(opened.signed_by.contains(key), "{}", opened.signed_by);
+        assert!(opened.signed_by.user_id.contains(key), "{}", opened.signed_by);
         assert_eq!(opened.indexes.len(), 1);
         assert_eq!(opened.indexes[0].component, "main");
     }

@@ -92,6 +92,7 @@ impl Place {
             suite: SUITE.to_owned(),
             components: vec!["main".to_owned()],
             architecture: "amd64".to_owned(),
+            ..Source::default()
         };
         self.client().open(&source).map_err(|error| error.to_string())
     }

@@ -5,6 +5,7 @@
 //! digests of the indexes, which have those of the packages.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -128,6 +129,21 @@ pub struct Index {
     pub text: String,
 }
 
+/// A key that vouches for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedBy {
+    /// Its fingerprint, in hexadecimal. It may be that of a subkey.
+    pub fingerprint: String,
+    /// The first user ID of the key, or of the one that the subkey belongs to.
+    pub user_id: String,
+}
+
+impl fmt::Display for SignedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.fingerprint, self.user_id)
+    }
+}
+
 /// A suite of an archive.
 #[derive(Debug, Clone)]
 pub struct OpenedSource {
@@ -135,8 +151,8 @@ pub struct OpenedSource {
     pub source: Source,
     /// Its Release file, verified.
     pub release: Release,
-    /// The key that vouches for it, as fingerprint and user ID.
-    pub signed_by: String,
+    /// The key that vouches for it.
+    pub signed_by: SignedBy,
     /// An index for each component, in the order of the source.
     pub indexes: Vec<Index>,
 }
@@ -164,6 +180,12 @@ impl Client {
         let http = Http::new(options.http.clone())?;
         let cache = Cache::open(&options.cache_dir)?;
         Ok(Self { http, cache, keyring, options, progress })
+    }
+
+    /// The keys that vouch for sources that name none of their own.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// Whether the server has `url`.
@@ -274,12 +296,13 @@ impl Client {
     }
 
     /// The Release file of a source, and who signed it.
-    fn release(&self, source: &Source) -> Result<(Release, String), Error> {
+    fn release(&self, source: &Source) -> Result<(Release, SignedBy), Error> {
         let verified = self.signed_text(source)?;
         let release_error = |error| source.release_error(error);
         let release = Release::parse(&verified.text).map_err(release_error)?;
         release.check_suite(&source.suite).map_err(release_error)?;
         release.check_not_future(self.options.now).map_err(release_error)?;
+        let now = source.snapshot.unwrap_or(self.options.now);
         let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
             Err(error @ cache::Error::Record { .. }) if self.options.accept_expired => {
                 self.progress.warning(format!("{error}; begun anew, as was asked for"), None);
@@ -289,7 +312,7 @@ impl Client {
         };
         let older =
             seen.filter(|&seen| release.date < seen).map(|seen| release::Error::Older { date: release.date, seen });
-        for objection in [release.check_not_expired(self.options.now).err(), older].into_iter().flatten() {
+        for objection in [release.check_not_expired(now).err(), older].into_iter().flatten() {
             let error = source.release_error(objection);
             if !self.options.accept_expired {
                 return Err(error);
@@ -297,7 +320,7 @@ impl Client {
             self.progress.warning(format!("{error}; accepted, as was asked for"), None);
         }
         self.cache.remember(source.mirror(), &source.suite, release.date)?;
-        let signed_by = format!("{} {}", verified.fingerprint, verified.user_id);
+        let signed_by = SignedBy { fingerprint: verified.fingerprint, user_id: verified.user_id };
         self.progress.detail(format!(
             "suite {} of {}: dated {}, signed at {} by {signed_by}",
             source.suite,
@@ -310,7 +333,7 @@ impl Client {
 
     fn signed_text(&self, source: &Source) -> Result<Verified, Error> {
         let (mirror, suite) = (shown(source.mirror()), source.suite.clone());
-        let (keyring, now) = (&self.keyring, self.options.now);
+        let (keyring, now) = (source.keyring.as_deref().unwrap_or(&self.keyring), self.options.now);
         // InRelease first: a Release file and its signature may come from two states of the mirror.
         let verified = if let Some(inline) = self.http.get(&source.url("InRelease"), MAX_SIGNED_BYTES)? {
             verify_inline(&inline, keyring, now)
@@ -325,6 +348,8 @@ impl Client {
         };
         let source = match verified {
             Ok(verified) => return Ok(verified),
+            // A snapshot is not signed anew, and the key was in order when it signed.
+            Err(signature::Error::KeyExpired { verified, .. }) if source.snapshot.is_some() => return Ok(*verified),
             Err(source) => source,
         };
         let reason = source.to_string();

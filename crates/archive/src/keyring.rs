@@ -12,6 +12,7 @@ use fs_err as fs;
 use pgp::armor::{BlockType, Dearmor, DearmorOptions};
 use pgp::composed::{SignedPublicKey, SignedPublicKeyParser};
 use pgp::packet::{Packet, PacketParser, PacketTrait as _};
+use pgp::ser::Serialize as _;
 use pgp::types::{KeyDetails as _, Tag};
 
 /// Larger than any keyring of an archive; Debian's whole one is 56 kB.
@@ -55,9 +56,11 @@ impl Hint for Error {
 }
 
 /// Public keys, each with all that it says about itself.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Keyring {
     keys: Vec<SignedPublicKey>,
+    /// How many of them came in each file, in order.
+    per_file: Vec<usize>,
 }
 
 impl fmt::Debug for Keyring {
@@ -76,6 +79,8 @@ impl Keyring {
         for (name, bytes) in BUILT_IN {
             keyring.add(bytes, &PathBuf::from(format!("(built in) {name}")))?;
         }
+        // One file, for they are the keys of one archive.
+        keyring.per_file = vec![keyring.keys.len()];
         Ok(keyring)
     }
 
@@ -118,6 +123,7 @@ impl Keyring {
         if self.keys.len() == before {
             return Err(malformed(path, "no OpenPGP public key in it"));
         }
+        self.per_file.push(self.keys.len() - before);
         Ok(())
     }
 
@@ -151,11 +157,41 @@ impl Keyring {
         &self.keys
     }
 
+    /// The packet of the primary key that has this fingerprint, or a subkey with it, without the
+    /// packet's header: 0 to 2 kB that a binary keyring has where it holds the key.
+    #[must_use]
+    pub fn packet(&self, fingerprint: &str) -> Option<Vec<u8>> {
+        let key = self.keys.iter().find(|key| has_fingerprint(key, fingerprint))?;
+        key.primary_key.to_bytes().ok()
+    }
+
+    /// All keys of the file that the key of this fingerprint came in, as one armored block: what an
+    /// archive that changes from one key to the next is checked with.
+    #[must_use]
+    pub fn armored_file_of(&self, fingerprint: &str) -> Option<String> {
+        let mut rest = &self.keys[..];
+        for &count in &self.per_file {
+            let (file, following) = rest.split_at_checked(count)?;
+            if file.iter().any(|key| has_fingerprint(key, fingerprint)) {
+                let mut text = Vec::new();
+                pgp::armor::write(&file, BlockType::PublicKey, &mut text, None, true).ok()?;
+                return String::from_utf8(text).ok();
+            }
+            rest = following;
+        }
+        None
+    }
+
     /// One line a key: fingerprint and first user ID.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
         self.keys.iter().map(|key| format!("{} {}", hex::encode(key.fingerprint().as_bytes()), user_id(key))).collect()
     }
+}
+
+fn has_fingerprint(key: &SignedPublicKey, fingerprint: &str) -> bool {
+    let subkeys = key.public_subkeys.iter().map(|subkey| subkey.key.fingerprint());
+    std::iter::once(key.fingerprint()).chain(subkeys).any(|own| hex::encode(own.as_bytes()) == fingerprint)
 }
 
 /// The first user ID of `key`, or nothing.
@@ -215,7 +251,6 @@ pub(super) fn dearmor(block: &str, kind: BlockType) -> Result<Vec<u8>, String> {
 mod tests {
     use super::super::testing::keys::{Spec, TestKey};
     use super::*;
-    use pgp::ser::Serialize as _;
 
     fn parsed(bytes: &[u8]) -> Result<Keyring, Error> {
         let mut keyring = Keyring::default();

@@ -54,6 +54,15 @@ pub struct LockedSource {
     /// The date of its signed Release file.
     #[serde(serialize_with = "serialize_date", deserialize_with = "date")]
     pub date: Timestamp,
+    /// The fingerprint of the key that vouched for it, which may be a subkey's.
+    #[serde(default, rename = "signed-by", skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
+    /// What the archive is called in the guests, where it is not the suite's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The time of the snapshot that it is, as `20261101T000000Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
 }
 
 /// A package, described so exactly that only one file can be it.
@@ -329,6 +338,9 @@ mod tests {
             suite: "trixie".into(),
             components: vec!["main".into()],
             date: "2025-11-15T09:37:43Z".parse().unwrap(),
+            signed_by: Some("0123456789abcdef0123456789abcdef01234567".into()),
+            name: None,
+            snapshot: None,
         };
         Lock::new(&selection, index.architecture(), vec![source])
     }
@@ -352,6 +364,7 @@ mod tests {
     suite = "trixie"
     components = ["main"]
     date = "2025-11-15T09:37:43Z"
+    signed-by = "0123456789abcdef0123456789abcdef01234567"
 
     [[package]]
     name = "dash"

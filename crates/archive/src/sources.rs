@@ -5,13 +5,16 @@
 //! guessed from the look of a line.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use fs_err as fs;
+use jiff::Timestamp;
 
 use super::deb822::stanzas;
+use super::keyring::Keyring;
 
 /// A suite of an archive, and what of it is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Source {
     /// The archive: `http://HOST/debian`, the directory that has `dists` in it. The client takes
     /// none with a login.
@@ -22,6 +25,11 @@ pub struct Source {
     pub components: Vec<String>,
     /// The architecture: `amd64`.
     pub architecture: String,
+    /// The keys that may vouch for it, as apt's Signed-By has it; those of the client where this is
+    /// `None`.
+    pub keyring: Option<Arc<Keyring>>,
+    /// The time of the snapshot that it is: its Release file may have expired since.
+    pub snapshot: Option<Timestamp>,
 }
 
 impl Source {
@@ -41,8 +49,13 @@ pub struct AptSource {
     pub suite: String,
     /// The components that are enabled.
     pub components: Vec<String>,
-    /// The keyring that its signatures are checked with, where one is named.
+    /// What its signatures are checked with, where that is named: files, or an armored key as the
+    /// deb822 form has it, with a blank at the beginning of each line.
     pub signed_by: Option<String>,
+    /// The architectures that packages are wanted of; all that apt is set up for where it is empty.
+    pub architectures: Vec<String>,
+    /// Whether it is taken without a signature.
+    pub is_trusted: bool,
 }
 
 /// The mirrors that a Debian host itself uses, as its apt sources name them: they may have logins.
@@ -111,9 +124,22 @@ fn parse_line(line: &str) -> Option<AptSource> {
         Some(inside) => inside.split_once(']')?,
         None => ("", rest),
     };
-    let signed_by = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by=")).map(str::to_owned);
+    let option = |name: &str| {
+        options
+            .split_whitespace()
+            .find_map(|option| option.split_once('=').filter(|(key, _)| *key == name))
+            .map(|(_, value)| value)
+    };
+    let architectures = option("arch").unwrap_or_default().split(',').filter(|name| !name.is_empty());
     let mut words = rest.split_whitespace().map(str::to_owned);
-    Some(AptSource { uri: words.next()?, suite: words.next()?, components: words.collect(), signed_by })
+    Some(AptSource {
+        uri: words.next()?,
+        suite: words.next()?,
+        components: words.collect(),
+        signed_by: option("signed-by").map(str::to_owned),
+        architectures: architectures.map(str::to_owned).collect(),
+        is_trusted: option("trusted").is_some_and(|value| !is_no(value)),
+    })
 }
 
 /// Reads the deb822 form: stanzas with Types, URIs, Suites and Components, each a list. Disabled
@@ -126,22 +152,44 @@ pub fn parse_deb822_sources(text: &str) -> Vec<AptSource> {
     let mut sources = Vec::new();
     for stanza in stanzas(&text) {
         let words = |name| stanza.get(name).unwrap_or_default().split_whitespace();
-        let disabled = stanza.get("Enabled").is_some_and(|value| {
-            ["no", "false", "without", "off", "disable", "0"].iter().any(|no| value.trim().eq_ignore_ascii_case(no))
-        });
+        let disabled = stanza.get("Enabled").is_some_and(is_no);
         if disabled || !words("Types").any(|kind| kind == "deb") {
             continue;
         }
         let components: Vec<_> = words("Components").map(str::to_owned).collect();
-        let signed_by = stanza.get("Signed-By").map(str::to_owned);
+        let of_no_uri = AptSource {
+            components,
+            signed_by: stanza.get("Signed-By").map(str::to_owned),
+            architectures: words("Architectures").map(str::to_owned).collect(),
+            is_trusted: stanza.get("Trusted").is_some_and(|value| !is_no(value)),
+            ..AptSource::default()
+        };
         for uri in words("URIs") {
             for suite in words("Suites") {
-                let (uri, suite) = (uri.to_owned(), suite.to_owned());
-                sources.push(AptSource { uri, suite, components: components.clone(), signed_by: signed_by.clone() });
+                sources.push(AptSource { uri: uri.to_owned(), suite: suite.to_owned(), ..of_no_uri.clone() });
             }
         }
     }
     sources
+}
+
+/// Whether a value of apt's says no.
+fn is_no(value: &str) -> bool {
+    ["no", "false", "without", "off", "disable", "0"].iter().any(|no| value.trim().eq_ignore_ascii_case(no))
+}
+
+/// Reads the text of one file of sources, of the form that its name tells; where that tells none, of
+/// the form that the text has.
+#[must_use]
+pub fn read_sources(file: &Path, text: &str) -> Vec<AptSource> {
+    match file.extension().and_then(|ending| ending.to_str()) {
+        Some("list") => parse_one_line_sources(text),
+        Some("sources") => parse_deb822_sources(text),
+        _ => {
+            let sources = parse_deb822_sources(text);
+            if sources.is_empty() { parse_one_line_sources(text) } else { sources }
+        }
+    }
 }
 
 /// Picks Debian's own archives among the sources of a host. `read` reads the lists that

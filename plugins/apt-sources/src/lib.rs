@@ -1,8 +1,15 @@
-//! Tells apt in the guest where packages come from: the mirror, the security archive, the proxy.
-//! Where the recipe wants it, also with which login: that is written at the node stage, as a secret
-//! is no part of what the nodes share.
+//! Tells apt in the guest where packages come from, as the build itself got them: the archives with
+//! their keys, what decides between their versions, the authorities of private certificates, the
+//! proxy. Where the recipe wants it, also with which login: that is written at the node stage, as a
+//! secret is no part of what the nodes share.
 
+mod certificates;
+mod keyring;
 mod logins;
+mod proxy;
+mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +19,7 @@ use serde::Deserialize;
 
 pub use logins::{Login, Logins};
 use logins::{Needed, auth_conf, split};
+use proxy::Proxy;
 
 /// The built-in `apt-sources`. By itself it knows no logins.
 #[derive(Clone, Default)]
@@ -37,11 +45,11 @@ impl AptSources {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Components; those of the build if not set.
+    /// Components of the suite; those of the build if not set.
     pub components: Option<Vec<String>>,
-    /// Whether SUITE-updates is read, too. If not set: unless the suite is one that has none.
+    /// Whether SUITE-updates is read, too. If not set: where the build read it.
     pub updates: Option<bool>,
-    /// Whether source packages are listed, too.
+    /// Whether source packages of the suite are listed, too.
     pub deb_src: bool,
     /// URL of the proxy for the guests, or `none`; that of the build if not set.
     pub proxy: Option<String>,
@@ -50,17 +58,15 @@ pub struct Settings {
     pub credentials: bool,
 }
 
-const SOURCES: &str = "/etc/apt/sources.list.d/debian.sources";
-const PROXY: &str = "/etc/apt/apt.conf.d/80fam-build-proxy";
+const PREFERENCES: &str = "/etc/apt/preferences.d/80fam-build";
 const AUTH_DIRECTORY: &str = "/etc/apt/auth.conf.d";
 const AUTH: &str = "/etc/apt/auth.conf.d/80fam-build.conf";
-const OLD_SOURCES: &str = "/etc/apt/sources.list";
 
 impl Plugin for AptSources {
     type Settings = Settings;
 
     fn describe(&self) -> Description {
-        Description::new("apt-sources", "tells apt of the mirror, the security archive and the proxy")
+        Description::new("apt-sources", "tells apt of the archives, their keys and the proxy")
             .at(Stage::System)
             .at(Stage::Node)
             .version(env!("CARGO_PKG_VERSION"))
@@ -88,35 +94,15 @@ impl Plugin for AptSources {
 
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, context: &Context) -> Result<()> {
         let facts = &context.facts;
-        for url in [Some(&facts.mirror), facts.security_mirror.as_ref()].into_iter().flatten() {
-            match host_of(url) {
-                None => return Err(Error::failed(format!("{url:?} cannot stand in a sources file"))),
-                Some(host) if is_loopback(host) => context.warning(format!(
-                    "the mirror {url} is the build host's own: guests will not reach it under that name"
-                )),
-                Some(_) => {}
-            }
+        let archives = sources::listed(settings, facts, context)?;
+        sources::write(settings, &archives, root, context)?;
+        if !facts.preferences.is_empty() {
+            root.create_dir_all("/etc/apt/preferences.d")?;
+            root.write(PREFERENCES, &facts.preferences)?;
         }
-        let keyring =
-            ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"]
-                .into_iter()
-                .find(|path| root.exists(path))
-                .unwrap_or("/usr/share/keyrings/debian-archive-keyring.gpg");
-        root.create_dir_all("/etc/apt/sources.list.d")?;
-        root.write(SOURCES, sources(settings, facts, keyring))?;
-        drop_empty_list(root, context)?;
-        let proxy = proxy(settings, facts);
-        match &proxy {
-            Proxy::Usable(url, _) => {
-                root.create_dir_all("/etc/apt/apt.conf.d")?;
-                root.write(PROXY, format!("Acquire::http::Proxy \"{url}\";\nAcquire::https::Proxy \"{url}\";\n"))?;
-            }
-            Proxy::Unusable(why) => {
-                context.warning(format!("{why}: guests go without a proxy"));
-                root.remove(PROXY)?;
-            }
-            Proxy::None => drop(root.remove(PROXY)?),
-        }
+        certificates::install(&facts.ca_certificates, root)?;
+        let proxy = Proxy::new(settings, facts);
+        proxy.write(root, context)?;
         let needed = self.needed(facts, proxy);
         if settings.credentials {
             // Wrong now is better than wrong at each node.
@@ -133,7 +119,7 @@ impl Plugin for AptSources {
     }
 
     fn apply_node(&self, settings: &Settings, root: &mut Root<'_>, _: &Node, context: &Context) -> Result<()> {
-        let needed = self.needed(&context.facts, proxy(settings, &context.facts));
+        let needed = self.needed(&context.facts, Proxy::new(settings, &context.facts));
         if !settings.credentials || needed.is_empty() {
             return Ok(());
         }
@@ -146,9 +132,12 @@ impl AptSources {
     /// What the guests' apt needs a login for, as far as the build knows one.
     fn needed(&self, facts: &Facts, proxy: Proxy) -> Vec<Needed> {
         let known = self.logins.as_ref();
-        let mirrors = [Some(&facts.mirror), facts.security_mirror.as_ref()].into_iter().flatten();
-        let mut needed: Vec<Needed> =
-            mirrors.filter_map(|url| Some(Needed { url: format!("{url}/"), login: known?.of_mirror(url)? })).collect();
+        let mut urls: Vec<&String> = facts.archives.iter().map(|archive| &archive.url).collect();
+        urls.dedup();
+        let mut needed: Vec<Needed> = urls
+            .into_iter()
+            .filter_map(|url| Some(Needed { url: format!("{url}/"), login: known?.of_mirror(url)? }))
+            .collect();
         if let Proxy::Usable(url, own) = proxy
             && let Some(login) = own.or_else(|| known?.of_proxy(&url))
         {
@@ -160,69 +149,6 @@ impl AptSources {
 
 #[cfg(feature = "library")]
 fam_plugin::export!(AptSources);
-
-/// The deb822 file, sources.list(5).
-fn sources(settings: &Settings, facts: &Facts, keyring: &str) -> String {
-    let suite = &facts.suite;
-    let rolling = ["sid", "unstable", "experimental"].contains(&suite.as_str());
-    let mut suites = vec![suite.clone()];
-    if settings.updates.unwrap_or(!rolling) {
-        suites.push(format!("{suite}-updates"));
-    }
-    let components = match settings.components.as_ref().unwrap_or(&facts.components).join(" ") {
-        none if none.is_empty() => "main".into(),
-        components => components,
-    };
-    let types = if settings.deb_src { "deb deb-src" } else { "deb" };
-    let stanza = |url: &str, suites: &str| {
-        format!("Types: {types}\nURIs: {url}\nSuites: {suites}\nComponents: {components}\nSigned-By: {keyring}\n")
-    };
-    let mut text = stanza(&facts.mirror, &suites.join(" "));
-    if let Some(url) = facts.security_mirror.as_ref().filter(|_| !rolling) {
-        text.push('\n');
-        text.push_str(&stanza(url, &format!("{suite}-security")));
-    }
-    text
-}
-
-/// Removes a one-line sources file that says nothing: apt complains where both forms name a source
-/// twice.
-fn drop_empty_list(root: &mut Root<'_>, context: &Context) -> Result<()> {
-    if !root.exists(OLD_SOURCES) {
-        return Ok(());
-    }
-    let says =
-        root.read_text(OLD_SOURCES)?.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
-    if says {
-        context.warning(format!("{OLD_SOURCES} names sources of its own, and is kept"));
-        return Ok(());
-    }
-    root.remove(OLD_SOURCES).map(drop)
-}
-
-/// What the guests use as a proxy.
-enum Proxy {
-    None,
-    /// Its URL without a login, and the login that the recipe gives it.
-    Usable(String, Option<Login>),
-    /// Why it is of no use to them.
-    Unusable(String),
-}
-
-/// The proxy of the recipe, else that of the build. One on the build host's loopback is of no use
-/// to a guest.
-fn proxy(settings: &Settings, facts: &Facts) -> Proxy {
-    let url = match (settings.proxy.as_deref(), facts.proxy.as_deref()) {
-        (Some("none"), _) | (None, None) => return Proxy::None,
-        (Some(url), _) | (None, Some(url)) => url,
-    };
-    let (url, login) = split(url);
-    match host_of(&url) {
-        Some(host) if !is_loopback(host) => Proxy::Usable(url, login),
-        Some(_) => Proxy::Unusable(format!("the proxy {url} is the build host's own")),
-        None => Proxy::Unusable("what is named as the proxy is no URL".to_owned()),
-    }
-}
 
 /// The host of a URL without a login that can stand in apt's files: no space, no quote, no control
 /// character.
@@ -239,178 +165,4 @@ fn host_of(url: &str) -> Option<&str> {
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use fam_plugin::RootFs;
-    use fam_plugin::testing::{Harness, MemoryRoot};
-
-    #[test]
-    fn lists_mirror_and_security() {
-        let mut image = MemoryRoot::debian();
-        image.put("etc/apt/sources.list", "# See sources.list.d\n\n", 0o644);
-        image.put("usr/share/keyrings/debian-archive-keyring.pgp", "", 0o644);
-        let harness = Harness::new();
-        harness.system(&AptSources::default(), &mut image).unwrap();
-        let expected = "\
-Types: deb
-URIs: http://mirror.example/debian
-Suites: trixie trixie-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
-
-Types: deb
-URIs: http://mirror.example/debian-security
-Suites: trixie-security
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp
-";
-        assert_eq!(image.text(SOURCES), expected);
-        assert!(image.metadata(OLD_SOURCES.as_ref()).is_err());
-        assert!(image.metadata(PROXY.as_ref()).is_err());
-        assert_eq!(harness.warnings(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn knows_the_suites_without_updates() {
-        let mut image = MemoryRoot::debian();
-        let harness = Harness::new()
-            .facts(|facts| facts.suite = "sid".into())
-            .settings(r#"{ "components": ["main", "contrib"], "deb-src": true }"#);
-        harness.system(&AptSources::default(), &mut image).unwrap();
-        let expected = "\
-Types: deb deb-src
-URIs: http://mirror.example/debian
-Suites: sid
-Components: main contrib
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-";
-        assert_eq!(image.text(SOURCES), expected);
-    }
-
-    #[test]
-    fn sets_a_proxy_that_guests_reach() {
-        for (of_build, setting, written) in [
-            (Some("http://cache.lan:3142"), None, Some("http://cache.lan:3142")),
-            (Some("http://cache.lan:3142"), Some("http://user:pw@other.lan:3142/"), Some("http://other.lan:3142/")),
-            (Some("http://cache.lan:3142"), Some("none"), None),
-            (Some("http://localhost:3142"), None, None),
-            (Some("http://[::1]:3142"), None, None),
-            (Some("http://127.0.0.1:3142"), Some("http://192.168.42.254:3142"), Some("http://192.168.42.254:3142")),
-            (Some("http://a\";b"), None, None),
-            (None, None, None),
-        ] {
-            let mut image = MemoryRoot::debian();
-            let json = setting.map_or("{}".into(), |url| format!("{{ \"proxy\": {url:?} }}"));
-            let harness = Harness::new().settings(&json).facts(|facts| facts.proxy = of_build.map(Into::into));
-            harness.system(&AptSources::default(), &mut image).unwrap();
-            match written {
-                Some(url) => assert_eq!(
-                    image.text(PROXY),
-                    format!("Acquire::http::Proxy \"{url}\";\nAcquire::https::Proxy \"{url}\";\n")
-                ),
-                None => assert!(image.metadata(PROXY.as_ref()).is_err(), "{of_build:?} {setting:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn checks_and_warns() {
-        for bad in [
-            r#"{ "components": [] }"#,
-            r#"{ "components": ["a b"] }"#,
-            r#"{ "proxy": "cache" }"#,
-            r#"{ "proxy": "http://u:p/w@h" }"#,
-        ] {
-            assert!(Harness::new().settings(bad).check(&AptSources::default()).is_err(), "{bad}");
-        }
-        let harness = Harness::new().facts(|facts| facts.mirror = "http://localhost/debian".into());
-        let mut image = MemoryRoot::debian();
-        image.put("etc/apt/sources.list", "deb http://mirror.example/debian trixie main\n", 0o644);
-        harness.system(&AptSources::default(), &mut image).unwrap();
-        assert_eq!(harness.warnings().len(), 2);
-        let harness = Harness::new().facts(|facts| facts.mirror = "http://x/debian\nTrusted: yes".into());
-        assert!(harness.system(&AptSources::default(), &mut image).is_err());
-    }
-
-    /// Knows a login for mirrors on one host, and one for a proxy.
-    struct Known;
-
-    impl Logins for Known {
-        fn of_mirror(&self, url: &str) -> Option<Login> {
-            let login = Login { user: "ann".into(), password: "s@cret".into() };
-            url.starts_with("http://mirror.example/").then_some(login)
-        }
-
-        fn of_proxy(&self, url: &str) -> Option<Login> {
-            let login = Login { user: "pia".into(), password: "s@cret".into() };
-            (url == "http://cache.lan:3142").then_some(login)
-        }
-    }
-
-    fn knowing() -> AptSources {
-        AptSources::with_logins(Arc::new(Known))
-    }
-
-    #[test]
-    fn guests_get_no_login_unless_the_recipe_says_so() {
-        let mut image = MemoryRoot::debian();
-        let harness = Harness::new().facts(|facts| facts.proxy = Some("http://cache.lan:3142".into()));
-        harness.system(&knowing(), &mut image).unwrap();
-        harness.node(&knowing(), 1, &mut image).unwrap();
-        assert!(image.metadata(AUTH.as_ref()).is_err());
-        let warnings = harness.warnings();
-        let urls =
-            "http://mirror.example/debian/ and http://mirror.example/debian-security/ and http://cache.lan:3142,";
-        assert!(warnings.len() == 1 && warnings[0].contains(urls), "{warnings:?}");
-        assert!(warnings[0].contains("credentials = true") && !warnings[0].contains("s@cret"), "{warnings:?}");
-    }
-
-    #[test]
-    fn each_node_gets_the_logins_where_the_recipe_says_so() {
-        let mut image = MemoryRoot::debian();
-        let harness = Harness::new()
-            .settings(r#"{ "credentials": true }"#)
-            .facts(|facts| facts.proxy = Some("http://cache.lan:3142".into()));
-        harness.system(&knowing(), &mut image).unwrap();
-        assert!(image.metadata(AUTH.as_ref()).is_err(), "it is no part of what the nodes share");
-        harness.node(&knowing(), 1, &mut image).unwrap();
-        assert_eq!(
-            image.text(AUTH),
-            "machine http://mirror.example/debian/ login ann password s@cret\n\
-             machine http://mirror.example/debian-security/ login ann password s@cret\n\
-             machine http://cache.lan:3142 login pia password s@cret\n"
-        );
-        let metadata = image.metadata(AUTH.as_ref()).unwrap();
-        assert_eq!((metadata.mode, metadata.uid, metadata.gid), (0o600, 0, 0));
-        assert_eq!(harness.warnings(), Vec::<String>::new());
-        assert!(!format!("{}{}", image.text(SOURCES), image.text(PROXY)).contains("s@cret"));
-    }
-
-    #[test]
-    fn a_proxy_of_the_recipe_has_its_own_login() {
-        let proxy = |credentials: bool| {
-            let settings = format!(r#"{{ "proxy": "http://bob:b%20b@cache.lan:3142", "credentials": {credentials} }}"#);
-            let harness = Harness::new().settings(&settings);
-            let mut image = MemoryRoot::debian();
-            let applied = harness.system(&AptSources::default(), &mut image);
-            (applied, image.text(PROXY), harness.warnings())
-        };
-        let (applied, written, warnings) = proxy(false);
-        assert!(applied.is_ok() && !written.contains("bob") && warnings.len() == 1, "{written} {warnings:?}");
-        let error = proxy(true).0.unwrap_err();
-        assert!(error.to_string().contains("has a blank in it") && error.hint().is_some(), "{error}");
-    }
-
-    #[test]
-    fn without_logins_nothing_is_written_at_a_node() {
-        let mut image = MemoryRoot::debian();
-        let harness = Harness::new().settings(r#"{ "credentials": true }"#);
-        harness.system(&AptSources::default(), &mut image).unwrap();
-        harness.node(&AptSources::default(), 1, &mut image).unwrap();
-        assert!(image.metadata(AUTH.as_ref()).is_err());
-        assert_eq!(harness.warnings(), Vec::<String>::new());
-    }
 }

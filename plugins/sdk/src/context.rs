@@ -35,6 +35,43 @@ pub struct Fabric {
     pub prefix_len: u8,
 }
 
+/// An archive that packages of the system come from, as apt in the guests is to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// What files about it are called: `debian`. Archives that belong together have the same name.
+    pub name: String,
+    /// Its URL, without user or password.
+    pub url: String,
+    /// The suites that were read. One that ends with a slash is a path to a flat archive.
+    pub suites: Vec<String>,
+    /// The components that were read of each of these suites; none of a flat archive.
+    pub components: Vec<String>,
+    /// The keys that vouched for these suites, and others that may do so later.
+    pub keys: ArchiveKeys,
+    /// The time of the snapshot that it is, as `20261101T000000Z`: that is never renewed, so apt must
+    /// not mind how old it is.
+    pub snapshot: Option<String>,
+}
+
+/// The `OpenPGP` keys of an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveKeys {
+    /// The primary key that vouched, as hexadecimal digits of its packet. A keyring in binary form
+    /// that holds this key holds these bytes.
+    pub vouching: String,
+    /// That key and those that came in one file with it, each as an armored block.
+    pub armored: String,
+}
+
+/// A certificate of an authority that is trusted for https in addition to the public ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaCertificate {
+    /// What its file is called, without an ending.
+    pub name: String,
+    /// The certificate, or several, in PEM.
+    pub pem: String,
+}
+
 /// Everything that is known of a build and is the same for all its nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -46,6 +83,16 @@ pub struct Facts {
     pub mirror: String,
     /// URL of the security archive, where the suite has one.
     pub security_mirror: Option<String>,
+    /// All archives that packages come from, these two among them.
+    #[serde(default)]
+    pub archives: Vec<Archive>,
+    /// What decides between the versions of several archives, as the text of an
+    /// `apt_preferences(5)` file; empty where nothing does.
+    #[serde(default)]
+    pub preferences: String,
+    /// Authorities that the mirrors' certificates are from, where those are not public.
+    #[serde(default)]
+    pub ca_certificates: Vec<CaCertificate>,
     /// URL of the HTTP proxy, where there is one.
     pub proxy: Option<String>,
     /// Host name of the machine that builds. Empty at the system stage, as what is shared must not

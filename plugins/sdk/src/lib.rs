@@ -59,7 +59,7 @@ mod suggest;
 pub mod testing;
 
 pub use accounts::{Account, NewGroup, NewUser, is_account_name};
-pub use context::{Context, Fabric, Facts, Host, Level, Node, Scope, Secrets};
+pub use context::{Archive, ArchiveKeys, CaCertificate, Context, Fabric, Facts, Host, Level, Node, Scope, Secrets};
 pub use error::{Error, Problem, Result};
 pub use plugin::{Description, ErasedPlugin, Plugin, Stage};
 pub use process::{main, serve};

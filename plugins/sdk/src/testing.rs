@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::{
-    Attributes, Command, Context, ErasedPlugin, Error, Fabric, Facts, FileType, Host, Level, Metadata, Node, Output,
-    Problem, Result, Root, RootFs, Scope, Secrets,
+    Archive, ArchiveKeys, Attributes, Command, Context, ErasedPlugin, Error, Fabric, Facts, FileType, Host, Level,
+    Metadata, Node, Output, Problem, Result, Root, RootFs, Scope, Secrets,
 };
 
 #[derive(Debug, Clone)]
@@ -265,6 +265,17 @@ impl RootFs for MemoryRoot {
     }
 }
 
+fn archive(url: &str, suites: &[&str]) -> Archive {
+    Archive {
+        name: "debian".into(),
+        url: url.into(),
+        suites: suites.iter().map(ToString::to_string).collect(),
+        components: vec!["main".into()],
+        keys: ArchiveKeys { vouching: "c0ffee".into(), armored: "the keys of the archive\n".into() },
+        snapshot: None,
+    }
+}
+
 /// Runs a plugin as a build would: settings are checked first, then a stage is applied.
 #[derive(Debug)]
 pub struct Harness {
@@ -310,6 +321,12 @@ impl Harness {
             components: vec!["main".into()],
             mirror: "http://mirror.example/debian".into(),
             security_mirror: Some("http://mirror.example/debian-security".into()),
+            archives: vec![
+                archive("http://mirror.example/debian", &["trixie", "trixie-updates"]),
+                archive("http://mirror.example/debian-security", &["trixie-security"]),
+            ],
+            preferences: String::new(),
+            ca_certificates: Vec::new(),
             proxy: None,
             build_host: "builder".into(),
             fabric,

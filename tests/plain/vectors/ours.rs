@@ -18,6 +18,7 @@ pub fn ours(url: &str, served: &Served, memory: &Path) -> Result<String, String>
         suite: served.asked.clone(),
         components: vec!["main".to_owned()],
         architecture: "amd64".to_owned(),
+        ..Source::default()
     };
     let opened = Client::new(options, Progress::silent()).and_then(|client| client.open(&source));
     opened.map(|mut opened| opened.indexes.remove(0).text).map_err(|error| error.to_string())

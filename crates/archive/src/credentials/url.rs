@@ -53,6 +53,12 @@ impl MirrorUrl {
         let place = Place::of(&self.url)?;
         (!place.path.is_empty()).then(|| Self { url: format!("{}{suffix}", self.url), login: self.login.clone() })
     }
+
+    /// The address of a directory in it.
+    #[must_use]
+    pub fn join(&self, directory: &str) -> Self {
+        Self { url: format!("{}/{directory}", self.url), login: self.login.clone() }
+    }
 }
 
 impl FromStr for MirrorUrl {

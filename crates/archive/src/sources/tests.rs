@@ -6,6 +6,7 @@ fn source(uri: &str, suite: &str, components: &[&str], signed_by: Option<&str>) 
         suite: suite.to_owned(),
         components: components.iter().copied().map(str::to_owned).collect(),
         signed_by: signed_by.map(str::to_owned),
+        ..AptSource::default()
     }
 }
 
