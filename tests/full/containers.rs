@@ -92,27 +92,28 @@ impl Place {
     }
 }
 
-struct Podman(Place);
+struct Podman {
+    place: Place,
+    /// Podman takes no path of more than 50 letters for it.
+    run: tempfile::TempDir,
+}
 
 impl Podman {
     fn run(place: Place) -> Self {
-        Self(place)
+        let run = tempfile::Builder::new().prefix("podman.").tempdir_in("/tmp").unwrap();
+        succeed(Command::new("chown").arg(&place.who).arg(run.path()));
+        Self { place, run }
     }
 }
 
 impl Runner for Podman {
     fn build(&mut self, options: &[String]) -> Output {
-        let Self(place) = self;
+        let Self { place, run } = self;
         let mut podman = if place.who == "root" { Command::new("/usr/bin/env") } else { as_user("/usr/bin/env") };
         podman.arg(format!("HOME={}", place.path("home").display()));
-        podman.arg(format!("XDG_RUNTIME_DIR={}", place.path("run").display()));
+        podman.arg(format!("XDG_RUNTIME_DIR={}", run.path().display()));
         podman.args(["podman", "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file", "--root"]);
-        podman
-            .arg(place.path("storage"))
-            .arg("--runroot")
-            .arg(place.path("run"))
-            .arg("--tmpdir")
-            .arg(place.path("run"));
+        podman.arg(place.path("storage")).arg("--runroot").arg(run.path()).arg("--tmpdir").arg(run.path());
         podman.args(["run", "--rm", "--network=host", "--cgroups=disabled"]);
         // Where root may not raise its own limits, podman's are too high.
         podman.args(["--ulimit=nofile=1024:1024", "--ulimit=nproc=8192:8192"]).args(options);
@@ -121,14 +122,14 @@ impl Runner for Podman {
     }
 
     fn output(&self) -> PathBuf {
-        self.0.path("root/output")
+        self.place.path("root/output")
     }
 }
 
 impl Drop for Podman {
     /// A user's podman leaves a process that holds its namespaces.
     fn drop(&mut self) {
-        let pid = fs_err::read_to_string(self.0.path("run/pause.pid"));
+        let pid = fs_err::read_to_string(self.run.path().join("pause.pid"));
         if let Ok(pid) = pid {
             let _ = Command::new("kill").arg(pid.trim()).status();
         }

@@ -16,6 +16,7 @@ mod documents;
 mod examples;
 mod fabric;
 mod file_names;
+mod guest_apt;
 mod host;
 mod hostile_debs;
 mod hostile_plugins;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         check::tests(),
         fabric::tests(),
         file_names::tests(),
+        guest_apt::tests(),
         host::tests(),
         hostile_debs::tests(),
         hostile_plugins::tests(),

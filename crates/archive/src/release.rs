@@ -83,7 +83,9 @@ impl Hint for Error {
             Self::Malformed(_) | Self::NoIndex { .. } => "the mirror serves no complete Debian archive; try another mirror".to_owned(),
             Self::OtherSuite { found, .. } => format!("ask for one of its own names ({found}), or try another mirror"),
             Self::Expired { .. } | Self::Older { .. } => {
-                "the mirror is stale or is held back; try another, or, for a snapshot, take it as it is with --accept-expired".to_owned()
+                "the mirror is stale or is held back: try another; for a state of the past, name its time by --snapshot, or take it as it is with \
+                 --accept-expired"
+                    .to_owned()
             }
             Self::Future { .. } => "set the clock of this host".to_owned(),
             Self::NoComponent { available, .. } => format!("choose components among {available}"),

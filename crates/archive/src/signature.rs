@@ -94,7 +94,7 @@ impl Hint for Error {
             Self::NoneGood { attempts, known } => {
                 let known = known.join("; ");
                 Some(if attempts.iter().all(|attempt| attempt.refusal == Refusal::UnknownKey) {
-                    format!("if you trust this archive, give its keys with --keyring FILE; known are {known}")
+                    format!("if you trust this archive, give its keys with --keyring FILE, or, where a recipe or a file of sources names it, with the `key` or signed-by there; known are {known}")
                 } else if attempts.iter().any(|attempt| matches!(attempt.refusal, Refusal::Future(_))) {
                     "check this host's clock, which seems to be behind; if it is right, try another mirror".to_owned()
                 } else {

@@ -19,16 +19,8 @@ const PROGRAMS: &str = "sh awk base64 basename cat chmod chown cmp cp cut date d
 /// a Debian system. With it, an archive of a few packages builds, configures and applies plugins as a
 /// real one does.
 pub fn base() -> Deb {
-    let mut files = BTreeSet::new();
-    for program in PROGRAMS.split_whitespace() {
-        let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|place| format!("{place}/{program}"));
-        let path = places.into_iter().find(|path| Path::new(path).exists());
-        let path = path.unwrap_or_else(|| panic!("this host has no {program}"));
-        files.extend(libraries(path.as_ref()).iter().map(|library| merged(library.to_str().unwrap())));
-        files.insert(merged(&path));
-    }
     let mut base = Deb::new("base").essential().field("Installed-Size", "20000");
-    for path in files {
+    for path in base_files() {
         base = base.file_with_mode(&path, fs_err::read(&path).unwrap(), 0o755);
     }
     for (link, target) in [("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")] {
@@ -38,6 +30,45 @@ pub fn base() -> Deb {
         .file("/etc/group", "root:x:0:\n")
         .file("/etc/shadow", "root:*:20000:0:99999:7:::\n")
         .file("/etc/os-release", "ID=debian\n")
+}
+
+/// The programs of the base, and the libraries that they need.
+fn base_files() -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    for program in PROGRAMS.split_whitespace() {
+        let places = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|place| format!("{place}/{program}"));
+        let path = places.into_iter().find(|path| Path::new(path).exists());
+        let path = path.unwrap_or_else(|| panic!("this host has no {program}"));
+        files.extend(libraries(path.as_ref()).iter().map(|library| merged(library.to_str().unwrap())));
+        files.insert(merged(&path));
+    }
+    files
+}
+
+/// The host's own apt, with what it checks signatures with: so a system that was built can ask its
+/// archives for packages.
+pub fn apt() -> Deb {
+    let listed = succeed(Command::new("dpkg").args(["--listfiles", "apt"]));
+    let is_needed = |path: &&str| {
+        ["/usr/bin/", "/usr/lib/apt/methods/", "/etc/apt/apt.conf.d/"].iter().any(|place| path.starts_with(place))
+    };
+    // dpkg's tables name the architectures.
+    let others = ["/usr/bin/gpgv", "/usr/share/dpkg/cputable", "/usr/share/dpkg/tupletable"];
+    let programs = listed.lines().filter(is_needed).chain(others).filter(|path| Path::new(path).is_file());
+    let mut files = BTreeSet::new();
+    for path in programs {
+        files.insert(path.to_owned());
+        if fs_err::read(path).unwrap().starts_with(b"\x7fELF") {
+            files.extend(libraries(path.as_ref()).iter().map(|library| merged(library.to_str().unwrap())));
+        }
+    }
+    let directories =
+        ["/etc/apt/preferences.d", "/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial", "/var/log/apt"];
+    let apt = directories.into_iter().fold(Deb::new("apt"), Deb::directory);
+    files.difference(&base_files()).fold(apt, |apt, path| {
+        let (contents, mode) = (fs_err::read(path).unwrap(), fs_err::metadata(path).unwrap().permissions().mode());
+        apt.file_with_mode(path, contents, mode & 0o777)
+    })
 }
 
 /// The host's own debconf, with the modules of Perl that it needs.

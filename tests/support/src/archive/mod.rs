@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
-pub use base::{base, debconf};
+pub use base::{apt, base, debconf};
 pub use deb::Deb;
 pub use signer::Signer;
 

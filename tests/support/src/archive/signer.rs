@@ -33,6 +33,12 @@ impl Signer {
         self.home.with_file_name("archive.gpg")
     }
 
+    /// The same as an armored block.
+    pub fn armored(&self) -> String {
+        let armored = Gnupg::copy_of(&self.home).good(&["--export", "--armor"], b"");
+        String::from_utf8(armored).unwrap()
+    }
+
     /// The text as an `InRelease` file.
     pub fn clearsign(&self, text: &str) -> Vec<u8> {
         // An agent of its own: one for all would end with the first that has signed.
