@@ -146,6 +146,8 @@ impl<'a> Configurator<'a> {
             self.sandbox = Some(self.enter_with(stand_ins)?);
             let configured = self.configure_rest(begin);
             let made = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // dpkg's failure comes first: where it failed, the other thread was not let go on, and
+            // has nothing to say.
             let again = configured?;
             made.map(|()| again)
         })?;

@@ -106,6 +106,7 @@ pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<()
         })
         .collect::<Result<_, Error>>()?;
     all.extend(added.iter().map(|(name, architecture, text)| (name.as_str(), architecture.as_str(), text.as_str())));
+    // By name and architecture, as dpkg writes the file.
     all.sort_unstable();
     let status: String = all.iter().map(|(_, _, text)| format!("{}\n\n", text.trim_end_matches('\n'))).collect();
     staging.write(&path(STATUS), status.as_bytes(), 0o644)?;
@@ -132,6 +133,8 @@ fn begin(staging: &Staging, native: &str) -> Result<(), Error> {
     for name in ["diversions", "statoverride", "status", "triggers/File", "triggers/Unincorp"] {
         staging.write(&path("var/lib/dpkg").join(name).unwrap_or_default(), b"", 0o644)?;
     }
+    // Without it dpkg takes the directory for one of the older format, and renames the files of
+    // `Multi-Arch: same` packages.
     staging.write(&path("var/lib/dpkg/info/format"), b"1\n", 0o644)?;
     Ok(())
 }
@@ -141,6 +144,7 @@ fn begin(staging: &Staging, native: &str) -> Result<(), Error> {
 fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), staging::Error> {
     let stem = record.package.qualified_name();
     let name = |extension: &str| format!("{stem}.{extension}").into_bytes();
+    // A control file named `list` would be the list of files; dpkg, too, leaves it out.
     for (extension, file) in record.package.control.files.iter().filter(|(extension, _)| *extension != "list") {
         let name = name(extension);
         // dpkg makes the one script executable that it runs before the database has it.

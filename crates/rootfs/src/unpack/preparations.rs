@@ -57,6 +57,8 @@ impl<'a> Preparations<'a> {
         arrivals: Receiver<usize>,
         jobs: Option<NonZero<usize>>,
     ) -> Result<Arrivals<'a>, Error> {
+        // Two versions of a package would share a directory of dpkg's database, and one would
+        // overwrite the other's files.
         let mut names: Vec<&str> = self.debs.iter().map(|deb| deb.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -176,6 +178,8 @@ impl Arrivals<'_> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = vec![(index, error)];
         failures.extend(self.results.iter().filter_map(|(index, result)| Some((index, result.err()?))));
+        // The list's order and not that in which threads failed, so that the same packages give the
+        // same error.
         let rank = |(index, error): &(Index, Error)| (matches!(error, Error::Stopped), *index);
         failures.into_iter().min_by_key(rank).map_or(Error::Stopped, |(_, error)| error)
     }
@@ -187,6 +191,8 @@ fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
     let mut hasher = Sha256::new();
     let read_error = |source| Error::Read { package: deb.name.clone(), source };
     let size =
+        // One byte more than it should have: enough to see that it is too long, and no more is
+        // read.
         io::copy(&mut io::Read::take(&mut *file, deb.size.saturating_add(1)), &mut hasher).map_err(read_error)?;
     let found: [u8; 32] = hasher.finalize().into();
     if size != deb.size || found != deb.sha256 {

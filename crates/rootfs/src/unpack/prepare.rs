@@ -122,6 +122,8 @@ impl<'a> Preparation<'a> {
             if !go_on() {
                 return Err(Error::Stopped);
             }
+            // Two copies of the path are kept: one in the entry, one among the files that hard
+            // links may name.
             self.entries_bytes += ENTRY_BYTES + 2 * header.path.len() + header.link().len();
             if self.entries_bytes > MAX_ENTRIES_BYTES {
                 return Err(deb.data_error(io::Error::other("more entries than any package has")));
