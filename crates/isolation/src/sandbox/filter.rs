@@ -65,6 +65,8 @@ fn denied() -> Result<Vec<Call>, BackendError> {
         let bit = u64::from(flag.cast_unsigned());
         Rule::new(vec![argument(0, Is::MaskedEq(bit), bit)?])
     };
+    // A rule for each flag: one with the mask of all would fit only where all are asked for at
+    // once.
     calls.push((libc::SYS_clone, NEW_NAMESPACES.into_iter().map(namespace).collect::<Result<_, _>>()?));
     let input = |request: u32| Rule::new(vec![argument(1, Is::Eq, request)?]);
     calls.push((libc::SYS_ioctl, TERMINAL_INPUT.into_iter().map(input).collect::<Result<_, _>>()?));

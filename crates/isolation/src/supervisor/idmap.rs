@@ -283,7 +283,9 @@ fn run_helper(path: &Path, pid: u32, extents: &[Extent]) -> Result<(), Error> {
 fn find_helper(kind: Kind) -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path)
+        // A relative entry of PATH would have a file of the current directory run.
         .filter(|directory| directory.is_absolute())
+        // NixOS has its setuid programs in /run/wrappers/bin.
         .chain(["/usr/bin", "/bin", "/run/wrappers/bin"].map(PathBuf::from));
     let mut powerless = None;
     for directory in directories {

@@ -182,6 +182,7 @@ pub fn halves(control: UnixStream) -> io::Result<(Receiver, Sender)> {
 /// The control socket of this process, if its standard input is one.
 pub fn control_of_this_process() -> io::Result<UnixStream> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    // An error where it is no socket, as when a person has typed the name of a role.
     rustix::net::sockopt::socket_type(&socket)?;
     Ok(UnixStream::from(socket))
 }

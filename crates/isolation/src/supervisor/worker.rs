@@ -190,6 +190,7 @@ fn catching_panics<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
     std::panic::set_hook(Box::new(move |panic| {
         *noted.lock().unwrap_or_else(PoisonError::into_inner) = panic.location().map(ToString::to_string);
     }));
+    // Nothing that `work` may have left half done is used after a panic: the process ends.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
