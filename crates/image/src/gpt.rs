@@ -47,6 +47,7 @@ pub(super) fn encode(layout: &DiskLayout, identity: &Identity) -> Table {
 /// CHS fields are those of the specification's table 5.4.
 fn protective_mbr(sectors: u64) -> [u8; SECTOR_BYTES as usize] {
     let mut mbr = [0; SECTOR_BYTES as usize];
+    // All ones where the disk is larger than the field can say (UEFI 5.2.3).
     let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
     mbr[446..454].copy_from_slice(&[0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff]);
     mbr[454..458].copy_from_slice(&1_u32.to_le_bytes());

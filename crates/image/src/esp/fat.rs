@@ -39,6 +39,7 @@ impl Geometry {
         };
         // Each table sector tells of 128 clusters, and costs a sector for each table.
         let entries_per_sector = SECTOR_BYTES / ENTRY_BYTES;
+        // One more, since the first two entries stand for no cluster.
         let table_sectors =
             (sectors - RESERVED_SECTORS).div_ceil(entries_per_sector * sectors_per_cluster + TABLES) + 1;
         let clusters = (sectors - RESERVED_SECTORS - TABLES * table_sectors) / sectors_per_cluster;

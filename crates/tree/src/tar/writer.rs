@@ -100,6 +100,7 @@ impl<W: Write> TarWriter<W> {
     /// # Errors
     /// When the output fails.
     pub fn finish(mut self) -> io::Result<u64> {
+        // Two blocks of zeros end an archive.
         self.push(&[0; 2 * BLOCK as usize]);
         self.pad(RECORD_BYTES);
         self.flush()?;
@@ -167,6 +168,7 @@ fn pax_records(header: &Header) -> Vec<u8> {
 fn pax_record(key: &[u8], value: &[u8], records: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
+    // One digit more may make the number itself one digit longer.
     while rest + decimal_digits(len) != len {
         len = rest + decimal_digits(len);
     }
@@ -237,6 +239,7 @@ impl Block {
     }
 
     fn sealed(mut self) -> [u8; BLOCK as usize] {
+        // The sum counts its own field as blanks (pax(1), "ustar Interchange Format").
         self.put(148, b"        ");
         let sum: u32 = self.0.iter().map(|&byte| u32::from(byte)).sum();
         self.put(148, format!("{sum:06o}\0 ").as_bytes());
