@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-pub use failure::{Failure, line_and_column};
+pub use failure::{Failure, line_and_column, panic_text};
 pub use hint::Hint;
 
 /// A part of the work long enough to deserve a progress bar.
