@@ -35,6 +35,8 @@ pub fn network_xml(cluster: &Cluster) -> String {
         let _ = writeln!(leases, "      <host mac='{mac}' name='{name}' ip='{address}'/>");
     }
     let [first, last] = network.dhcp_range();
+    // Without spanning tree and delay, since a bridge else holds back for seconds what comes over a
+    // new port.
     format!(
         "<network>
   <name>{name}</name>

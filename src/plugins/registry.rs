@@ -275,6 +275,7 @@ impl Registry {
                 searched: self.search_path.directories().cloned().collect(),
             })?,
         };
+        // A plugin may be listed several times, and describes itself once.
         if !loaded.contains_key(&file) {
             loaded.insert(file.clone(), self.load(&file)?);
         }

@@ -240,6 +240,8 @@ impl Lines {
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        // Where the search for the end goes on, so that a long line is not searched from its
+        // beginning with each piece of it.
         let mut searched = 0;
         let mut chunk = [0; 64 << 10];
         loop {
