@@ -70,7 +70,7 @@ impl DiskLayout {
         let esp_bytes = ESP_MIN_BYTES.max((esp_content_bytes.saturating_mul(5) / 4).next_multiple_of(MIB));
         let esp = Partition { offset: bios_boot.offset + bios_boot.len, len: esp_bytes };
         let root_offset = esp.offset.saturating_add(esp.len);
-        // The backup of the partition table takes the last sectors of the disk (UEFI 5.3.2).
+        // The backup of the partition table takes the last sectors of the disk (UEFI 5.3).
         let end = size_bytes.saturating_sub(GPT_TAIL_BYTES) / MIB * MIB;
         let len = end.saturating_sub(root_offset);
         if len < ROOT_MIN_BYTES {

@@ -13,6 +13,7 @@ const ESP_TYPE: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 /// Root of x86-64, from the Discoverable Partitions Specification.
 const LINUX_ROOT_TYPE: Uuid = uuid!("4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
 
+/// The least: UEFI 5.3 demands 16 KiB for the entries.
 const ENTRIES: usize = 128;
 const ENTRY_BYTES: usize = 128;
 const TABLE_SECTORS: u64 = (ENTRIES * ENTRY_BYTES) as u64 / SECTOR_BYTES;

@@ -2,8 +2,8 @@
 //! [`Event`]s to a [`Reporter`], and the command line decides what of them reaches the screen and
 //! what only the log.
 //!
-//! A [`Failure`] is how a run ends that did not succeed; an error that implements [`Hint`] knows what
-//! a person can do about it.
+//! A [`Failure`] is how a run ends that did not succeed; an error that implements [`Hint`] knows
+//! what a person can do about it.
 //!
 //! Both cross the socket between worker and supervisor as JSON lines, so they hold plain data only.
 

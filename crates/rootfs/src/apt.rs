@@ -29,8 +29,8 @@ pub fn record<'a>(
         return Ok(());
     }
     // Packages of architecture `all` are listed under the native one.
-    let stanza = |name| format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n");
-    let stanzas: String = automatic.map(stanza).collect();
+    let stanzas: String =
+        automatic.map(|name| format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n")).collect();
     staging.directory(&state)?.write_file(b"extended_states", stanzas.as_bytes(), 0o644)?;
 
     // Without the user apt downloads as root, with a warning; the directories stay root's then.

@@ -196,8 +196,8 @@ fn run(sandbox: &mut Sandbox, action: &'static str, command: &Command, progress:
 
 /// Whether a table of file systems has one for the root directory (fstab(5)).
 fn mounts_root(fstab: &str) -> bool {
-    let mount_point = |line: &'_ str| line.split_whitespace().nth(1).map(str::to_owned);
-    fstab.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(mount_point).any(|point| point == "/")
+    let mut lines = fstab.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.any(|line| line.split_whitespace().nth(1) == Some("/"))
 }
 
 fn root_line(settings: &Settings<'_>) -> String {

@@ -39,8 +39,8 @@ pub const NEW_NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console. The type of
-/// libc's own numbers differs between C libraries.
+/// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console. The type
+/// of libc's own numbers differs between C libraries.
 const TERMINAL_INPUT: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
 /// The netlink families that scripts were seen to need: addresses and routes for libc and `ip`; the

@@ -73,7 +73,7 @@ pub enum Error {
     Start {
         /// The program.
         program: String,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// The sandbox ended under the program.

@@ -153,6 +153,8 @@ impl Mounts {
     /// tree, and mounts everything else.
     pub(super) fn enter(self) -> Result<(), Step> {
         self.change_root().map_err(|error| Step::new("change the root", error))?;
+        // They lie in the root of the namespace, which this process cannot reach once its root is
+        // the tree.
         let covers = covers().map_err(|error| Step::new("prepare what covers files of /proc", error))?;
         let go_to_tree = || {
             rustix::process::chdir(TREE)?;

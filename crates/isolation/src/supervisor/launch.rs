@@ -54,9 +54,9 @@ pub enum Error {
     /// The process could not be started, or died at once.
     #[error("start {role} process: {source}")]
     Start {
-        /// Which.
+        /// Name of the role that it was to have.
         role: &'static str,
-        /// Why.
+        /// What the system said, or how the process ended.
         source: io::Error,
     },
 }

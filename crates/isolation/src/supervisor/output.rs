@@ -52,9 +52,9 @@ pub enum Error {
     /// Files of subordinate users could not be removed.
     #[error("remove {}: {failure}", path.display())]
     Remove {
-        /// What.
+        /// The file or directory that stays.
         path: PathBuf,
-        /// Why.
+        /// What the process that removes it said.
         failure: Failure,
     },
     /// The process that removes such files could not be started.

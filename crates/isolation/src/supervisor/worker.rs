@@ -40,7 +40,7 @@ pub enum Error {
     /// A signal asked to stop. Every process of the job is gone.
     #[error("interrupted by {}", name_of(*signal))]
     Interrupted {
-        /// Which.
+        /// Number of the signal.
         signal: i32,
     },
     /// The worker ended without a last word.
@@ -117,6 +117,7 @@ where
                 interrupted.get_or_insert(signal);
                 launched.kill();
             }
+            // Launcher, first process and worker share the socket: its end is the end of all three.
             Note::Closed(result) => {
                 control = result;
                 break;

@@ -32,7 +32,7 @@ const REMOVED: [&str; 16] = [
     "root/.bash_history",
 ];
 
-/// Directories whose directories stay, with nothing in them.
+/// Directories of which only the directories stay: packages have them on their lists of files.
 const EMPTIED: [&str; 7] =
     ["run", "tmp", "var/cache/apt/archives", "var/lib/apt/lists", "var/log/journal", "var/tmp", "var/cache/man"];
 

@@ -32,23 +32,23 @@ pub enum Error {
     /// A package is malformed.
     #[error("package {package}: {source}")]
     Control {
-        /// Which.
+        /// Name of the package.
         package: String,
-        /// How.
+        /// What is wrong in its control archive.
         source: package::Error,
     },
     /// A script left a file of the database that dpkg could not read.
     #[error("/{file} of the new system is malformed")]
     Malformed {
-        /// Which.
+        /// Its path in the new system, without the first slash.
         file: &'static str,
     },
     /// A script had the owner of a file overridden by one that there is not.
     #[error("/{file} of the new system names {name}, which it does not have")]
     Owner {
-        /// Where.
+        /// The file that names the owner, without the first slash.
         file: &'static str,
-        /// Whom.
+        /// The user or group, by name or as `#NUMBER`.
         name: String,
     },
     /// The staging tree does not take it.

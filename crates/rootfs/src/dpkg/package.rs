@@ -33,7 +33,7 @@ pub enum Error {
     /// no pedantry.
     #[error("its control file has an invalid {field}: {value:?}")]
     Invalid {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
         /// Its value.
         value: String,
@@ -44,7 +44,7 @@ pub enum Error {
     /// A relation names no package, or no version.
     #[error("its control file: {field} has {text:?}, which dpkg does not take")]
     Relative {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
         /// What is wrong in it.
         text: String,

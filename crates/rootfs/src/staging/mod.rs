@@ -29,7 +29,7 @@ pub enum Error {
     Open {
         /// Where it should be.
         path: PathBuf,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
     /// The kernel lacks `openat2`, or a sandbox forbids it.
@@ -40,9 +40,9 @@ pub enum Error {
     Entry {
         /// What was tried: `create file`, `set owner of`, …
         action: &'static str,
-        /// On what.
+        /// The path in the new system.
         path: RootPath,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
 }

@@ -95,8 +95,7 @@ impl<'a> Preparations<'a> {
 
     fn prepare(&self, index: Index, running: &TaskHandle) -> Result<Prepared, Error> {
         let deb = &self.debs[index];
-        let read_error = |source| Error::Read { package: deb.name.clone(), source };
-        let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
+        let mut file = regular::open(&deb.path).map_err(|error| deb.read_error(error.into()))?;
         verify(deb, &mut file)?;
         let mut metered = Metered { inner: file, running, left: deb.size };
         let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
@@ -189,16 +188,14 @@ impl Arrivals<'_> {
 /// that was verified.
 fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
     let mut hasher = Sha256::new();
-    let read_error = |source| Error::Read { package: deb.name.clone(), source };
-    let size =
-        // One byte more than it should have: enough to see that it is too long, and no more is
-        // read.
-        io::copy(&mut io::Read::take(&mut *file, deb.size.saturating_add(1)), &mut hasher).map_err(read_error)?;
+    // One byte more than it should have: enough to see that it is too long, and no more is read.
+    let mut bytes = io::Read::take(&mut *file, deb.size.saturating_add(1));
+    let size = io::copy(&mut bytes, &mut hasher).map_err(|error| deb.read_error(error))?;
     let found: [u8; 32] = hasher.finalize().into();
     if size != deb.size || found != deb.sha256 {
         return Err(Error::Damaged { package: deb.name.clone(), path: deb.path.clone() });
     }
-    file.rewind().map_err(read_error)
+    file.rewind().map_err(|error| deb.read_error(error))
 }
 
 /// Reports how much of a file has been read. It is read about once after the verification.

@@ -29,7 +29,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global
-    /// header (pax(1p), keyword `comment`). Only at the beginning does [`comment`](crate::tarball::comment) find it.
+    /// header (pax(1p), keyword `comment`). Only at the beginning does
+    /// [`comment`](crate::tarball::comment) find it.
     ///
     /// # Errors
     /// When the output fails.

@@ -7,8 +7,8 @@ use fs_err::File;
 
 use crate::tar::{BLOCK, COMMENT};
 
-/// The comment that [`TarWriter::comment`](crate::tar::TarWriter::comment) wrote as the first thing of `file`; `None` if it
-/// begins otherwise.
+/// The comment that [`TarWriter::comment`](crate::tar::TarWriter::comment) wrote as the first thing
+/// of `file`; `None` if it begins otherwise.
 ///
 /// # Errors
 /// When the file cannot be read.

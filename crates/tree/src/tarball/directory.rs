@@ -112,6 +112,8 @@ fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
     let mut found = vec![(top.clone(), stat)];
     let mut pending = vec![top];
     while let Some(directory) = pending.pop() {
+        // By path, and closed again: held open, the directories of a deep tree would be more than a
+        // process may have open.
         let fd = open(root, &directory, OFlags::DIRECTORY)?;
         let entries = Dir::read_from(&fd).map_err(failed("list", &directory))?;
         for entry in entries {
