@@ -153,6 +153,7 @@ fn mode(text: Option<&str>, default: u32) -> std::result::Result<u32, String> {
 fn owner(root: &Root<'_>, copied: &Copied) -> Result<(u32, u32)> {
     let (uid, own_group) = match copied.owner.as_deref() {
         None => (0, 0),
+        // A name of digits alone is a name where there is such a user, as for chown(1).
         Some(owner) => match (owner.parse(), root.account(owner)?) {
             (_, Some(account)) => (account.uid, account.gid),
             (Ok(number), None) => (number, number),

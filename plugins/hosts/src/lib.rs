@@ -87,6 +87,7 @@ fn hosts(settings: &Settings, facts: &Facts) -> String {
     let mut host_names = vec!["vmhost"];
     let short = facts.build_host.split('.').next().unwrap_or_default();
     for name in [facts.build_host.as_str(), short] {
+        // A host without a name of its own calls itself localhost, which in a guest is the guest.
         let taken = host_names.contains(&name) || nodes.iter().any(|(_, node)| node == name);
         if is_host_name(name) && !taken && name != "localhost" && short != "localhost" {
             host_names.push(name);

@@ -78,6 +78,7 @@ impl Plugin for Script {
         for (name, value) in &settings.env {
             command = command.env(name, value);
         }
+        // A link that is there would have the script written to where it leads.
         root.remove(PLACE)?;
         root.write_with(PLACE, script, Attributes::mode(0o700).owner(0, 0))?;
         let ended = root.run(&command);

@@ -217,6 +217,7 @@ impl RootFs for Remote {
         let request = Request::Run { program: program.clone(), args: args.clone(), env };
         let reply = self.ask(&request, |reply| {
             let (program, text) = (command.line(), reply.error.clone()?);
+            // The text begins as that of `Error::Run` does, which would then stand there twice.
             let message = text.strip_prefix(&format!("run {program}: ")).unwrap_or(&text).to_owned();
             Some(Error::Run { program, message })
         })?;

@@ -280,6 +280,7 @@ impl<'a> Root<'a> {
     /// # Errors
     /// [`Problem::NotFound`] where the image has no such unit file.
     pub fn enable_unit(&mut self, unit: &str, wanted_by: &str) -> Result<()> {
+        // In the order in which systemd looks for units (systemd.unit(5)).
         let file = ["/etc/systemd/system", "/usr/lib/systemd/system"]
             .iter()
             .map(|dir| Path::new(dir).join(unit))
