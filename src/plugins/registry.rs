@@ -27,7 +27,7 @@ pub enum Origin {
     BuiltIn,
     /// A file.
     File {
-        /// Which.
+        /// The absolute path of the file, without links.
         path: PathBuf,
         /// What kind of file.
         form: Form,

@@ -107,6 +107,8 @@ impl Process {
         let control = Receiver::new(launched.control.try_clone()?);
         let printed = Arc::new(Mutex::new(Tail::default()));
         let last = Arc::clone(&printed);
+        // On a thread, from the beginning: else a plugin that prints much would wait for room in
+        // the pipe, and this one for its answer.
         let keep = move || {
             let _ = read_lines(stderr, |line| {
                 print(&line);
