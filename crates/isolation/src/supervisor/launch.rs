@@ -293,35 +293,35 @@ fn start_inside(
         _ => (None, None),
     };
     let (Some(role), Some(namespaces)) = (role, namespaces) else {
-        return Err(Launching::refused("read the launcher's arguments", io::ErrorKind::InvalidInput.into()));
+        return Err(Launching::refused("read the launcher's arguments", &io::ErrorKind::InvalidInput.into()));
     };
-    close_stray_descriptors().map_err(|error| Launching::refused("close stray descriptors", error))?;
-    leave_session_keyring().map_err(|error| Launching::refused("begin a session keyring", error))?;
+    close_stray_descriptors().map_err(|error| Launching::refused("close stray descriptors", &error))?;
+    leave_session_keyring().map_err(|error| Launching::refused("begin a session keyring", &error))?;
     // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no
     // terminal to ask.
     let _ = rustix::process::setsid();
     die_with_caller(role)?;
     enter(namespaces)
-        .map_err(|error| Launching::refused(format!("create new {} namespaces", names(namespaces)), error))?;
+        .map_err(|error| Launching::refused(format!("create new {} namespaces", names(namespaces)), &error))?;
     // Again: the credentials of a new user namespace have cleared it.
     die_with_caller(role)?;
-    sender.send(&Launching::Unshared).map_err(|error| Launching::refused("report to the parent", error))?;
-    await_go(control).map_err(|error| Launching::refused("wait for id maps", error))?;
+    sender.send(&Launching::Unshared).map_err(|error| Launching::refused("report to the parent", &error))?;
+    await_go(control).map_err(|error| Launching::refused("wait for id maps", &error))?;
     if namespaces.contains(UnshareFlags::NEWUSER) {
         // The user that this process was may have no id inside.
-        become_root().map_err(|error| Launching::refused("become root of the user namespace", error))?;
+        become_root().map_err(|error| Launching::refused("become root of the user namespace", &error))?;
     }
     if !namespaces.is_empty() && may_set_groups() {
         // The caller's supplementary groups mean nothing inside.
         rustix::thread::set_thread_groups(&[])
-            .map_err(|error| Launching::refused("drop supplementary groups", error.into()))?;
+            .map_err(|error| Launching::refused("drop supplementary groups", &error.into()))?;
     }
-    let first = role.command().spawn().map_err(|error| Launching::refused("start the first process", error))?;
+    let first = role.command().spawn().map_err(|error| Launching::refused("start the first process", &error))?;
     let pid = first.id();
-    sender.send(&Launching::Started { pid }).map_err(|error| Launching::refused("report to the parent", error))?;
+    sender.send(&Launching::Started { pid }).map_err(|error| Launching::refused("report to the parent", &error))?;
     loop {
         let waited = rustix::process::wait(WaitOptions::empty())
-            .map_err(|error| Launching::refused("wait for the first process", error.into()))?;
+            .map_err(|error| Launching::refused("wait for the first process", &error.into()))?;
         if let Some((child, status)) = waited
             && u32::try_from(child.as_raw_nonzero().get()) == Ok(pid)
             && let Some(ended) = ExitStatus::from_wait(status)
@@ -332,8 +332,8 @@ fn start_inside(
 }
 
 impl Launching {
-    fn refused(step: impl Into<String>, error: io::Error) -> Self {
-        Self::Refused { step: step.into(), errno: io_errno(&error) }
+    fn refused(step: impl Into<String>, error: &io::Error) -> Self {
+        Self::Refused { step: step.into(), errno: io_errno(error) }
     }
 }
 
@@ -343,7 +343,7 @@ impl Launching {
 fn die_with_caller(role: Role) -> Result<(), Launching> {
     if role.ends_with_thread() {
         set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(|error| Launching::refused("tie the launcher to its parent", error.into()))?;
+            .map_err(|error| Launching::refused("tie the launcher to its parent", &error.into()))?;
     }
     Ok(())
 }
