@@ -39,6 +39,7 @@ impl ProbeOutput {
 /// Runs `command` for at most `patience`.
 pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<ProbeOutput> {
     let (mut reader, writer) = io::pipe()?;
+    // What programs say is compared and shown, so in one language.
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
     // The command holds the writing end of the pipe, which must close when the program ends.

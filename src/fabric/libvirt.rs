@@ -78,6 +78,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
     let machine = &cluster.machine;
     let Shared { namespace, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(machine);
     format!(
+        // The screens are for this host alone, since VNC has no password here.
         "<domain type='{kind}'{namespace}>
   <name>{name}</name>
   <uuid>{uuid}</uuid>

@@ -106,6 +106,8 @@ fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, String)> {
     let mut named: Vec<_> = facts.nodes.iter().map(|node| (node.number, node.address, node.name.clone())).collect();
     let prefix = facts.nodes.first().and_then(|first| first.name.strip_suffix(&first.number.to_string()));
     if let Some(prefix) = prefix {
+        // The network of the nodes is a /24, in which a node's number is the last part of its
+        // address.
         let [a, b, c, _] = facts.fabric.host_address.octets();
         for number in 1..=at_least {
             if let Ok(last) = u8::try_from(number)

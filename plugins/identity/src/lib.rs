@@ -70,6 +70,7 @@ impl Plugin for Identity {
                 }
             }
         }
+        // A user who is missing is to be found out here, before there is a node.
         for user in &settings.cluster_key_users {
             account(root, user)?;
         }

@@ -73,6 +73,7 @@ impl Plugin for Script {
             (None, None) => return Err(Error::failed("there is no script")),
         };
         let mut command =
+            // With `-e`, so that a script stops at the first command that fails.
             if script.starts_with(b"#!") { Command::new(PLACE) } else { Command::new("/bin/sh").args(["-e", PLACE]) };
         command = command.args(&settings.args);
         for (name, value) in &settings.env {

@@ -193,6 +193,7 @@ impl Root<'_> {
         }
         self.edit("/etc/shadow", |text| {
             let (mut text, found) = rewrite(&text, user, |fields| {
+                // All fields of shadow(5), of which a line may lack the last.
                 fields.resize(9, String::new());
                 fields[1] = hash.into();
                 fields[2] = day.to_string();

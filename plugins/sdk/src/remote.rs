@@ -60,6 +60,8 @@ impl Remote {
     }
 
     fn exchange(&self, request: &Request) -> io::Result<Reply> {
+        // Held until the answer is there: answers have no numbers, so the next one is to this
+        // request.
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         connection.send(request)?;
         connection.receive()

@@ -133,6 +133,8 @@ impl<'a> Root<'a> {
         let text = String::from_utf8(self.read_or_empty(path)?)
             .map_err(|_| Problem::Malformed("not UTF-8".into()).at("edit", path))?;
         let changed = change(text.clone())?;
+        // What has not changed is not written: at the node stage it would become the node's own,
+        // and lie apart from what all nodes share.
         if changed == text && self.exists(path) { Ok(()) } else { self.write(path, changed) }
     }
 

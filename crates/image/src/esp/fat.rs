@@ -3,6 +3,7 @@
 use super::directory::{LABEL, Place};
 use super::{Partition, SECTOR_BYTES};
 
+/// As the specification has it for FAT32 (`BPB_RsvdSecCnt`).
 const RESERVED_SECTORS: u64 = 32;
 const TABLES: u64 = 2;
 const ENTRY_BYTES: u64 = 4;

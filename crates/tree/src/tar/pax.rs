@@ -44,6 +44,7 @@ impl Records {
             b"mtime" => self.mtime = Some(timestamp(value)?),
             _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
+                // The keys in which star and GNU tar write extended attributes.
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
                     && !name.is_empty()
                 {
@@ -67,6 +68,7 @@ fn split_record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
+    // The standard library takes a plus sign, too.
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -201,6 +201,7 @@ struct Block([u8; BLOCK as usize]);
 impl Block {
     fn new(flag: u8, mode: u16) -> Self {
         let mut block = Self([0; BLOCK as usize]);
+        // Magic and version of POSIX's form; GNU's own has blanks there.
         block.put(257, b"ustar\x0000");
         block.number(100, 8, u64::from(mode));
         for (at, len) in [(108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)] {
