@@ -78,6 +78,7 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
 /// The line and the column, each from 1, of the byte at `offset` of `text`, as people count them.
 #[must_use]
 pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    // Beyond the end, or within a character, it counts as the end.
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)

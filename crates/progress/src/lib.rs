@@ -172,6 +172,7 @@ impl TaskHandle {
 
     /// Adds `amount`, in the unit of the task, to what is done.
     pub fn advance(&self, amount: u64) {
+        // Nothing but this number depends on it, so the order of other memory need not be kept.
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
         self.progress.event(Event::Advance { task: self.task, done });
     }

@@ -63,7 +63,7 @@ impl DirectoryBuilder {
     pub(super) fn add(&mut self, name: &[u8], is_directory: bool, mtime: Timestamp) -> Result<(), &'static str> {
         let name = str::from_utf8(name).map_err(|_| "its name is not UTF-8")?;
         let long: Vec<u16> = name.encode_utf16().collect();
-        // At most 20 entries for a long name: 255 units, and the 0 behind them where one is left.
+        // At most 20 entries for a long name: 255 units, and a 0 behind them where there is room.
         if long.len() > 255 {
             return Err("its name is longer than 255 characters");
         }

@@ -77,7 +77,7 @@ impl NewUuid {
         superblock.feature_incompat |= incompat::CSUM_SEED;
         superblock.checksum_seed = csum::fs_seed(self.layout_uuid.as_bytes());
         superblock.encode(block);
-        // Encoded twice, since the checksum is made of the encoded bytes and is one of them.
+        // Encoded twice, since the checksum is of the encoded bytes and stands among them.
         superblock.checksum = csum::superblock(block);
         superblock.encode(block);
     }

@@ -83,9 +83,9 @@ const MISSING: &[(&str, &str)] = &[
     ("run-parts: failed to exec ", ": No such file or directory"),
 ];
 
-/// Complaints that programs go on after.
-// debconf goes on with a simpler frontend when a Perl module is missing, and sudo runs its command
-// when the host's name has no address: without this, their words would count as a cause.
+/// Complaints that programs go on after: debconf with a simpler frontend when a Perl module is
+/// missing, sudo with its command when the host's name has no address. Without this, their words
+/// would count as a cause.
 const HARMLESS: [&str; 2] = ["debconf: ", "sudo: unable to resolve host "];
 
 impl Cause {
