@@ -117,8 +117,7 @@ impl<'a> System<'a> {
         let providers = self.providers.get(wanted.name()).into_iter().flatten();
         let fits = providers.filter(|(_, version)| match version {
             Some(version) => accepts(wanted, version),
-            // A name that is provided without a version satisfies no versioned relation (Debian Policy
-            // 7.5).
+            // What is provided without a version satisfies no versioned relation (Debian Policy 7.5).
             None => wanted.constraint.is_none(),
         });
         // Of equal ones the first; `max_by` takes the last.
