@@ -24,6 +24,7 @@ const TYPICAL_INSTALLED_BYTES: u64 = 900 << 20;
 /// What the packages of the default recipe take in the cache.
 const TYPICAL_CACHE_BYTES: u64 = 350 << 20;
 /// Room in memory for the staging tree and the work on it; with less, the tree goes to the disk.
+/// As `pipeline::template` reckons it.
 const STAGING_MEMORY_BYTES: u64 = TYPICAL_INSTALLED_BYTES / 4 * 5 + (700 << 20);
 /// How long the mirror may take to answer. A build waits longer, and tries again.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);

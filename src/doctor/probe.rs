@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+/// The standard library cannot wait for a process with a limit, so its end is looked for this
+/// often.
 const POLL: Duration = Duration::from_millis(20);
 /// How long the rest of the output may take once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -37,6 +39,7 @@ impl ProbeOutput {
 /// Runs `command` for at most `patience`.
 pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<ProbeOutput> {
     let (mut reader, writer) = io::pipe()?;
+    // What programs say is compared and shown, so in one language.
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
     // The command holds the writing end of the pipe, which must close when the program ends.
@@ -47,6 +50,8 @@ pub(super) fn run_probe(mut command: Command, patience: Duration) -> io::Result<
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = reader.read(&mut chunk) {
             let mut text = collected.lock().unwrap_or_else(PoisonError::into_inner);
+            // What is beyond the limit is read all the same: else the program would wait for room
+            // in the pipe.
             if text.len() < MOST_OUTPUT_BYTES {
                 text.extend_from_slice(&chunk[..count]);
             }

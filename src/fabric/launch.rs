@@ -40,6 +40,8 @@ pub fn launch_script(cluster: &Cluster) -> String {
 fn facts(cluster: &Cluster) -> String {
     let Cluster { prefix, nodes, machine, network } = cluster;
     let (option, second_interface) = interface(machine, "nodes", "$second_mac", slot::SECOND_NETWORK);
+    // None of the words needs quotes in bash: the recipe's types hold letters, digits and a few
+    // harmless signs.
     format!(
         "#!/usr/bin/env bash
 #

@@ -35,6 +35,8 @@ pub fn network_xml(cluster: &Cluster) -> String {
         let _ = writeln!(leases, "      <host mac='{mac}' name='{name}' ip='{address}'/>");
     }
     let [first, last] = network.dhcp_range();
+    // Without spanning tree and delay, since a bridge else holds back for seconds what comes over a
+    // new port.
     format!(
         "<network>
   <name>{name}</name>
@@ -76,6 +78,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
     let machine = &cluster.machine;
     let Shared { namespace, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(machine);
     format!(
+        // The screens are for this host alone, since VNC has no password here.
         "<domain type='{kind}'{namespace}>
   <name>{name}</name>
   <uuid>{uuid}</uuid>

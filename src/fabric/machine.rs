@@ -74,6 +74,8 @@ impl Machine {
     /// The type of its mainboard, as QEMU and libvirt name it. CXL needs PCI Express.
     pub(super) fn board(&self) -> &'static str {
         match self.fabric {
+            // Without a version, that is the newest of the QEMU that runs it: an image is bound to
+            // none.
             FabricKind::Ivshmem | FabricKind::Nvdimm => "pc",
             FabricKind::Cxl => "q35",
         }

@@ -72,6 +72,7 @@ impl NetworkPlan {
 
     /// The first and the last address that DHCP may give.
     pub(super) fn dhcp_range(&self) -> [Ipv4Addr; 2] {
+        // The nodes' own addresses are among them: dnsmasq gives a reserved one to nobody else.
         [self.subnet.address(1), self.subnet.address(HOST_NUMBER - 1)]
     }
 

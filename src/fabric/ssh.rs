@@ -9,6 +9,7 @@ use super::cluster::{Cluster, Node};
 pub const KEY_FILE: &str = "fabric_ssh_key";
 /// The public keys of the nodes' ssh servers, beside the images.
 pub const KNOWN_HOSTS_FILE: &str = "fabric_known_hosts";
+
 /// The ssh configuration for user-mode networking, which needs nothing of the host. `directory` is
 /// the absolute path of the images: ssh takes a relative one from where it is called.
 ///
@@ -21,6 +22,8 @@ pub fn ssh_config(cluster: &Cluster, directory: &Path) -> String {
         let _ = write!(text, "Host {}\n    HostName 127.0.0.1\n    Port {}\n", node.name(), node.ssh_port());
         let _ = writeln!(text, "    HostKeyAlias {}", node.name());
     }
+    // `IdentitiesOnly`: else ssh offers the keys of the user's agent first, and sshd takes six at
+    // most (MaxAuthTries of sshd_config(5)).
     let _ = write!(
         text,
         "Host {}*

@@ -80,6 +80,7 @@ pub(super) fn write(job: &Job, ssh_keys: Option<&SshKeys>) -> Result<(), Error> 
     }
     write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))?;
     let Some(SshKeys { private_key, host_keys }) = ssh_keys else { return Ok(()) };
+    // ssh refuses a private key that others can read.
     write_artifact(&job.output, KEY_FILE, 0o600, private_key)?;
     let keys = cluster.nodes.iter().flat_map(|node| {
         let keys = host_keys.get(node.name()).into_iter().flatten();

@@ -214,6 +214,7 @@ fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R, Error> 
 /// Makes all durable, several at once, and only then gives them their names.
 fn finish_all(artifacts: Vec<Artifact>) -> Result<(), Error> {
     at_once(&artifacts, |artifact| Ok(artifact.file().sync_all()?))?;
+    // Each syncs once more, which finds nothing left to do.
     for artifact in artifacts {
         artifact.finish()?;
     }

@@ -214,6 +214,8 @@ fn fetch_and_install(
         first: &selection.first_stage(),
         unpack: &UnpackOptions {
             architecture: recipe.architecture.to_string(),
+            // In every suite: from bookworm on packages count on it, and debootstrap does so for
+            // bullseye, too.
             merged_usr: true,
             filters: filters(recipe),
             jobs: job.settings.jobs.value,

@@ -55,7 +55,7 @@ pub enum Error {
     /// The recipe lists two plugins for one thing.
     #[error("plugins {first} and {second} both provide {what}, of which there can be but one")]
     ProvidedTwice {
-        /// What.
+        /// What both provide.
         what: Provided,
         /// One plugin.
         first: String,
@@ -95,9 +95,9 @@ pub enum Error {
     Ambiguous {
         /// The name in the recipe.
         name: String,
-        /// One.
+        /// The first of them by name.
         first: PathBuf,
-        /// The other.
+        /// The next one.
         second: PathBuf,
     },
     /// A directory of plugins cannot be read.
@@ -105,7 +105,7 @@ pub enum Error {
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// A plugin crashed, hung, or talked nonsense.

@@ -36,6 +36,7 @@ use std::time::Duration;
 use fam_plugin::{
     Description, ErasedPlugin, Node, Provided, Result as PluginResult, Root, RootFs, SshKeys, Stage, Value,
 };
+use fam_progress::panic_text;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -140,7 +141,7 @@ impl PluginPlan {
     /// # Errors
     /// [`Error::Failed`] or [`Error::Panicked`], with the plugin's name.
     pub fn apply_system(&self, files: &mut dyn RootFs, build: &Build) -> Result<(), Error> {
-        for step in self.at(Stage::System) {
+        for step in self.steps_at(Stage::System) {
             build.progress().detail(format!("applying to the system: {}", step.planned.description.name));
             let context = build.context(&step.planned.description.name, Stage::System);
             catch_panic(&step.planned.description.name, None, || {
@@ -156,7 +157,7 @@ impl PluginPlan {
     /// [`Error::Failed`] or [`Error::Panicked`], with the plugin's name
     /// and the node's.
     pub fn apply_node(&self, node: &Node, files: &mut dyn RootFs, build: &Build) -> Result<(), Error> {
-        for step in self.at(Stage::Node) {
+        for step in self.steps_at(Stage::Node) {
             build.progress().detail(format!("applying to {}: {}", node.name, step.planned.description.name));
             let context = build.context(&step.planned.description.name, Stage::Node).for_node(node);
             catch_panic(&step.planned.description.name, Some(node), || {
@@ -172,7 +173,7 @@ impl PluginPlan {
     #[must_use]
     pub fn system_key(&self, build: &Build) -> String {
         let steps: Vec<_> = self
-            .at(Stage::System)
+            .steps_at(Stage::System)
             .map(|Step { planned, .. }| {
                 (&planned.description.name, &planned.description.version, planned.origin.digest(), &planned.settings)
             })
@@ -180,11 +181,13 @@ impl PluginPlan {
         let told = serde_json::json!({ "steps": steps, "facts": build.facts().for_system() });
         let mut hash = Sha256::new();
         hash.update(told.to_string());
+        // By way of a secret that is derived from it: the key is written into the tarball, and must
+        // tell nothing of the seed.
         hash.update(build.context("", Stage::System).secret("plugins/system-key"));
         hex::encode(hash.finalize())
     }
 
-    fn at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
+    fn steps_at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(move |step| step.planned.description.stages.contains(&stage))
     }
 }
@@ -192,6 +195,7 @@ impl PluginPlan {
 /// Calls into a plugin: its errors and panics get its name.
 fn catch_panic<T>(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> PluginResult<T>) -> Result<T, Error> {
     let node = || node.map(|node| node.name.clone());
+    // Nothing that the plugin left half done is used after a panic: the build ends.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(fam_plugin::Error::Crashed { message, hint })) => {
@@ -203,9 +207,7 @@ fn catch_panic<T>(plugin: &str, node: Option<&Node>, call: impl FnOnce() -> Plug
 }
 
 fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_string()
+    panic_text(payload).unwrap_or("no message").to_owned()
 }
 
 #[cfg(test)]

@@ -192,6 +192,7 @@ impl RootFs for OverlayRoot<'_> {
         let (literal, mut entry) = match self.entry("write", path) {
             Ok((literal, present)) if matches!(present.kind, Kind::File(_) | Kind::HardLink(_)) => {
                 let mut entry = Entry { kind, mtime: self.mtime, ..present.clone() };
+                // As the kernel does when a file is written.
                 entry.xattrs.remove(CAPABILITY);
                 (literal, entry)
             }

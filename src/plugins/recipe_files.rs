@@ -107,6 +107,8 @@ fn read(path: &str, directory: Option<&Path>, left: &mut u64) -> std::result::Re
             Some(BENEATH),
         ));
     }
+    // Both without links: a link in the directory may lead out of it, and the directory itself may
+    // be one.
     let (top, place) = (fs_err::canonicalize(directory)?, fs_err::canonicalize(directory.join(path))?);
     if !place.starts_with(&top) {
         return Err(Unreadable(format!("{path:?} leads out of the recipe's directory"), Some(BENEATH)));
@@ -126,6 +128,8 @@ fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> 
         for entry in fs_err::read_dir(place)? {
             names.push(entry?.file_name());
         }
+        // The order that the system gives differs from host to host, and the settings go into the
+        // template's key.
         names.sort();
         for name in names {
             let name = name.to_str().ok_or_else(nameless)?;

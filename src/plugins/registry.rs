@@ -27,7 +27,7 @@ pub enum Origin {
     BuiltIn,
     /// A file.
     File {
-        /// Which.
+        /// The absolute path of the file, without links.
         path: PathBuf,
         /// What kind of file.
         form: Form,
@@ -275,6 +275,7 @@ impl Registry {
                 searched: self.search_path.directories().cloned().collect(),
             })?,
         };
+        // A plugin may be listed several times, and describes itself once.
         if !loaded.contains_key(&file) {
             loaded.insert(file.clone(), self.load(&file)?);
         }

@@ -39,14 +39,14 @@ impl SearchPath {
 
 /// The files of a directory that may be plugins, by name.
 pub(super) fn plugins_in(directory: &Path, must_exist: bool) -> Result<Vec<PathBuf>, Error> {
-    let at = |source| Error::Directory { path: directory.to_owned(), source };
+    let unreadable = |source| Error::Directory { path: directory.to_owned(), source };
     let entries = match fs_err::read_dir(directory) {
         Err(_) if !must_exist => return Ok(Vec::new()),
-        entries => entries.map_err(at)?,
+        entries => entries.map_err(unreadable)?,
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(at)?.path();
+        let path = entry.map_err(unreadable)?.path();
         if Form::of(&path).is_some() && name_of(&path).is_some() {
             files.push(path);
         }

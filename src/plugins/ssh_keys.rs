@@ -44,6 +44,8 @@ fn public_key(line: &str) -> Option<String> {
     let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
     // Else more than one line.
     let is_one = !words.any(|word| word.contains(char::is_control));
+    // Every key begins with the length of its kind in four bytes (RFC 4253, 6.6), of which the
+    // first three are zero: in base64 that is `AAAA`.
     (is_kind && is_key && is_one && key.starts_with("AAAA")).then(|| format!("{kind} {key}"))
 }
 

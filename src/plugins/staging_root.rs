@@ -241,6 +241,7 @@ impl RootFs for StagingRoot<'_> {
         }
         let status = match ended {
             ExitStatus::Exited(status) => status,
+            // As a shell counts it in `$?`.
             ExitStatus::Signaled(signal) => 128 + signal,
         };
         Ok(Output { status, text: printed.text() })

@@ -39,6 +39,7 @@ impl<'a> Installed<'a> {
         let is_installed = get("status")?.split_ascii_whitespace().nth(2) == Some("installed");
         let (name, version, architecture) = (get("package")?, get("version")?, get("architecture")?);
         let relation = |name: &str| alternatives(get(name).unwrap_or_default()).flatten().map(|(one, _)| one);
+        // Each names one exact version (Debian Policy 7.8).
         let sources_in = |field: &str, comment: &'static str| {
             relation(field).filter_map(move |one| Some(((one.name(), one.constraint?.version), comment)))
         };
@@ -116,6 +117,7 @@ impl<'a> System<'a> {
         let providers = self.providers.get(wanted.name()).into_iter().flatten();
         let fits = providers.filter(|(_, version)| match version {
             Some(version) => accepts(wanted, version),
+            // What is provided without a version satisfies no versioned relation (Debian Policy 7.5).
             None => wanted.constraint.is_none(),
         });
         // Of equal ones the first; `max_by` takes the last.

@@ -70,6 +70,7 @@ pub fn render(known: &Known<'_>) -> Option<String> {
     contents.packages.insert(0, whole);
     let mut document = Document {
         spdx_version: "SPDX-2.3",
+        // The one licence that SPDX allows for its documents (SPDX 2.3, 6.2).
         data_license: "CC0-1.0",
         id: DOCUMENT,
         name: release.get("PRETTY_NAME").unwrap_or(name).to_owned(),

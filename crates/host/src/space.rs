@@ -52,6 +52,7 @@ fn gib(bytes: u64) -> f64 {
 pub fn free_space(path: &Path) -> Result<u64, Error> {
     let status =
         rustix::fs::statvfs(path).map_err(|error| Error::Query { path: path.to_owned(), source: error.into() })?;
+    // Not `f_bfree`, which counts what is reserved for root.
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
@@ -88,6 +89,8 @@ pub fn control_group_room() -> Option<u64> {
     groups
         .lines()
         .filter_map(memory_group)
+        // A group is held to the limits of all groups above it as well. In a container the path may
+        // be one that is not there; its ancestors are.
         .flat_map(|(hierarchy, own)| own.ancestors().filter_map(move |group| hierarchy.room(group)))
         .min()
 }

@@ -52,9 +52,12 @@ pub(super) fn install(
     let (Some(boot), Some(core)) = (regular_file(tree, BOOT_IMG), regular_file(tree, CORE_IMG)) else {
         return Ok(BootCode::None);
     };
+    // boot.img is a master boot record: one sector, of which everything behind [`CODE_BYTES`] is
+    // left to the partition table.
     if boot.1.len() != SECTOR_BYTES {
         return Err(refused(boot.0, format!("{} bytes instead of {SECTOR_BYTES}", boot.1.len())));
     }
+    // Its first sector only loads the rest, so one sector alone is no core image.
     if core.1.len() <= SECTOR_BYTES || core.1.len() > layout.bios_boot.len {
         let reason = format!("{} bytes, where {} fit the BIOS boot partition", core.1.len(), layout.bios_boot.len);
         return Err(refused(core.0, reason));
@@ -80,6 +83,8 @@ fn patch_boot(mbr: &mut [u8], code: &[u8], core_lba: u64) {
 
 fn patch_core(image: &mut Vec<u8>, core_lba: u64) {
     image.resize(image.len().next_multiple_of(SECTOR_BYTES as usize), 0);
+    // boot.img loads the first sector; that one loads as many more as it says here, from the next
+    // sector on.
     let following = (image.len() / SECTOR_BYTES as usize - 1) as u16;
     image[BLOCK_LIST..BLOCK_LIST + 8].copy_from_slice(&(core_lba + 1).to_le_bytes());
     image[BLOCK_LIST + 8..BLOCK_LIST + 10].copy_from_slice(&following.to_le_bytes());
@@ -89,6 +94,7 @@ fn patch_core(image: &mut Vec<u8>, core_lba: u64) {
 fn regular_file<'a>(tree: &'a Tree, path: &str) -> Option<(RootPath, &'a Content)> {
     let path: RootPath = path.parse().expect("a constant without dots");
     let mut entry = tree.get(&path)?;
+    // A tarball has hard links where a tree had several names of one file.
     if let Kind::HardLink(target) = &entry.kind {
         entry = tree.get(target)?;
     }

@@ -10,6 +10,7 @@ use super::Error;
 pub const SECTOR_BYTES: u64 = 512;
 
 const MIB: u64 = 1 << 20;
+/// A core image has some 30 KiB; the space between partitions is counted in MiB.
 const BIOS_BOOT_BYTES: u64 = MIB;
 /// Smallest ESP: FAT32 with 512-byte clusters needs more than 33 MiB, and a kernel or two should
 /// fit.
@@ -69,6 +70,7 @@ impl DiskLayout {
         let esp_bytes = ESP_MIN_BYTES.max((esp_content_bytes.saturating_mul(5) / 4).next_multiple_of(MIB));
         let esp = Partition { offset: bios_boot.offset + bios_boot.len, len: esp_bytes };
         let root_offset = esp.offset.saturating_add(esp.len);
+        // The backup of the partition table takes the last sectors of the disk (UEFI 5.3).
         let end = size_bytes.saturating_sub(GPT_TAIL_BYTES) / MIB * MIB;
         let len = end.saturating_sub(root_offset);
         if len < ROOT_MIN_BYTES {

@@ -13,6 +13,7 @@ const ESP_TYPE: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 /// Root of x86-64, from the Discoverable Partitions Specification.
 const LINUX_ROOT_TYPE: Uuid = uuid!("4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
 
+/// The least: UEFI 5.3 demands 16 KiB for the entries.
 const ENTRIES: usize = 128;
 const ENTRY_BYTES: usize = 128;
 const TABLE_SECTORS: u64 = (ENTRIES * ENTRY_BYTES) as u64 / SECTOR_BYTES;
@@ -47,6 +48,7 @@ pub(super) fn encode(layout: &DiskLayout, identity: &Identity) -> Table {
 /// CHS fields are those of the specification's table 5.4.
 fn protective_mbr(sectors: u64) -> [u8; SECTOR_BYTES as usize] {
     let mut mbr = [0; SECTOR_BYTES as usize];
+    // All ones where the disk is larger than the field can say (UEFI 5.2.3).
     let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
     mbr[446..454].copy_from_slice(&[0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff]);
     mbr[454..458].copy_from_slice(&1_u32.to_le_bytes());

@@ -140,6 +140,8 @@ impl DiskMap {
     /// the other leaves out count as a difference.
     #[must_use]
     pub fn same_in(&self, other: &Self, range: Range<u64>) -> bool {
+        // Contents are not compared, only where they come from: that takes no reading, and nodes of
+        // one build have one tarball.
         let one_tarball = Arc::ptr_eq(&self.tarball, &other.tarball);
         let (mut index, mut other_index) = (self.piece_at(range.start), other.piece_at(range.start));
         let mut at = range.start;
@@ -240,6 +242,7 @@ impl MapBuilder {
         if bytes.iter().all(|&byte| byte == 0) {
             return;
         }
+        // All zeros need no piece, and take no room in any image.
         let start = self.map.bytes.len();
         self.map.bytes.extend_from_slice(bytes);
         self.push(Piece { offset, len: bytes.len() as u64, source: Source::Inline { start } });

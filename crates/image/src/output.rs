@@ -66,6 +66,7 @@ impl<'a> Output<'a> {
     /// Copies between files inside the kernel where it can, through a buffer where it cannot
     /// (different file systems on old kernels, or one that has no such copy).
     pub(super) fn copy_from(&mut self, from: &File, from_offset: u64, offset: u64, len: u64) -> io::Result<()> {
+        // In windows and not in one call, so that memory is given back on the way here as well.
         let (mut input, mut output) = (from_offset, offset);
         let end = from_offset + len;
         while input < end {

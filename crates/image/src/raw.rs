@@ -60,6 +60,7 @@ impl Pending<'_> {
                 self.bytes.resize(self.bytes.len() + gap as usize, 0);
             }
             let filled = self.bytes.len();
+            // What has no room left in the buffer goes on in the next round.
             let count = (piece.end() - at).min((BUFFER_BYTES - filled) as u64);
             self.bytes.resize(filled + count as usize, 0);
             map.read_at(at, &mut self.bytes[filled..])?;

@@ -31,8 +31,8 @@
 //! }
 //! ```
 //!
-//! [`supervisor`] starts a worker in namespaces of its own, and cleans up after it, whatever happens
-//! to either. [`sandbox`] runs programs of another system, with its tree as their root.
+//! [`supervisor`] starts a worker in namespaces of its own, and cleans up after it, whatever
+//! happens to either. [`sandbox`] runs programs of another system, with its tree as their root.
 
 pub mod sandbox;
 pub mod supervisor;

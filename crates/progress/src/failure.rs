@@ -1,5 +1,6 @@
 //! How a run fails, in plain data, since error types cannot cross from one process to another.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
@@ -67,9 +68,17 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
+/// The text of a panic, from what [`catch_unwind`](std::panic::catch_unwind) returns: `panic!` with
+/// arguments makes a `String`, without any a `&str`. `None` for what `panic_any` was given.
+#[must_use]
+pub fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
+    payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied())
+}
+
 /// The line and the column, each from 1, of the byte at `offset` of `text`, as people count them.
 #[must_use]
 pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    // Beyond the end, or within a character, it counts as the end.
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)

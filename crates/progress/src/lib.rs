@@ -2,8 +2,8 @@
 //! [`Event`]s to a [`Reporter`], and the command line decides what of them reaches the screen and
 //! what only the log.
 //!
-//! A [`Failure`] is how a run ends that did not succeed; an error that implements [`Hint`] knows what
-//! a person can do about it.
+//! A [`Failure`] is how a run ends that did not succeed; an error that implements [`Hint`] knows
+//! what a person can do about it.
 //!
 //! Both cross the socket between worker and supervisor as JSON lines, so they hold plain data only.
 
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-pub use failure::{Failure, line_and_column};
+pub use failure::{Failure, line_and_column, panic_text};
 pub use hint::Hint;
 
 /// A part of the work long enough to deserve a progress bar.
@@ -172,6 +172,7 @@ impl TaskHandle {
 
     /// Adds `amount`, in the unit of the task, to what is done.
     pub fn advance(&self, amount: u64) {
+        // Nothing but this number depends on it, so the order of other memory need not be kept.
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
         self.progress.event(Event::Advance { task: self.task, done });
     }

@@ -10,6 +10,7 @@ use super::staging::{self, Attributes, Staging};
 
 /// Where apt downloads to, as its user without privileges.
 const PARTIAL: [&str; 2] = ["var/cache/apt/archives/partial", "var/lib/apt/lists/partial"];
+/// As whom apt downloads (`APT::Sandbox::User`, apt.conf(5)).
 const USER: &[u8] = b"_apt";
 
 /// Leaves the state of an apt that installed everything there is, the packages of the names
@@ -28,15 +29,17 @@ pub fn record<'a>(
         return Ok(());
     }
     // Packages of architecture `all` are listed under the native one.
-    let stanza = |name| format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n");
-    let stanzas: String = automatic.map(stanza).collect();
+    let stanzas: String =
+        automatic.map(|name| format!("Package: {name}\nArchitecture: {architecture}\nAuto-Installed: 1\n\n")).collect();
     staging.directory(&state)?.write_file(b"extended_states", stanzas.as_bytes(), 0o644)?;
 
+    // Without the user apt downloads as root, with a warning; the directories stay root's then.
     let Some(uid) = user(&staging.read(&path("etc/passwd"))?) else { return Ok(()) };
     for partial in PARTIAL.map(path) {
         if staging.exists(&partial)? {
             let directory = staging.directory(&partial)?;
             let mtime = directory.own_metadata()?.attributes.mtime;
+            // As apt's own `SetupAPTPartialDirectory` leaves them at the first download.
             directory.set_own_attributes(&Attributes { mode: 0o700, uid, gid: 0, mtime }, &BTreeMap::new())?;
         }
     }

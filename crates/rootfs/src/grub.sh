@@ -13,6 +13,8 @@ for platform in i386-pc x86_64-efi; do
         mkdir -p /boot/efi/EFI/BOOT
         disk='' core=/boot/efi/EFI/BOOT/BOOTX64.EFI
     fi
+    # The modules named here are what it takes to read the prefix; the core image loads all others
+    # from there.
     grub-mkimage --format=$platform --directory=$modules --prefix="(,gpt$ROOT_PARTITION)/boot/grub" --output=$core $disk part_gpt ext2
 done
 mkdir -p /boot/grub/fonts

@@ -2,9 +2,9 @@
 //! in a sandbox, so that the new system's own dpkg goes on from there.
 //!
 //! [`staging`] is the one way to the files of the directory: a symbolic link in it leads where it
-//! would lead in the finished system, and never out. [`install`] has packages
-//! [unpacked](unpack) and [configured](configure) in an order that Debian Policy allows, and [`dpkg`]
-//! writes the database. Needs root, of the host or of a user namespace.
+//! would lead in the finished system, and never out. [`install`] has packages [unpacked](unpack)
+//! and [configured](configure) in an order that Debian Policy allows, and [`dpkg`] writes the
+//! database. Needs root, of the host or of a user namespace.
 //!
 //! ```
 //! use fam_rootfs::staging::Staging;

@@ -16,6 +16,7 @@ use rustix::mount::{
 /// What the kernel refused.
 pub fn mount(path: &Path, size_bytes: u64) -> io::Result<()> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // A tmpfs has mode 1777 by itself, and this directory becomes the root of the new system.
     for (name, value) in [("mode", "0755"), ("size", size_bytes.to_string().as_str())] {
         fsconfig_set_string(&fs, name, value)?;
     }

@@ -53,6 +53,7 @@ fn escaped(name: &[u8]) -> String {
     const LONGEST_BYTES: usize = 300;
     let mut text = String::new();
     for chunk in name[..name.len().min(LONGEST_BYTES)].utf8_chunks() {
+        // Without the quotes that `Debug` puts around a string.
         let valid = format!("{:?}", chunk.valid());
         let _ = write!(text, "{}{}", &valid[1..valid.len() - 1], chunk.invalid().escape_ascii());
     }

@@ -40,6 +40,7 @@ impl Plugin for Demo {
         if !is_account_name(&settings.user) {
             return Err(Error::setting("user", format!("{:?} is no user", settings.user)));
         }
+        // It goes into a string of the C program as it is.
         let plain = settings.file.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
         if !settings.file.starts_with('/') || !plain {
             return Err(Error::setting("file", "is no absolute path of plain letters, digits and ._-"));

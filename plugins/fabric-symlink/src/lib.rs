@@ -50,6 +50,7 @@ impl Plugin for FabricSymlink {
         if let Some(parent) = settings.link.parent() {
             root.create_dir_all(parent)?;
         }
+        // BAR 2 of an ivshmem device is its memory; BAR 0 has registers.
         root.symlink(format!("/sys/bus/pci/devices/{}/resource2", context.facts.fabric.pci_address), link)?;
         root.create_dir_all("/usr/local/sbin")?;
         root.write_with(SCRIPT, include_str!("fabric-symlink.sh").replace("@LINK@", link), Attributes::mode(0o755))?;
@@ -69,6 +70,7 @@ fam_plugin::export!(FabricSymlink);
 fn keep_memory_shared(root: &mut Root<'_>) -> Result<()> {
     for monitor in ["ndctl-monitor.service", "cxl-monitor.service"] {
         if root.exists(format!("/usr/lib/systemd/system/{monitor}")) {
+            // As `systemctl mask` does it: so nothing else starts them, either.
             root.symlink("/dev/null", format!("/etc/systemd/system/{monitor}"))?;
         }
     }

@@ -71,6 +71,8 @@ impl Plugin for Files {
             if !target.is_absolute() || !plain || copied.target.contains('\0') {
                 return Err(Error::setting(key("target"), "is no absolute path without `..`"));
             }
+            // A source that was not read passes for a tree: so it is where settings are checked
+            // without their recipe.
             let is_tree = copied.source.as_ref().is_some_and(|files| files.file().is_none());
             if !is_tree && (copied.target.ends_with('/') || target.parent().is_none()) {
                 return Err(Error::setting(key("target"), "is a directory, and the source is a file")
@@ -144,6 +146,7 @@ fn mode(text: Option<&str>, default: u32) -> std::result::Result<u32, String> {
     let Some(text) = text else { return Ok(default) };
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
+        // The standard library takes a sign, too.
         Ok(mode) if mode <= 0o7777 && digits.bytes().all(|b| b.is_ascii_digit()) => Ok(mode),
         _ => Err(format!("{text:?} are no permission bits in octal, as in \"0644\"")),
     }
@@ -153,6 +156,7 @@ fn mode(text: Option<&str>, default: u32) -> std::result::Result<u32, String> {
 fn owner(root: &Root<'_>, copied: &Copied) -> Result<(u32, u32)> {
     let (uid, own_group) = match copied.owner.as_deref() {
         None => (0, 0),
+        // A name of digits alone is a name where there is such a user, as for chown(1).
         Some(owner) => match (owner.parse(), root.account(owner)?) {
             (_, Some(account)) => (account.uid, account.gid),
             (Ok(number), None) => (number, number),

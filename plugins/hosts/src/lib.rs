@@ -87,6 +87,7 @@ fn hosts(settings: &Settings, facts: &Facts) -> String {
     let mut host_names = vec!["vmhost"];
     let short = facts.build_host.split('.').next().unwrap_or_default();
     for name in [facts.build_host.as_str(), short] {
+        // A host without a name of its own calls itself localhost, which in a guest is the guest.
         let taken = host_names.contains(&name) || nodes.iter().any(|(_, node)| node == name);
         if is_host_name(name) && !taken && name != "localhost" && short != "localhost" {
             host_names.push(name);
@@ -105,6 +106,8 @@ fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, String)> {
     let mut named: Vec<_> = facts.nodes.iter().map(|node| (node.number, node.address, node.name.clone())).collect();
     let prefix = facts.nodes.first().and_then(|first| first.name.strip_suffix(&first.number.to_string()));
     if let Some(prefix) = prefix {
+        // The network of the nodes is a /24, in which a node's number is the last part of its
+        // address.
         let [a, b, c, _] = facts.fabric.host_address.octets();
         for number in 1..=at_least {
             if let Ok(last) = u8::try_from(number)

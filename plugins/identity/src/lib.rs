@@ -58,6 +58,7 @@ impl Plugin for Identity {
     /// plugin starts, too.
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, _: &Context) -> Result<()> {
         root.write_with(MACHINE_ID, "", Attributes::mode(0o444).owner(0, 0))?;
+        // An id of D-Bus's own would be the same on all nodes.
         if root.symlink_metadata(DBUS_MACHINE_ID).is_ok_and(|metadata| metadata.file_type == FileType::File) {
             root.remove(DBUS_MACHINE_ID)?;
             root.symlink(MACHINE_ID, DBUS_MACHINE_ID)?;
@@ -69,6 +70,7 @@ impl Plugin for Identity {
                 }
             }
         }
+        // A user who is missing is to be found out here, before there is a node.
         for user in &settings.cluster_key_users {
             account(root, user)?;
         }

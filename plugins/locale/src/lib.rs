@@ -85,7 +85,8 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.@-".contains(&b))
 }
 
-/// Whether the C library has it without any file.
+/// Whether every system has it: in the C library itself or, as C.UTF-8 in bullseye, in the
+/// essential package libc-bin.
 fn is_built_in(name: &str) -> bool {
     ["c", "posix", "c.utf-8", "c.utf8"].contains(&name.to_ascii_lowercase().as_str())
 }

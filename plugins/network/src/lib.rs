@@ -74,6 +74,7 @@ impl Plugin for Network {
         if name.is_empty() {
             return Ok(());
         }
+        // Hotplug here, too: on a bridge of the host a guest has no such interface.
         let (address, prefix) = (node.address, context.facts.fabric.prefix_len);
         root.write(
             format!("/etc/network/interfaces.d/{name}"),

@@ -73,11 +73,13 @@ impl Plugin for Script {
             (None, None) => return Err(Error::failed("there is no script")),
         };
         let mut command =
+            // With `-e`, so that a script stops at the first command that fails.
             if script.starts_with(b"#!") { Command::new(PLACE) } else { Command::new("/bin/sh").args(["-e", PLACE]) };
         command = command.args(&settings.args);
         for (name, value) in &settings.env {
             command = command.env(name, value);
         }
+        // A link that is there would have the script written to where it leads.
         root.remove(PLACE)?;
         root.write_with(PLACE, script, Attributes::mode(0o700).owner(0, 0))?;
         let ended = root.run(&command);

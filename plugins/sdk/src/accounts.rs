@@ -136,6 +136,7 @@ impl Root<'_> {
                 Some(gid) => gid,
                 None => {
                     let groups = self.read_text("/etc/group")?;
+                    // The group has the user's number where that is free, as adduser has it.
                     let gid = Some(uid).filter(|uid| !groups.lines().any(|line| third_field(line) == Some(*uid)));
                     self.add_group(&NewGroup { name: name.into(), gid, system: user.system })?
                 }
@@ -147,6 +148,7 @@ impl Root<'_> {
         for group in &user.groups {
             self.add_to_group(name, group)?;
         }
+        // useradd(8) gives none to users of the system.
         if !user.system {
             for file in ["/etc/subuid", "/etc/subgid"] {
                 self.add_subordinates(file, name)?;
@@ -184,17 +186,21 @@ impl Root<'_> {
             return Err(Error::failed(format!("there is no user {user}")));
         }
         check_field(user, "password", hash)?;
+        // Day 0 would mean that the password has to be changed at the next login (shadow(5)).
         let day = epoch.div_euclid(SECONDS_PER_DAY).max(1);
         if !self.exists("/etc/shadow") {
             self.write_with("/etc/shadow", "", Attributes::mode(0o600))?;
         }
         self.edit("/etc/shadow", |text| {
             let (mut text, found) = rewrite(&text, user, |fields| {
+                // All fields of shadow(5), of which a line may lack the last.
                 fields.resize(9, String::new());
                 fields[1] = hash.into();
                 fields[2] = day.to_string();
             });
             if !found {
+                // As Debian's login.defs(5) has it: it may be changed at once, and practically
+                // never must be.
                 text.push_str(&format!("{user}:{hash}:{day}:0:99999:7:::\n"));
             }
             Ok(text)
@@ -224,6 +230,7 @@ impl Root<'_> {
         if let Some(parent) = home.parent() {
             self.create_dir_all(parent)?;
         }
+        // As adduser makes it from bookworm on (`DIR_MODE` of adduser.conf(5)).
         self.create_dir(home, 0o700)?;
         self.set_owner(home, uid, gid)?;
         if self.exists("/etc/skel") {

@@ -60,6 +60,8 @@ impl Remote {
     }
 
     fn exchange(&self, request: &Request) -> io::Result<Reply> {
+        // Held until the answer is there: answers have no numbers, so the next one is to this
+        // request.
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         connection.send(request)?;
         connection.receive()
@@ -217,6 +219,7 @@ impl RootFs for Remote {
         let request = Request::Run { program: program.clone(), args: args.clone(), env };
         let reply = self.ask(&request, |reply| {
             let (program, text) = (command.line(), reply.error.clone()?);
+            // The text begins as that of `Error::Run` does, which would then stand there twice.
             let message = text.strip_prefix(&format!("run {program}: ")).unwrap_or(&text).to_owned();
             Some(Error::Run { program, message })
         })?;

@@ -23,6 +23,7 @@ pub(crate) fn resolve<F: RootFs + ?Sized>(fs: &F, path: &Path, follow_last: bool
     let mut links = 0;
     while let Some(name) = pending.pop() {
         if name == ".." {
+            // At the top this changes nothing.
             reached.pop();
             continue;
         }

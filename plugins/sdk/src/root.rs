@@ -133,6 +133,8 @@ impl<'a> Root<'a> {
         let text = String::from_utf8(self.read_or_empty(path)?)
             .map_err(|_| Problem::Malformed("not UTF-8".into()).at("edit", path))?;
         let changed = change(text.clone())?;
+        // What has not changed is not written: at the node stage it would become the node's own,
+        // and lie apart from what all nodes share.
         if changed == text && self.exists(path) { Ok(()) } else { self.write(path, changed) }
     }
 
@@ -280,6 +282,7 @@ impl<'a> Root<'a> {
     /// # Errors
     /// [`Problem::NotFound`] where the image has no such unit file.
     pub fn enable_unit(&mut self, unit: &str, wanted_by: &str) -> Result<()> {
+        // In the order in which systemd looks for units (systemd.unit(5)).
         let file = ["/etc/systemd/system", "/usr/lib/systemd/system"]
             .iter()
             .map(|dir| Path::new(dir).join(unit))

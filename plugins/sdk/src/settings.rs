@@ -169,6 +169,8 @@ impl<'de> de::Deserializer<'de> for At<'de> {
             Value::String(variant) => {
                 visitor.visit_enum(IntoDeserializer::<Fault>::into_deserializer(variant.as_str()))
             }
+            // A variant with contents: serde_json reads it, and its errors then say not where in it
+            // they arose.
             value => de::Deserializer::deserialize_enum(value, name, variants, visitor).map_err(de::Error::custom),
         }
     }

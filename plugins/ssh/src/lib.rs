@@ -65,6 +65,7 @@ impl Plugin for Ssh {
     fn check(&self, settings: &Settings) -> Result<()> {
         options::check(&settings.options)?;
         for (index, keys) in settings.authorized_keys.iter().enumerate() {
+            // Empty where settings are checked without their recipe, and the file was not read.
             if !keys.file.entries.is_empty() {
                 lines(&keys.file)
                     .map_err(|message| Error::setting(format!("authorized-keys[{index}].file"), message))?;

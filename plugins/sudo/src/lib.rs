@@ -64,6 +64,7 @@ impl Plugin for Sudo {
         if !root.exists("/etc/sudoers.d") {
             root.create_dir("/etc/sudoers.d", 0o755)?;
         }
+        // sudo expects this mode, and refuses a file that others may write (sudoers(5)).
         root.write_with(FILE, text, Attributes::mode(0o440).owner(0, 0))
     }
 }

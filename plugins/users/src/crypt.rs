@@ -12,6 +12,7 @@ const SALT_LEN: usize = 16;
 /// Hashes `password` by the method "6" of crypt(5): SHA-512, 5,000 rounds, with 16 characters of
 /// salt out of `secret`.
 pub(crate) fn sha512(password: &str, secret: &[u8; 32]) -> Result<String> {
+    // Six bits of each byte: the alphabet has 64 characters, so none is likelier than another.
     let salt: String = secret.iter().take(SALT_LEN).map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
     with_salt(password, &salt)
 }

@@ -212,6 +212,8 @@ fn check_password(key: &str, plain: Option<&str>, hashed: Option<&str>) -> Resul
 
 fn check_keys(key: &str, lines: &[String]) -> Result<()> {
     // sshd(8), AUTHORIZED_KEYS FILE FORMAT: options may come first, so only the shape is checked.
+    // Every key begins with the length of its kind in four bytes (RFC 4253, 6.6), of which the
+    // first three are zero: in base64 that is `AAAA`.
     let usable = |line: &String| {
         !line.contains('\n') && line.split_whitespace().any(|word| word.starts_with("AAAA") && word.len() > 40)
     };

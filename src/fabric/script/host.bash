@@ -100,6 +100,8 @@ examine_kvm() {
     } 2>/dev/null
     rm -f -- "$image" "$image.said"
     detail='a trial system ran in it' hint=''
+    # The device ends QEMU with twice the value that the guest writes to it, and one: the boot
+    # sector writes 42.
     ((status == 85)) && return
     detail='/dev/kvm is there, but a trial system did not run in it'
     hint='allow nested virtualization in the hypervisor around this host'

@@ -66,6 +66,7 @@ choose_run_directory() {
 
 make_run_directory() {
     if [[ ! -d $run ]]; then mkdir -m 700 -- "$run" || fail "$run cannot be made" "name another directory: RUN=DIRECTORY"; fi
+    # In /tmp anyone may have made it, or a link in its place.
     if [[ -L $run || ! -O $run ]]; then
         fail "$run belongs to somebody else" "name another directory: RUN=DIRECTORY"
     fi

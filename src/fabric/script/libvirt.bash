@@ -92,6 +92,7 @@ libvirt() {
                     "libvirt's QEMU may be another user, who must be able to pass through $here, and have the shared memory"
                 say "$name: started"
                 ;;
+            # All at once: each may take as long as its time limit.
             shutdown) shut_down_domain "$n" & ;;
             undefine)
                 [[ $(domain_state "$n") != running ]] || fail "$name is running" "first: $0 libvirt shutdown $n"

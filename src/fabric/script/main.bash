@@ -6,6 +6,7 @@ for variable in PORT BOOT_TIMEOUT STOP_TIMEOUT; do
 done
 command=${1:-start}
 if (($# > 0)); then shift; fi
+# Before the tools are asked for: `check` tells of them itself.
 case $command in
     check)
         check
@@ -17,6 +18,7 @@ case $command in
         ;;
 esac
 examine_tools || fail "$detail" "$hint"
+# The script may be called by a link; the images lie beside the file itself.
 here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 readonly here
 choose_run_directory

@@ -15,6 +15,7 @@ examine_huge_pages() {
     huge=yes
     kib=$(($(stat -f -c %s -- "$1") / 1024))
     pool=/sys/kernel/mm/hugepages/hugepages-${kib}kB
+    # Those that are reserved are free, and promised to somebody already.
     free=$(($(<"$pool/free_hugepages") - $(<"$pool/resv_hugepages")))
     needed=$(((shm_mib * 1024 + kib - 1) / kib))
     detail="the shared memory, $shm_mib MiB, is no whole number of huge pages of $kib KiB"

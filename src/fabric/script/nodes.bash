@@ -5,6 +5,7 @@ start_node() {
     local n=$1 name=$prefix$1 port output run_path=${run//,/,,} image_path shm_path=${shm//,/,,}
     local mac=${macs[n]} second_mac=${second_macs[n]}
     local -a arguments
+    # In QEMU's options a comma stands for itself where it is doubled.
     image_path=${here//,/,,}/$name.qcow2
     arguments=(
         -name "$name" -nodefaults -no-user-config -display none -rtc base=utc
@@ -35,6 +36,8 @@ start_node() {
         say "127.0.0.1 $port" >"$run/$name.ssh"
     fi
 
+    # QEMU takes a pipe by the name that these two have before `.in` and `.out`. Bash can write to
+    # it without other programs, which it cannot to a socket.
     mkfifo -m 600 -- "$run/$name.monitor.in" "$run/$name.monitor.out"
     # From within the directory, since in the path after -D a percent sign would be a directive.
     if ! output=$(cd -- "$run" && "$qemu" "${arguments[@]}" -D "$name.qemu" 2>&1 </dev/null); then
@@ -74,6 +77,7 @@ start() {
     ((${#missing[@]} == 0)) || fail "not in $here: ${missing[*]}" "build them: fam-build --output $here $nodes"
     need_qemu
     make_run_directory
+    # Also where a node does not start: nothing is to stay of what is made from here on.
     trap clean_up EXIT
     helper=''
     choose_acceleration
@@ -81,6 +85,8 @@ start() {
     prepare_shared_memory
     examine_memory "${#chosen[@]}" || warn "$detail"
     id=$(cluster_id)
+    # A group of an organization's own (RFC 2365), and of this cluster, so that two clusters on one
+    # host do not hear each other.
     multicast=239.192.$((id >> 8 & 255)).$((id & 255)):$((20000 + id % 10000))
     for n in "${chosen[@]}"; do
         if pid_of "$n" >/dev/null; then

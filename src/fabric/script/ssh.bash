@@ -11,6 +11,8 @@ quoted() {
 # An ssh configuration, from lines with a node's number, address and port.
 ssh_configuration() {
     local n address port known=$here/fabric_known_hosts strict=yes
+    # Where no plugin provides the nodes' keys there is no such file: then the key that is seen
+    # first counts.
     if [[ ! -r $known ]]; then known=$run/known_hosts strict=accept-new; fi
     say "# Written by $(basename -- "$0"); ssh -F fabric_ssh_config NODE"
     while read -r n address port; do

@@ -92,6 +92,8 @@ pub(crate) fn init() -> ExitCode {
 }
 
 fn confine(view: View) -> Result<(), Step> {
+    // This and the next write to /proc, which is another one, and read-only, once the mounts are
+    // entered.
     limit_processes();
     be_expendable(Expendable::Code).map_err(|error| Step::from_io("be the first to be ended", &error))?;
     mounts::enter(view)?;
@@ -99,6 +101,8 @@ fn confine(view: View) -> Result<(), Step> {
     setrlimit(Resource::Core, none).map_err(|error| Step::new("forbid core dumps", error))?;
     let some = Rlimit { current: Some(1024), maximum: Some(1024) };
     setrlimit(Resource::Nofile, some).map_err(|error| Step::new("limit open files", error))?;
+    // Landlock and the filter ask for it; and setuid programs of the host stay without their
+    // rights.
     set_no_new_privs(true).map_err(|error| Step::new("forbid new privileges", error))?;
     // Root may have put the plugin where only root reads it.
     keep_capabilities(CapabilitySet::DAC_READ_SEARCH).map_err(|error| Step::from_io("drop capabilities", &error))?;

@@ -97,20 +97,18 @@ impl External {
     /// # Errors
     /// [`Error::Crashed`] where the file is no plugin.
     pub(super) fn load(file: &Path, host_files: HostFiles) -> Result<Self> {
-        let no_plugin = |message: String, hint: Option<&str>| Error::Crashed { message, hint: hint.map(Into::into) };
-        let unreadable = |error: io::Error| no_plugin(format!("cannot be read: {error}"), None);
-        let file = fs_err::canonicalize(file).map_err(unreadable)?;
+        let file = fs_err::canonicalize(file).map_err(|error| unreadable(&error))?;
         let form = Form::of(&file).ok_or_else(|| {
-            let message = "is neither a library (*.so) nor executable".into();
-            no_plugin(message, Some("make it executable: chmod +x"))
+            no_plugin("is neither a library (*.so) nor executable", Some("make it executable: chmod +x"))
         })?;
-        let (digest, begin) = read(&file).map_err(unreadable)?;
+        let (digest, begin) = read(&file).map_err(|error| unreadable(&error))?;
+        // The loader's own words for such a file would be about its header.
         if form == Form::Library && begin != *b"\x7fELF" {
-            let message = "is no dynamic library, though its name ends in .so".into();
+            let message = "is no dynamic library, though its name ends in .so";
             return Err(no_plugin(message, Some("a plugin in another form is an executable file without .so")));
         }
         if form == Form::Library && cfg!(target_feature = "crt-static") {
-            let message = "is a dynamic library, and this fam-build is static, which can load none".into();
+            let message = "is a dynamic library, and this fam-build is static, which can load none";
             let hint = "take the dynamic fam-build of the .deb (docs/installing.md), or make the plugin an executable";
             return Err(no_plugin(message, Some(hint)));
         }
@@ -119,7 +117,7 @@ impl External {
         let call = plugin.call(Entry::Describe, &Value::Null);
         match plugin.answer(&call)?.description {
             Some(description) => plugin.description = description,
-            None => return Err(no_plugin("did not describe itself when asked to".into(), None)),
+            None => return Err(no_plugin("did not describe itself when asked to", None)),
         }
         Ok(plugin)
     }
@@ -205,6 +203,15 @@ impl ErasedPlugin for External {
         let keys = self.session(&call, context)?.run(&call)?.ssh_keys;
         keys.ok_or_else(|| Error::failed("it provides ssh keys, and does not tell them"))
     }
+}
+
+/// The error for a file that is no plugin.
+fn no_plugin(message: impl Into<String>, hint: Option<&str>) -> Error {
+    Error::Crashed { message: message.into(), hint: hint.map(Into::into) }
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    no_plugin(format!("cannot be read: {error}"), None)
 }
 
 /// The SHA-256 of a file in hexadecimal, and its first four bytes.

@@ -73,6 +73,7 @@ impl Mounts {
     fn make(view: View) -> Result<Self, Step> {
         let at = |what: &str, path: &Path| format!("{what} {}", path.display());
         let mut devices = Vec::new();
+        // Before the restriction below: a device on a mount with NODEV cannot be opened.
         for device in DEVICES.map(PathBuf::from) {
             let mount = clone_of(&device).map_err(|error| Step::new(at("take over", &device), error))?;
             let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;

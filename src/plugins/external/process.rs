@@ -107,6 +107,8 @@ impl Process {
         let control = Receiver::new(launched.control.try_clone()?);
         let printed = Arc::new(Mutex::new(Tail::default()));
         let last = Arc::clone(&printed);
+        // On a thread, from the beginning: else a plugin that prints much would wait for room in
+        // the pipe, and this one for its answer.
         let keep = move || {
             let _ = read_lines(stderr, |line| {
                 print(&line);
@@ -240,6 +242,8 @@ impl Lines {
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        // Where the search for the end goes on, so that a long line is not searched from its
+        // beginning with each piece of it.
         let mut searched = 0;
         let mut chunk = [0; 64 << 10];
         loop {

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fam_plugin::protocol::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
@@ -94,6 +94,7 @@ impl<'a, 'r> Session<'a, 'r> {
             Request::Secret { label, node: of } => {
                 let secret = match of {
                     None => context.secret(&label),
+                    // Nodes count from 1, so the protocol has 0 for the whole cluster.
                     Some(0) => context.secret_of(Scope::Cluster, &label),
                     Some(number) => context.secret_of(Scope::Node(number), &label),
                 };
@@ -108,13 +109,6 @@ impl<'a, 'r> Session<'a, 'r> {
     fn serve_files(&mut self, request: Request, context: &Context, time_left: Duration) -> Result<Reply> {
         let Some(root) = &mut self.root else {
             return Err(Error::failed("there is no image here: this is only for apply-system and apply-node"));
-        };
-        let mut write = |path: &PathBuf, bytes: u64| {
-            self.written = self.written.saturating_add(bytes);
-            if self.written > MAX_WRITTEN_BYTES {
-                return Err(Problem::TooLarge(MAX_WRITTEN_BYTES).at("write", path));
-            }
-            Ok(())
         };
         let mut reply = Reply::ok();
         match request {
@@ -139,17 +133,17 @@ impl<'a, 'r> Session<'a, 'r> {
             }
             Request::Write { path, contents, mode, owner } => {
                 let path = path_of(path);
-                write(&path, contents.0.len() as u64)?;
+                count_written(&mut self.written, &path, contents.0.len())?;
                 root.write_with(path, contents.0, Attributes { mode: mode.map(|mode| mode.0), owner })?;
             }
             Request::Append { path, contents } => {
                 let path = path_of(path);
-                write(&path, contents.0.len() as u64)?;
+                count_written(&mut self.written, &path, contents.0.len())?;
                 root.append(path, contents.0)?;
             }
             Request::EnsureLine { path, line } => {
                 let path = path_of(path);
-                write(&path, line.len() as u64)?;
+                count_written(&mut self.written, &path, line.len())?;
                 root.ensure_line(path, &line)?;
             }
             Request::List { path } => {
@@ -176,7 +170,7 @@ impl<'a, 'r> Session<'a, 'r> {
             }
             Request::SetXattr { path, name, value } => {
                 let path = path_of(path);
-                write(&path, value.0.len() as u64)?;
+                count_written(&mut self.written, &path, value.0.len())?;
                 root.set_xattr(path, name.0, value.0)?;
             }
             Request::Run { program, args, env } => {
@@ -194,6 +188,15 @@ impl<'a, 'r> Session<'a, 'r> {
         }
         Ok(reply)
     }
+}
+
+/// Counts bytes that are to be written at `path`; an error where a call has written too many.
+fn count_written(written: &mut u64, path: &Path, len: usize) -> Result<()> {
+    *written = written.saturating_add(len as u64);
+    if *written > MAX_WRITTEN_BYTES {
+        return Err(Problem::TooLarge(MAX_WRITTEN_BYTES).at("write", path));
+    }
+    Ok(())
 }
 
 fn path_of(bytes: Bytes) -> PathBuf {

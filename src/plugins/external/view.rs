@@ -118,6 +118,8 @@ impl View {
     /// Drops each place that is in another of the same kind, and what is hidden where nothing is
     /// shown.
     fn without_what_is_said_twice(mut self) -> Self {
+        // In the order of paths a directory comes before what is in it, so what is around a path is
+        // decided first.
         let mut kept: BTreeMap<PathBuf, Place> = BTreeMap::new();
         for (path, place) in std::mem::take(&mut self.places) {
             let around = path.ancestors().skip(1).find_map(|above| kept.get(above)).copied().unwrap_or(Place::Hidden);
@@ -160,6 +162,8 @@ impl Looking<'_> {
     /// Whether the directory may have anything in it: one that every system has, a home or what
     /// homes are in, what everyone writes to (as /var/tmp), what is hidden.
     fn is_too_wide(&self, directory: &Path) -> bool {
+        // ~/.local, with its bin and lib, looks like an installation; it has the user's own data as
+        // well.
         let is_home = directory.parent() == Some(Path::new("/home"))
             || self.home.as_ref().is_some_and(|home| home.starts_with(directory) || directory == home.join(".local"));
         let is_shared = fs_err::metadata(directory).is_ok_and(|metadata| metadata.permissions().mode() & 0o1000 != 0);

@@ -181,6 +181,7 @@ pub fn create(name: &str, language: Language, directory: &Path) -> Result<Projec
     if super::Registry::built_in().has(name) {
         return Err(Error::Taken(name.into()));
     }
+    // An error where anything is there: no file of the user's is overwritten.
     match fs_err::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(Error::Exists(directory.into()));

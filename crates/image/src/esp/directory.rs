@@ -54,6 +54,7 @@ struct Name {
 
 impl DirectoryBuilder {
     pub(super) fn new(is_root: bool) -> Self {
+        // The label is an entry of the root directory like any other, so no file may have its name.
         let short_names = if is_root { BTreeSet::from([*LABEL]) } else { BTreeSet::new() };
         Self { is_root, children: Vec::new(), short_names, folded_names: BTreeSet::new() }
     }
@@ -62,12 +63,14 @@ impl DirectoryBuilder {
     pub(super) fn add(&mut self, name: &[u8], is_directory: bool, mtime: Timestamp) -> Result<(), &'static str> {
         let name = str::from_utf8(name).map_err(|_| "its name is not UTF-8")?;
         let long: Vec<u16> = name.encode_utf16().collect();
+        // At most 20 entries for a long name: 255 units, and a 0 behind them where there is room.
         if long.len() > 255 {
             return Err("its name is longer than 255 characters");
         }
         if name.chars().any(|c| c.is_control() || "\"*/:<>?\\|".contains(c)) || name.ends_with(['.', ' ']) {
             return Err("its name has characters that FAT forbids");
         }
+        // FAT keeps the case of names and ignores it when it compares them.
         if !self.folded_names.insert(name.to_uppercase()) {
             return Err("another name differs in upper and lower case only");
         }

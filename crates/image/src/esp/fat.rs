@@ -3,6 +3,7 @@
 use super::directory::{LABEL, Place};
 use super::{Partition, SECTOR_BYTES};
 
+/// As the specification has it for FAT32 (`BPB_RsvdSecCnt`).
 const RESERVED_SECTORS: u64 = 32;
 const TABLES: u64 = 2;
 const ENTRY_BYTES: u64 = 4;
@@ -39,6 +40,7 @@ impl Geometry {
         };
         // Each table sector tells of 128 clusters, and costs a sector for each table.
         let entries_per_sector = SECTOR_BYTES / ENTRY_BYTES;
+        // One more, since the first two entries stand for no cluster.
         let table_sectors =
             (sectors - RESERVED_SECTORS).div_ceil(entries_per_sector * sectors_per_cluster + TABLES) + 1;
         let clusters = (sectors - RESERVED_SECTORS - TABLES * table_sectors) / sectors_per_cluster;

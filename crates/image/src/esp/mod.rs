@@ -108,6 +108,8 @@ impl<'a> Plan<'a> {
             let place = table.allocate(encoded.len_bytes());
             directories.insert(path, (encoded, place));
         }
+        // Directories come first, since their sizes follow from names alone; their bytes are made
+        // when all places are known.
         let mut places = vec![Place::default(); self.files.len()];
         // Private files last: their sizes then move nothing that nodes share.
         for private in [false, true] {

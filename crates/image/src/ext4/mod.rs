@@ -106,6 +106,7 @@ impl Needs {
 }
 
 fn options(size_bytes: u64, needs: &Needs, settings: &ImageSettings) -> Options {
+    // The superblock has its times as 32 bits without a sign.
     let timestamp = settings.timestamp.clamp(0, i64::from(u32::MAX));
     let mut options = Options::new(size_bytes, *settings.layout_uuid.as_bytes(), timestamp);
     // mke2fs's ratio would leave the guest hardly any inode for files of its own.
@@ -114,6 +115,7 @@ fn options(size_bytes: u64, needs: &Needs, settings: &ImageSettings) -> Options 
     }
     if !settings.label.is_empty() {
         let mut label = settings.label.clone();
+        // Between characters, so that what is left is still UTF-8.
         label.truncate(label.floor_char_boundary(LABEL_BYTES));
         options.label = Some(label);
     }

@@ -46,6 +46,7 @@ impl RegionSink for MetadataSink<'_> {
     fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let at = self.partition_offset + offset;
         if let Some(new_uuid) = &self.new_uuid
+            // Superblocks stand at the beginning of groups alone.
             && offset.is_multiple_of(GROUP_BLOCKS * BLOCK_BYTES)
         {
             let mut bytes = bytes.to_vec();
@@ -76,6 +77,7 @@ impl NewUuid {
         superblock.feature_incompat |= incompat::CSUM_SEED;
         superblock.checksum_seed = csum::fs_seed(self.layout_uuid.as_bytes());
         superblock.encode(block);
+        // Encoded twice, since the checksum is of the encoded bytes and stands among them.
         superblock.checksum = csum::superblock(block);
         superblock.encode(block);
     }

@@ -55,6 +55,8 @@ pub(super) fn write_clusters(
     let workers = options.jobs.get().min(batches.len());
     let mut packer = Packer::new(output, start);
     thread::scope(|scope| {
+        // Worker `n` has the batches `n`, `n + workers`, and so on: the writer knows whose turn it
+        // is without asking.
         let queues: Vec<Receiver<io::Result<Batch>>> = (0..workers)
             .map(|worker| {
                 let (sender, receiver) = sync_channel(QUEUE);
@@ -121,6 +123,7 @@ impl Encoder {
         }
         if let Some(compressor) = &mut self.compressor {
             let len = compressor.compress_to_buffer(&self.cluster, &mut self.compressed[..])?;
+            // Else nothing is gained; QEMU, too, stores such a cluster as it is.
             if len < CLUSTER_BYTES as usize {
                 return Ok((Encoded::Compressed, &self.compressed[..len]));
             }

@@ -29,7 +29,7 @@ pub use thin::OverlayImages;
 use super::error::Error;
 use super::map::DiskMap;
 
-/// Bytes of a cluster, of the disk and of the file alike.
+/// Bytes of a cluster, of the disk and of the file alike: what `qemu-img` takes by default.
 pub const CLUSTER_BYTES: u64 = 64 << 10;
 
 /// How the clusters of a disk image are compressed.

@@ -43,6 +43,7 @@ impl SharedClusters {
         });
         let clusters: Vec<u64> = shared.collect();
         output.set_len(0)?;
+        // Behind the first cluster, which is for the header.
         let (entries, end) = write_clusters(reference, &clusters, output, CLUSTER_BYTES, options, on_bytes)?;
         Ok(Self { reference: Arc::clone(reference), clusters: clusters.into_iter().collect(), entries, end, options })
     }

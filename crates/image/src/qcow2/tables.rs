@@ -71,6 +71,7 @@ pub(super) fn finish(
     let l1 = write_l2_tables(output, entries, l1_entries, &mut end_cluster)?;
 
     let l1_clusters = (l1_entries * 8).div_ceil(CLUSTER_BYTES);
+    // The tables come last, when it is known how many clusters they have to count.
     let (blocks, table_clusters) = refcount_clusters(end_cluster + l1_clusters);
     let first_block = end_cluster;
     let table = first_block + blocks;
@@ -146,6 +147,7 @@ fn write_refcounts(
     let mut counts = vec![0_u16; ((blocks.end - blocks.start) * REFCOUNTS_PER_BLOCK) as usize];
     counts[0] = 1;
     counts[metadata.start as usize..metadata.end as usize].fill(1);
+    // Several compressed clusters may share one of the file, which then has as many references.
     for cluster in entries.values().flat_map(|entry| entry.host_clusters()) {
         counts[cluster as usize] += 1;
     }

@@ -56,6 +56,7 @@ impl OverlayImages {
         let (mut entries, end) = write_clusters(map, &own, &mut output, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
         // What the backing image has and this node has not must read as zeros.
         let hidden: BTreeSet<u64> = self.bulk.entries().keys().copied().filter(|c| !shared.contains_key(c)).collect();
+        // What this node has in their place was written above, and stays.
         for cluster in hidden {
             entries.entry(cluster).or_insert(Entry::Zeros);
         }

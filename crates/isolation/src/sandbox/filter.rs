@@ -39,8 +39,8 @@ pub const NEW_NAMESPACES: [c_int; 7] = [
     libc::CLONE_NEWNET,
 ];
 
-/// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console. The type of
-/// libc's own numbers differs between C libraries.
+/// `TIOCSTI` puts characters into a terminal's input, `TIOCLINUX` pastes into a console. The type
+/// of libc's own numbers differs between C libraries.
 const TERMINAL_INPUT: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
 /// The netlink families that scripts were seen to need: addresses and routes for libc and `ip`; the
@@ -65,6 +65,8 @@ fn denied() -> Result<Vec<Call>, BackendError> {
         let bit = u64::from(flag.cast_unsigned());
         Rule::new(vec![argument(0, Is::MaskedEq(bit), bit)?])
     };
+    // A rule for each flag: one with the mask of all would fit only where all are asked for at
+    // once.
     calls.push((libc::SYS_clone, NEW_NAMESPACES.into_iter().map(namespace).collect::<Result<_, _>>()?));
     let input = |request: u32| Rule::new(vec![argument(1, Is::Eq, request)?]);
     calls.push((libc::SYS_ioctl, TERMINAL_INPUT.into_iter().map(input).collect::<Result<_, _>>()?));

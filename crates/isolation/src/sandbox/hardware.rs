@@ -67,6 +67,7 @@ pub(super) const SYS_FILES: &[(&str, &str)] = &[
     ("devices/system/cpu/possible", "0\n"),
     ("devices/system/cpu/present", "0\n"),
     ("devices/virtual/net/lo/address", "00:00:00:00:00:00\n"),
+    // `IFF_UP | IFF_LOOPBACK`, and below `ARPHRD_LOOPBACK`, as the kernel's own file has them.
     ("devices/virtual/net/lo/flags", "0x9\n"),
     ("devices/virtual/net/lo/ifindex", "1\n"),
     ("devices/virtual/net/lo/mtu", "65536\n"),

@@ -39,6 +39,7 @@ pub(crate) fn sandbox_init() -> ExitCode {
     if give_up_everything(copy).is_err() {
         return ExitCode::FAILURE;
     }
+    // Not before: programs that the runner starts can look at this process from then on.
     drop(not_ready);
     let _ = reap_until(runner.id());
     ExitCode::SUCCESS

@@ -73,7 +73,7 @@ pub enum Error {
     Start {
         /// The program.
         program: String,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
     /// The sandbox ended under the program.
@@ -196,6 +196,7 @@ impl StandIn {
         vec![
             Self {
                 path: "/usr/sbin/policy-rc.d".into(),
+                // `action forbidden by policy`.
                 content: "#!/bin/sh\nexit 101\n".into(),
                 even_if_missing: true,
             },
@@ -292,6 +293,8 @@ impl Sandbox {
         let prepare = |step: &str, source| Error::Prepare { root: root.to_owned(), step: step.to_owned(), source };
         let tree = mounts::clone_tree(root).map_err(|error| prepare("open it", error.into()))?;
         let output = mounts::open_tree_directory(&tree).map_err(|error| prepare("open it", error.into()))?;
+        // The tree crosses as a descriptor, since a mount that is attached nowhere has no path.
+        // Standard input is the control socket, so standard output takes it.
         let launched = launch_with(Role::SANDBOX, NAMESPACES, ids, output.into(), Stdio::inherit())?;
         let has_own_ids = *ids != Ids::Own;
         if has_own_ids {
@@ -303,7 +306,7 @@ impl Sandbox {
         let mut sandbox = Self { launched, requests, answers, has_own_ids };
         sandbox.requests.send(&Request::Enter { settings: settings.clone() })?;
         let answer = sandbox.answers.receive()?;
-        // Only now is the mount attached anywhere else.
+        // Not before: a mount that is attached nowhere goes with its last descriptor (open_tree(2)).
         drop(tree);
         match answer {
             Some(Answer::Ready) => Ok(sandbox),

@@ -4,7 +4,7 @@
 //! system is made detached from any path, the root is changed, and only then are they attached, by
 //! names that can lead nowhere but into the tree.
 //!
-//! The root of the namespace, in which the [first process](super::first) stays, is a directory in
+//! The root of the namespace, in which the [first process](super::init) stays, is a directory in
 //! memory with the tree in it. A program may break out of its chroot as far as there, and finds
 //! nothing else.
 
@@ -138,6 +138,7 @@ impl Mounts {
             dev: memory("0755", DIRECTORY_BYTES, MountAttrFlags::MOUNT_ATTR_NOSUID)?,
             pts: detached(
                 "devpts",
+                // Group 5 is `tty` in every Debian (base-passwd).
                 &[("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"), ("max", TERMINALS)],
                 MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
             )?,
@@ -152,6 +153,8 @@ impl Mounts {
     /// tree, and mounts everything else.
     pub(super) fn enter(self) -> Result<(), Step> {
         self.change_root().map_err(|error| Step::new("change the root", error))?;
+        // They lie in the root of the namespace, which this process cannot reach once its root is
+        // the tree.
         let covers = covers().map_err(|error| Step::new("prepare what covers files of /proc", error))?;
         let go_to_tree = || {
             rustix::process::chdir(TREE)?;
@@ -175,6 +178,7 @@ impl Mounts {
         attach(&self.tmp, "/tmp")?;
         for (name, device) in &self.devices {
             let path = format!("/dev/{name}");
+            // Files to mount the host's nodes on: root of a user namespace cannot make nodes.
             create_at(CWD, &path, Mode::from_raw_mode(0o666))
                 .map_err(|error| Step::new(format!("create {path}"), error))?;
             move_onto(device, &path)?;
@@ -185,6 +189,7 @@ impl Mounts {
             let path = format!("/dev/{name}");
             rustix::fs::symlink(target, &path).map_err(|error| Step::new(format!("create {path}"), error))?;
         }
+        // Made at boot on a running system, with this mode.
         let lock = "/run/lock";
         rustix::fs::mkdir(lock, Mode::from_raw_mode(0o777))
             .and_then(|()| rustix::fs::chmod(lock, Mode::from_raw_mode(0o1777)))
@@ -297,39 +302,40 @@ pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step
     if stand_ins.is_empty() {
         return Ok(Vec::new());
     }
-    let step = |path: &str| {
-        let what = format!("put a stand-in at {path}");
-        move |error: Errno| Step::new(what, error)
-    };
     let executable = Mode::from_raw_mode(0o755);
     let mut placed = Vec::new();
     for directory in [STAND_INS, STAND_INS_OF_LINKS] {
-        rustix::fs::mkdir(directory, executable).map_err(step(directory))?;
+        rustix::fs::mkdir(directory, executable).map_err(|error| not_placed(directory, error))?;
     }
     for (number, stand_in) in stand_ins.iter().enumerate() {
         let path = stand_in.path.as_str();
         match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(status) if rustix::fs::FileType::from_raw_mode(status.st_mode).is_symlink() => {
                 let name = path.rsplit('/').next().unwrap_or_default();
-                write(&format!("{STAND_INS_OF_LINKS}/{name}"), &stand_in.content).map_err(step(path))?;
+                write(&format!("{STAND_INS_OF_LINKS}/{name}"), &stand_in.content)
+                    .map_err(|error| not_placed(path, error))?;
             }
             Ok(_) => {
                 let source = format!("{STAND_INS}/{number}");
-                write(&source, &stand_in.content).map_err(step(path))?;
-                let mount = clone_of(CWD, &source, OpenTreeFlags::empty()).map_err(step(path))?;
-                move_onto(&mount, path)?;
+                let written = write(&source, &stand_in.content);
+                let mount = written.and_then(|()| clone_of(CWD, &source, OpenTreeFlags::empty()));
+                move_onto(&mount.map_err(|error| not_placed(path, error))?, path)?;
             }
             Err(Errno::NOENT) => {
                 let directory = Path::new(path).parent().is_some_and(|parent| rustix::fs::stat(parent).is_ok());
                 if stand_in.even_if_missing && directory {
-                    write(path, &stand_in.content).map_err(step(path))?;
+                    write(path, &stand_in.content).map_err(|error| not_placed(path, error))?;
                     placed.push(stand_in.path.clone());
                 }
             }
-            Err(error) => return Err(step(path)(error)),
+            Err(error) => return Err(not_placed(path, error)),
         }
     }
     Ok(placed)
+}
+
+fn not_placed(stand_in: &str, error: Errno) -> Step {
+    Step::new(format!("put a stand-in at {stand_in}"), error)
 }
 
 fn write(path: &str, content: &str) -> Result<(), Errno> {

@@ -42,6 +42,8 @@ pub fn read_lines(stream: impl Read, mut line: impl FnMut(String)) -> io::Result
 /// only the last is kept.
 fn presentable(line: &[u8]) -> String {
     let cut = line.len() > MAX_LINE_BYTES;
+    // Blanks at the end first: after the carriage return of a line that ends in CR LF nothing would
+    // be left.
     let line = line[..line.len().min(MAX_LINE_BYTES)].trim_ascii_end();
     let line = line.rsplit(|&byte| byte == b'\r').next().unwrap_or_default();
     let mut text: String = String::from_utf8_lossy(line)

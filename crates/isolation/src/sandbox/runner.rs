@@ -2,7 +2,7 @@
 //! privileges, and then starts one program after another as the sandbox asks for them.
 //!
 //! It holds the socket to the outside, so programs can open nothing of it by /proc: see
-//! [`super::first`] for the process that they look at to find out where they are.
+//! [`super::init`] for the process that they look at to find out where they are.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -125,6 +125,7 @@ impl Step {
 fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
     rustix::process::umask(rustix::fs::Mode::empty());
+    // This and the next write to /proc, which is read-only once the mounts are entered.
     limit_processes();
     be_expendable(Expendable::Code).map_err(|error| Step::from_io("be the first to be ended", &error))?;
     let tree = take_tree().map_err(|error| Step::from_io("take the tree over", &error))?;
@@ -139,6 +140,8 @@ fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     be_a_machine_of_its_own()?;
     hide_this_process().map_err(|error| Step::from_io("hide the process that runs programs", &error))?;
     limits::limit_resources().map_err(|error| Step::new("set the limits of programs", error))?;
+    // While CAP_SYS_ADMIN is there, which [`filter::install`] needs, and after all that the filter
+    // denies.
     filter::install().map_err(|error| Step::from_io("install the filter of system calls", &error))?;
     keep_capabilities(CAPABILITIES).map_err(|error| Step::from_io("drop capabilities", &error))?;
     Ok(placed)
@@ -161,6 +164,8 @@ pub(super) fn leave_terminal() -> io::Result<()> {
 
 /// Gives up all capabilities but `kept`, for this thread and all that it will execute.
 pub fn keep_capabilities(kept: CapabilitySet) -> io::Result<()> {
+    // The bounding set first, since to take from it takes CAP_SETPCAP. It is what setuid programs
+    // could get back.
     for number in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << number);
         if kept.contains(capability) {

@@ -48,6 +48,8 @@ impl Artifact {
     /// # Errors
     /// [`Error::Io`]; the artifact is removed then.
     pub fn finish(mut self) -> Result<PathBuf, Error> {
+        // The bytes before the name: after a crash, a name that was made durable first could stand
+        // for a file without them.
         self.file.sync_all()?;
         fs_err::rename(self.unfinished_path(), &self.path)?;
         self.unfinished = None;

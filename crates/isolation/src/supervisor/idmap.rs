@@ -71,7 +71,7 @@ pub enum Error {
     /// /etc/subuid or /etc/subgid grants the user nothing, or too little.
     #[error("{file} grants user {user} {granted} ids, {NEEDED_SUBORDINATE_IDS} are needed")]
     TooFewIds {
-        /// Which file.
+        /// /etc/subuid or /etc/subgid.
         file: &'static str,
         /// The user's name, or number where it has none.
         user: String,
@@ -103,7 +103,7 @@ pub enum Error {
     PoorRoot {
         /// How many there are.
         count: u32,
-        /// Which ids.
+        /// `user` or `group`.
         kind: &'static str,
     },
     /// A file could not be read or written.
@@ -179,6 +179,7 @@ impl Ids {
             if effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
                 return Ok(Self::Own);
             }
+            // The kernel asks for both of whoever writes a map with other ids than its own.
             if effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {
                 return Ok(Self::Direct { uids, gids });
             }
@@ -283,7 +284,9 @@ fn run_helper(path: &Path, pid: u32, extents: &[Extent]) -> Result<(), Error> {
 fn find_helper(kind: Kind) -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path)
+        // A relative entry of PATH would have a file of the current directory run.
         .filter(|directory| directory.is_absolute())
+        // NixOS has its setuid programs in /run/wrappers/bin.
         .chain(["/usr/bin", "/bin", "/run/wrappers/bin"].map(PathBuf::from));
     let mut powerless = None;
     for directory in directories {

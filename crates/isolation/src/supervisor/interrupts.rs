@@ -27,8 +27,8 @@ struct State {
 }
 
 /// Takes the signals of this process from when it is made. Between workers they end the process as
-/// ever; while a worker runs, the worker and all its processes are ended first; while a [`SignalGuard`]
-/// is held they are noted.
+/// ever; while a worker runs, the worker and all its processes are ended first; while a
+/// [`SignalGuard`] is held they are noted.
 pub struct Interrupts {
     state: Arc<Mutex<State>>,
     handle: Handle,
@@ -67,6 +67,8 @@ impl Interrupts {
                 state.received.get_or_insert(signal);
                 match &state.mode {
                     Mode::Default => {
+                        // The handler has taken the signal, so what it does without one has to be
+                        // done here.
                         let _ = signal_hook::low_level::emulate_default_handler(signal);
                     }
                     Mode::Tell(tell) => tell(signal),

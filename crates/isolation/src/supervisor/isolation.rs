@@ -72,13 +72,13 @@ impl Isolation {
     /// Tries it, and returns the version of Landlock that there is. See [`Isolation::detect`].
     fn check(&self) -> Result<Option<i32>, Error> {
         let mut launched = launch(Role::PROBE, self.namespaces, &self.ids)?;
-        let control = launched.control.try_clone().map_err(|source| Error::Start { role: "probe", source })?;
-        let probed = Receiver::new(control).receive().map_err(|source| Error::Start { role: "probe", source })?;
+        let received = launched.control.try_clone().and_then(|control| Receiver::new(control).receive());
+        let probed = received.map_err(|source| Error::not_started(Role::PROBE, source))?;
         launched.wait();
         match probed {
             Some(Probed::Works { landlock }) => Ok(landlock),
             Some(Probed::Refused { step, errno }) => Err(Error::refused(step, errno)),
-            None => Err(Error::Start { role: "probe", source: io::Error::other("it died") }),
+            None => Err(Error::not_started(Role::PROBE, io::Error::other("it died"))),
         }
     }
 }
@@ -98,34 +98,40 @@ pub(crate) fn probe() -> ExitCode {
 }
 
 fn attempt() -> Result<Option<i32>, Step> {
-    let at = |step: &'static str| move |error: rustix::io::Errno| Step::new(step, error);
-    let of = |(step, error): (&'static str, io::Error)| Step::from_io(step, &error);
-    super::init::make_mounts_private().map_err(of)?;
+    super::init::make_mounts_private().map_err(|(step, error)| Step::from_io(step, &error))?;
     // Over /proc, which exists everywhere; the namespace goes away with this process.
-    mount("tmpfs", "/proc", "tmpfs", MountFlags::NODEV, Some(c"mode=0755")).map_err(at("mount a tmpfs"))?;
+    mount("tmpfs", "/proc", "tmpfs", MountFlags::NODEV, Some(c"mode=0755"))
+        .map_err(|error| Step::new("mount a tmpfs", error))?;
     for id in [0, 65534] {
-        let step = "give a file to another user";
-        let file = rustix::fs::open("/proc/file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)
-            .map_err(at(step))?;
-        let (uid, gid) = (rustix::fs::Uid::from_raw(id), rustix::fs::Gid::from_raw(id));
-        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(at(step))?;
+        give_file_to(id).map_err(|error| Step::new("give a file to another user", error))?;
     }
-    rustix::mount::unmount("/proc", rustix::mount::UnmountFlags::DETACH).map_err(at("unmount a tmpfs"))?;
-    super::init::mount_proc().map_err(of)?;
-    let step = "mount a tmpfs by the mount interface of Linux 5.2";
-    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(at(step))?;
-    fsconfig_create(&fs).map_err(at(step))?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(at(step))?;
+    rustix::mount::unmount("/proc", rustix::mount::UnmountFlags::DETACH)
+        .map_err(|error| Step::new("unmount a tmpfs", error))?;
+    super::init::mount_proc().map_err(|(step, error)| Step::from_io(step, &error))?;
+    make_detached_mount().map_err(|error| Step::new("mount a tmpfs by the mount interface of Linux 5.2", error))?;
     rustix::fs::openat2(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), rustix::fs::ResolveFlags::IN_ROOT)
-        .map_err(at("open a file by openat2 of Linux 5.6"))?;
+        .map_err(|error| Step::new("open a file by openat2 of Linux 5.6", error))?;
     // As the sandbox around maintainer scripts does, one level down.
     super::launch::enter(WORKER_NAMESPACES | UnshareFlags::NEWNET)
-        .map_err(|error| of(("create mount, PID, IPC, UTS, network namespaces inside", error)))?;
+        .map_err(|error| Step::from_io("create mount, PID, IPC, UTS, network namespaces inside", &error))?;
     be_a_machine_of_its_own()?;
     // Last, since these forbid all of the above.
     let landlock = try_landlock();
-    filter::install().map_err(|error| of(("install a filter of system calls", error)))?;
+    filter::install().map_err(|error| Step::from_io("install a filter of system calls", &error))?;
     Ok(landlock)
+}
+
+/// Gives a file in the tmpfs that lies over /proc to the user and the group `id`.
+fn give_file_to(id: u32) -> rustix::io::Result<()> {
+    let file = rustix::fs::open("/proc/file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR)?;
+    rustix::fs::fchown(&file, Some(rustix::fs::Uid::from_raw(id)), Some(rustix::fs::Gid::from_raw(id)))
+}
+
+/// Makes a tmpfs that is attached nowhere, and lets it go.
+fn make_detached_mount() -> rustix::io::Result<()> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&fs)?;
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map(drop)
 }
 
 /// The version of Landlock that this kernel has, found by forbidding this process to execute

@@ -54,9 +54,9 @@ pub enum Error {
     /// The process could not be started, or died at once.
     #[error("start {role} process: {source}")]
     Start {
-        /// Which.
+        /// Name of the role that it was to have.
         role: &'static str,
-        /// Why.
+        /// What the system said, or how the process ended.
         source: io::Error,
     },
 }
@@ -65,6 +65,10 @@ impl Error {
     pub(crate) fn refused(step: impl Into<String>, errno: i32) -> Self {
         let source = io::Error::from_raw_os_error(errno);
         Self::Refused { step: step.into(), diagnosis: diagnose::diagnose(&source), source }
+    }
+
+    pub(crate) fn not_started(role: Role, source: io::Error) -> Self {
+        Self::Start { role: role.name(), source }
     }
 }
 
@@ -140,13 +144,13 @@ fn begin(role: Role, namespaces: UnshareFlags, stdout: Stdio, stderr: Stdio) -> 
 /// there are for it.
 pub(crate) fn try_namespaces(namespaces: UnshareFlags) -> Result<(), Error> {
     let role = Role::PROBE;
-    let start = |source| Error::Start { role: role.name(), source };
-    let mut launcher =
-        begin(role, namespaces | UnshareFlags::NEWUSER, Stdio::null(), Stdio::inherit()).map_err(start)?;
-    match launcher.receiver.receive().map_err(start)? {
+    let begun = begin(role, namespaces | UnshareFlags::NEWUSER, Stdio::null(), Stdio::inherit());
+    // The launcher waits for id maps then, and ends when it is dropped here.
+    let answer = begun.and_then(|mut launcher| launcher.receiver.receive());
+    match answer.map_err(|source| Error::not_started(role, source))? {
         Some(Launching::Refused { step, errno }) => Err(Error::refused(step, errno)),
         Some(_) => Ok(()),
-        None => Err(start(io::Error::other("it died"))),
+        None => Err(Error::not_started(role, io::Error::other("it died"))),
     }
 }
 
@@ -163,34 +167,35 @@ pub fn launch_with(
     stdout: Stdio,
     stderr: Stdio,
 ) -> Result<Launched, Error> {
-    let start = |source| Error::Start { role: role.name(), source };
+    let not_started = |source| Error::not_started(role, source);
     let mut namespaces = namespaces;
     if ids.needs_user_namespace() {
         namespaces |= UnshareFlags::NEWUSER;
     }
     let Launcher { child: mut launcher, control, mut receiver } =
-        begin(role, namespaces, stdout, stderr).map_err(start)?;
+        begin(role, namespaces, stdout, stderr).map_err(not_started)?;
     loop {
-        match receiver.receive().map_err(start)? {
+        match receiver.receive().map_err(not_started)? {
             Some(Launching::Unshared) => {
                 ids.write_maps(launcher.pid())?;
-                send_go(&control).map_err(start)?;
+                send_go(&control).map_err(not_started)?;
             }
             Some(Launching::Refused { step, errno }) => return Err(Error::refused(step, errno)),
             Some(Launching::Started { pid }) => {
                 let pid = i32::try_from(pid)
                     .ok()
                     .and_then(Pid::from_raw)
-                    .ok_or_else(|| start(io::ErrorKind::Other.into()))?;
-                let first = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| start(error.into()))?;
+                    .ok_or_else(|| not_started(io::ErrorKind::Other.into()))?;
+                // Before it goes on: it cannot end until then, so the number is still its own.
+                let first = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| not_started(error.into()))?;
                 // It waits for this, so nothing of it can be in the receiver's buffer.
-                send_go(&control).map_err(start)?;
-                let Some(launcher) = launcher.0.take() else { return Err(start(io::ErrorKind::Other.into())) };
+                send_go(&control).map_err(not_started)?;
+                let Some(launcher) = launcher.0.take() else { return Err(not_started(io::ErrorKind::Other.into())) };
                 return Ok(Launched { launcher, first, control });
             }
             None => {
                 let status = launcher.wait();
-                return Err(start(io::Error::other(
+                return Err(not_started(io::Error::other(
                     status.map_or_else(|| "it died".into(), |ended| format!("it {ended}")),
                 )));
             }
@@ -279,10 +284,6 @@ fn start_inside(
     control: &UnixStream,
     sender: &Sender,
 ) -> Result<ExitStatus, Launching> {
-    let refused = |step: &str| {
-        let step = step.to_owned();
-        move |error: io::Error| Launching::Refused { step, errno: io_errno(&error) }
-    };
     let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
     let (role, namespaces) = match words[..] {
         [name, bits] => (
@@ -292,40 +293,35 @@ fn start_inside(
         _ => (None, None),
     };
     let (Some(role), Some(namespaces)) = (role, namespaces) else {
-        return Err(refused("read the launcher's arguments")(io::ErrorKind::InvalidInput.into()));
+        return Err(Launching::refused("read the launcher's arguments", &io::ErrorKind::InvalidInput.into()));
     };
-    let stray = |error| Launching::Refused { step: "close stray descriptors".into(), errno: io_errno(&error) };
-    close_stray_descriptors().map_err(stray)?;
-    leave_session_keyring().map_err(refused("begin a session keyring"))?;
+    close_stray_descriptors().map_err(|error| Launching::refused("close stray descriptors", &error))?;
+    leave_session_keyring().map_err(|error| Launching::refused("begin a session keyring", &error))?;
     // Out of the terminal's foreground group: its ctrl-C is for the supervisor, and scripts find no
     // terminal to ask.
     let _ = rustix::process::setsid();
-    // A thread of the caller that ends would end a sandbox, or a plugin: there the socket alone is
-    // the lifeline.
-    let die_with_caller = || match role.ends_with_thread() {
-        true => set_parent_process_death_signal(Some(Signal::KILL)),
-        false => Ok(()),
-    };
-    die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
-    enter(namespaces).map_err(refused(&format!("create new {} namespaces", names(namespaces))))?;
-    // New credentials cleared it.
-    die_with_caller().map_err(|error| refused("tie the launcher to its parent")(error.into()))?;
-    sender.send(&Launching::Unshared).map_err(refused("report to the parent"))?;
-    await_go(control).map_err(refused("wait for id maps"))?;
+    die_with_caller(role)?;
+    enter(namespaces)
+        .map_err(|error| Launching::refused(format!("create new {} namespaces", names(namespaces)), &error))?;
+    // Again: the credentials of a new user namespace have cleared it.
+    die_with_caller(role)?;
+    sender.send(&Launching::Unshared).map_err(|error| Launching::refused("report to the parent", &error))?;
+    await_go(control).map_err(|error| Launching::refused("wait for id maps", &error))?;
     if namespaces.contains(UnshareFlags::NEWUSER) {
         // The user that this process was may have no id inside.
-        become_root().map_err(refused("become root of the user namespace"))?;
+        become_root().map_err(|error| Launching::refused("become root of the user namespace", &error))?;
     }
     if !namespaces.is_empty() && may_set_groups() {
         // The caller's supplementary groups mean nothing inside.
-        rustix::thread::set_thread_groups(&[]).map_err(|error| refused("drop supplementary groups")(error.into()))?;
+        rustix::thread::set_thread_groups(&[])
+            .map_err(|error| Launching::refused("drop supplementary groups", &error.into()))?;
     }
-    let first = role.command().spawn().map_err(refused("start the first process"))?;
+    let first = role.command().spawn().map_err(|error| Launching::refused("start the first process", &error))?;
     let pid = first.id();
-    sender.send(&Launching::Started { pid }).map_err(refused("report to the parent"))?;
+    sender.send(&Launching::Started { pid }).map_err(|error| Launching::refused("report to the parent", &error))?;
     loop {
         let waited = rustix::process::wait(WaitOptions::empty())
-            .map_err(|error| refused("wait for the first process")(error.into()))?;
+            .map_err(|error| Launching::refused("wait for the first process", &error.into()))?;
         if let Some((child, status)) = waited
             && u32::try_from(child.as_raw_nonzero().get()) == Ok(pid)
             && let Some(ended) = ExitStatus::from_wait(status)
@@ -335,8 +331,26 @@ fn start_inside(
     }
 }
 
+impl Launching {
+    fn refused(step: impl Into<String>, error: &io::Error) -> Self {
+        Self::Refused { step: step.into(), errno: io_errno(error) }
+    }
+}
+
+/// Has the kernel end this process when the thread that started it ends, where `role` wants that.
+/// A sandbox or a plugin would be ended by a thread that has done its part: there the socket alone
+/// is the lifeline.
+fn die_with_caller(role: Role) -> Result<(), Launching> {
+    if role.ends_with_thread() {
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|error| Launching::refused("tie the launcher to its parent", &error.into()))?;
+    }
+    Ok(())
+}
+
 fn become_root() -> io::Result<()> {
     let (user, group) = (rustix::process::Uid::ROOT, rustix::process::Gid::ROOT);
+    // The group first: once the user is another, that may no longer be allowed.
     rustix::thread::set_thread_res_gid(group, group, group)?;
     Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
 }

@@ -54,8 +54,8 @@ where
     J: DeserializeOwned,
     T: Serialize,
 {
-    // Without a handler, a process that writes beyond `ulimit -f` is killed, and cannot say why; with one,
-    // the write fails. Programs that are executed have none.
+    // Without a handler, a process that writes beyond `ulimit -f` is killed, and cannot say why;
+    // with one, the write fails. Programs that are executed have none.
     let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next()?;

@@ -52,9 +52,9 @@ pub enum Error {
     /// Files of subordinate users could not be removed.
     #[error("remove {}: {failure}", path.display())]
     Remove {
-        /// What.
+        /// The file or directory that stays.
         path: PathBuf,
-        /// Why.
+        /// What the process that removes it said.
         failure: Failure,
     },
     /// The process that removes such files could not be started.
@@ -268,6 +268,7 @@ pub fn nearest_writable(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn make_private_directory(path: &Path) -> Result<(), Error> {
+    // Made first and looked at only where it was there: nobody can put anything in between.
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => {
@@ -345,7 +346,7 @@ fn remove_tree(path: &Path, isolation: &Isolation) -> Result<(), Error> {
     if !isolation.ids.needs_user_namespace() {
         return Err(refused.into());
     }
-    let talk = |source| Error::Launch(launch::Error::Start { role: "remove", source });
+    let talk = |source| Error::Launch(launch::Error::not_started(Role::REMOVE, source));
     let mut launched = launch(Role::REMOVE, isolation.namespaces, &isolation.ids)?;
     let control = launched.control.try_clone().map_err(talk)?;
     Sender::new(control.try_clone().map_err(talk)?).send(&path).map_err(talk)?;

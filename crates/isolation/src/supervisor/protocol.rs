@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use fam_progress::Failure;
 
 /// The longest message taken from another process: a job may hold 256 MiB of files for plugins,
-/// which JSON makes six times as long at the worst. They are all ours; this only keeps a stray stream
-/// from eating memory.
+/// which JSON makes six times as long at the worst. They are all ours; this only keeps a stray
+/// stream from eating memory.
 const MAX_MESSAGE_BYTES: u64 = 2 << 30;
 
 /// How a process ended.
@@ -157,8 +157,8 @@ impl Receiver {
 
 /// Makes `receiver` the lifeline of this process. When the process at the other side ends, the
 /// stream ends, and this process exits at once, whatever it does then; if it is the first of a PID
-/// namespace, that ends with it. Until then messages go to `take`, on a thread, until `take` returns
-/// `false`.
+/// namespace, that ends with it. Until then messages go to `take`, on a thread, until `take`
+/// returns `false`.
 ///
 /// Where no thread can be started, `take` is dropped, and only the death of the parent ends this
 /// process.
@@ -182,6 +182,7 @@ pub fn halves(control: UnixStream) -> io::Result<(Receiver, Sender)> {
 /// The control socket of this process, if its standard input is one.
 pub fn control_of_this_process() -> io::Result<UnixStream> {
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    // An error where it is no socket, as when a person has typed the name of a role.
     rustix::net::sockopt::socket_type(&socket)?;
     Ok(UnixStream::from(socket))
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Sender as Notes, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use fam_progress::{Hint, Progress};
+use fam_progress::{Hint, Progress, panic_text};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -40,7 +40,7 @@ pub enum Error {
     /// A signal asked to stop. Every process of the job is gone.
     #[error("interrupted by {}", name_of(*signal))]
     Interrupted {
-        /// Which.
+        /// Number of the signal.
         signal: i32,
     },
     /// The worker ended without a last word.
@@ -117,6 +117,7 @@ where
                 interrupted.get_or_insert(signal);
                 launched.kill();
             }
+            // Launcher, first process and worker share the socket: its end is the end of all three.
             Note::Closed(result) => {
                 control = result;
                 break;
@@ -190,12 +191,9 @@ fn catching_panics<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
     std::panic::set_hook(Box::new(move |panic| {
         *noted.lock().unwrap_or_else(PoisonError::into_inner) = panic.location().map(ToString::to_string);
     }));
+    // Nothing that `work` may have left half done is used after a panic: the process ends.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("panic");
+        let text = panic_text(&*panic).unwrap_or("panic");
         let place = place.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         Err(Failure {
             hint: Some("this is a fault of fam-build: please report it with fabric_emulation.log".into()),

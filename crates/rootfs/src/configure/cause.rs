@@ -59,6 +59,7 @@ const PHRASES: &[(&str, Cause)] = &[
     ("killed by signal 9", Cause::Memory),
     ("Operation not permitted", Cause::Privilege),
     ("Function not implemented", Cause::Privilege),
+    // `You` or `you`.
     ("ou must be root", Cause::Privilege),
     ("must be superuser", Cause::Privilege),
     ("modprobe: FATAL: ", Cause::Privilege),
@@ -82,7 +83,9 @@ const MISSING: &[(&str, &str)] = &[
     ("run-parts: failed to exec ", ": No such file or directory"),
 ];
 
-/// Complaints that programs go on after.
+/// Complaints that programs go on after: debconf with a simpler frontend when a Perl module is
+/// missing, sudo with its command when the host's name has no address. Without this, their words
+/// would count as a cause.
 const HARMLESS: [&str; 2] = ["debconf: ", "sudo: unable to resolve host "];
 
 impl Cause {
@@ -135,6 +138,7 @@ impl Cause {
 
 /// The words of dash and bash for a program that SIGKILL ended.
 fn is_killed(line: &str) -> bool {
+    // bash prints the state in a column of its own, before the command that was killed.
     line == "Killed" || line.contains(": line ") && line.contains(" Killed  ")
 }
 
@@ -147,6 +151,7 @@ fn is_denied(line: &str) -> bool {
 /// Whether a line complains of a file of /sys, or of one in /proc that shows hardware.
 fn is_about_hardware(line: &str) -> bool {
     const COMPLAINTS: [&str; 6] = ["no such file", "cannot", "can't", "could not", "unable", "failed"];
+    // A path alone tells nothing: programs print paths of /sys when all is well, too.
     let is_place = |word: &str| word.starts_with("/sys/") || word.starts_with("/proc/modules");
     let complaint = line.to_ascii_lowercase();
     line.split(|c: char| c.is_whitespace() || "'\"‘’:(".contains(c)).any(is_place)
@@ -172,6 +177,7 @@ fn of_shell(line: &str) -> Option<&str> {
         return found.rsplit(": ").next();
     }
     let mut words = line.strip_suffix(": not found")?.split(": ").skip(1);
+    // Without the number of a line it may be any program's message (`key: not found`).
     let has_number = words.next()?.parse::<u32>().is_ok();
     words.last().filter(|_| has_number)
 }

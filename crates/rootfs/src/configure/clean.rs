@@ -32,7 +32,7 @@ const REMOVED: [&str; 16] = [
     "root/.bash_history",
 ];
 
-/// Directories whose directories stay, with nothing in them.
+/// Directories of which only the directories stay: packages have them on their lists of files.
 const EMPTIED: [&str; 7] =
     ["run", "tmp", "var/cache/apt/archives", "var/lib/apt/lists", "var/log/journal", "var/tmp", "var/cache/man"];
 
@@ -63,10 +63,14 @@ pub fn clean(staging: &Staging) -> Result<(), staging::Error> {
     for directory in ["etc", "var"] {
         each_file(staging, &in_tree(directory), &mut |path| give_secret_to_root(staging, path))?;
     }
+    // Empty rather than gone: without the file systemd takes the next boot for the first, and
+    // applies its presets to all units again (machine-id(5), "First Boot Semantics").
     let machine_id = in_tree("etc/machine-id");
     if kind(staging, &machine_id)? == Some(FileType::File) {
         staging.write(&machine_id, b"", 0o644)?;
     }
+    // Host keys, which must not be the same on two machines; and copies of debconf's and dpkg's
+    // databases and of initramfs images, as they were in the midst of the build.
     for (directory, leftover) in [
         ("etc/ssh", (|name: &str| name.starts_with("ssh_host_") && !name.ends_with("_config")) as fn(&str) -> bool),
         ("var/cache/debconf", |name| name.ends_with("-old")),
@@ -124,6 +128,7 @@ fn truncate(staging: &Staging, path: &RootPath) -> Result<(), staging::Error> {
     }
     let parent = staging.parent(path)?;
     parent.write_file(path.file_name(), b"", metadata.attributes.mode)?;
+    // The new file is root's; /var/log/btmp, for one, belongs to the group utmp.
     parent.set_attributes(path.file_name(), &metadata.attributes, &BTreeMap::new())
 }
 
@@ -135,6 +140,7 @@ fn give_secret_to_root(staging: &Staging, path: &RootPath) -> Result<(), staging
     if file_type != FileType::File || size != UUID_LINE || !is_nobodys || !is_uuid_line(&staging.read(path)?) {
         return Ok(());
     }
+    // Left as it is, the file would be that of `nobody`, whom it is to be kept from.
     let attributes = Attributes { uid: 0, gid: 0, ..attributes };
     staging.parent(path)?.set_attributes(path.file_name(), &attributes, &BTreeMap::new())
 }

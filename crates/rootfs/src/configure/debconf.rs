@@ -69,6 +69,8 @@ pub(super) fn preseed(
         Some(warning) => progress.warning(format!("{SET_SELECTIONS}: {warning}"), None),
         None => progress.output(SET_SELECTIONS, line),
     });
+    // Before the result is looked at: the answers may be passwords, and no failure may leave them
+    // in the tree.
     staging.remove(&in_tree(FILE))?;
     taken
 }

@@ -19,6 +19,8 @@ const DRACUT: &str = "/usr/bin/dracut";
 /// Drivers of the disks that QEMU and the common hypervisors offer, and of the root file system.
 /// The rest of the hardware is driven from the root file system. Names that a kernel has built in,
 /// or has not, are passed over.
+/// `crc32c` is there for ext4, which finds it by the name of the algorithm and not as a module that
+/// it depends on.
 const DRIVERS: &str = "virtio_pci virtio_mmio virtio_blk virtio_scsi virtio_net virtio_console \
     ext4 crc32c crc32c_intel ahci ata_piix sd_mod sr_mod nvme xen_blkfront hv_storvsc vmw_pvscsi";
 
@@ -73,6 +75,7 @@ pub(super) fn deferring() -> impl Iterator<Item = StandIn> {
 
 /// The program that makes an initramfs, if the tree has one.
 fn generator(staging: &Staging) -> Result<Option<&'static str>, Error> {
+    // dracut first: where it is installed, `update-initramfs` is a wrapper of its own.
     for program in [DRACUT, UPDATE_INITRAMFS] {
         if staging.exists(&in_tree(program))? {
             return Ok(Some(program));
@@ -84,7 +87,9 @@ fn generator(staging: &Staging) -> Result<Option<&'static str>, Error> {
 /// With what `generator` makes the initramfs of this kernel.
 fn arguments(generator: &str, kernel: &str) -> [String; 3] {
     match generator {
+        // `--force` takes the place of an initramfs that was made before.
         DRACUT => ["--force".into(), format!("/boot/initrd.img-{kernel}"), kernel.into()],
+        // `-u` does nothing for a kernel that has no initramfs yet.
         _ => ["-c", "-k", kernel].map(Into::into),
     }
 }
@@ -170,6 +175,7 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
         let text = dracut_configuration(configuration.initramfs);
         staging.write(&in_tree("etc/dracut.conf.d/virtual-machine.conf"), text.as_bytes(), 0o644)?;
     }
+    // Without the stand-ins of `deferring`: here the programs themselves are meant.
     let settings =
         Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins: StandIn::no_services() };
     let mut sandbox = Sandbox::enter(staging.host_path(), &settings)?;

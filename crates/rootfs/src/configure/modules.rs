@@ -60,6 +60,8 @@ impl<'a> Listing<'a> {
         let kernels = kernels(staging)?;
         let depmod = in_tree(DEPMOD);
         let link = staging.exists(&depmod)? && staging.metadata(&depmod)?.file_type == FileType::Symlink;
+        // Of a link the stand-in is only found by its name, in PATH. So it can still run the real
+        // program by its path, and so can `run`.
         if kernels.is_empty() || !link {
             return Ok(None);
         }
@@ -74,6 +76,8 @@ impl<'a> Listing<'a> {
     /// it, and is then carried out.
     pub(super) fn stand_in(&self) -> StandIn {
         let versions = self.kernels.join("|");
+        // `mkdir` succeeds for one caller alone, however many there are. With options, depmod would
+        // do something else than what is being done.
         let content = format!(
             "#!/bin/sh\n\
              if [ $# = 1 ]; then\n\

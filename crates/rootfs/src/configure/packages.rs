@@ -46,6 +46,8 @@ impl Package {
             version: required("Version")?,
             architecture: required("Architecture")?,
             multi_arch_same: stanza.get("Multi-Arch") == Some("same"),
+            // The blank keeps `not-installed` out: the state is the third word (dpkg(1), "Package
+            // states").
             installed: required("Status")?.ends_with(" installed"),
             depends: depends.collect(),
             provides: provides.collect(),
@@ -56,6 +58,7 @@ impl Package {
 
 /// The names in a field of relations (Debian Policy 7.1), the alternatives of each together.
 fn relations(field: &str) -> impl Iterator<Item = Vec<String>> {
+    // Names suffice: whether versions and architectures fit is for dpkg to check.
     let name = |alternative: &str| {
         let name = alternative.split(|c: char| c.is_whitespace() || "(:[".contains(c)).find(|name| !name.is_empty());
         name.map(str::to_owned)
@@ -82,11 +85,10 @@ pub(super) fn owner(staging: &Staging, path: &RootPath) -> Option<String> {
     let other = path.strip_prefix(usr).map_or_else(|| [usr, path].concat(), <[u8]>::to_vec);
     let is_it = |line: &[u8]| line.strip_prefix(b"/").is_some_and(|line| line == path || line == other);
     let info = in_tree("var/lib/dpkg/info");
-    let mut names = staging.list(&info).ok()?;
-    names.sort();
-    names.iter().find_map(|name| {
+    staging.list(&info).ok()?.iter().find_map(|name| {
         let package = name.strip_suffix(b".list")?;
         let list = staging.read(&info.join(name).ok()?).ok()?;
+        // Of `Multi-Arch: same` packages the name of the file has the architecture, too.
         let package = package.split(|&byte| byte == b':').next()?;
         list.split(|&byte| byte == b'\n').any(is_it).then(|| String::from_utf8_lossy(package).into_owned())
     })

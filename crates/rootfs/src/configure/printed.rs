@@ -23,6 +23,8 @@ impl Record {
     pub(super) fn push(&mut self, line: &str) {
         self.tail.push(line);
         if let Some(cause) = Cause::of(line) {
+            // The last such line counts, however early it was: a program may print a long trace
+            // after it, and complaints before it were not what stopped the script.
             self.telling = Some((line.to_owned(), cause));
         }
         if let Some(hook) = failed_hook(line).and_then(|path| RootPath::new(path).ok()) {

@@ -55,8 +55,8 @@ impl<'a> Configurator<'a> {
         }
         // Everything else counts on the users and the directories that these two make, whatever
         // they depend on.
-        let names = || packages.iter().map(|package| package.name.as_str());
-        let (foremost, others): (Vec<_>, Vec<_>) = names().partition(|name| FOREMOST.contains(name));
+        let names = packages.iter().map(|package| package.name.as_str());
+        let (foremost, others): (Vec<_>, Vec<_>) = names.partition(|name| FOREMOST.contains(name));
         self.run_dpkg(&["--force-depends", "--configure"], foremost)?;
         self.run_dpkg(&["--configure"], others)
     }
@@ -135,6 +135,7 @@ impl<'a> Configurator<'a> {
         let again = thread::scope(|scope| {
             let beside = scope.spawn(move || {
                 if let Some(listing) = listing {
+                    // First: mkinitramfs finds the modules that others depend on in this list.
                     listing.run(progress)?;
                 }
                 // Where configuration fails, this never comes.
@@ -146,6 +147,8 @@ impl<'a> Configurator<'a> {
             self.sandbox = Some(self.enter_with(stand_ins)?);
             let configured = self.configure_rest(begin);
             let made = beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // dpkg's failure comes first: where it failed, the other thread was not let go on, and
+            // has nothing to say.
             let again = configured?;
             made.map(|()| again)
         })?;
@@ -173,6 +176,7 @@ impl<'a> Configurator<'a> {
         self.run_dpkg(&["--configure"], vec!["-a"])?;
         // Where none can be made, it does not matter who asks.
         let again = if ingredients.is_empty() { false } else { self.with_sandbox(initramfs::was_requested)? };
+        // The next sandbox has a stand-in more, that of depmod.
         self.leave()?;
         let left: Vec<String> = packages::read(self.staging)?
             .into_iter()

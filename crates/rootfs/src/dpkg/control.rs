@@ -46,6 +46,8 @@ pub(super) fn verify(text: &str, stanza: &Stanza<'_>) -> Result<(), package::Err
     }
     for (field, may_have_alternatives) in RELATIONS {
         let value = stanza.get(field).unwrap_or_default();
+        // The parser of relations passes over an empty clause; dpkg misses the name of a package in
+        // it.
         if value.ends_with(',') {
             return Err(package::Error::Relative { field, text: ",".into() });
         }
@@ -66,6 +68,9 @@ fn verify_lines(text: &str) -> Result<(), package::Error> {
     const END_OF_FILE_OF_DOS: char = '\x1a';
     let mut in_field = false;
     for line in text.split_inclusive('\n') {
+        // A line of blanks would end the stanza for some readers and go on with the field for
+        // others; dpkg refuses it. A field's name begins with neither `-` nor `#` (Debian Policy
+        // 5.1).
         let goes_on = line.starts_with([' ', '\t']) && !line.trim().is_empty();
         let name = line.split_once(':').map(|(name, _)| name.trim_end_matches([' ', '\t'])).unwrap_or_default();
         let begins = !name.is_empty() && !name.starts_with(['-', '#']) && !name.contains(char::is_whitespace);

@@ -85,6 +85,8 @@ impl Diversions {
             to: alternative,
             by: by.as_deref(),
         });
+        // In this order: where a diversion was changed, its files go back to the contested name
+        // before they go to the new one.
         undone.chain(made).collect()
     }
 }

@@ -32,23 +32,23 @@ pub enum Error {
     /// A package is malformed.
     #[error("package {package}: {source}")]
     Control {
-        /// Which.
+        /// Name of the package.
         package: String,
-        /// How.
+        /// What is wrong in its control archive.
         source: package::Error,
     },
     /// A script left a file of the database that dpkg could not read.
     #[error("/{file} of the new system is malformed")]
     Malformed {
-        /// Which.
+        /// Its path in the new system, without the first slash.
         file: &'static str,
     },
     /// A script had the owner of a file overridden by one that there is not.
     #[error("/{file} of the new system names {name}, which it does not have")]
     Owner {
-        /// Where.
+        /// The file that names the owner, without the first slash.
         file: &'static str,
-        /// Whom.
+        /// The user or group, by name or as `#NUMBER`.
         name: String,
     },
     /// The staging tree does not take it.
@@ -106,6 +106,7 @@ pub fn add(staging: &Staging, native: &str, records: &[Record<'_>]) -> Result<()
         })
         .collect::<Result<_, Error>>()?;
     all.extend(added.iter().map(|(name, architecture, text)| (name.as_str(), architecture.as_str(), text.as_str())));
+    // By name and architecture, as dpkg writes the file.
     all.sort_unstable();
     let status: String = all.iter().map(|(_, _, text)| format!("{}\n\n", text.trim_end_matches('\n'))).collect();
     staging.write(&path(STATUS), status.as_bytes(), 0o644)?;
@@ -132,6 +133,8 @@ fn begin(staging: &Staging, native: &str) -> Result<(), Error> {
     for name in ["diversions", "statoverride", "status", "triggers/File", "triggers/Unincorp"] {
         staging.write(&path("var/lib/dpkg").join(name).unwrap_or_default(), b"", 0o644)?;
     }
+    // Without it dpkg takes the directory for one of the older format, and renames the files of
+    // `Multi-Arch: same` packages.
     staging.write(&path("var/lib/dpkg/info/format"), b"1\n", 0o644)?;
     Ok(())
 }
@@ -141,6 +144,7 @@ fn begin(staging: &Staging, native: &str) -> Result<(), Error> {
 fn write_info(info: &Directory, record: &Record<'_>) -> Result<(), staging::Error> {
     let stem = record.package.qualified_name();
     let name = |extension: &str| format!("{stem}.{extension}").into_bytes();
+    // A control file named `list` would be the list of files; dpkg, too, leaves it out.
     for (extension, file) in record.package.control.files.iter().filter(|(extension, _)| *extension != "list") {
         let name = name(extension);
         // dpkg makes the one script executable that it runs before the database has it.

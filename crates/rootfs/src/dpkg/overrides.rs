@@ -40,6 +40,7 @@ impl Overrides {
         const MALFORMED: Error = Error::Malformed { file: FILE };
         let mut all = BTreeMap::new();
         for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            // The path is all that is left of the line, blanks included.
             let mut words = line.splitn(4, |&byte| byte == b' ');
             let mut word = || words.next().ok_or(MALFORMED);
             let (user, owning_group, mode, path) = (word()?, word()?, word()?, word()?);

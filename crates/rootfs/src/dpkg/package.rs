@@ -33,7 +33,7 @@ pub enum Error {
     /// no pedantry.
     #[error("its control file has an invalid {field}: {value:?}")]
     Invalid {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
         /// Its value.
         value: String,
@@ -44,7 +44,7 @@ pub enum Error {
     /// A relation names no package, or no version.
     #[error("its control file: {field} has {text:?}, which dpkg does not take")]
     Relative {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
         /// What is wrong in it.
         text: String,
@@ -111,6 +111,8 @@ impl Package {
         let architecture = field(&stanza, "Architecture", is_architecture)?;
         let is = |name, wanted: &str| stanza.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted));
         let (multi_arch_same, essential) = (is("Multi-Arch", "same"), is("Essential", "yes"));
+        // dpkg refuses it: a package that is the same everywhere cannot be there once for each
+        // architecture.
         if multi_arch_same && architecture == "all" {
             return Err(Error::Invalid { field: "Multi-Arch", value: "same".into() });
         }
@@ -178,6 +180,7 @@ pub(super) fn is_architecture(name: &str) -> bool {
 /// Lines of deb-conffiles(5): an absolute path, perhaps after the flag `remove-on-upgrade`. As dpkg
 /// reads them: it is strict about blanks, the last newline and the length.
 fn parse_conffiles(text: &str) -> Result<Vec<Conffile>, Error> {
+    // dpkg reads lines with fgets(3) into `MAXCONFFILENAME - 2` bytes, that is 998 with the NUL.
     const LONGEST_LINE: usize = 997;
     let mut conffiles = Vec::new();
     for line in text.split_inclusive('\n') {

@@ -91,9 +91,11 @@ pub(super) fn unpacked_stanza(package: &Package) -> Result<String, package::Erro
             Form::Yes | Form::Word | Form::Dropped => {}
         }
     }
-    let known = |name: &str| FIELDS.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
-    for (name, value) in stanza.fields().filter(|(name, _)| !known(name)) {
-        put(name, value);
+    // All others behind these, in the order in which the package has them.
+    for (name, value) in stanza.fields() {
+        if !FIELDS.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            put(name, value);
+        }
     }
     Ok(out)
 }

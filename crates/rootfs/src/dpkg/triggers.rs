@@ -114,9 +114,9 @@ impl Activations {
     /// [`Error`]
     pub fn write(&self, staging: &Staging) -> Result<(), Error> {
         let activated = self.0.iter().filter(|(_, packages)| !packages.is_empty());
-        let line = |path: &RootPath, package: &String| format!("{path} {package}\n");
-        let lines: String =
-            activated.flat_map(|(path, packages)| packages.iter().map(move |package| line(path, package))).collect();
+        let lines: String = activated
+            .flat_map(|(path, packages)| packages.iter().map(move |package| format!("{path} {package}\n")))
+            .collect();
         if !lines.is_empty() {
             let mut bytes = staging.read(&path(UNINCORP))?;
             bytes.extend_from_slice(lines.as_bytes());

@@ -73,6 +73,8 @@ impl Installation<'_> {
                 Installer { of: self, arrivals, placement, configurator, stop, progress }.run()
             })();
             if installed.is_err() {
+                // The scope waits for the threads that prepare packages; without this they would
+                // first prepare all that are left.
                 stop.store(true, Ordering::Relaxed);
             }
             installed
@@ -126,6 +128,8 @@ impl Installer<'_> {
         }
         self.arrivals.wait_for(first.iter().copied())?;
         let nodes = self.nodes(first.iter().copied())?;
+        // What the caller chose by the indexes may lack something that the control files demand.
+        // Then the first stage is found among all packages.
         if !schedule::is_closed(&nodes) {
             return Ok(None);
         }
@@ -150,6 +154,8 @@ impl Installer<'_> {
         }
         match step {
             Step::Place(packages) => {
+                // The sandbox ends before the tree changes: its stand-ins are mounted over files,
+                // and one that is replaced would be in force no more.
                 self.progress.detail(format!("placing {} packages", packages.len()));
                 self.configurator.leave()?;
                 self.placement.place(self.arrivals.take(packages.iter().copied()))?;

@@ -163,6 +163,7 @@ impl Directory {
     /// # Errors
     /// [`Error`]
     pub fn open_file(&self, name: &[u8]) -> Result<File, Error> {
+        // NONBLOCK: to open a FIFO that a script put there would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = check(name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
         Ok(File::from(self.at("open", name, opened)?))
@@ -318,6 +319,7 @@ impl Directory {
             Ok(all)
         };
         match check(name).and_then(|()| read()) {
+            // A file system without extended attributes.
             Err(rustix::io::Errno::OPNOTSUPP) => Ok(BTreeMap::new()),
             other => self.at("read extended attributes of", name, other),
         }
@@ -331,6 +333,7 @@ impl Directory {
         xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> Result<(), Error> {
         let owner = (Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)));
+        // First: chown(2) clears setuid and setgid, and takes file capabilities away.
         self.at("set owner of", name, rustix::fs::fchown(fd, owner.0, owner.1))?;
         let mode = Mode::from_raw_mode(attributes.mode.into());
         self.at("set mode of", name, rustix::fs::fchmod(fd, mode))?;

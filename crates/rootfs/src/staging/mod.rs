@@ -29,7 +29,7 @@ pub enum Error {
     Open {
         /// Where it should be.
         path: PathBuf,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
     /// The kernel lacks `openat2`, or a sandbox forbids it.
@@ -40,9 +40,9 @@ pub enum Error {
     Entry {
         /// What was tried: `create file`, `set owner of`, …
         action: &'static str,
-        /// On what.
+        /// The path in the new system.
         path: RootPath,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
 }
@@ -108,6 +108,8 @@ impl Staging {
         let real_path = directory::real_path(root.as_fd())
             .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
         let staging = Self { root, host_path: path.to_owned(), real_path, devices: Mutex::default() };
+        // Tried once here, so that a later failure of openat2 is one of the path and not of the
+        // kernel.
         staging.resolve(b".", OFlags::PATH).map_err(|source| Error::Kernel(source.into()))?;
         Ok(staging)
     }
@@ -147,6 +149,7 @@ impl Staging {
     /// [`Error`], also where it was moved out of the tree or removed.
     pub fn real_path(&self, directory: &Directory) -> Result<RootPath, Error> {
         let beneath = |path: Vec<u8>| {
+            // `/a/bc` begins with `/a/b`, and is not beneath it.
             let rest = path.strip_prefix(self.real_path.as_slice()).filter(|rest| matches!(rest, [] | [b'/', ..]));
             rest.and_then(|rest| RootPath::new(rest).ok()).ok_or(io::Error::from(io::ErrorKind::NotFound))
         };
@@ -202,6 +205,7 @@ impl Staging {
     /// # Errors
     /// [`Error`]
     pub fn read(&self, path: &RootPath) -> Result<Vec<u8>, Error> {
+        // To open a FIFO that a script put there would wait for a writer.
         let opened = self.resolve(path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
         let mut file = fs_err::File::from_parts(at("open", || path.clone(), opened)?.into(), self.host(path));
         let mut bytes = Vec::new();
@@ -307,8 +311,11 @@ impl Staging {
     }
 
     fn resolve(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        // openat2(2) refuses an empty path.
         let path = if path.is_empty() { b"." } else { path };
         loop {
+            // IN_ROOT alone need not keep refusing links such as /proc/1/root for ever: openat2(2)
+            // asks to name NO_MAGICLINKS, too.
             let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
             match rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 // A rename somewhere above, while `..` was being resolved, makes the kernel ask for

@@ -18,15 +18,15 @@ pub enum Error {
     /// The file cannot be read; the source names it.
     #[error("package {package}: {source}")]
     Read {
-        /// Of which package.
+        /// Name of the package.
         package: String,
-        /// Why not.
+        /// What the system said; it names the file.
         source: io::Error,
     },
     /// The file is not the one that the signed index lists.
     #[error("package {package}: {} does not have the size and SHA-256 of the signed index", path.display())]
     Damaged {
-        /// Of which package.
+        /// Name of the package.
         package: String,
         /// The file in the cache.
         path: PathBuf,
@@ -34,11 +34,11 @@ pub enum Error {
     /// The file is what the index lists, and yet no proper package.
     #[error("package {package}: {}: {source}", path.display())]
     Deb {
-        /// Which package.
+        /// Name of the package.
         package: String,
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the archive.
         source: deb::Error,
     },
     /// The file holds another package than the index says.
@@ -54,57 +54,57 @@ pub enum Error {
     /// The control archive is malformed.
     #[error("package {package}: {source}")]
     Control {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// How.
+        /// What is wrong in it.
         source: package::Error,
     },
     /// The data archive is malformed.
     #[error("package {package}: data archive: {source}")]
     Tar {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// How.
+        /// What is wrong, and at which byte.
         source: tar::Error,
     },
     /// The data archive cannot be decompressed, or holds what it must not.
     #[error("package {package}: data archive: {source}")]
     Data {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// How.
+        /// What the decoder said, or which bound was passed.
         source: io::Error,
     },
     /// An entry would lie outside the root.
     #[error("package {package}: data archive: {source}")]
     Path {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Which path.
+        /// The path, and why it names no place in a root.
         source: InvalidPath,
     },
     /// A path that would be two lines in dpkg's lists of files.
     #[error("package {package}: data archive: newline not allowed in archive object name {path}")]
     Newline {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Which path.
+        /// The path in the new system.
         path: RootPath,
     },
     /// A name that the root file system's layout does not take.
     #[error("package {package}: data archive: the name or link target of {path} is not UTF-8")]
     NotUtf8 {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Which path.
+        /// The path in the new system.
         path: RootPath,
     },
     /// An entry that dpkg would not take, or not as it is meant.
     #[error("package {package}: data archive: {path} {problem}")]
     Entry {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Which path.
+        /// The path in the new system.
         path: RootPath,
         /// What is wrong with it.
         problem: &'static str,
@@ -112,23 +112,23 @@ pub enum Error {
     /// An entry in a directory that is not there.
     #[error("package {package}: data archive: {path} is in a directory that neither it nor an earlier package has")]
     NoDirectory {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Which path.
+        /// The path in the new system.
         path: RootPath,
     },
     /// A path that is a directory and something else in the same package.
     #[error("package {package}: data archive: {path} is to be a directory and something else")]
     Contradiction {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Which path.
+        /// The path in the new system.
         path: RootPath,
     },
     /// A hard link to something that the package did not bring before it.
     #[error("package {package}: hard link {path} leads to {target}, which is no earlier file of the package")]
     HardLink {
-        /// Which package.
+        /// Name of the package.
         package: String,
         /// The link.
         path: RootPath,
@@ -138,7 +138,7 @@ pub enum Error {
     /// A hard link to what the rules for paths leave out.
     #[error("package {package}: the rules for paths exclude {target}, but not its hard link {path}")]
     LinkToExcluded {
-        /// Which package.
+        /// Name of the package.
         package: String,
         /// The link.
         path: RootPath,
@@ -148,7 +148,7 @@ pub enum Error {
     /// Something in a directory that the rules for paths leave out.
     #[error("package {package}: the rules for paths exclude the directory {directory}, but not {path} in it")]
     InExcluded {
-        /// Which package.
+        /// Name of the package.
         package: String,
         /// The directory.
         directory: RootPath,
@@ -192,9 +192,9 @@ pub enum Error {
     /// The staging tree does not take something of a package.
     #[error("package {package}: {source}")]
     Staging {
-        /// Which package.
+        /// Name of the package.
         package: String,
-        /// Why not.
+        /// The operation that failed.
         source: staging::Error,
     },
     /// The staging tree does not take what belongs to no package alone.
@@ -250,6 +250,10 @@ impl Hint for Error {
 }
 
 impl DebFile {
+    pub(super) fn read_error(&self, source: io::Error) -> Error {
+        Error::Read { package: self.name.clone(), source }
+    }
+
     pub(super) fn error(&self, source: deb::Error) -> Error {
         Error::Deb { package: self.name.clone(), path: self.path.clone(), source }
     }

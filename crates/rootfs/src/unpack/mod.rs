@@ -135,6 +135,7 @@ fn merge_usr(staging: &Staging, architecture: &str) -> Result<Vec<RootPath>, sta
     root.create_directory(b"usr", 0o755)?;
     let usr = root.open_directory(b"usr")?;
     let mut made = vec![RootPath::new("usr").unwrap_or_default()];
+    // Those whose programs name a dynamic loader in /lib64.
     let lib64 = matches!(architecture, "amd64" | "loong64" | "mips64el" | "ppc64" | "ppc64el" | "sparc64");
     for name in ["bin", "lib", "sbin"].into_iter().chain(lib64.then_some("lib64")) {
         usr.create_directory(name.as_bytes(), 0o755)?;

@@ -1,6 +1,6 @@
 //! Patterns of paths, as fnmatch(3) takes them without flags in the C locale, which is how dpkg(1)
-//! compares paths: an asterisk and a question mark stand for slashes, too. Not known are equivalence
-//! classes and collating symbols (`[=a=]`, `[.a.]`), which mean nothing in that locale.
+//! compares paths: an asterisk and a question mark stand for slashes, too. Not known are
+//! equivalence classes and collating symbols (`[=a=]`, `[.a.]`), which mean nothing in that locale.
 //!
 //! Paths are as long and as strange as a package makes them. So this neither recurses nor tries
 //! what an earlier asterisk could take once a later one is reached: the time is at most the product

@@ -137,8 +137,10 @@ impl<'a> Placement<'a> {
         let before = std::mem::replace(&mut self.diversions, Diversions::read(self.staging)?);
         self.activations = Activations::read(self.staging)?;
         for change in self.diversions.moves_since(&before) {
-            let of = |owner| self.placed.get(&owner).map(|unpacked| unpacked.package.name.as_str());
-            let moves = |claim: &Claim| claim.path == *change.contested && of(claim.owner) != change.by;
+            let moves = |claim: &Claim| {
+                let owner = self.placed.get(&claim.owner).map(|unpacked| unpacked.package.name.as_str());
+                claim.path == *change.contested && owner != change.by
+            };
             if let (Some(from), Some(to)) = (self.real_path(change.from)?, self.real_path(change.to)?) {
                 self.claims.rename(&from, to, moves);
             }
@@ -254,6 +256,8 @@ impl Placing<'_, '_> {
         }
         let claim = Claim { owner: self.index, path: entry.path.clone(), directory: false };
         match self.found(&place.parent.directory, place.path.file_name())? {
+            // dpkg replaces no directory by a link, nor a link to a directory by a directory
+            // (Debian Policy 6.6).
             Some(FileType::Directory) if matches!(entry.what, What::Symlink(_)) => return Ok(Verdict::Shared),
             Some(FileType::Directory) => {
                 let claims = &mut self.placement.claims;
@@ -272,6 +276,8 @@ impl Placing<'_, '_> {
         let verdict = self.decide(&place.real_path, &claim)?;
         if verdict == Verdict::Make {
             self.placement.staging.forget_device(&place.path);
+            // Before the new file takes the name: by another name of the old one, a user could keep
+            // a setuid program with a fault that an upgrade corrects (CVE-2004-2768).
             self.take_privileges(&place).map_err(|error| self.error(error))?;
             self.make(number, &place, entry, &attributes, overridden).map_err(|error| self.error(error))?;
             self.placement.claims.hold(place.real_path, claim);
@@ -297,6 +303,7 @@ impl Placing<'_, '_> {
         if may_be_there && self.placement.staging.is_directory(&path).map_err(|error| self.error(error))? {
             return Ok(Verdict::Shared);
         }
+        // Its directory may be excluded, too; then no other path can lead to it.
         let name = self.placement.real_path(&path)?.unwrap_or_else(|| path.clone());
         let claim = Claim { owner: self.index, path: entry.path.clone(), directory };
         // Of a directory dpkg assumes that all may have it.
@@ -334,6 +341,7 @@ impl Placing<'_, '_> {
         let (directory, name) = (&place.parent.directory, place.name.as_slice());
         match &entry.what {
             What::Directory => Ok(()),
+            // Its attributes were set when it was prepared, but those that an override gives.
             What::File(_) => {
                 directory.take(name, &self.files, number.to_string().as_bytes())?;
                 if overridden { directory.set_attributes(name, attributes, &BTreeMap::new()) } else { Ok(()) }
@@ -480,6 +488,8 @@ impl Placing<'_, '_> {
         if held.owner == wanted.owner {
             return Error::Contradiction { package: self.package.clone(), path: wanted.path.clone() };
         }
+        // By their positions in the list, so that the message is the same whichever was placed
+        // first.
         let (first, second) = if held.owner < wanted.owner { (held, wanted) } else { (wanted, held) };
         Error::Conflict {
             path: first.path.clone(),

@@ -57,6 +57,8 @@ impl<'a> Preparations<'a> {
         arrivals: Receiver<usize>,
         jobs: Option<NonZero<usize>>,
     ) -> Result<Arrivals<'a>, Error> {
+        // Two versions of a package would share a directory of dpkg's database, and one would
+        // overwrite the other's files.
         let mut names: Vec<&str> = self.debs.iter().map(|deb| deb.name.as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -93,8 +95,7 @@ impl<'a> Preparations<'a> {
 
     fn prepare(&self, index: Index, running: &TaskHandle) -> Result<Prepared, Error> {
         let deb = &self.debs[index];
-        let read_error = |source| Error::Read { package: deb.name.clone(), source };
-        let mut file = regular::open(&deb.path).map_err(|error| read_error(error.into()))?;
+        let mut file = regular::open(&deb.path).map_err(|error| deb.read_error(error.into()))?;
         verify(deb, &mut file)?;
         let mut metered = Metered { inner: file, running, left: deb.size };
         let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
@@ -176,6 +177,8 @@ impl Arrivals<'_> {
         self.stop.store(true, Ordering::Relaxed);
         let mut failures = vec![(index, error)];
         failures.extend(self.results.iter().filter_map(|(index, result)| Some((index, result.err()?))));
+        // The list's order and not that in which threads failed, so that the same packages give the
+        // same error.
         let rank = |(index, error): &(Index, Error)| (matches!(error, Error::Stopped), *index);
         failures.into_iter().min_by_key(rank).map_or(Error::Stopped, |(_, error)| error)
     }
@@ -185,14 +188,14 @@ impl Arrivals<'_> {
 /// that was verified.
 fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
     let mut hasher = Sha256::new();
-    let read_error = |source| Error::Read { package: deb.name.clone(), source };
-    let size =
-        io::copy(&mut io::Read::take(&mut *file, deb.size.saturating_add(1)), &mut hasher).map_err(read_error)?;
+    // One byte more than it should have: enough to see that it is too long, and no more is read.
+    let mut bytes = io::Read::take(&mut *file, deb.size.saturating_add(1));
+    let size = io::copy(&mut bytes, &mut hasher).map_err(|error| deb.read_error(error))?;
     let found: [u8; 32] = hasher.finalize().into();
     if size != deb.size || found != deb.sha256 {
         return Err(Error::Damaged { package: deb.name.clone(), path: deb.path.clone() });
     }
-    file.rewind().map_err(read_error)
+    file.rewind().map_err(|error| deb.read_error(error))
 }
 
 /// Reports how much of a file has been read. It is read about once after the verification.

@@ -122,6 +122,8 @@ impl<'a> Preparation<'a> {
             if !go_on() {
                 return Err(Error::Stopped);
             }
+            // Two copies of the path are kept: one in the entry, one among the files that hard
+            // links may name.
             self.entries_bytes += ENTRY_BYTES + 2 * header.path.len() + header.link().len();
             if self.entries_bytes > MAX_ENTRIES_BYTES {
                 return Err(deb.data_error(io::Error::other("more entries than any package has")));
@@ -152,9 +154,8 @@ impl<'a> Preparation<'a> {
         if [at.as_bytes(), header.link()].into_iter().any(|name| str::from_utf8(name).is_err()) {
             return Err(Error::NotUtf8 { package: deb.name.clone(), path: at });
         }
-        let malformed = |problem| Error::Entry { package: deb.name.clone(), path: at.clone(), problem };
         if let Some(problem) = self.problem(&header, &at) {
-            return Err(malformed(problem));
+            return Err(Error::Entry { package: deb.name.clone(), path: at, problem });
         }
         let attributes = Attributes { mode: header.mode, uid: header.uid, gid: header.gid, mtime: header.mtime };
         let excluded = self.filters.exclude(&at, matches!(header.kind, EntryKind::Directory | EntryKind::Symlink(_)));

@@ -21,9 +21,9 @@ pub enum Error {
     /// The stream itself failed.
     #[error("read tar at byte {offset}: {source}")]
     Read {
-        /// Where.
+        /// Offset in the stream, in bytes.
         offset: u64,
-        /// How.
+        /// What the stream said.
         source: io::Error,
     },
     /// The stream ends before the end-of-archive mark.
@@ -51,7 +51,7 @@ pub enum Error {
         "tar extension header at byte {offset} brings those of an entry to {size} bytes, {MAX_EXTENSION} are allowed"
     )]
     TooLarge {
-        /// Where.
+        /// Offset in the stream, in bytes.
         offset: u64,
         /// What it claims.
         size: u64,

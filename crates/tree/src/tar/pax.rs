@@ -44,6 +44,7 @@ impl Records {
             b"mtime" => self.mtime = Some(timestamp(value)?),
             _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
             _ => {
+                // The keys in which star and GNU tar write extended attributes.
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
                     && !name.is_empty()
                 {
@@ -57,6 +58,7 @@ impl Records {
 
 /// Cuts one record off: key, value, what follows.
 fn split_record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    // Seven digits and the blank: no record is longer than `MAX_EXTENSION`.
     let blank = data.iter().take(8).position(|&byte| byte == b' ')?;
     let len = usize::try_from(decimal(&data[..blank])?).ok()?;
     let (record, rest) = data.split_at_checked(len)?;
@@ -66,6 +68,7 @@ fn split_record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
+    // The standard library takes a plus sign, too.
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -89,6 +92,8 @@ fn timestamp(value: &[u8]) -> Option<Timestamp> {
     Some(match (negative, nanoseconds) {
         (false, _) => Timestamp { seconds, nanoseconds },
         (true, 0) => Timestamp { seconds: -seconds, nanoseconds },
+        // -0.25 s is one second before 1970 and 750 ms after that: nanoseconds always count
+        // forward.
         (true, _) => Timestamp { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
     })
 }

@@ -131,6 +131,8 @@ impl<R: Read> TarReader<R> {
                 b'g' => {
                     let extension = self.extension(&raw, &mut 0)?;
                     self.global.parse(&extension).ok_or(Error::Pax(start))?;
+                    // Into both: the entry whose extended headers were already begun is one of
+                    // those that follow.
                     records.parse(&extension).ok_or(Error::Pax(start))?;
                     if self.global.are_of_one_entry() {
                         return Err(Error::Global(start));
@@ -168,6 +170,8 @@ impl<R: Read> TarReader<R> {
         };
         let small = |field, value: u64| u32::try_from(value).map_err(|_| Error::Number { path: shown(), field });
 
+        // A NUL ends a name for the kernel and not for a reader that counts bytes: the two would
+        // mean different files.
         if path.is_empty() || path.contains(&0) || link.contains(&0) {
             return Err(Error::Name(raw.start));
         }
@@ -209,6 +213,7 @@ impl<R: Read> TarReader<R> {
         if attributes > MAX_XATTR_BYTES {
             return Err(Error::Attributes { path: shown(), size: attributes });
         }
+        // What is missing to whole blocks.
         let padding = size.wrapping_neg() % BLOCK;
         // An offset beyond the range of files cannot be honest, and would wrap.
         if self

@@ -29,7 +29,8 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global
-    /// header (pax(1p), keyword `comment`). Only at the beginning does [`comment`](crate::tarball::comment) find it.
+    /// header (pax(1p), keyword `comment`). Only at the beginning does
+    /// [`comment`](crate::tarball::comment) find it.
     ///
     /// # Errors
     /// When the output fails.
@@ -100,6 +101,7 @@ impl<W: Write> TarWriter<W> {
     /// # Errors
     /// When the output fails.
     pub fn finish(mut self) -> io::Result<u64> {
+        // Two blocks of zeros end an archive.
         self.push(&[0; 2 * BLOCK as usize]);
         self.pad(RECORD_BYTES);
         self.flush()?;
@@ -167,6 +169,7 @@ fn pax_records(header: &Header) -> Vec<u8> {
 fn pax_record(key: &[u8], value: &[u8], records: &mut Vec<u8>) {
     let rest = key.len() + value.len() + 3;
     let mut len = rest + 1;
+    // One digit more may make the number itself one digit longer.
     while rest + decimal_digits(len) != len {
         len = rest + decimal_digits(len);
     }
@@ -198,6 +201,7 @@ struct Block([u8; BLOCK as usize]);
 impl Block {
     fn new(flag: u8, mode: u16) -> Self {
         let mut block = Self([0; BLOCK as usize]);
+        // Magic and version of POSIX's form; GNU's own has blanks there.
         block.put(257, b"ustar\x0000");
         block.number(100, 8, u64::from(mode));
         for (at, len) in [(108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8)] {
@@ -237,6 +241,7 @@ impl Block {
     }
 
     fn sealed(mut self) -> [u8; BLOCK as usize] {
+        // The sum counts its own field as blanks (pax(1), "ustar Interchange Format").
         self.put(148, b"        ");
         let sum: u32 = self.0.iter().map(|&byte| u32::from(byte)).sum();
         self.put(148, format!("{sum:06o}\0 ").as_bytes());

@@ -7,12 +7,13 @@ use fs_err::File;
 
 use crate::tar::{BLOCK, COMMENT};
 
-/// The comment that [`TarWriter::comment`](crate::tar::TarWriter::comment) wrote as the first thing of `file`; `None` if it
-/// begins otherwise.
+/// The comment that [`TarWriter::comment`](crate::tar::TarWriter::comment) wrote as the first thing
+/// of `file`; `None` if it begins otherwise.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn comment(file: &File) -> io::Result<Option<String>> {
+    // The header and its records: a comment of ours fits into one block.
     let mut beginning = [0; 2 * BLOCK as usize];
     match file.file().read_exact_at(&mut beginning, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

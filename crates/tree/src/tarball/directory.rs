@@ -112,6 +112,8 @@ fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
     let mut found = vec![(top.clone(), stat)];
     let mut pending = vec![top];
     while let Some(directory) = pending.pop() {
+        // By path, and closed again: held open, the directories of a deep tree would be more than a
+        // process may have open.
         let fd = open(root, &directory, OFlags::DIRECTORY)?;
         let entries = Dir::read_from(&fd).map_err(failed("list", &directory))?;
         for entry in entries {
@@ -123,6 +125,7 @@ fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
             let path = directory.join(name.to_bytes()).expect("a directory lists single names");
             let stat = rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("stat", &path))?;
             match FileType::from_raw_mode(stat.st_mode) {
+                // A socket is of use only while the process that made it lives.
                 FileType::Socket => continue,
                 FileType::Directory if !LEFT_EMPTY.contains(&path.as_bytes()) => pending.push(path.clone()),
                 _ => {}
@@ -230,6 +233,7 @@ impl Writing<'_> {
     }
 
     fn clamped(&self, seconds: i64) -> Timestamp {
+        // A number of the header has no sign, so nothing is older than 1970.
         Timestamp { seconds: seconds.min(self.latest_mtime).max(0), nanoseconds: 0 }
     }
 }

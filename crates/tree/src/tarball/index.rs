@@ -103,7 +103,11 @@ impl Index {
             mtime: header.mtime,
             xattrs: header.xattrs,
         };
+        // Directories without an entry get the time of what they were made for, so that no clock
+        // has a part in it.
         self.parents(&path, entry.mtime)?;
+        // A directory that is described again keeps what is in it, as when it is unpacked; all else
+        // is replaced with all under it.
         let still_directory =
             entry.kind == Kind::Directory && self.tree.get(&path).is_some_and(|before| before.kind == Kind::Directory);
         if !still_directory {

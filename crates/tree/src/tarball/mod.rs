@@ -33,7 +33,7 @@ pub enum Error {
     Tar {
         /// The tarball.
         tarball: String,
-        /// Why.
+        /// What is wrong, and at which byte.
         source: tar::Error,
     },
     /// An entry's name, or the target of a hard link, leads out of the root.
@@ -41,7 +41,7 @@ pub enum Error {
     Path {
         /// The tarball.
         tarball: String,
-        /// Why.
+        /// The path, and why it names no place in a root.
         source: InvalidPath,
     },
     /// The entry of the root itself is no directory.
@@ -102,7 +102,7 @@ pub enum Error {
     Staging {
         /// What was being done.
         action: &'static str,
-        /// To what.
+        /// The entry.
         path: RootPath,
         /// Why it failed.
         source: io::Error,

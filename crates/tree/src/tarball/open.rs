@@ -21,6 +21,7 @@ const COPY_BUFFER_BYTES: usize = 1 << 20;
 /// When a file cannot be read or written, or the tarball is damaged.
 pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), Error> {
     let mut file = regular::open(path).map_err(io::Error::from)?;
+    // By the first bytes: the name of a file may say anything.
     let compression = Compression::of_file(&file)?;
     file.rewind()?;
     let Some(compression) = compression else {

@@ -22,6 +22,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
 /// The most bytes that fit into a line, however they are written.
+/// In base64 three bytes take four; 8 KiB are for all else in the line, of which the path is the
+/// longest, with 4 KiB before it is encoded.
 pub const MAX_CONTENTS_BYTES: usize = MAX_LINE_BYTES / 4 * 3 - 8192;
 
 /// The symbol that a plugin in a dynamic library exports: `int fam_plugin_main(int descriptor)`,

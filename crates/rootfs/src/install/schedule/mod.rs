@@ -135,6 +135,8 @@ impl Planner<'_> {
         let mut needed = &self.names.closure([package], &self.configured) - &self.configured;
         loop {
             let waiting = needed.iter().filter(|it| self.waiting.contains(it));
+            // What a preinst waits for may have a preinst that waits for more: so until nothing is
+            // added.
             let all: BTreeSet<usize> = waiting.flat_map(|&it| self.awaited(it)).chain(needed.iter().copied()).collect();
             if all.len() == needed.len() {
                 return needed;
@@ -277,6 +279,8 @@ impl<'a> Names<'a> {
         let mut found: BTreeSet<usize> = begin.into_iter().collect();
         let mut pending = self.by_name(&found);
         pending.retain(|position| !there.contains(position));
+        // A stack: the first by name is taken first, so that no result depends on the order of
+        // `begin`.
         pending.reverse();
         while let Some(package) = pending.pop() {
             for clause in self.nodes[package].needs() {
@@ -307,6 +311,7 @@ impl<'a> Names<'a> {
             // Depth first without recursion, since chains are as long as an archive makes them.
             let mut path = Vec::new();
             let needed = |position: usize| {
+                // These come first whatever they depend on, so nothing is put before them.
                 let counts = !foremost.contains(&position);
                 let clauses = self.nodes[position].needs().filter(move |_| counts);
                 clauses.filter_map(|clause| self.choice(clause, |position| packages.contains(&position)))
