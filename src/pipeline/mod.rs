@@ -15,6 +15,7 @@ mod disk_ids;
 mod error;
 mod images;
 mod job;
+mod local;
 mod logins;
 mod packages;
 mod plugins;
@@ -24,6 +25,7 @@ mod template;
 
 pub use error::Error;
 pub use job::Job;
+pub use local::packages as local_packages;
 pub use logins::logins;
 pub use packages::{http_options, mirror};
 pub use plugins::{check_plugin, plugins};
@@ -77,8 +79,9 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let logins = preflight::logins(settings)?;
     let plugin_plan = plugins::plan(settings, &logins)?;
     let answers = answers::answers(settings)?;
+    let local = local::packages(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
-    let selection = Selection::choose(settings, archives, progress)?;
+    let selection = Selection::choose(settings, archives, &local, progress)?;
     preflight::check_disk(settings, &selection)?;
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
@@ -101,6 +104,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
 pub fn check(settings: &Settings) -> Result<(), Error> {
     preflight::check_client(settings, &Logins::default())?;
     answers::answers(settings)?;
+    local::packages(settings)?;
     plugins::plan(settings, &Logins::default()).map(drop)
 }
 
@@ -109,9 +113,10 @@ pub fn check(settings: &Settings) -> Result<(), Error> {
 /// # Errors
 /// [`Error`].
 pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Error> {
+    let local = local::packages(settings)?;
     let output = OutputLock::acquire(&settings.output, &Isolation::none())?;
     let archives = Archives::open(settings, &preflight::logins(settings)?, progress)?;
-    let selection = Selection::choose(settings, archives, progress)?;
+    let selection = Selection::choose(settings, archives, &local, progress)?;
     let path = cluster_files::write_lock(output.directory(), selection.lock())?;
     output.release()?;
     Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
@@ -129,7 +134,7 @@ pub fn work(mut job: Job, progress: Progress) -> Result<bool, Failure> {
 }
 
 fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Result<bool, Error> {
-    let Job { settings, logins, .. } = job;
+    let Job { settings, logins, local, .. } = job;
     let plugin_plan = plugins::take_over(job, planned)?;
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
@@ -142,7 +147,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         }
         None => {
             let archives = Archives::open(settings, logins, progress)?;
-            let selection = Selection::choose(settings, archives, progress)?;
+            let selection = Selection::choose(settings, archives, local, progress)?;
             preflight::check_disk(settings, &selection)?;
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress);

@@ -90,6 +90,11 @@ impl Plugin for AptSources {
         let facts = &context.facts;
         for url in [Some(&facts.mirror), facts.security_mirror.as_ref()].into_iter().flatten() {
             match host_of(url) {
+                None if is_file(url) => {
+                    context.warning(format!(
+                        "the mirror {url} is a directory of the build host: guests have no sources of it"
+                    ));
+                }
                 None => return Err(Error::failed(format!("{url:?} cannot stand in a sources file"))),
                 Some(host) if is_loopback(host) => context.warning(format!(
                     "the mirror {url} is the build host's own: guests will not reach it under that name"
@@ -102,8 +107,13 @@ impl Plugin for AptSources {
                 .into_iter()
                 .find(|path| root.exists(path))
                 .unwrap_or("/usr/share/keyrings/debian-archive-keyring.gpg");
-        root.create_dir_all("/etc/apt/sources.list.d")?;
-        root.write(SOURCES, sources(settings, facts, keyring))?;
+        match sources(settings, facts, keyring) {
+            none if none.is_empty() => drop(root.remove(SOURCES)?),
+            sources => {
+                root.create_dir_all("/etc/apt/sources.list.d")?;
+                root.write(SOURCES, sources)?;
+            }
+        }
         drop_empty_list(root, context)?;
         let proxy = proxy(settings, facts);
         match &proxy {
@@ -161,7 +171,7 @@ impl AptSources {
 #[cfg(feature = "library")]
 fam_plugin::export!(AptSources);
 
-/// The deb822 file, sources.list(5).
+/// The deb822 file, sources.list(5); empty where no archive is one that guests reach.
 fn sources(settings: &Settings, facts: &Facts, keyring: &str) -> String {
     let suite = &facts.suite;
     let rolling = ["sid", "unstable", "experimental"].contains(&suite.as_str());
@@ -177,12 +187,15 @@ fn sources(settings: &Settings, facts: &Facts, keyring: &str) -> String {
     let stanza = |url: &str, suites: &str| {
         format!("Types: {types}\nURIs: {url}\nSuites: {suites}\nComponents: {components}\nSigned-By: {keyring}\n")
     };
-    let mut text = stanza(&facts.mirror, &suites.join(" "));
-    if let Some(url) = facts.security_mirror.as_ref().filter(|_| !rolling) {
-        text.push('\n');
-        text.push_str(&stanza(url, &format!("{suite}-security")));
-    }
-    text
+    let main = (!is_file(&facts.mirror)).then(|| stanza(&facts.mirror, &suites.join(" ")));
+    let security = facts.security_mirror.as_ref().filter(|url| !rolling && !is_file(url));
+    let security = security.map(|url| stanza(url, &format!("{suite}-security")));
+    main.into_iter().chain(security).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether the URL of a mirror names a directory of the build host.
+fn is_file(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| ["file", "copy"].contains(&scheme))
 }
 
 /// Removes a one-line sources file that says nothing: apt complains where both forms name a source
@@ -217,6 +230,10 @@ fn proxy(settings: &Settings, facts: &Facts) -> Proxy {
         (Some(url), _) | (None, Some(url)) => url,
     };
     let (url, login) = split(url);
+    // Of SOCKS, apt speaks this alone (apt-transport-http(1)).
+    if url.starts_with("socks") && !url.starts_with("socks5h:") {
+        return Proxy::Unusable(format!("apt does not speak to the proxy {url}, of SOCKS only socks5h://"));
+    }
     match host_of(&url) {
         Some(host) if !is_loopback(host) => Proxy::Usable(url, login),
         Some(_) => Proxy::Unusable(format!("the proxy {url} is the build host's own")),
@@ -300,6 +317,10 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
             (Some("http://[::1]:3142"), None, None),
             (Some("http://127.0.0.1:3142"), Some("http://192.168.42.254:3142"), Some("http://192.168.42.254:3142")),
             (Some("http://a\";b"), None, None),
+            (Some("socks5h://cache.lan:1080"), None, Some("socks5h://cache.lan:1080")),
+            (Some("socks5h://localhost:1080"), None, None),
+            (Some("socks5://cache.lan:1080"), None, None),
+            (Some("socks4a://cache.lan:1080"), None, None),
             (None, None, None),
         ] {
             let mut image = MemoryRoot::debian();
@@ -333,6 +354,35 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
         assert_eq!(harness.warnings().len(), 2);
         let harness = Harness::new().facts(|facts| facts.mirror = "http://x/debian\nTrusted: yes".into());
         assert!(harness.system(&AptSources::default(), &mut image).is_err());
+    }
+
+    #[test]
+    fn a_directory_of_the_build_host_is_no_source_of_guests() {
+        let of_files = Some("file:///srv/debian");
+        for (mirror, security, listed) in [
+            (of_files, of_files, None),
+            (Some("copy:///srv/debian"), None, None),
+            (of_files, Some("http://mirror.example/debian-security"), Some("trixie-security")),
+            (None, of_files, Some("trixie trixie-updates")),
+        ] {
+            let mut image = MemoryRoot::debian();
+            let harness = Harness::new().facts(|facts| {
+                facts.mirror = mirror.unwrap_or("http://mirror.example/debian").into();
+                facts.security_mirror = security.map(Into::into);
+            });
+            harness.system(&AptSources::default(), &mut image).unwrap();
+            match listed {
+                Some(suites) => {
+                    let text = image.text(SOURCES);
+                    assert!(text.starts_with("Types:") && !text.contains("/srv"), "{text}");
+                    assert_eq!(text.matches("Suites:").count(), 1);
+                    assert!(text.contains(&format!("Suites: {suites}\n")), "{text}");
+                }
+                None => assert!(image.metadata(SOURCES.as_ref()).is_err()),
+            }
+            let warnings = harness.warnings();
+            assert!(!warnings.is_empty() && warnings.iter().all(|it| it.contains("directory of the build host")));
+        }
     }
 
     /// Knows a login for mirrors on one host, and one for a proxy.
