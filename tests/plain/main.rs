@@ -22,6 +22,8 @@ mod hostile_plugins;
 mod hostile_scripts;
 mod image;
 mod interruption;
+mod local_packages;
+mod mirror_files;
 mod network;
 mod output;
 mod packages;
@@ -39,6 +41,7 @@ mod running;
 mod sandbox;
 mod sbom;
 mod small;
+mod socks;
 mod system;
 mod system_stage;
 mod vectors;
@@ -77,6 +80,8 @@ fn main() -> ExitCode {
         hostile_scripts::tests(),
         image::tests(),
         interruption::tests(),
+        local_packages::tests(),
+        mirror_files::tests(),
         network::tests(),
         output::tests(),
         packages::tests(),
@@ -91,6 +96,7 @@ fn main() -> ExitCode {
         request::tests(),
         sandbox::tests(),
         sbom::tests(),
+        socks::tests(),
         system::tests(),
         vectors::tests(),
     ];
