@@ -19,6 +19,8 @@ pub struct PlannedPackage {
     pub download_bytes: u64,
     /// Bytes that it takes when it is installed, as its maintainer estimated.
     pub installed_bytes: u64,
+    /// The file of this host that it is copied from, where it is not downloaded.
+    pub file: Option<String>,
     /// Whether the cache holds its `.deb`.
     pub is_cached: bool,
 }
@@ -48,16 +50,20 @@ pub struct PlanReport {
 }
 
 impl PlanReport {
-    /// Bytes that must be fetched: the packages that are not in the cache.
+    /// Bytes that must be fetched: the packages that are not in the cache, nor in files of this host.
     #[must_use]
     pub fn bytes_to_fetch(&self) -> u64 {
-        self.packages.iter().filter(|package| !package.is_cached).map(|package| package.download_bytes).sum()
+        self.downloads().filter(|package| !package.is_cached).map(|package| package.download_bytes).sum()
     }
 
-    /// Bytes of packages that the cache holds.
+    /// Bytes of packages that the cache holds, and that need not be fetched for it.
     #[must_use]
     pub fn bytes_cached(&self) -> u64 {
-        self.packages.iter().filter(|package| package.is_cached).map(|package| package.download_bytes).sum()
+        self.downloads().filter(|package| package.is_cached).map(|package| package.download_bytes).sum()
+    }
+
+    fn downloads(&self) -> impl Iterator<Item = &PlannedPackage> {
+        self.packages.iter().filter(|package| package.file.is_none())
     }
 
     /// Bytes that the packages take when they are installed.

@@ -130,7 +130,8 @@ pub(super) fn as_toml(settings: &Settings) -> String {
 fn include(text: &mut String, settings: &Settings) {
     text.push_str("include = [\n");
     for package in &settings.recipe.include {
-        let _ = writeln!(text, "    \"{}\", # {}", package.value, decided_by(&package.origin));
+        let item = string(&package.value.to_string());
+        let _ = writeln!(text, "    {item}, # {}", decided_by(&package.origin));
     }
     text.push_str("]\n");
 }

@@ -106,6 +106,7 @@ fn planned() -> PlanReport {
         architecture: "amd64".to_owned(),
         download_bytes: 1_600_000,
         installed_bytes: 4_000_000,
+        file: None,
         is_cached,
     };
     let setting =

@@ -132,7 +132,11 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
         if every {
             let width = report.packages.iter().map(|package| package.name.len()).max().unwrap_or(0);
             for package in &report.packages {
-                let cached = if package.is_cached { ", cached" } else { "" };
+                let cached = match &package.file {
+                    Some(file) => format!(", {}", word(file)),
+                    None if package.is_cached => ", cached".to_owned(),
+                    None => String::new(),
+                };
                 let size = bytes(package.download_bytes);
                 let _ = writeln!(text, "  {:width$}  {}  ({size}{cached})", package.name, package.version);
             }

@@ -42,6 +42,7 @@ pub(super) fn examine(settings: &Settings) -> Vec<Finding> {
     if settings.from_tarball.is_none() {
         cache(&mut findings, &settings.cache_dir);
         mirror(&mut findings, settings);
+        local_packages(&mut findings, settings);
     }
     findings.all
 }
@@ -179,14 +180,29 @@ fn mirror(findings: &mut Findings, settings: &Settings) {
     let mut options = pipeline::http_options(settings, &pipeline::logins(settings, None));
     (options.connect_timeout, options.stall_timeout, options.attempts) = (MIRROR_TIMEOUT, MIRROR_TIMEOUT, 1);
     let place = format!("{mirror} ({origin})");
+    // No server is asked for what is in a directory.
+    let answers = if mirror.is_file() { "is here" } else { "answers" };
     match Http::new(options).and_then(|http| has_release(&http, &format!("{mirror}/dists/{suite}"))) {
-        Ok(true) => findings.ok(WHAT, format!("{place} answers, and has {suite}")),
+        Ok(true) => findings.ok(WHAT, format!("{place} {answers}, and has {suite}")),
         Ok(false) => findings.fault(
             WHAT,
-            format!("{place} answers, but has no suite {suite}"),
+            format!("{place} {answers}, but has no suite {suite}"),
             Some("name a mirror, the directory that has dists in it: --mirror http://HOST/debian".into()),
         ),
         Err(error) => findings.fault(WHAT, format!("{place}: {error}"), hints::hint(&error)),
+    }
+}
+
+fn local_packages(findings: &mut Findings, settings: &Settings) {
+    const WHAT: &str = "local packages";
+    match pipeline::local_packages(settings) {
+        Ok(packages) if packages.is_empty() => {}
+        Ok(packages) => {
+            let names: Vec<_> =
+                packages.iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+            findings.ok(WHAT, names.join(", "));
+        }
+        Err(error) => findings.fault(WHAT, error.to_string(), hints::hint(&error)),
     }
 }
 

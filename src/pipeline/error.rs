@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_archive::{client, fetch, http, keyring, lock, packages, resolve};
+use fam_archive::{client, fetch, http, keyring, local, lock, packages, resolve};
 use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, launch, output};
@@ -32,6 +32,11 @@ pub enum Error {
     Keyring(#[from] keyring::Error),
     #[error("{0}")]
     Index(#[from] packages::Error),
+    #[error("{0}")]
+    Local(#[from] local::Error),
+    /// A package is named by a file and by which of the archives' versions.
+    #[error("include names one package as {package} and as {}", path.display())]
+    IncludedTwice { package: String, path: PathBuf },
     #[error("{0}")]
     Incomplete(#[source] lock::Error),
     #[error("choose the packages: {0}")]
@@ -88,6 +93,7 @@ impl Hint for Error {
                  suite changed just now: run it again"
                     .into(),
             ),
+            Self::IncludedTwice { .. } => Some("leave one of the two out".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
             Self::Answers { hint, .. } | Self::FurtherArchive { hint, .. } => Some((*hint).into()),
             _ => None,
@@ -124,6 +130,8 @@ impl From<Error> for Failure {
                 | plugins::Error::Directory { .. },
             )
             | Error::Archive(client::Error::Http(http::Error::CaCertificate { .. }))
+            | Error::Local(_)
+            | Error::IncludedTwice { .. }
             | Error::Lock { .. }
             | Error::Named { .. }
             | Error::FurtherArchive { .. }

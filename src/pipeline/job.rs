@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use fam_archive::credentials::{Logins, MirrorUrl, to_worker};
+use fam_archive::local::LocalDeb;
 use fam_isolation::supervisor::OutputDir;
 use fam_rootfs::configure::Answers;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct Job {
     pub(super) seed: [u8; 32],
     /// The plugins, found and checked.
     pub(super) plugins: Vec<PlannedStep>,
+    /// The packages in files of this host, read and checked.
+    pub(super) local: Vec<LocalDeb>,
     /// The logins of mirrors and proxies, which the URLs of the settings lose when serialized.
     #[serde(with = "to_worker")]
     pub(super) logins: Logins,

@@ -17,6 +17,7 @@ mod error;
 mod further_archives;
 mod images;
 mod job;
+mod local;
 mod logins;
 mod packages;
 mod plugins;
@@ -27,6 +28,7 @@ mod template;
 pub use archives::{http_options, mirror};
 pub use error::Error;
 pub use job::Job;
+pub use local::packages as local_packages;
 pub use logins::logins;
 pub use plugins::{check_plugin, plugins};
 pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
@@ -80,8 +82,9 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let logins = preflight::logins(settings)?;
     let plugin_plan = plugins::plan(settings, &logins)?;
     let answers = answers::answers(settings)?;
+    let local = local::packages(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
-    let selection = Selection::choose(settings, archives, progress)?;
+    let selection = Selection::choose(settings, archives, &local, progress)?;
     preflight::check_disk(settings, &selection)?;
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
@@ -105,6 +108,7 @@ pub fn check(settings: &Settings) -> Result<(), Error> {
     preflight::check_client(settings, &Logins::default())?;
     further_archives::further_archives(settings)?;
     answers::answers(settings)?;
+    local::packages(settings)?;
     plugins::plan(settings, &Logins::default()).map(drop)
 }
 
@@ -113,9 +117,10 @@ pub fn check(settings: &Settings) -> Result<(), Error> {
 /// # Errors
 /// [`Error`].
 pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Error> {
+    let local = local::packages(settings)?;
     let output = OutputLock::acquire(&settings.output, &Isolation::none())?;
     let archives = Archives::open(settings, &preflight::logins(settings)?, progress)?;
-    let selection = Selection::choose(settings, archives, progress)?;
+    let selection = Selection::choose(settings, archives, &local, progress)?;
     let path = cluster_files::write_lock(output.directory(), selection.lock())?;
     output.release()?;
     Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
@@ -133,7 +138,7 @@ pub fn work(mut job: Job, progress: Progress) -> Result<bool, Failure> {
 }
 
 fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Result<bool, Error> {
-    let Job { settings, logins, .. } = job;
+    let Job { settings, logins, local, .. } = job;
     let plugin_plan = plugins::take_over(job, planned)?;
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
@@ -146,7 +151,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         }
         None => {
             let archives = Archives::open(settings, logins, progress)?;
-            let selection = Selection::choose(settings, archives, progress)?;
+            let selection = Selection::choose(settings, archives, local, progress)?;
             preflight::check_disk(settings, &selection)?;
             preflight::check_space(job, &selection)?;
             let build = selection.build(settings, job.seed, progress)?;

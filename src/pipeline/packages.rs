@@ -1,12 +1,14 @@
 //! From archives to an exact set of packages: a fresh choice by the resolver, or what a lock says.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use fam_archive::credentials::MirrorUrl;
+use fam_archive::local::LocalDeb;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::PackageIndex;
 use fam_archive::resolve::{Request, resolve};
-use fam_archive::{Download, OpenedSource, Source, client, fetch};
+use fam_archive::{Download, OpenedSource, Source, client, fetch, file_url};
 use fam_progress::Progress;
 use fam_rootfs::unpack::DebFile;
 
@@ -23,12 +25,20 @@ use crate::recipe::{FabricKind, Settings};
 pub(super) struct Selection {
     archives: Archives,
     lock: Lock,
+    /// How the files of the packages are fetched, in the order of the lock.
+    downloads: Vec<Download>,
     time: i64,
 }
 
 impl Selection {
     /// Takes the packages of the lock that `settings` name, else asks the indexes and the resolver.
-    pub(super) fn choose(settings: &Settings, archives: Archives, progress: &Progress) -> Result<Self, Error> {
+    /// `local` are the packages in files that the settings name.
+    pub(super) fn choose(
+        settings: &Settings,
+        archives: Archives,
+        local: &[LocalDeb],
+        progress: &Progress,
+    ) -> Result<Self, Error> {
         let lock = match &settings.locked.value {
             Some(path) => {
                 progress.step(format!("Taking the packages that {} locks", path.display()));
@@ -47,16 +57,22 @@ impl Selection {
                 }
                 lock
             }
-            None => Self::resolve(settings, &archives, progress)?,
+            None => Self::resolve(settings, &archives, local, progress)?,
         };
         let time = settings
             .source_date_epoch
             .and_then(|time| i64::try_from(time).ok())
             .unwrap_or_else(|| lock.newest_date().map_or(0, jiff::Timestamp::as_second));
-        Ok(Self { archives, lock, time })
+        let downloads = lock.packages.iter().map(|package| download(package, local)).collect();
+        Ok(Self { archives, lock, downloads, time })
     }
 
-    fn resolve(settings: &Settings, archives: &Archives, progress: &Progress) -> Result<Lock, Error> {
+    fn resolve(
+        settings: &Settings,
+        archives: &Archives,
+        local: &[LocalDeb],
+        progress: &Progress,
+    ) -> Result<Lock, Error> {
         let recipe = &settings.recipe;
         let (sources, names): (Vec<_>, Vec<_>) = archives.sources(settings).into_iter().unzip();
         progress.step(format!("Reading the indexes of {}", shown(&sources)));
@@ -75,9 +91,12 @@ impl Selection {
                 index.add(read.text, origin)?;
             }
         }
-        let mut include: Vec<String> =
-            recipe.include.iter().chain([&recipe.kernel.package]).map(|package| package.to_string()).collect();
-        include.extend(fabric_packages(recipe.fabric.kind.value).iter().map(ToString::to_string));
+        // Last, as apt adds them; what providers are preferred depends on the order.
+        for deb in local {
+            deb.add_to(&mut index)?;
+        }
+        let own = [&[recipe.kernel.package.as_str()], fabric_packages(recipe.fabric.kind.value)].concat();
+        let include = super::local::requested(recipe, local, &own);
         let request = Request { variant: recipe.variant.value, include: &include, suite: Some(recipe.suite.as_str()) };
         let selection = resolve(&index, &request)?;
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
@@ -86,11 +105,11 @@ impl Selection {
 
     /// The files of the packages, in the order of the lock.
     pub(super) fn debs(&self) -> Vec<DebFile> {
-        let debs = self.lock.packages.iter().map(|package| DebFile {
+        let debs = self.lock.packages.iter().zip(&self.downloads).map(|(package, download)| DebFile {
             name: package.name.clone(),
             version: package.version.clone(),
             architecture: package.architecture.clone(),
-            path: self.archives.client.path(&package.download()),
+            path: self.archives.client.path(download),
             size: package.size,
             sha256: package.sha256,
         });
@@ -106,8 +125,7 @@ impl Selection {
     /// Fetches what the cache does not have, the first stage early, and calls `arrived` with the
     /// index of each package when its file is there.
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), fetch::Error> {
-        let downloads: Vec<Download> = self.lock.packages.iter().map(LockedPackage::download).collect();
-        self.archives.client.fetch_each(&downloads, &self.first_stage(), stop, arrived)
+        self.archives.client.fetch_each(&self.downloads, &self.first_stage(), stop, arrived)
     }
 
     /// The error for a package that could not be fetched. Its hint depends on whether the security
@@ -152,10 +170,24 @@ impl Selection {
         self.lock.packages.iter().map(|package| package.installed_size.saturating_mul(1024)).sum()
     }
 
+    /// The file of this host that a package is copied from, if it is.
+    pub(super) fn file_of(&self, position: usize) -> Option<PathBuf> {
+        file_url::path_of(self.downloads.get(position)?.urls.first()?)
+    }
+
     /// Whether a package is in the cache already.
     pub(super) fn is_cached(&self, package: &LockedPackage) -> bool {
         self.archives.client.is_cached(&package.download())
     }
+}
+
+/// How a package is fetched: from the file that the settings name, if that has the bytes of the
+/// lock, wherever it is now; else from where the lock says.
+fn download(package: &LockedPackage, local: &[LocalDeb]) -> Download {
+    let mut download = package.download();
+    let same = local.iter().filter(|deb| deb.sha256 == package.sha256).map(LocalDeb::url);
+    download.urls.splice(..0, same);
+    download
 }
 
 /// What a guest needs to make use of the shared memory, and to look at it.

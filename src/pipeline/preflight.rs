@@ -47,6 +47,7 @@ impl Preflight {
         let logins = logins(settings)?;
         let plugins = super::plugins::plan(settings, &logins)?;
         let answers = answers(settings)?;
+        let local = super::local::packages(settings)?;
         for keyring in &settings.keyrings.value {
             fam_archive::keyring::Keyring::debian()?.add_file(keyring)?;
         }
@@ -78,6 +79,7 @@ impl Preflight {
             output,
             seed: *seed.bytes(),
             plugins: plugins.into_planned(),
+            local,
             logins,
             answers,
         };

@@ -52,12 +52,13 @@ pub(super) fn plan(
     selection: &Selection,
     reuses_template: bool,
 ) -> PlanReport {
-    let packages = selection.lock().packages.iter().map(|package| PlannedPackage {
+    let packages = selection.lock().packages.iter().enumerate().map(|(position, package)| PlannedPackage {
         name: package.name.clone(),
         version: package.version.clone(),
         architecture: package.architecture.clone(),
         download_bytes: package.size,
         installed_bytes: package.installed_size.saturating_mul(1024),
+        file: selection.file_of(position).map(|path| path.display().to_string()),
         is_cached: selection.is_cached(package),
     });
     PlanReport {

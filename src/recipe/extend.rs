@@ -7,9 +7,10 @@ use std::path::Path;
 use fam_plugin::nearest;
 use serde_json::{Map, Value};
 
+use super::include::Include;
 use super::items::{Listed, Plugin, Preseed, Source};
 use super::model::{Recipe, RecipePatch};
-use super::names::{PackageName, PluginName};
+use super::names::PluginName;
 use super::patch::{Addition, IncludeChange, LineOrFile, List, PluginChange, PluginPatch, PreseedPatch};
 use super::sourced::{Origin, Sourced};
 
@@ -65,12 +66,13 @@ impl Loaded {
         merge_list(&mut recipe.paths, written.paths.take(), &source, Ok)?;
         merge_list(&mut recipe.archives, written.archives.take(), &source, Ok)?;
         let origin = Origin::Recipe(source.recipe.clone());
+        // Paths are relative to the recipe that names them, which is no longer known once they are
+        // merged.
+        let directory = source.directory.as_deref().unwrap_or(Path::new(""));
         if let Some(include) = written.include.take() {
-            merge_packages(&mut recipe.include, include, &origin)?;
+            merge_packages(&mut recipe.include, include, &origin, directory)?;
         }
-        // Relative to the recipe that names them, which is no longer known once they are merged.
         if let Some(paths) = &mut written.ca_certificates {
-            let directory = source.directory.as_deref().unwrap_or(Path::new(""));
             *paths = paths.iter().map(|path| directory.join(path)).collect();
         }
         recipe.override_with(written, &origin);
@@ -82,9 +84,10 @@ impl Loaded {
 
 /// Replaces the list of packages, or changes it.
 fn merge_packages(
-    packages: &mut Vec<Sourced<PackageName>>,
-    written: List<PackageName, IncludeChange>,
+    packages: &mut Vec<Sourced<Include>>,
+    written: List<Include, IncludeChange>,
     origin: &Origin,
+    directory: &Path,
 ) -> Result<(), Misfit> {
     let add = match written {
         List::Whole(list) => {
@@ -93,23 +96,28 @@ fn merge_packages(
         }
         List::Change(IncludeChange { add, drop }) => {
             for package in drop {
-                let (offset, package) = (package.span().start, package.into_inner());
-                let Some(at) = packages.iter().position(|other| other.value == package) else {
-                    let known = packages.iter().map(|package| package.as_str());
+                let (offset, package) = (package.span().start, package.into_inner().seen_from(directory));
+                let before = packages.len();
+                packages.retain(|other| !other.value.is_meant_by(&package));
+                if packages.len() == before {
+                    let known: Vec<_> = packages.iter().map(|package| package.to_string()).collect();
                     return Err(Misfit::new(offset, format!("there is no `{package}` to drop from `include`"))
-                        .near(package.as_str(), known));
-                };
-                packages.remove(at);
+                        .near(&package.to_string(), known.iter().map(String::as_str)));
+                }
             }
             add
         }
     };
-    add_packages(packages, add, origin);
+    add_packages(packages, add.into_iter().map(|item| item.seen_from(directory)), origin);
     Ok(())
 }
 
 /// Adds those of the packages that are not in the list yet.
-pub(super) fn add_packages(packages: &mut Vec<Sourced<PackageName>>, add: Vec<PackageName>, origin: &Origin) {
+pub(super) fn add_packages(
+    packages: &mut Vec<Sourced<Include>>,
+    add: impl IntoIterator<Item = Include>,
+    origin: &Origin,
+) {
     for value in add {
         if !packages.iter().any(|other| other.value == value) {
             packages.push(Sourced { value, origin: origin.clone() });
@@ -236,8 +244,8 @@ mod tests {
         loaded.recipe.plugins.iter().map(|plugin| plugin.name.as_str()).collect()
     }
 
-    fn packages(loaded: &Loaded) -> Vec<&str> {
-        loaded.recipe.include.iter().map(|package| package.as_str()).collect()
+    fn packages(loaded: &Loaded) -> Vec<String> {
+        loaded.recipe.include.iter().map(|package| package.to_string()).collect()
     }
 
     fn is_from(origin: &Origin, file: &str) -> bool {
@@ -302,6 +310,19 @@ mod tests {
         let loaded = load(&[("top.toml", "extends = 'sub/base.toml'\nca-certificates = []"), base]).unwrap();
         let ca_certificates = &loaded.recipe.ca_certificates;
         assert!(ca_certificates.is_empty() && is_from(&ca_certificates.origin, "top.toml"));
+    }
+
+    #[test]
+    fn local_packages_are_named_from_the_recipe_that_has_them() {
+        let base = ("sub/base.toml", "suite = 'trixie'\ninclude = ['vim=1', './x.deb', '../debs', '/srv/y.deb']");
+        let with = |change: &str| load(&[("top.toml", &format!("extends = 'sub/base.toml'\n{change}")), base]).unwrap();
+        let [version, file, directory, absolute] = &packages(&with(""))[..] else { panic!() };
+        assert_eq!((version.as_str(), absolute.as_str()), ("vim=1", "/srv/y.deb"));
+        assert!(file.starts_with('/') && file.ends_with("/sub/x.deb") && directory.ends_with("/sub/../debs"), "{file}");
+        let dropped = with("include.drop = ['vim', './sub/x.deb']\ninclude.add = ['./x.deb', 'vim/sid']");
+        let names = packages(&dropped);
+        assert!(names.len() == 4 && !names.contains(file) && !names.contains(version), "{names:?}");
+        assert!(names[2].ends_with("/x.deb") && names[3] == "vim/sid", "{names:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::Args;
 use fam_archive::credentials::{MirrorUrl, ProxyUrl};
 
 use super::{
-    Compression, Cpus, DiskSize, FabricKind, Initramfs, NodeCount, NodeMemory, PackageName, Security, Snapshot, Suite,
+    Compression, Cpus, DiskSize, FabricKind, Include, Initramfs, NodeCount, NodeMemory, Security, Snapshot, Suite,
     Variant,
 };
 
@@ -36,9 +36,16 @@ pub struct Flags {
                        names them [default: the recipe's; fabric: buildd]"
     )]
     pub variant: Option<Variant>,
-    /// More packages, beside the recipe's (repeatable)
-    #[arg(long, value_name = "PKG,…", value_delimiter = ',', help_heading = "What to build")]
-    pub include: Vec<PackageName>,
+    /// More packages, beside the recipe's: by name, or ./FILE.deb (repeatable)
+    #[arg(
+        long,
+        value_name = "PKG,…",
+        value_delimiter = ',',
+        help_heading = "What to build",
+        long_help = "More packages, beside the recipe's: NAME, NAME=VERSION or NAME/SUITE, a .deb file, or a directory with such \
+                       files, by a path that begins with /, ./ or ../ (repeatable)"
+    )]
+    pub include: Vec<Include>,
     /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's
     /// (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "What to build")]
@@ -96,7 +103,7 @@ pub struct Flags {
                        snapshot.debian.org. Its dates are judged as of then [default: the recipe's; fabric: none]"
     )]
     pub snapshot: Option<Snapshot>,
-    /// The HTTP proxy [default: none]
+    /// The proxy, by http:// or socks5h:// [default: none]
     #[arg(long, value_name = "URL", help_heading = "Where packages come from")]
     pub proxy: Option<ProxyUrl>,
     /// Keys to trust beside the Debian archive's, which are built in (repeatable)

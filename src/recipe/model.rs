@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::archive::{Archive, Snapshot};
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
+use super::include::Include;
 use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
 use super::patch::{Addition, IncludeChange, List, PluginChange, PluginPatch, PreseedPatch};
@@ -237,8 +238,9 @@ recipe! {
         Option<Vec<PathBuf>>;
     /// The set of packages to begin with, as mmdebstrap names them.
     value variant: Sourced<Variant> => #[schemars(extend("default" = Variant::default()))] Option<Variant>;
-    /// Packages to install in addition to the variant's. Recommends are not followed.
-    list include: Vec<Sourced<PackageName>> => Option<List<PackageName, IncludeChange>>;
+    /// Packages to install in addition to the variant's: of the archives, or of files that are seen
+    /// from the directory of this recipe. Recommends are not followed.
+    list include: Vec<Sourced<Include>> => Option<List<Include, IncludeChange>>;
     /// Answers to the questions that packages ask by debconf, set before any of them is configured
     /// that asks.
     list debconf: Vec<Listed<Preseed>> => Option<List<PreseedPatch, Addition<PreseedPatch>>>;

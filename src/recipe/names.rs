@@ -17,6 +17,17 @@ pub struct InvalidName {
     rule: &'static str,
 }
 
+impl InvalidName {
+    pub(super) fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
+        Self { text: text.to_owned(), what, rule }
+    }
+
+    /// The same of the longer text that the word is part of.
+    pub(super) fn of(self, text: &str) -> Self {
+        Self { text: text.to_owned(), ..self }
+    }
+}
+
 macro_rules! checked_name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $pattern:literal, $rule:literal, $check:expr) => {
         $(#[$doc])*

@@ -20,8 +20,9 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 
 use super::debconf;
+use super::include::Include;
 use super::model::RecipePatch;
-use super::names::{PackageName, PluginName};
+use super::names::PluginName;
 
 /// A list of its own, or a change of the list of the recipe that is extended.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,10 +36,11 @@ pub(super) enum List<T, C> {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct IncludeChange {
     /// Packages to install in addition to those of the recipe that is extended.
-    pub add: Vec<PackageName>,
-    /// Packages of the recipe that is extended to leave out; they must be there.
-    #[schemars(with = "Vec<PackageName>")]
-    pub drop: Vec<Spanned<PackageName>>,
+    pub add: Vec<Include>,
+    /// Packages of the recipe that is extended to leave out; they must be there. A name alone leaves
+    /// out that package in whichever version.
+    #[schemars(with = "Vec<Include>")]
+    pub drop: Vec<Spanned<Include>>,
 }
 
 /// A change of a list in which later items count more: `debconf.add = [...]`, `paths.add = [...]`.

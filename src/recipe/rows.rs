@@ -154,7 +154,10 @@ fn listed<T: Display>(items: &[Listed<T>]) -> Vec<Sourced<String>> {
 }
 
 fn include(recipe: &mut Recipe, flags: &mut Flags, name: &str) {
-    add_packages(&mut recipe.include, std::mem::take(&mut flags.include), &Origin::flag(name));
+    // The worker may have another current directory. Where there is none, the path stays as it is.
+    let directory = std::env::current_dir().unwrap_or_default();
+    let items = std::mem::take(&mut flags.include).into_iter().map(|item| item.seen_from(&directory));
+    add_packages(&mut recipe.include, items, &Origin::flag(name));
 }
 
 /// All packages in one row. Several recipes may have named some; the row has the last of them.
@@ -270,7 +273,7 @@ mod tests {
     fn includes_are_added_once() {
         let flags = Flags { include: ["vim", "gdb"].map(|name| name.parse().unwrap()).into(), ..Flags::default() };
         let settings = Settings::new(flags, &Environment::default()).unwrap();
-        let count = |name| settings.recipe.include.iter().filter(|package| package.as_str() == name).count();
+        let count = |name| settings.recipe.include.iter().filter(|package| package.to_string() == name).count();
         assert_eq!((count("vim"), count("gdb")), (1, 1));
         let row = settings.rows().into_iter().find(|row| row.name == "include").unwrap();
         assert_eq!(row.origin, Origin::Flag("--include".to_owned()));

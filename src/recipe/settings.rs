@@ -15,6 +15,7 @@ use super::bounds::SharedMemory;
 use super::environment::Environment;
 use super::extend::Loaded;
 use super::flags::Flags;
+use super::include::Include;
 use super::items::{FabricKind, Source};
 use super::load;
 use super::model::{Fabric, Recipe};
@@ -127,6 +128,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A package for machines of another architecture.
+    #[error("include: {package} is a package for {architecture}, and the system is one of {own} alone")]
+    ForeignPackage {
+        /// The package, as it is written.
+        package: String,
+        /// What it is for.
+        architecture: String,
+        /// The architecture of the recipe.
+        own: String,
+    },
     /// The device that is to show the shared memory cannot have so little.
     #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
     FabricTooSmall {
@@ -141,10 +152,28 @@ impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Recipe(_) => None,
+            Self::ForeignPackage { .. } => {
+                Some("packages of a second architecture are not installed: leave it out".into())
+            }
             Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Environment { name, .. } => Some(format!("correct it, or run without it: env -u {name} fam-build …")),
         }
     }
+}
+
+/// There is one architecture in a system.
+fn check_include(recipe: &Recipe) -> Result<(), Error> {
+    let own = recipe.architecture.to_string();
+    let is_foreign = |architecture: &String| *architecture != own && architecture != "native";
+    for item in &recipe.include {
+        if let Include::Package(package) = &item.value
+            && let Some(architecture) = package.architecture.as_ref().filter(|it| is_foreign(it))
+        {
+            let (package, architecture) = (package.to_string(), architecture.clone());
+            return Err(Error::ForeignPackage { package, architecture, own });
+        }
+    }
+    Ok(())
 }
 
 /// Linux gives direct access to whole sections of a module only, and keeps some of it; CXL counts
@@ -172,6 +201,7 @@ impl Settings {
         let Loaded { mut recipe, chain } = Loaded::load(&recipe_name)?;
         rows::override_with_flags(&mut recipe, &mut flags);
         check_fabric(&recipe.fabric)?;
+        check_include(&recipe)?;
         let security = match flags.security_mirror {
             Some(security) => Sourced { value: security, origin: Origin::flag("security-mirror") },
             None if *recipe.security => Sourced::built_in(Security::Find),

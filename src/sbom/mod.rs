@@ -115,7 +115,10 @@ impl Contents {
         let described = system.packages.iter().zip(&binaries).map(|(package, id)| {
             let mut described = vocabulary.binary(package, id.clone());
             if let Some(locked) = locked.get(package) {
-                described.download_location = locked.url();
+                // Where a file of the build host was tells nobody anything.
+                if !locked.mirror.is_file() {
+                    described.download_location = locked.url();
+                }
                 described.file_name = locked.filename.rsplit('/').next().map(str::to_owned);
                 described.checksums = vec![Checksum::sha256(&locked.sha256)];
             }

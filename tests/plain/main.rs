@@ -23,6 +23,8 @@ mod hostile_plugins;
 mod hostile_scripts;
 mod image;
 mod interruption;
+mod local_packages;
+mod mirror_files;
 mod network;
 mod output;
 mod packages;
@@ -40,6 +42,7 @@ mod running;
 mod sandbox;
 mod sbom;
 mod small;
+mod socks;
 mod system;
 mod system_stage;
 mod vectors;
@@ -79,6 +82,8 @@ fn main() -> ExitCode {
         hostile_scripts::tests(),
         image::tests(),
         interruption::tests(),
+        local_packages::tests(),
+        mirror_files::tests(),
         network::tests(),
         output::tests(),
         packages::tests(),
@@ -93,6 +98,7 @@ fn main() -> ExitCode {
         request::tests(),
         sandbox::tests(),
         sbom::tests(),
+        socks::tests(),
         system::tests(),
         vectors::tests(),
     ];

@@ -10,6 +10,7 @@ use fam_progress::{Hint, Progress, Task, TaskHandle};
 
 use super::cache::{self, Cache, Claim, Part};
 use super::digest::{Sha256Digest, hex};
+use super::file_url;
 use super::http::{self, Http, RetryState, shown};
 
 /// Progress in bytes after which failures are counted anew.
@@ -89,6 +90,14 @@ impl Error {
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Http { source: http::Error::File { .. }, .. } if self.is_missing() => Some(
+                "put the file back where it was; of a package in a lock, a file with the same SHA-256 that the recipe names \
+                 does as well, wherever it is"
+                    .to_owned(),
+            ),
+            Self::WrongSize { url, .. } | Self::WrongDigest { url, .. } if file_url::is_file(url) => {
+                Some("the file is another one now: put the earlier one back, or choose the packages anew".to_owned())
+            }
             Self::Http { .. } if self.is_missing() => Some(
                 "the mirror changed since its index was read, or is incomplete; run it again, or choose another mirror".to_owned(),
             ),

@@ -1,5 +1,6 @@
 //! HTTP for mirrors: GET with ranges through proxies, errors that say who failed, and retries of
-//! those that may pass.
+//! those that may pass. Files of this host are read here, too, so that no caller has to know where a
+//! mirror is.
 //!
 //! Nothing that comes from here is trusted: the callers verify the bytes. There is
 //! no HTTP cache, no cookie and no content coding, and a redirect never leads from https to http,
@@ -20,9 +21,11 @@ use reqwest::redirect::Policy;
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 
 use crate::credentials::{Login, Logins, ProxyUrl};
+use crate::file_url;
 
 mod certificates;
 mod error;
+mod file;
 mod retry;
 mod speed;
 
@@ -113,12 +116,18 @@ pub struct Http {
 pub(super) struct Reply<'a> {
     http: &'a Http,
     url: &'a str,
-    response: Response,
-    pace: Pace,
+    body: Body,
     /// Where in the file the body begins.
     pub(super) first: u64,
     /// How long the file is in all, if the server says.
     pub(super) total: Option<u64>,
+}
+
+/// What an answer is read from.
+#[derive(Debug)]
+enum Body {
+    Http(Response, Pace),
+    File(fs_err::File),
 }
 
 impl Http {
@@ -184,11 +193,14 @@ impl Http {
         &self.options
     }
 
-    /// Whether `url` exists: the server answers, and with success.
+    /// Whether `url` exists: the server answers, and with success, or the file is there.
     ///
     /// # Errors
     /// When the server cannot be reached, fails, or asks for retries too often.
     pub fn exists(&self, url: &str) -> Result<bool, Error> {
+        if let Some(path) = file_url::path_of(url) {
+            return file::exists(&path);
+        }
         let mut retries = RetryState::new(&self.options);
         loop {
             let head = self.send(&Method::HEAD, url, &HeaderMap::new());
@@ -238,6 +250,10 @@ impl Http {
     /// Begins to fetch `url` from the byte `first` on; the answer may be the whole file all the
     /// same. `fresh` asks caches on the way to look whether theirs is still the current one.
     pub(super) fn open<'a>(&'a self, url: &'a str, first: u64, fresh: bool) -> Result<Reply<'a>, Error> {
+        if let Some(path) = file_url::path_of(url) {
+            let (file, first, length) = file::open(&path, first)?;
+            return Ok(Reply { http: self, url, body: Body::File(file), first, total: Some(length) });
+        }
         let mut headers = HeaderMap::new();
         if first > 0 {
             let range = format!("bytes={first}-");
@@ -258,7 +274,7 @@ impl Http {
             (0, response.content_length())
         };
         let pace = Pace::new(self.options.least_speed, Instant::now());
-        Ok(Reply { http: self, url, response, pace, first, total })
+        Ok(Reply { http: self, url, body: Body::Http(response, pace), first, total })
     }
 
     /// Requests `url`, and follows redirects. A login is for the place that was asked
@@ -335,10 +351,21 @@ impl Http {
         if let (Some(proxy), true) = (&via, has("tunnel error")) {
             return Error::ProxyRefused { proxy: proxy.clone(), reason };
         }
+        if let Some(proxy) = &via
+            && let Some(said) = chain.iter().find_map(|cause| cause.strip_prefix("SOCKS error: "))
+            && !said.contains("underlying connection")
+        {
+            return Error::ProxyRefused { proxy: proxy.clone(), reason: said.to_owned() };
+        }
         if tls || has("tls handshake") {
             return Error::Tls { url, reason };
         }
-        let peer = || via.clone().or_else(|| Url::parse(&url).ok()?.host_str().map(str::to_owned)).unwrap_or_default();
+        let host = || Url::parse(&url).ok()?.host_str().map(str::to_owned);
+        // The names of mirrors are this host's to look up where the SOCKS of the proxy takes none.
+        if has("resolving for socks proxy") {
+            return Error::Unresolvable { host: host().unwrap_or_default(), proxy: false, reason };
+        }
+        let peer = || via.clone().or_else(host).unwrap_or_default();
         // To reqwest, a failed look-up is a failed connection, too; so it is looked for first.
         if has("dns error") {
             return Error::Unresolvable { host: peer(), proxy: via.is_some(), reason };
@@ -358,10 +385,14 @@ impl Reply<'_> {
     /// the file.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         loop {
-            match self.response.read(buffer) {
+            let (response, pace) = match &mut self.body {
+                Body::Http(response, pace) => (response, pace),
+                Body::File(file) => return file.read(buffer).map_err(|source| Error::File { source }),
+            };
+            match response.read(buffer) {
                 Ok(0) => return Ok(0),
                 Ok(count) => {
-                    return match self.pace.count(count as u64, Instant::now()) {
+                    return match pace.count(count as u64, Instant::now()) {
                         None => Ok(count),
                         Some(bytes) => Err(Error::Slow {
                             url: shown(self.url),
@@ -453,6 +484,7 @@ fn parse_content_range(value: &str) -> Option<(u64, Option<u64>)> {
 /// A URL for people, without user and password.
 pub(super) fn shown(url: &str) -> String {
     match Url::parse(url) {
+        _ if file_url::is_file(url) => url.to_owned(),
         Ok(parsed) if parsed.has_host() && parsed.username().is_empty() && parsed.password().is_none() => {
             url.to_owned()
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::digest::{Sha256Digest, hex, parse_sha256};
 use super::fetch::Download;
+use super::file_url;
 use super::packages::Package;
 use super::resolve::Selection;
 use crate::credentials::{InvalidUrl, MirrorUrl};
@@ -95,7 +96,7 @@ pub struct LockedPackage {
     /// The path of the `.deb` file under the mirror's root.
     #[serde(deserialize_with = "filename")]
     pub filename: String,
-    /// The root of the archive that has it.
+    /// The root of the archive that has it; of a file that somebody named, its directory.
     pub mirror: MirrorUrl,
 }
 
@@ -103,7 +104,7 @@ impl LockedPackage {
     /// Where its `.deb` file is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}/{}", self.mirror, self.filename)
+        file_url::under(self.mirror.as_str(), &self.filename)
     }
 
     /// How that is fetched.
@@ -254,12 +255,9 @@ fn check_sha256(text: &str) -> Result<Sha256Digest, String> {
     parse_sha256(text).ok_or_else(|| format!("`{text}` is not a SHA-256 of 64 hexadecimal digits"))
 }
 
-/// A path that stays under the mirror's root and means the same in a URL.
+/// A path that stays under the mirror's root.
 fn check_filename(text: &str) -> Result<String, String> {
-    let is_plain = |part: &str| {
-        !matches!(part, "" | "." | "..")
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._~:%@=,!".contains(&byte))
-    };
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
     if text.split('/').all(is_plain) {
         Ok(text.to_owned())
     } else {

@@ -25,6 +25,10 @@ impl Proxy {
             (Some(url), _) | (None, Some(url)) => url,
         };
         let (url, login) = split(url);
+        // Of SOCKS, apt speaks this alone (apt-transport-http(1)).
+        if url.starts_with("socks") && !url.starts_with("socks5h:") {
+            return Self::Unusable(format!("apt does not speak to the proxy {url}, of SOCKS only socks5h://"));
+        }
         match host_of(&url) {
             Some(host) if !is_loopback(host) => Self::Usable(url, login),
             Some(_) => Self::Unusable(format!("the proxy {url} is the build host's own")),

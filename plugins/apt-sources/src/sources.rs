@@ -20,7 +20,7 @@ pub(crate) fn listed(settings: &Settings, facts: &Facts, context: &Context) -> R
         let url = &archive.url;
         if !url.starts_with("http://") && !url.starts_with("https://") {
             context
-                .warning(format!("the archive {url} is in files of the build host: apt in the guests goes without it"));
+                .warning(format!("the archive {url} is a directory of the build host: apt in the guests goes without it"));
             continue;
         }
         match host_of(url) {

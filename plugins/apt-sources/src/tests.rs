@@ -163,6 +163,10 @@ fn sets_a_proxy_that_guests_reach() {
         (Some("http://[::1]:3142"), None, None),
         (Some("http://127.0.0.1:3142"), Some("http://192.168.42.254:3142"), Some("http://192.168.42.254:3142")),
         (Some("http://a\";b"), None, None),
+        (Some("socks5h://cache.lan:1080"), None, Some("socks5h://cache.lan:1080")),
+        (Some("socks5h://localhost:1080"), None, None),
+        (Some("socks5://cache.lan:1080"), None, None),
+        (Some("socks4a://cache.lan:1080"), None, None),
         (None, None, None),
     ] {
         let mut image = MemoryRoot::debian();

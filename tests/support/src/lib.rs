@@ -21,6 +21,7 @@ pub mod packages;
 pub mod qemu;
 pub mod server;
 pub mod shared;
+pub mod socks;
 pub mod system;
 pub mod vectors;
 pub mod workshop;

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::Login;
+use crate::file_url;
 
 /// The text is no address of a mirror or proxy. Where it has an `@`, nothing before that is shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ impl InvalidUrl {
 }
 
 /// Where a Debian archive is: the directory that holds `dists/` and `pool/`, without a slash at its
-/// end.
+/// end. It is on a server, or on this host (`file:///srv/debian`, or `copy:` for `file:`).
 ///
 /// Serialized, it has lost its login: that goes to other processes with [`Logins`](super::Logins)
 /// alone.
@@ -37,7 +38,7 @@ pub struct MirrorUrl {
     login: Option<Login>,
 }
 
-/// A proxy for HTTP. Serialized, it has lost its login, as a mirror's has.
+/// A proxy, which speaks HTTP or SOCKS. Serialized, it has lost its login, as a mirror's has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProxyUrl {
@@ -50,8 +51,14 @@ impl MirrorUrl {
     /// host.
     #[must_use]
     pub fn sibling(&self, suffix: &str) -> Option<Self> {
-        let place = Place::of(&self.url)?;
-        (!place.path.is_empty()).then(|| Self { url: format!("{}{suffix}", self.url), login: self.login.clone() })
+        let is_below = self.is_file() || !Place::of(&self.url)?.path.is_empty();
+        is_below.then(|| Self { url: format!("{}{suffix}", self.url), login: self.login.clone() })
+    }
+
+    /// Whether it is a directory of this host.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        file_url::is_file(&self.url)
     }
 
     /// The address of a directory in it.
@@ -65,8 +72,15 @@ impl FromStr for MirrorUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
-        let (url, login) =
-            parse(text.trim().trim_end_matches('/')).map_err(|rule| InvalidUrl::new(text, "mirror", rule))?;
+        let trimmed = text.trim();
+        let parsed = match file_url::normalized(trimmed) {
+            Some(file) => file.map(|url| (url, None)),
+            None => {
+                let others = "only http://, https://, file:/ and copy:/ are read";
+                parse(trimmed.trim_end_matches('/'), &["http", "https"], others)
+            }
+        };
+        let (url, login) = parsed.map_err(|rule| InvalidUrl::new(text, "mirror", rule))?;
         Ok(Self { url, login })
     }
 }
@@ -78,7 +92,9 @@ impl FromStr for ProxyUrl {
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let trimmed = text.trim().trim_end_matches('/');
         let full = if trimmed.contains("://") { trimmed.to_owned() } else { format!("http://{trimmed}") };
-        let (url, login) = parse(&full).map_err(|rule| InvalidUrl::new(text, "proxy", rule))?;
+        let schemes = ["http", "https", "socks5h", "socks5", "socks4a", "socks4"];
+        let others = "only http://, https:// and socks5h:// are spoken, and socks5://, socks4a:// and socks4://";
+        let (url, login) = parse(&full, &schemes, others).map_err(|rule| InvalidUrl::new(text, "proxy", rule))?;
         Ok(Self { url, login })
     }
 }
@@ -144,13 +160,13 @@ impl<'a> Place<'a> {
 }
 
 /// Splits `url` into the address without its login, and the login; or returns why it is no address
-/// for HTTP.
-fn parse(url: &str) -> Result<(String, Option<Login>), &'static str> {
+/// of one of `schemes`: for another scheme, `others`.
+fn parse(url: &str, schemes: &[&str], others: &'static str) -> Result<(String, Option<Login>), &'static str> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err("http:// or https:// was expected at its beginning");
     };
-    if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") {
-        return Err("only http:// and https:// are spoken");
+    if !schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(others);
     }
     if url.chars().any(|c| c.is_whitespace() || c.is_control() || "\"'<>\\^`{|}?#".contains(c)) {
         return Err("it has a character that addresses do not have (in a password, write it as % and two digits)");
@@ -246,12 +262,16 @@ mod tests {
             ("https://mirror.example:8080/debian/", "https://mirror.example:8080/debian"),
             ("http://[::1]:3142/debian", "http://[::1]:3142/debian"),
             ("http://user:secret@mirror.example/debian", "http://mirror.example/debian"),
+            ("file:/srv/debian/", "file:///srv/debian"),
+            ("copy:/srv/a@b", "copy:///srv/a@b"),
         ] {
             assert_eq!(text.parse::<MirrorUrl>().unwrap().to_string(), url);
         }
         for (text, rule) in [
             ("mirror.example/debian", "http:// or https:// was expected"),
-            ("ftp://mirror.example/debian", "only http:// and https://"),
+            ("ftp://mirror.example/debian", "only http://, https://, file:/ and copy:/"),
+            ("./debian", "by its whole path, as in file:///srv/debian"),
+            ("file:debian", "the whole path"),
             ("http:///debian", "the host is missing"),
             ("http://user:secret@/debian", "the host is missing"),
             ("http://mirror:port/debian", "the port is no number"),
@@ -284,6 +304,8 @@ mod tests {
         let sibling = "http://ann:secret@host/debian".parse::<MirrorUrl>().unwrap().sibling("-security").unwrap();
         assert_eq!((sibling.as_str(), sibling.login().is_some()), ("http://host/debian-security", true));
         assert_eq!("http://ann:secret@host".parse::<MirrorUrl>().unwrap().sibling("-security"), None);
+        let beside_files = "file:/srv/debian".parse::<MirrorUrl>().unwrap().sibling("-security").unwrap();
+        assert_eq!(beside_files.as_str(), "file:///srv/debian-security");
     }
 
     #[test]
@@ -291,6 +313,9 @@ mod tests {
         let proxy: ProxyUrl = "user:p@ss@proxy.example:3128/".parse().unwrap();
         assert_eq!(proxy.as_str(), "http://proxy.example:3128");
         assert_eq!(proxy.login().unwrap().reveal(), ("user", "p@ss"));
+        let proxy: ProxyUrl = "socks5h://user:p@ss@proxy.example:1080".parse().unwrap();
+        assert_eq!((proxy.as_str(), proxy.login().is_some()), ("socks5h://proxy.example:1080", true));
+        assert!("socks://proxy".parse::<ProxyUrl>().is_err() && "file:///proxy".parse::<ProxyUrl>().is_err());
     }
 
     #[test]

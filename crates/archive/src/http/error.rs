@@ -32,6 +32,12 @@ pub enum Error {
     /// A file with certificates of authorities cannot be used.
     #[error("certificates in {}: {reason}", path.display())]
     CaCertificate { path: PathBuf, reason: String },
+    /// A file of this host cannot be read; the error names it.
+    #[error("{source}")]
+    File {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A host name has no address.
     #[error("resolve {}{host}: {reason}", if *proxy { "the proxy " } else { "" })]
     Unresolvable {
@@ -115,10 +121,16 @@ impl Error {
         Self::BadUrl { url: shown(url), reason: reason.to_string() }
     }
 
-    /// Whether the server says that there is no such file.
+    /// Whether there is no such file: the server or this host says so.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Status { status: 404 | 410, .. })
+        match self {
+            Self::Status { status, .. } => matches!(status, 404 | 410),
+            Self::File { source } => {
+                matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+            }
+            _ => false,
+        }
     }
 
     /// Whether another attempt may succeed.
@@ -142,11 +154,12 @@ impl Hint for Error {
         let proxy = "check --proxy, or http_proxy, https_proxy and NO_PROXY in the environment";
         Some(match self {
             Self::Setup(_) => return None,
-            Self::BadUrl { .. } => "a mirror looks like http://HOST/debian".to_owned(),
-            Self::BadProxy { .. } => "a proxy looks like http://[USER:PASSWORD@]HOST:PORT".to_owned(),
+            Self::BadUrl { .. } => "a mirror looks like http://HOST/debian or file:///DIRECTORY".to_owned(),
+            Self::BadProxy { .. } => "a proxy looks like http://[USER:PASSWORD@]HOST:PORT, or the same with socks5h://".to_owned(),
+            Self::File { .. } => "it must be a file that you can read".to_owned(),
             Self::Unresolvable { proxy: true, .. } | Self::Unreachable { proxy: true, .. } => proxy.to_owned(),
             Self::ProxyRefused { .. } => format!(
-                "{proxy}; a login goes into the URL, as http://USER:PASSWORD@HOST:PORT, or into a file of /etc/apt/auth.conf.d"
+                "{proxy}; a login goes into the URL, as http://USER:PASSWORD@HOST:PORT (or socks5h://), or into a file of /etc/apt/auth.conf.d"
             ),
             Self::Unresolvable { .. } => {
                 "check the name of the mirror and the network of this host; behind a proxy, use --proxy".to_owned()

@@ -53,6 +53,8 @@ pub struct PackageIndex {
 struct Source {
     origin: Origin,
     text: String,
+    /// Whether its packages come before equal versions that were added earlier.
+    comes_first: bool,
 }
 
 #[derive(Debug, Default)]
@@ -150,10 +152,23 @@ impl PackageIndex {
     /// # Errors
     /// See [`Error`]. What stands before the error stays in the index.
     pub fn add(&mut self, text: String, origin: Origin) -> Result<(), Error> {
-        let (Ok(number), Ok(_)) = (u16::try_from(self.sources.len()), u32::try_from(text.len())) else {
-            return Err(Error::TooLarge { index: origin.to_string() });
+        self.add_source(Source { text, origin, comes_first: false })
+    }
+
+    /// Adds stanzas as [`add`](Self::add) does, of packages that are taken before equal versions
+    /// which are there already: those of files that somebody named.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn add_first(&mut self, text: String, origin: Origin) -> Result<(), Error> {
+        self.add_source(Source { text, origin, comes_first: true })
+    }
+
+    fn add_source(&mut self, source: Source) -> Result<(), Error> {
+        let (Ok(number), Ok(_)) = (u16::try_from(self.sources.len()), u32::try_from(source.text.len())) else {
+            return Err(Error::TooLarge { index: source.origin.to_string() });
         };
-        self.sources.push(Source { origin, text });
+        self.sources.push(source);
         for stanza in deb822::stanzas(&self.sources[usize::from(number)].text) {
             Fields::read(&stanza).add(&mut self.tables, &self.sources, &self.architecture)?;
         }
@@ -266,14 +281,17 @@ fn unqualified<'a>(alternative: &Alternative<'a>, architecture: &str) -> &'a str
 }
 
 impl Tables {
-    /// Puts `id`, whose entry comes next, among the versions of its name, after higher and equal
-    /// ones. Returns the version that follows it.
+    /// Puts `id`, whose entry comes next and is of the last source, among the versions of its name:
+    /// after higher ones, and after equal ones unless its source comes first. Returns the version
+    /// that follows it.
     fn link(&mut self, sources: &[Source], id: PackageId, name: NameId, version: &str) -> Option<PackageId> {
+        let comes_first = sources.last().is_some_and(|source| source.comes_first);
         let mut higher = None;
         let mut next = self.names.record(name).newest;
         while let Some(entry) = next.map(|next| &self.entries[next.0 as usize]) {
             let other = &sources[usize::from(entry.source)].text[entry.version.range()];
-            if version::compare(version, other).is_gt() {
+            let order = version::compare(version, other);
+            if order.is_gt() || (comes_first && order.is_eq()) {
                 break;
             }
             higher = next;
