@@ -6,6 +6,7 @@
 mod apt3_vectors;
 mod apt_oracle;
 mod archive;
+mod archives;
 mod boot_files;
 mod comparison;
 mod configure;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         apt3_vectors::tests(),
         apt_oracle::tests(),
         archive::tests(),
+        archives::tests(),
         boot_files::tests(),
         configure::tests(),
         containers::tests(),

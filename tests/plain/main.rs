@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod apt_faults;
+mod archives_page;
 mod boot_files;
 mod c_client;
 mod causes;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     }
     let tests = [
         apt_faults::tests(),
+        archives_page::tests(),
         boot_files::tests(),
         c_client::tests(),
         causes::tests(),

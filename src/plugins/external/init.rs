@@ -97,8 +97,10 @@ fn confine(view: View) -> Result<(), Step> {
     limit_processes();
     be_expendable(Expendable::Code).map_err(|error| Step::from_io("be the first to be ended", &error))?;
     mounts::enter(view)?;
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).map_err(|error| Step::new("forbid core dumps", error))?;
+    // One byte and not none: with none the kernel still starts a program of the host that
+    // `core_pattern` names (core(5)).
+    let a_byte = Rlimit { current: Some(1), maximum: Some(1) };
+    setrlimit(Resource::Core, a_byte).map_err(|error| Step::new("forbid core dumps", error))?;
     let some = Rlimit { current: Some(1024), maximum: Some(1024) };
     setrlimit(Resource::Nofile, some).map_err(|error| Step::new("limit open files", error))?;
     // Landlock and the filter ask for it; and setuid programs of the host stay without their
