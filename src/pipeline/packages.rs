@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use fam_archive::credentials::{Logins, MirrorUrl};
 use fam_archive::http::{HttpOptions, ProxyChoice};
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
-use fam_archive::packages::PackageIndex;
+use fam_archive::packages::{PackageIndex, Skipped};
 use fam_archive::resolve::{Request, resolve};
 use fam_archive::sources::host_mirrors;
 use fam_archive::{Client, ClientOptions, Download, OpenedSource, Source, client, fetch};
@@ -166,6 +166,23 @@ pub fn http_options(settings: &Settings, logins: &Logins) -> HttpOptions {
     HttpOptions { proxy, logins: logins.clone(), ca_certificates, ..HttpOptions::default() }
 }
 
+/// Warns of packages that no build can have, since what their indexes say of them cannot be read.
+fn warn_of_skipped(skipped: &[Skipped], progress: &Progress) {
+    const SHOWN: usize = 3;
+    if skipped.is_empty() {
+        return;
+    }
+    let reasons: Vec<_> = skipped.iter().take(SHOWN).map(|skipped| skipped.reason.to_string()).collect();
+    let rest = match skipped.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        others => format!("; and {others} others"),
+    };
+    progress.warning(
+        format!("packages passed over, whose stanzas cannot be read: {}{rest}", reasons.join("; ")),
+        Some("nothing else is missing; tell those who run the archive".into()),
+    );
+}
+
 /// The exact packages of a build.
 #[derive(Debug)]
 pub(super) struct Selection {
@@ -222,6 +239,7 @@ impl Selection {
                 index.add(read.text, origin)?;
             }
         }
+        warn_of_skipped(index.skipped(), progress);
         let mut include: Vec<String> =
             recipe.include.iter().chain([&recipe.kernel.package]).map(|package| package.to_string()).collect();
         include.extend(fabric_packages(recipe.fabric.kind.value).iter().map(ToString::to_string));
@@ -239,7 +257,7 @@ impl Selection {
             architecture: package.architecture.clone(),
             path: self.archives.client.path(&package.download()),
             size: package.size,
-            sha256: package.sha256,
+            digest: package.digest,
         });
         debs.collect()
     }
