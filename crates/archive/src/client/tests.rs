@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fam_progress::{Event, Reporter};
+use fam_progress::{Event, Hint, Reporter};
 use fs_err as fs;
 
 use super::super::digest::sha256;
@@ -49,7 +49,7 @@ impl Archive {
             date(6),
             PACKAGES.len(),
             index.len(),
-            sha256(b"").to_string(),
+            sha256(b""),
         );
         let files = HashMap::from([
             (format!("/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/{packed}"), index.clone()),
