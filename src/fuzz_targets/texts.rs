@@ -35,8 +35,8 @@ pub fn inrelease(bytes: &[u8]) {
     let again = format!("-----BEGIN PGP SIGNED MESSAGE-----\n\n{again}{}", message.armor);
     assert_eq!(cleartext::split(&again).as_ref(), Ok(&message));
     assert!(message.lines.iter().all(|line| !line.contains(['\r', '\n']) && !line.ends_with([' ', '\t'])));
-    if let Ok(release) = Release::parse(&message.text()) {
-        let _ = release.package_index("main", "amd64");
+    if let Ok(release) = Release::parse(&message.text(), jiff::Timestamp::UNIX_EPOCH) {
+        let _ = release.package_indexes(Some("main"), "amd64");
     }
 }
 
@@ -133,12 +133,14 @@ pub fn relation(bytes: &[u8]) {
 pub fn release(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let _ = parse_date(text);
-    let Ok(release) = Release::parse(text) else { return };
-    let _ = release.check_suite("trixie");
     let now = jiff::Timestamp::UNIX_EPOCH;
+    let Ok(release) = Release::parse(text, now) else { return };
+    let _ = release.check_suite("trixie");
     let _ = (release.check_not_future(now), release.check_not_expired(now));
-    if let Ok(index) = release.package_index("main", "amd64") {
-        let shown = format!("{index:?}");
+    for component in [Some("main"), None] {
+        let indexes = release.package_indexes(component, "amd64").unwrap_or_default();
+        assert!(indexes.iter().all(|forms| !forms.is_empty()));
+        let shown = format!("{indexes:?}");
         assert!(!shown.contains("../"), "{shown}");
     }
 }

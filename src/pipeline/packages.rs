@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use fam_archive::credentials::MirrorUrl;
 use fam_archive::local::LocalDeb;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
-use fam_archive::packages::PackageIndex;
+use fam_archive::packages::{PackageIndex, Skipped};
 use fam_archive::resolve::{Request, resolve};
 use fam_archive::{Download, OpenedSource, Source, client, fetch, file_url};
 use fam_progress::Progress;
@@ -19,6 +19,23 @@ use super::job::facts;
 use super::preflight::read_lock;
 use crate::plugins::Build;
 use crate::recipe::{FabricKind, Settings};
+
+/// Warns of packages that no build can have, since what their indexes say of them cannot be read.
+fn warn_of_skipped(skipped: &[Skipped], progress: &Progress) {
+    const SHOWN: usize = 3;
+    if skipped.is_empty() {
+        return;
+    }
+    let reasons: Vec<_> = skipped.iter().take(SHOWN).map(|skipped| skipped.reason.to_string()).collect();
+    let rest = match skipped.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        others => format!("; and {others} others"),
+    };
+    progress.warning(
+        format!("packages passed over, whose stanzas cannot be read: {}{rest}", reasons.join("; ")),
+        Some("nothing else is missing; tell those who run the archive".into()),
+    );
+}
 
 /// The exact packages of a build.
 #[derive(Debug)]
@@ -91,6 +108,7 @@ impl Selection {
                 index.add(read.text, origin)?;
             }
         }
+        warn_of_skipped(index.skipped(), progress);
         // Last, as apt adds them; what providers are preferred depends on the order.
         for deb in local {
             deb.add_to(&mut index)?;
@@ -111,7 +129,7 @@ impl Selection {
             architecture: package.architecture.clone(),
             path: self.archives.client.path(download),
             size: package.size,
-            sha256: package.sha256,
+            digest: package.digest,
         });
         debs.collect()
     }
@@ -185,7 +203,7 @@ impl Selection {
 /// lock, wherever it is now; else from where the lock says.
 fn download(package: &LockedPackage, local: &[LocalDeb]) -> Download {
     let mut download = package.download();
-    let same = local.iter().filter(|deb| deb.sha256 == package.sha256).map(LocalDeb::url);
+    let same = local.iter().filter(|deb| deb.digest == package.digest).map(LocalDeb::url);
     download.urls.splice(..0, same);
     download
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use fam_archive::digest::{hex, sha256};
+use fam_archive::digest::sha256;
 use fam_archive::fetch;
 use fam_archive::lock::Lock;
 use fam_host::regular;
@@ -170,7 +170,7 @@ pub(super) fn key(
     // Another version of this program may make another tree of the same parts.
     let program = sha256(&fs_err::read("/proc/self/exe")?);
     let parts = serde_json::json!({
-        "program": hex(&program),
+        "program": program.to_string(),
         "packages": selection.lock().to_toml(),
         "debconf": answers.reveal(),
         "paths": recipe.paths.iter().map(|listed| &listed.what).collect::<Vec<_>>(),
@@ -180,7 +180,7 @@ pub(super) fn key(
         "plugins": plugin_plan.system_key(build),
         "time": build.facts().source_date_epoch,
     });
-    Ok(format!("fam-build template {}", hex(&sha256(parts.to_string().as_bytes()))))
+    Ok(format!("fam-build template {}", sha256(parts.to_string().as_bytes())))
 }
 
 /// The rules of the recipe for paths of packages.

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use fam_archive::digest::{hex, sha256};
+use fam_archive::digest::sha256;
 use fam_archive::lock::{Lock, LockedPackage};
 use installed::{Installed, System};
 use spdx::{Checksum, CreationInfo, Document, Package, Purpose, Relationship, RelationshipType, Vocabulary};
@@ -83,7 +83,7 @@ pub fn render(known: &Known<'_>) -> Option<String> {
         relationships: contents.relationships,
     };
     // Each document must have a namespace of its own, and the same document the same one again.
-    let digest = hex(&sha256(document.to_json().as_bytes()));
+    let digest = sha256(document.to_json().as_bytes());
     document.namespace = format!("https://spdx.org/spdxdocs/fam-build-{digest}");
     Some(document.to_json())
 }
@@ -120,7 +120,7 @@ impl Contents {
                     described.download_location = locked.url();
                 }
                 described.file_name = locked.filename.rsplit('/').next().map(str::to_owned);
-                described.checksums = vec![Checksum::sha256(&locked.sha256)];
+                described.checksums = vec![Checksum::of(&locked.digest)];
             }
             described
         });

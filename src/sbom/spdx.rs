@@ -1,7 +1,7 @@
 //! The parts of an SPDX 2.3 document, in the order and under the names of its JSON Schema, and how
 //! facts about packages are written in them.
 
-use fam_archive::digest::{Sha256Digest, hex};
+use fam_archive::digest::Digest;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
@@ -121,8 +121,8 @@ pub(super) struct Checksum {
 }
 
 impl Checksum {
-    pub(super) fn sha256(digest: &Sha256Digest) -> Self {
-        Self { algorithm: "SHA256", checksum_value: hex(digest) }
+    pub(super) fn of(digest: &Digest) -> Self {
+        Self { algorithm: digest.algorithm().field(), checksum_value: digest.to_string() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use fam_archive::deb822::stanzas;
-use fam_archive::digest::parse_sha256;
+use fam_archive::digest::Algorithm;
 use fam_archive::release;
 use fam_archive::sources::host_mirrors;
 use fam_archive::{Client, ClientOptions, Download, Source, client};
@@ -98,7 +98,7 @@ fn opens_suites_and_fetches_packages_once() {
             name: stanza.get("Package").unwrap().to_owned(),
             urls: vec![format!("{main}/{}", stanza.get("Filename").unwrap())],
             size: stanza.get("Size").unwrap().parse().unwrap(),
-            sha256: parse_sha256(stanza.get("SHA256").unwrap()).unwrap(),
+            digest: Algorithm::Sha256.parse(stanza.get("SHA256").unwrap()).unwrap(),
         })
         .collect();
     assert_eq!(downloads.len(), names.len());

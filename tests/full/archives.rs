@@ -32,7 +32,10 @@ fn deb(name: &str, version: &str) -> Deb {
 fn published(version: &str) -> HashMap<&'static str, Files> {
     let vendor = Archive::new("stable").signed_by(Signer::named("vendors-key"));
     // Also of what began as files.
-    let vendor = ["vendors-tool", "local-tool", "local-library"].map(|name| deb(name, version)).into_iter().fold(vendor, Archive::with);
+    let vendor = ["vendors-tool", "local-tool", "local-library"]
+        .map(|name| deb(name, version))
+        .into_iter()
+        .fold(vendor, Archive::with);
     let flat = Archive::new("flat").form(Form::default().flat("./")).signed_by(Signer::named("flat-key"));
     HashMap::from([(VENDOR, vendor.files()), (FLAT, flat.with(deb("flat-tool", version)).files())])
 }
@@ -110,7 +113,9 @@ fn a_system_of_five_archives_boots_upgrades_and_is_made_again_from_its_lock() {
     let mut console = machine.start();
     console.wait_for_login();
     console.log_in("root", "aresquare");
-    console.check("for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP");
+    console.check(
+        "for second in $(seq 90); do ip -4 -brief address show eth0 | grep UP && break; sleep 1; done | grep UP",
+    );
     // This host, as a guest in user mode sees it, is the proxy for archives that nobody else knows.
     let port = archives.server.url.rsplit(':').next().unwrap();
     for host in ["vendor.example", "flat.example"] {
@@ -123,7 +128,8 @@ fn a_system_of_five_archives_boots_upgrades_and_is_made_again_from_its_lock() {
         console.check(&format!("test -s /etc/apt/sources.list.d/{path}"));
     }
     let policy = console.check(&format!("apt-cache policy {BACKPORT}"));
-    let version = |field: &str| policy.lines().find_map(|line| line.trim().strip_prefix(field)).unwrap().trim().to_owned();
+    let version =
+        |field: &str| policy.lines().find_map(|line| line.trim().strip_prefix(field)).unwrap().trim().to_owned();
     assert!(version("Installed:").contains("~bpo"), "{policy}");
     assert_eq!(version("Installed:"), version("Candidate:"), "{policy}");
     let packages = ["vendors-tool", "local-tool", "local-library", "flat-tool"];

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fam_archive::digest::hex;
 use fam_archive::lock::Lock;
 use serde::Deserialize;
 use support::files::extract;
@@ -74,7 +73,7 @@ impl Reference<'_> {
         let debs = work.join("debs");
         fs_err::create_dir(&debs).unwrap();
         for package in &lock.packages {
-            let sum = hex(&package.sha256);
+            let sum = package.digest.to_string();
             let name = format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.architecture);
             fs_err::os::unix::fs::symlink(cache.join("sha256").join(&sum[..2]).join(&sum), debs.join(name)).unwrap();
         }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fam_archive::digest::sha256;
 use fam_rootfs::unpack::DebFile;
-use sha2::{Digest, Sha256};
 use support::succeed;
 
 /// An apt that knows nothing of the host's packages.
@@ -63,6 +63,6 @@ pub fn describe(path: &Path) -> DebFile {
         architecture: architecture.into(),
         path: path.into(),
         size: bytes.len() as u64,
-        sha256: Sha256::digest(&bytes).into(),
+        digest: sha256(&bytes),
     }
 }

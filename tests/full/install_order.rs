@@ -8,7 +8,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fam_archive::digest::hex;
 use fam_archive::lock::Lock;
 use support::archive::{Archive, Deb, Mirror};
 use support::files::extract;
@@ -226,7 +225,7 @@ pub fn real_packages(include: &[&str]) -> Vec<(String, Vec<u8>)> {
         });
     let lock = Lock::parse(&fs_err::read_to_string(place.join("output/fabric.lock")).unwrap()).unwrap();
     let debs = lock.packages.iter().map(|package| {
-        let sum = hex(&package.sha256);
+        let sum = package.digest.to_string();
         let path = place.join("cache/sha256").join(&sum[..2]).join(&sum);
         (succeed(Command::new("dpkg-deb").arg("--field").arg(&path)), fs_err::read(path).unwrap())
     });

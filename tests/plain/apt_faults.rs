@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use fam_archive::digest::parse_sha256;
+use fam_archive::digest::Algorithm;
 use fam_archive::http::{HttpOptions, ProxyChoice};
 use fam_archive::{Client, ClientOptions, Download, OpenedSource, Source};
 use fam_progress::Progress;
@@ -268,7 +268,7 @@ fn download(place: &Place) -> Download {
         name: field("Package"),
         urls: vec![format!("{}/{}", place.server.url, field("Filename"))],
         size: field("Size").parse().unwrap(),
-        sha256: parse_sha256(&field("SHA256")).unwrap(),
+        digest: Algorithm::Sha256.parse(&field("SHA256")).unwrap(),
     }
 }
 

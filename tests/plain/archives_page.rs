@@ -55,11 +55,9 @@ fn archives() -> HashMap<&'static str, Files> {
         .signed_by(Signer::named("vendors-key"))
         .with(Deb::new("vendors-tool").field("Depends", "helper"))
         .with(Deb::new("helper").field("Version", "2"));
-    let flat = Archive::new("./")
-        .form(Form::flat())
-        .signed_by(Signer::named("vendors-key"))
-        .with(Deb::new("flat-tool"));
-    let fancy = suite(Archive::new("fancy").form(Form::default().components(&["main", "extra"])));
+    let flat =
+        Archive::new("flat").form(Form::default().flat("./")).signed_by(Signer::named("vendors-key")).with(Deb::new("flat-tool"));
+    let fancy = suite(Archive::new("fancy"));
     let snapshot = suite(Archive::new("trixie")).suite("trixie-updates");
     HashMap::from([
         ("http://mirror.example/debian", debian()),
@@ -122,11 +120,16 @@ fn each_recipe_of_the_page_comes_to_what_it_says() {
         let recipe = directory.path().join(name);
         fs_err::write(&recipe, text).unwrap();
         let place = directory.path().join(name.trim_end_matches(".toml"));
-        let mut plan = plan(&place, &recipe, &proxy, match name.as_str() {
-            "snapshot.toml" => None,
-            "derivative.toml" => Some("http://fancy.example/fancy"),
-            _ => Some("http://mirror.example/debian"),
-        });
+        let mut plan = plan(
+            &place,
+            &recipe,
+            &proxy,
+            match name.as_str() {
+                "snapshot.toml" => None,
+                "derivative.toml" => Some("http://fancy.example/fancy"),
+                _ => Some("http://mirror.example/debian"),
+            },
+        );
         let report: serde_json::Value = serde_json::from_str(&succeed(&mut plan)).unwrap();
         let packages = report["packages"].as_array().unwrap().iter();
         let packages: Vec<String> = packages

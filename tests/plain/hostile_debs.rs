@@ -17,11 +17,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 
+use fam_archive::digest::sha256;
 use fam_progress::Progress;
 use fam_rootfs::staging::Staging;
 use fam_rootfs::unpack::{DebFile, Filters, UnpackOptions, unpack};
 use fam_tree::Kind;
-use sha2::{Digest, Sha256};
 use support::files::{Aspects, differences, walk};
 use support::handmade::deb::{ar, deb, stanza};
 use support::handmade::tar;
@@ -171,7 +171,7 @@ impl Case {
             architecture: "amd64".into(),
             path: bench.path(&format!("{name}.deb")),
             size: bytes.len() as u64,
-            sha256: Sha256::digest(bytes).into(),
+            digest: sha256(bytes),
         };
         let other = self.other.as_ref().map(|bytes| file("other", bytes));
         let files: Vec<DebFile> = other.into_iter().chain([file("evil", &self.deb)]).collect();

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod apt_faults;
+mod archive_forms;
 mod archives_page;
 mod boot_files;
 mod c_client;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
     }
     let tests = [
         apt_faults::tests(),
+        archive_forms::tests(),
         archives_page::tests(),
         boot_files::tests(),
         c_client::tests(),

@@ -1,8 +1,9 @@
-//! The cache: files by their SHA-256, shared by several builds at once, and the newest Release
+//! The cache: files by their digests, shared by several builds at once, and the newest Release
 //! dates that were seen.
 //!
 //! ```text
 //! sha256/ab/abcd…   whole files, moved here only after their digest was right
+//! sha512/ab/abcd…   those of archives that list no SHA-256
 //! part/abcd…        files being fetched; the process that fetches one holds its lock
 //! seen/…            newest Date of a Release file by mirror and suite; changed under the directory's lock
 //! ```
@@ -22,7 +23,7 @@ use fs_err as fs;
 use jiff::Timestamp;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
 
-use super::digest::{Hasher, Sha256Digest, hex, sha256};
+use super::digest::{Algorithm, Digest, Hasher, sha256};
 
 /// A record has 86 bytes.
 const MAX_RECORD_BYTES: u64 = 4096;
@@ -95,7 +96,7 @@ impl Cache {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
         let cache = Self { root };
-        for name in ["sha256", "part", "seen"] {
+        for name in Algorithm::ALL.map(Algorithm::key).into_iter().chain(["part", "seen"]) {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 // What only this user can write stays as it was verified.
@@ -143,30 +144,29 @@ impl Cache {
 
     /// Where the file with this digest is, once it is there.
     #[must_use]
-    pub fn path(&self, digest: &Sha256Digest) -> PathBuf {
-        let name = hex(digest);
-        self.root.join("sha256").join(&name[..2]).join(name)
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join(digest.algorithm().key()).join(&name[..2]).join(name)
     }
 
     /// The file with this digest and size, if it is there and its bytes are right.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn lookup(&self, digest: &Sha256Digest, size: u64) -> Result<Option<PathBuf>, Error> {
+    pub fn lookup(&self, digest: &Digest, size: u64) -> Result<Option<PathBuf>, Error> {
         let path = self.path(digest);
         let Some(file) = self.open_if_there(&path)? else { return Ok(None) };
         if file.metadata().map_err(|error| self.error(error))?.len() != size {
             return Ok(None);
         }
-        let mut hasher = Hasher::default();
-        hasher.read(file, size).map_err(|error| self.error(error))?;
-        Ok((hasher.finish() == *digest).then_some(path))
+        let is_whole = digest.is_of_reader(file, size).map_err(|error| self.error(error))?;
+        Ok(is_whole.then_some(path))
     }
 
     /// Takes the exclusive right to fetch the file with this digest; waits while another process
     /// has it. `waiting` is called before a wait.
-    pub(super) fn claim(&self, digest: &Sha256Digest, size: u64, waiting: impl Fn()) -> Result<Claim, Error> {
-        let path = self.root.join("part").join(hex(digest));
+    pub(super) fn claim(&self, digest: &Digest, size: u64, waiting: impl Fn()) -> Result<Claim, Error> {
+        let path = self.root.join("part").join(digest.to_string());
         let to_cache_error = |error| self.error(error);
         let file = loop {
             let file = self.open_file(&path, OFlags::RDWR | OFlags::CREATE)?;
@@ -188,7 +188,8 @@ impl Cache {
             fs::remove_file(&path).map_err(to_cache_error)?;
             return Ok(Claim::Cached);
         }
-        let mut part = Part { cache: self.clone(), path, file, digest: *digest, size, hasher: Hasher::default() };
+        let mut part =
+            Part { cache: self.clone(), path, file, digest: *digest, size, hasher: Hasher::new(digest.algorithm()) };
         part.resume()?;
         Ok(Claim::Part(Box::new(part)))
     }
@@ -241,7 +242,7 @@ impl Cache {
 }
 
 fn seen_key(mirror: &str, suite: &str) -> String {
-    hex(&sha256(format!("{mirror}\n{suite}").as_bytes()))
+    sha256(format!("{mirror}\n{suite}").as_bytes()).to_string()
 }
 
 /// Opens a file of a cache, where there are only regular files and no links.
@@ -259,7 +260,7 @@ pub(super) struct Part {
     cache: Cache,
     path: PathBuf,
     file: fs::File,
-    digest: Sha256Digest,
+    digest: Digest,
     size: u64,
     hasher: Hasher,
 }
@@ -289,7 +290,7 @@ impl Part {
 
     /// Drops what is there.
     pub(super) fn restart(&mut self) -> Result<(), Error> {
-        self.hasher = Hasher::default();
+        self.hasher = Hasher::new(self.digest.algorithm());
         self.file.set_len(0).map_err(|error| self.cache.error(error))?;
         self.file.seek(SeekFrom::Start(0)).map_err(|error| self.cache.error(error))?;
         Ok(())
@@ -304,7 +305,7 @@ impl Part {
 
     /// Moves the file to its place if its digest is right; else drops what was there and tells the
     /// wrong digest.
-    pub(super) fn publish(&mut self) -> Result<Result<PathBuf, Sha256Digest>, Error> {
+    pub(super) fn publish(&mut self) -> Result<Result<PathBuf, Digest>, Error> {
         let found = self.hasher.clone().finish();
         if !self.is_full() || found != self.digest {
             self.restart()?;
@@ -323,11 +324,11 @@ impl Part {
 ///
 /// # Errors
 /// When it cannot be read, or was damaged since it was looked up.
-pub(super) fn read_verified(path: &Path, size: u64, digest: &Sha256Digest) -> Result<Vec<u8>, Error> {
+pub(super) fn read_verified(path: &Path, size: u64, digest: &Digest) -> Result<Vec<u8>, Error> {
     let file = open_file(path, OFlags::RDONLY)?;
     let mut bytes = Vec::new();
     file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::Io)?;
-    if bytes.len() as u64 != size || sha256(&bytes) != *digest {
+    if bytes.len() as u64 != size || !digest.is_of(&bytes) {
         return Err(Error::Io(io::Error::other(format!("{} was changed while in use", path.display()))));
     }
     Ok(bytes)

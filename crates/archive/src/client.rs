@@ -10,18 +10,21 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use fam_host::parallel::parallel;
-use fam_progress::{Hint, Progress};
+use fam_progress::Progress;
 use jiff::Timestamp;
 
 use super::cache::{self, Cache, read_verified};
-use super::digest::hex;
 use super::fetch::{self, Download, Fetcher};
 use super::http::{self, Http, HttpOptions, shown};
 use super::index::{self, decompress};
-use super::keyring::{self, Keyring};
-use super::release::{self, IndexFile, Release};
+use super::keyring::Keyring;
+use super::release::{self, IndexFile, Listed, Release};
 use super::signature::{self, MAX_SIGNED_BYTES, Verified, verify_detached, verify_inline};
 use super::sources::Source;
+
+mod error;
+
+pub use error::Error;
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -50,80 +53,10 @@ impl ClientOptions {
     }
 }
 
-/// Why an archive could not be opened, or a file of it not be fetched.
-#[allow(missing_docs, reason = "each message names its fields")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A keyring cannot be used.
-    #[error("{0}")]
-    Keyring(#[from] keyring::Error),
-    /// The cache cannot be used.
-    #[error("{0}")]
-    Cache(#[from] cache::Error),
-    /// The mirror, or something on the way to it, failed.
-    #[error("{0}")]
-    Http(#[from] http::Error),
-    /// The mirror does not have the suite.
-    #[error("the mirror {mirror} has no suite {suite}: neither InRelease nor Release is there")]
-    NoSuite { mirror: String, suite: String },
-    /// The Release file has no signature.
-    #[error("suite {suite} of {mirror} is not signed: Release is there, but no Release.gpg")]
-    Unsigned { mirror: String, suite: String },
-    /// The signatures of a Release file do not count.
-    #[error("signature of suite {suite} of {mirror}: {source}")]
-    Signature {
-        mirror: String,
-        suite: String,
-        /// Why they do not.
-        source: signature::Error,
-    },
-    /// A Release file cannot be used.
-    #[error("the Release file of suite {suite} of {mirror}: {source}")]
-    Release {
-        mirror: String,
-        suite: String,
-        /// Why it cannot.
-        source: release::Error,
-    },
-    /// An index is not what its Release file promises.
-    #[error("suite {suite} of {mirror}: {source}")]
-    Index {
-        mirror: String,
-        suite: String,
-        /// What is wrong with it.
-        source: index::Error,
-    },
-    /// A file could not be fetched.
-    #[error("fetch {0}")]
-    Fetch(#[from] fetch::Error),
-}
-
-impl Hint for Error {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::NoSuite { suite, .. } if suite.ends_with("-security") => Some(
-                "go on without security updates by --security-mirror none (in a recipe: security = false), or name an archive \
-                 that has them with --security-mirror; a suite that is no longer supported loses its own"
-                    .to_owned(),
-            ),
-            Self::NoSuite { suite, .. } if suite.ends_with("-updates") => {
-                Some("for a suite without updates, write updates = false into the recipe; else check the mirror".to_owned())
-            }
-            Self::NoSuite { .. } => Some(
-                "check the suite (trixie, bookworm, …) and the mirror (http://HOST/debian, the directory that has dists in it)"
-                    .to_owned(),
-            ),
-            Self::Unsigned { .. } => Some("an archive must be signed; choose another mirror".to_owned()),
-            _ => None,
-        }
-    }
-}
-
 /// The package index of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
-    /// The component, as `main`.
+    /// The component, as `main`; empty in a flat archive.
     pub component: String,
     /// The stanzas of its packages, verified.
     pub text: String,
@@ -144,6 +77,14 @@ impl fmt::Display for SignedBy {
     }
 }
 
+/// An index that is to be read, in any of its forms.
+struct Wanted<'a> {
+    /// The number of its source.
+    number: usize,
+    component: Option<&'a str>,
+    forms: Vec<IndexFile>,
+}
+
 /// A suite of an archive.
 #[derive(Debug, Clone)]
 pub struct OpenedSource {
@@ -153,7 +94,8 @@ pub struct OpenedSource {
     pub release: Release,
     /// The key that vouches for it.
     pub signed_by: SignedBy,
-    /// An index for each component, in the order of the source.
+    /// The indexes of each component, in the order of the source: most have one, some have another for
+    /// packages of `all`. A component that this suite lacks has none.
     pub indexes: Vec<Index>,
 }
 
@@ -208,8 +150,8 @@ impl Client {
     ///
     /// # Errors
     /// That of the first source that has one: when a Release file cannot be fetched, or its signature,
-    /// suite or dates are not in order; when it lacks a component or the architecture; when an
-    /// index cannot be fetched, or is not the one that it lists.
+    /// suite or dates are not in order; when no suite has a component for the architecture; when an
+    /// index cannot be fetched in any form, or is not the one that it lists.
     pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, Error> {
         // All of them, whichever fails first: where the suite itself is missing, that is what must
         // be said, and not that its updates are.
@@ -217,24 +159,23 @@ impl Client {
         let Ok(releases) =
             parallel(self.options.jobs, &stop, sources, |source| Ok::<_, Infallible>(self.release(source)));
         let releases = releases.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut files = Vec::new();
-        for (number, (source, (release, _))) in sources.iter().zip(&releases).enumerate() {
-            for component in &source.components {
-                let file = release.package_index(component, &source.architecture);
-                let file = file.map_err(|error| source.release_error(error))?;
-                files.push((number, component, file));
-            }
-        }
-        let wanted: Vec<_> =
-            files.iter().map(|(number, _, file)| sources[*number].download(&releases[*number].0, file)).collect();
-        let paths = self.fetcher().fetch_all(&wanted)?;
-        let jobs: Vec<_> = files.into_iter().zip(paths).collect();
+        let wanted = self.wanted_indexes(sources, &releases)?;
+        let downloads: Vec<Vec<_>> = wanted
+            .iter()
+            .map(|Wanted { number, forms, .. }| {
+                forms.iter().map(|form| sources[*number].download(&releases[*number].0, form)).collect()
+            })
+            .collect();
+        let chosen = self.fetcher().fetch_forms(&downloads)?;
+        let jobs: Vec<_> = wanted.iter().zip(chosen).map(|(wanted, form)| (wanted, &wanted.forms[form])).collect();
         // Fetching waits for the network; decompressing takes processors.
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let indexes = parallel(threads, &stop, &jobs, |((number, component, file), path)| {
-            let bytes = read_verified(path, file.listed.size, &file.listed.sha256)?;
-            let text = decompress(file, bytes).map_err(|error| sources[*number].index_error(error))?;
-            Ok::<_, Error>((*number, Index { component: (*component).clone(), text }))
+        let indexes = parallel(threads, &stop, &jobs, |&(wanted, form)| {
+            let Listed { size, digest } = &form.listed;
+            let bytes = read_verified(&self.cache.path(digest), *size, digest)?;
+            let text = decompress(form, bytes).map_err(|error| sources[wanted.number].index_error(error))?;
+            let component = wanted.component.unwrap_or_default().to_owned();
+            Ok::<_, Error>((wanted.number, Index { component, text }))
         })?;
         let mut opened: Vec<_> = sources
             .iter()
@@ -250,6 +191,33 @@ impl Client {
             opened[number].indexes.push(index);
         }
         Ok(opened)
+    }
+
+    /// The indexes of all components. A component that one suite lacks and another one has is warned
+    /// of; one that none has was not meant.
+    fn wanted_indexes<'a>(
+        &self,
+        sources: &'a [Source],
+        releases: &[(Release, SignedBy)],
+    ) -> Result<Vec<Wanted<'a>>, Error> {
+        let (mut wanted, mut lacking) = (Vec::new(), Vec::new());
+        for (number, (source, (release, _))) in sources.iter().zip(releases).enumerate() {
+            for component in source.components() {
+                match release.package_indexes(component, &source.architecture) {
+                    Ok(indexes) => {
+                        wanted.extend(indexes.into_iter().map(|forms| Wanted { number, component, forms }));
+                    }
+                    Err(error) => lacking.push((component, source.release_error(error))),
+                }
+            }
+        }
+        for (component, error) in lacking {
+            if component.is_none() || !wanted.iter().any(|index: &Wanted<'_>| index.component == component) {
+                return Err(error);
+            }
+            self.progress.warning(format!("{error}; other suites have it"), None);
+        }
+        Ok(wanted)
     }
 
     /// Brings files into the cache, and returns their paths in the same order. Those that are there
@@ -282,13 +250,13 @@ impl Client {
     /// Where the cache has a file, or will have it.
     #[must_use]
     pub fn path(&self, download: &Download) -> PathBuf {
-        self.cache.path(&download.sha256)
+        self.cache.path(&download.digest)
     }
 
     /// Whether the cache has a file, whole.
     #[must_use]
     pub fn is_cached(&self, download: &Download) -> bool {
-        self.cache.lookup(&download.sha256, download.size).is_ok_and(|path| path.is_some())
+        self.cache.lookup(&download.digest, download.size).is_ok_and(|path| path.is_some())
     }
 
     fn fetcher(&self) -> Fetcher<'_> {
@@ -299,8 +267,9 @@ impl Client {
     fn release(&self, source: &Source) -> Result<(Release, SignedBy), Error> {
         let verified = self.signed_text(source)?;
         let release_error = |error| source.release_error(error);
-        let release = Release::parse(&verified.text).map_err(release_error)?;
+        let release = Release::parse(&verified.text, verified.signed_at).map_err(release_error)?;
         release.check_suite(&source.suite).map_err(release_error)?;
+        self.warn_of_oddities(source, &release);
         release.check_not_future(self.options.now).map_err(release_error)?;
         let now = source.snapshot.unwrap_or(self.options.now);
         let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
@@ -329,6 +298,18 @@ impl Client {
             verified.signed_at
         ));
         Ok((release, signed_by))
+    }
+
+    fn warn_of_oddities(&self, source: &Source, release: &Release) {
+        let mut oddities = release.oddities.clone();
+        if !release.has_name() && !source.is_flat() {
+            oddities.push("it has neither Suite nor Codename, so nothing says that it is for this suite".to_owned());
+        }
+        for oddity in oddities {
+            let (mirror, suite) = (shown(source.mirror()), &source.suite);
+            let message = format!("the Release file of suite {suite} of {mirror}: {oddity}");
+            self.progress.warning(message, Some("it is signed, and was taken; tell those who run the archive".into()));
+        }
     }
 
     fn signed_text(&self, source: &Source) -> Result<Verified, Error> {
@@ -366,7 +347,17 @@ impl Client {
 impl Source {
     /// Where a file of the suite is.
     fn url(&self, path: &str) -> String {
-        format!("{}/dists/{}/{path}", self.mirror(), self.suite)
+        let folder = match self.suite.strip_suffix('/') {
+            Some(folder) => folder.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/"),
+            None => format!("dists/{}", self.suite),
+        };
+        let separator = if folder.is_empty() { "" } else { "/" };
+        format!("{}{separator}{folder}/{path}", self.mirror())
+    }
+
+    /// The components to read; `None` is the whole of a flat archive.
+    fn components(&self) -> Vec<Option<&str>> {
+        if self.is_flat() { vec![None] } else { self.components.iter().map(|name| Some(name.as_str())).collect() }
     }
 
     fn release_error(&self, source: release::Error) -> Error {
@@ -379,13 +370,13 @@ impl Source {
 
     fn download(&self, release: &Release, file: &IndexFile) -> Download {
         let mut urls = vec![self.url(&file.path)];
-        if release.acquire_by_hash
-            && let Some((folder, _)) = file.path.rsplit_once('/')
-        {
-            urls.insert(0, self.url(&format!("{folder}/by-hash/SHA256/{}", hex(&file.listed.sha256))));
+        if release.acquire_by_hash {
+            let folder = file.path.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
+            let digest = &file.listed.digest;
+            urls.insert(0, self.url(&format!("{folder}by-hash/{}/{digest}", digest.algorithm().field())));
         }
         let name = format!("index {} of {}", file.path, self.suite);
-        Download { name, urls, size: file.listed.size, sha256: file.listed.sha256 }
+        Download { name, urls, size: file.listed.size, digest: file.listed.digest }
     }
 }
 

@@ -17,6 +17,8 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::Stream;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
+use super::deb822;
+
 const MAGIC: &[u8] = b"!<arch>\n";
 const MEMBER_HEADER: u64 = 60;
 /// `xz -9` needs 65 MiB; no archive in Debian takes more.
@@ -71,8 +73,8 @@ pub enum Error {
     /// The control archive is unreasonably large.
     #[error("control archive: more than {MAX_CONTROL} bytes")]
     ControlTooLarge,
-    /// The control file is missing or is not text.
-    #[error("control archive: no control file in UTF-8")]
+    /// The control file is missing.
+    #[error("control archive: no control file")]
     ControlFile,
 }
 
@@ -128,7 +130,7 @@ pub struct Deb<R> {
 /// `/var/lib/dpkg/info`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlArchive {
-    /// The text of the file `control`.
+    /// The text of the file `control`; lines that are not UTF-8 are taken for Latin-1.
     pub stanza: String,
     /// All other files (`preinst`, `conffiles`, `md5sums`, `triggers`, …) by name.
     pub files: BTreeMap<String, ControlFile>,
@@ -198,7 +200,7 @@ impl<R: Read + Seek> Deb<R> {
             let mut bytes = Vec::new();
             tar.read_to_end(&mut bytes)?;
             if name == "control" {
-                stanza = Some(String::from_utf8(bytes).map_err(|_| Error::ControlFile)?);
+                stanza = Some(deb822::decode(bytes));
             } else {
                 files.insert(name.to_owned(), ControlFile { bytes, mode: header.mode, mtime: header.mtime });
             }

@@ -2,6 +2,7 @@
 //! `.sources` files. Parsing only; what the fields mean is for the callers. The format is that of
 //! deb822(5).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// One stanza: fields in the order of the file. Values keep inner newlines and the blank that
@@ -26,6 +27,21 @@ pub fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
                 return Some(Stanza { text: stanza });
             }
         }
+    })
+}
+
+/// The text of `bytes`. A line that is not UTF-8 is taken for Latin-1, as a few old packages have
+/// it: apt and dpkg pass such bytes on, and no byte of Latin-1 is without a meaning.
+#[must_use]
+pub fn decode(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let lines = error.as_bytes().split_inclusive(|&byte| byte == b'\n');
+        lines
+            .map(|line| match str::from_utf8(line) {
+                Ok(line) => Cow::Borrowed(line),
+                Err(_) => Cow::Owned(line.iter().copied().map(char::from).collect()),
+            })
+            .collect()
     })
 }
 
@@ -88,6 +104,17 @@ mod tests {
         assert_eq!(all[0].get("Empty"), Some(""));
         assert_eq!(all[1].get("Version"), Some("1:2"));
         assert_eq!(all[1].get("Missing"), None);
+    }
+
+    #[test]
+    fn decodes_line_by_line() {
+        for (bytes, text) in [
+            (&b"a: \xc3\xa9\n"[..], "a: é\n"),
+            (b"a: \xe9\nb: \xc3\xa9\n c \xff", "a: é\nb: é\n c ÿ"),
+            (b"\xc3\xa9\xe9\n\n\xc3\xa9", "Ã©é\n\né"),
+        ] {
+            assert_eq!(decode(bytes.to_vec()), text);
+        }
     }
 
     #[test]

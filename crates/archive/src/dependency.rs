@@ -206,7 +206,8 @@ fn parse_constraint(text: &str) -> Result<Constraint<'_>, &'static str> {
     let comparison = match sign {
         "<<" => Comparison::Earlier,
         "<=" | "<" => Comparison::EarlierOrEqual,
-        "=" => Comparison::Equal,
+        // A version alone means the same to apt and to dpkg, which warns of it.
+        "=" | "" => Comparison::Equal,
         ">=" | ">" => Comparison::LaterOrEqual,
         ">>" => Comparison::Later,
         _ => return Err("the comparison is none of << <= = >= >>"),
@@ -227,6 +228,7 @@ mod tests {
         assert_eq!(shown, ["libc6 (>= 2.36)", "perl:any | perl-base:any (>> 5.3)", "debconf (<= 2) | x", "y"]);
         let perl = clauses[1].alternatives[0];
         assert_eq!((perl.name(), perl.qualifier()), ("perl", Some("any")));
+        assert_eq!(parse("a (2.1)").unwrap()[0].to_string(), "a (= 2.1)");
         assert!(parse("").unwrap().is_empty());
         assert_eq!(parse("a, ").unwrap().len(), 1);
     }
@@ -235,7 +237,7 @@ mod tests {
     fn says_what_is_malformed() {
         for (field, message) in [
             ("a (>= 1", "relation `a (>= 1`: a parenthesis is not closed"),
-            ("a ()", "relation `a ()`: the comparison is none of << <= = >= >>"),
+            ("a ()", "relation `a ()`: a version is missing"),
             ("a (>= )", "relation `a (>= )`: a version is missing"),
             ("a, , b", "relation ``: a name is missing"),
             ("a | ", "relation `a`: nothing follows a bar"),

@@ -9,7 +9,7 @@ use fam_host::parallel::parallel;
 use fam_progress::{Hint, Progress, Task, TaskHandle};
 
 use super::cache::{self, Cache, Claim, Part};
-use super::digest::{Sha256Digest, hex};
+use super::digest::{Algorithm, Digest};
 use super::file_url;
 use super::http::{self, Http, RetryState, shown};
 
@@ -28,8 +28,8 @@ pub struct Download {
     pub urls: Vec<String>,
     /// Its size in bytes.
     pub size: u64,
-    /// The SHA-256 that its bytes must have.
-    pub sha256: Sha256Digest,
+    /// The digest that its bytes must have.
+    pub digest: Digest,
 }
 
 /// Why a file could not be fetched.
@@ -58,10 +58,11 @@ pub enum Error {
         found: u64,
     },
     /// The mirror's file has another digest than the index says.
-    #[error("{name}: {url} has the SHA-256 {found}, and should have {expected}")]
+    #[error("{name}: {url} has the {algorithm} {found}, and should have {expected}")]
     WrongDigest {
         name: String,
         url: String,
+        algorithm: Algorithm,
         /// The digest that the index tells.
         expected: String,
         /// The digest that it has.
@@ -84,6 +85,12 @@ impl Error {
 
     fn is_missing(&self) -> bool {
         matches!(self, Self::Http { source, .. } if source.is_missing())
+    }
+
+    /// Whether the server does not give this file, while it may give others. Some say that a file
+    /// is forbidden where there is none.
+    fn is_absent(&self) -> bool {
+        self.is_missing() || matches!(self, Self::Http { source: http::Error::Status { status: 403, .. }, .. })
     }
 }
 
@@ -135,7 +142,7 @@ impl Fetcher<'_> {
         let mut files: HashMap<_, Vec<usize>> = HashMap::new();
         for (number, file) in wanted.iter().enumerate() {
             // Several packages may have the same bytes, which are fetched once.
-            files.entry(file.sha256).or_default().push(number);
+            files.entry(file.digest).or_default().push(number);
         }
         let mut files: Vec<_> = files.into_values().collect();
         let total: u64 = files.iter().map(|numbers| wanted[numbers[0]].size).fold(0, u64::saturating_add);
@@ -147,7 +154,7 @@ impl Fetcher<'_> {
         });
         let there = parallel(self.jobs, stop, &files, |numbers| {
             let file = &wanted[numbers[0]];
-            Ok::<_, Error>(self.cache.lookup(&file.sha256, file.size)?.is_some())
+            Ok::<_, Error>(self.cache.lookup(&file.digest, file.size)?.is_some())
         })?;
         let mut missing = Vec::new();
         for (numbers, there) in files.iter().zip(there) {
@@ -177,13 +184,53 @@ impl Fetcher<'_> {
     /// Brings all files into the cache; gives their paths, in the same order.
     pub(super) fn fetch_all(&self, wanted: &[Download]) -> Result<Vec<PathBuf>, Error> {
         self.fetch(wanted, &[], &AtomicBool::new(false), &|_| {})?;
-        Ok(wanted.iter().map(|file| self.cache.path(&file.sha256)).collect())
+        Ok(wanted.iter().map(|file| self.cache.path(&file.digest)).collect())
+    }
+
+    /// Brings one of the forms of each file into the cache: one that is there already, else the first
+    /// that the server lets it have. Returns which ones, in the same order.
+    ///
+    /// # Errors
+    /// That of a file's first form, where the server has none of them.
+    pub(super) fn fetch_forms(&self, wanted: &[Vec<Download>]) -> Result<Vec<usize>, Error> {
+        let stop = AtomicBool::new(false);
+        let there = parallel(self.jobs, &stop, wanted, |forms| {
+            for (number, form) in forms.iter().enumerate() {
+                if self.cache.lookup(&form.digest, form.size)?.is_some() {
+                    return Ok(Some(number));
+                }
+            }
+            Ok::<_, Error>(None)
+        })?;
+        let missing: Vec<_> = wanted.iter().zip(&there).filter(|(_, there)| there.is_none()).collect();
+        let total = missing.iter().filter_map(|(forms, _)| forms.first()).map(|form| form.size).sum();
+        let running = (!missing.is_empty()).then(|| self.progress.task(Task::Download, total));
+        let jobs: Vec<_> = wanted.iter().zip(there).collect();
+        parallel(self.jobs, &stop, &jobs, |(forms, there)| match (there, &running) {
+            (None, Some(running)) => self.obtain_one(forms, running, &stop),
+            _ => Ok(there.unwrap_or_default()),
+        })
+    }
+
+    fn obtain_one(&self, forms: &[Download], running: &TaskHandle, stop: &AtomicBool) -> Result<usize, Error> {
+        let mut first = None;
+        for (number, form) in forms.iter().enumerate() {
+            match self.obtain(form, running, stop) {
+                Ok(()) => return Ok(number),
+                Err(error) if error.is_absent() => {
+                    self.progress.detail(format!("{error}; trying its other forms"));
+                    first.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first.unwrap_or(Error::Stopped))
     }
 
     fn obtain(&self, wanted: &Download, running: &TaskHandle, stop: &AtomicBool) -> Result<(), Error> {
         let mut meter = Meter { running, reached: 0, reported: 0 };
         let waiting = || self.progress.detail(format!("{}: waiting for another build that fetches it", wanted.name));
-        let mut part = match self.cache.claim(&wanted.sha256, wanted.size, waiting)? {
+        let mut part = match self.cache.claim(&wanted.digest, wanted.size, waiting)? {
             Claim::Cached => {
                 meter.reach(wanted.size, true);
                 return Ok(());
@@ -212,8 +259,9 @@ impl Fetcher<'_> {
                     Err(found) => Error::WrongDigest {
                         name: wanted.name.clone(),
                         url: shown(url),
-                        expected: hex(&wanted.sha256),
-                        found: hex(&found),
+                        algorithm: found.algorithm(),
+                        expected: wanted.digest.to_string(),
+                        found: found.to_string(),
                     },
                 },
                 Err(Error::Http { source, name }) => {

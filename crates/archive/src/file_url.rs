@@ -49,15 +49,6 @@ pub(crate) fn of_path(path: &Path) -> String {
     format!("file://{}", percent_encode(path.as_os_str().as_bytes(), ENCODED))
 }
 
-/// The URL of a file by its path under a mirror.
-#[must_use]
-pub(crate) fn under(mirror: &str, path: &str) -> String {
-    let encoded = percent_encode(path.as_bytes(), ENCODED).to_string();
-    // Servers are asked for it as the index has it.
-    let encoded = if is_file(mirror) { encoded } else { encoded.replace("%25", "%") };
-    format!("{mirror}/{encoded}")
-}
-
 /// A URL of a file in the one form that is compared and shown, with three slashes; nothing of other
 /// text, and an error where it names no absolute path.
 pub(crate) fn normalized(text: &str) -> Option<Result<String, &'static str>> {
@@ -98,14 +89,6 @@ mod tests {
         }
         assert!(normalized("file:/a b").unwrap().is_err());
         assert_eq!(normalized("http://host/debian"), None);
-    }
-
-    #[test]
-    fn files_under_mirrors() {
-        let path = "pool/x y#_1%3a2_all.deb";
-        assert_eq!(under("http://host/debian", path), "http://host/debian/pool/x%20y%23_1%3a2_all.deb");
-        let url = under("file:///srv/debian", path);
-        assert_eq!(path_of(&url), Some(Path::new("/srv/debian").join(path)));
     }
 
     #[test]

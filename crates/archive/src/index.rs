@@ -2,18 +2,22 @@
 
 use std::io::Read;
 
+use bzip2::bufread::MultiBzDecoder;
 use fam_progress::Hint;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
+use zstd::stream::read::Decoder as ZstdDecoder;
 
-use super::digest::sha256;
+use super::deb822;
 use super::release::{Compression, IndexFile};
 
 /// Several times what the largest index of Debian has. It is held in memory twice for a moment.
 const MAX_PLAIN_BYTES: u64 = 256 << 20;
 /// What the strongest preset of xz needs to decode is 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
+/// The largest window of zstd, as a power of two: 128 MiB, what `zstd --ultra -22` needs.
+const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// Why an index is not what its Release file promises.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +31,7 @@ pub enum Error {
         /// What the decompressor said.
         reason: String,
     },
-    /// The plain text has another size or SHA-256 than the Release file lists.
+    /// The plain text has another size or digest than the Release file lists.
     #[error("{path} is not the file that the Release file lists, once decompressed")]
     Differs {
         /// The file, under the suite.
@@ -36,12 +40,6 @@ pub enum Error {
     /// It is larger than any index that makes sense.
     #[error("{path} has more than {MAX_PLAIN_BYTES} bytes, once decompressed")]
     TooLarge {
-        /// The file, under the suite.
-        path: String,
-    },
-    /// It is not UTF-8.
-    #[error("{path} is not UTF-8")]
-    Encoding {
         /// The file, under the suite.
         path: String,
     },
@@ -56,30 +54,36 @@ impl Hint for Error {
     }
 }
 
-/// Decompresses `bytes`, which are those that the Release file lists.
+/// Decompresses `bytes`, which are those that the Release file lists. Lines that are not UTF-8 are
+/// taken for Latin-1.
 pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Error> {
     let limit = file.plain.map_or(MAX_PLAIN_BYTES, |plain| plain.size);
     let path = || file.path.clone();
     if limit > MAX_PLAIN_BYTES {
         return Err(Error::TooLarge { path: path() });
     }
-    let failed = |reason: &dyn std::fmt::Display| Error::Compression { path: path(), reason: reason.to_string() };
+    let by_liblzma =
+        |stream: Result<Stream, liblzma::stream::Error>| read(XzDecoder::new_stream(&bytes[..], stream?), limit);
     let plain = match file.compression {
-        Compression::Plain => bytes,
-        Compression::Gzip => read(MultiGzDecoder::new(&bytes[..]), limit).map_err(|error| failed(&error))?,
-        Compression::Xz => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED).map_err(|error| failed(&error))?;
-            read(XzDecoder::new_stream(&bytes[..], stream), limit).map_err(|error| failed(&error))?
-        }
+        Compression::Plain => Ok(bytes),
+        Compression::Gzip => read(MultiGzDecoder::new(&bytes[..]), limit),
+        Compression::Bzip2 => read(MultiBzDecoder::new(&bytes[..]), limit),
+        Compression::Xz => by_liblzma(Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)),
+        Compression::Lzma => by_liblzma(Stream::new_lzma_decoder(XZ_MEMORY)),
+        Compression::Zstd => ZstdDecoder::with_buffer(&bytes[..]).and_then(|mut decoder| {
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            read(decoder, limit)
+        }),
     };
+    let plain = plain.map_err(|error| Error::Compression { path: path(), reason: error.to_string() })?;
     match file.plain {
-        Some(listed) if plain.len() as u64 != listed.size || sha256(&plain) != listed.sha256 => {
+        Some(listed) if plain.len() as u64 != listed.size || !listed.digest.is_of(&plain) => {
             return Err(Error::Differs { path: path() });
         }
         None if plain.len() as u64 > limit => return Err(Error::TooLarge { path: path() }),
         _ => {}
     }
-    String::from_utf8(plain).map_err(|_| Error::Encoding { path: path() })
+    Ok(deb822::decode(plain))
 }
 
 fn read(decoder: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
@@ -94,49 +98,68 @@ fn read(decoder: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
 mod tests {
     use std::io::Write as _;
 
+    use super::super::digest::sha256;
     use super::super::release::Listed;
     use super::*;
 
     const TEXT: &str = "Package: a\nVersion: 1\n";
 
     fn index(compression: Compression, plain: Option<&str>) -> IndexFile {
-        let listed = Listed { size: 0, sha256: [0; 32] };
-        let plain = plain.map(|text| Listed { size: text.len() as u64, sha256: sha256(text.as_bytes()) });
+        let listed = Listed { size: 0, digest: sha256(b"") };
+        let plain = plain.map(|text| Listed { size: text.len() as u64, digest: sha256(text.as_bytes()) });
         IndexFile { path: "main/binary-amd64/Packages".to_owned(), compression, listed, plain }
     }
 
-    fn xz(text: &str) -> Vec<u8> {
-        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap()
+    fn pack(compression: Compression, text: &str) -> Vec<u8> {
+        let text = text.as_bytes();
+        let by_liblzma = |stream| {
+            let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        match compression {
+            Compression::Plain => text.into(),
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Xz => by_liblzma(Stream::new_easy_encoder(1, liblzma::stream::Check::Crc64).unwrap()),
+            Compression::Lzma => {
+                by_liblzma(Stream::new_lzma_encoder(&liblzma::stream::LzmaOptions::new_preset(1).unwrap()).unwrap())
+            }
+            Compression::Zstd => zstd::encode_all(text, 1).unwrap(),
+        }
     }
 
-    fn gzip(text: &str) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap()
+    fn forms() -> impl Iterator<Item = Compression> {
+        Compression::PREFERENCE.into_iter().map(|(compression, _)| compression)
     }
 
     #[test]
     fn decompresses_all_forms() {
-        for (compression, bytes) in
-            [(Compression::Xz, xz(TEXT)), (Compression::Gzip, gzip(TEXT)), (Compression::Plain, TEXT.into())]
-        {
+        for compression in forms() {
             for plain in [Some(TEXT), None] {
-                assert_eq!(decompress(&index(compression, plain), bytes.clone()).unwrap(), TEXT);
+                assert_eq!(decompress(&index(compression, plain), pack(compression, TEXT)).unwrap(), TEXT);
+            }
+            // A file of lzma has one stream.
+            if compression != Compression::Lzma {
+                let two = [pack(compression, "Package: a\n"), pack(compression, "Version: 1\n")].concat();
+                assert_eq!(decompress(&index(compression, Some(TEXT)), two).unwrap(), TEXT, "{compression:?}");
             }
         }
-        let two = [xz("Package: a\n"), xz("Version: 1\n")].concat();
-        assert_eq!(decompress(&index(Compression::Xz, Some(TEXT)), two).unwrap(), TEXT);
     }
 
     #[test]
     fn refuses_what_differs_from_the_listed_plain_file() {
         for other in ["", "Package: a\nVersion: 2\n", "Package: a\nVersion: 1\n\n", "Package"] {
-            for (compression, bytes) in
-                [(Compression::Xz, xz(other)), (Compression::Gzip, gzip(other)), (Compression::Plain, other.into())]
-            {
-                let error = decompress(&index(compression, Some(TEXT)), bytes).unwrap_err();
+            for compression in forms() {
+                let error = decompress(&index(compression, Some(TEXT)), pack(compression, other)).unwrap_err();
                 assert!(matches!(error, Error::Differs { .. }), "{other:?}: {error}");
             }
         }
@@ -144,25 +167,49 @@ mod tests {
 
     #[test]
     fn a_bomb_is_cut_at_the_listed_size() {
-        let bomb = xz(&"a".repeat(64 << 20));
-        assert!(bomb.len() < 64 << 10);
-        let error = decompress(&index(Compression::Xz, Some(TEXT)), bomb).unwrap_err();
-        assert!(matches!(error, Error::Differs { .. }));
+        for compression in forms().filter(|form| *form != Compression::Plain) {
+            let bomb = pack(compression, &"a".repeat(16 << 20));
+            assert!(bomb.len() < 512 << 10);
+            let error = decompress(&index(compression, Some(TEXT)), bomb).unwrap_err();
+            assert!(matches!(error, Error::Differs { .. }), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_decoder_gets_no_more_memory_than_an_honest_file_needs() {
+        // The size of the dictionary stands in the header of lzma, whatever it holds.
+        let mut lzma = pack(Compression::Lzma, TEXT);
+        lzma[1..5].copy_from_slice(&(512_u32 << 20).to_le_bytes());
+        let mut large = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        large.window_log(28).unwrap();
+        large.write_all(TEXT.as_bytes()).unwrap();
+        for (compression, bytes) in [(Compression::Lzma, lzma), (Compression::Zstd, large.finish().unwrap())] {
+            let error = decompress(&index(compression, Some(TEXT)), bytes).unwrap_err();
+            assert!(matches!(error, Error::Compression { .. }), "{compression:?}: {error}");
+        }
     }
 
     #[test]
     fn an_index_that_would_fill_the_memory_is_refused_unread() {
         let mut index = index(Compression::Xz, None);
-        index.plain = Some(Listed { size: MAX_PLAIN_BYTES + 1, sha256: [0; 32] });
+        index.plain = Some(Listed { size: MAX_PLAIN_BYTES + 1, digest: sha256(b"") });
         assert!(matches!(decompress(&index, Vec::new()), Err(Error::TooLarge { .. })));
     }
 
     #[test]
-    fn refuses_damage_and_other_encodings() {
-        let mut cut = xz(TEXT);
-        cut.truncate(cut.len() / 2);
-        assert!(matches!(decompress(&index(Compression::Xz, None), cut), Err(Error::Compression { .. })));
-        let latin1 = decompress(&index(Compression::Plain, None), b"\xe9".to_vec());
-        assert!(matches!(latin1, Err(Error::Encoding { .. })));
+    fn refuses_damage() {
+        for compression in forms().filter(|form| *form != Compression::Plain) {
+            let mut cut = pack(compression, TEXT);
+            cut.truncate(cut.len() / 2);
+            let error = decompress(&index(compression, None), cut).unwrap_err();
+            assert!(matches!(error, Error::Compression { .. }), "{compression:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn takes_lines_that_are_not_utf_8_for_latin_1() {
+        let bytes = b"Package: a\nHomepage: caf\xe9\nDescription: caf\xc3\xa9\n".to_vec();
+        let text = decompress(&index(Compression::Plain, None), bytes).unwrap();
+        assert_eq!(text, "Package: a\nHomepage: café\nDescription: café\n");
     }
 }

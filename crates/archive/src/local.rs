@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deb::{self, Deb};
 use super::deb822::stanzas;
-use super::digest::{Hasher, Sha256Digest, hex};
+use super::digest::{Algorithm, Digest, Hasher};
 use super::file_url;
 use super::packages::{self, Origin, PackageIndex};
 
@@ -36,7 +36,7 @@ pub struct LocalDeb {
     /// The architecture that it is for, or `all`.
     pub architecture: String,
     /// The SHA-256 of the file.
-    pub sha256: Sha256Digest,
+    pub digest: Digest,
     /// Its stanza, as an index has it.
     stanza: String,
 }
@@ -120,7 +120,7 @@ pub fn read_all<'a>(paths: impl IntoIterator<Item = &'a Path>, architecture: &st
                     place.insert(debs.len());
                     debs.push(deb);
                 }
-                Entry::Occupied(place) if debs[*place.get()].sha256 == deb.sha256 => {}
+                Entry::Occupied(place) if debs[*place.get()].digest == deb.digest => {}
                 Entry::Occupied(place) => {
                     let first = debs[*place.get()].path.clone();
                     return Err(Error::Twice { name: deb.name, first, second: file });
@@ -152,6 +152,16 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if files.is_empty() { Err(Error::Empty { path: path.to_owned() }) } else { Ok(files) }
 }
 
+/// What an index has against a package, without the name of the index.
+fn fault(error: &packages::Error) -> String {
+    match error {
+        packages::Error::MissingField { field, .. } => format!("it has no field {field}"),
+        packages::Error::InvalidField { field, value, .. } => format!("its field {field} is invalid: {value:?}"),
+        packages::Error::Relation { field, source, .. } => format!("its field {field}: {source}"),
+        packages::Error::TooLarge { .. } => "it is too large".to_owned(),
+    }
+}
+
 impl LocalDeb {
     /// Reads the package in the file at `path`.
     ///
@@ -169,17 +179,16 @@ impl LocalDeb {
         let control = Deb::open(&mut file).and_then(|mut deb| deb.control()).map_err(in_deb)?;
         // On the same descriptor; the bytes that are installed must have this digest.
         io::Seek::rewind(&mut file).map_err(read)?;
-        let mut hasher = Hasher::default();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.read(&mut file, u64::MAX - 1).map_err(read)?;
-        let (size, sha256) = (hasher.length(), hasher.finish());
+        let (size, digest) = (hasher.length(), hasher.finish());
 
         let invalid = |reason: String| Error::Control { path: at_path(), reason };
         // What begins with a blank would continue the field before it.
         let fields = stanzas(&control.stanza).next().filter(|fields| !fields.text().starts_with([' ', '\t']));
         let fields = fields.ok_or_else(|| invalid("it begins with no field".to_owned()))?;
         // Before what the control file itself may have under these names.
-        let stanza =
-            format!("Filename: {file_name}\nSize: {size}\nSHA256: {}\n{}\n", hex(&sha256), fields.text().trim_end());
+        let stanza = format!("Filename: {file_name}\nSize: {size}\nSHA256: {digest}\n{}\n", fields.text().trim_end());
         let value = |name: &str| fields.get(name).unwrap_or_default().to_owned();
         let path = std::path::absolute(path).map_err(read)?;
         let deb = Self {
@@ -187,23 +196,15 @@ impl LocalDeb {
             name: value("Package"),
             version: value("Version"),
             architecture: value("Architecture"),
-            sha256,
+            digest,
             stanza,
         };
         let architecture = if deb.architecture.is_empty() { "all" } else { &deb.architecture };
         let mut alone = PackageIndex::new(architecture);
-        deb.add_to(&mut alone).map_err(|error| {
-            invalid(match error {
-                packages::Error::MissingField { field, .. } => format!("it has no field {field}"),
-                packages::Error::InvalidField { field, value, .. } => {
-                    format!("its field {field} is invalid: {value:?}")
-                }
-                packages::Error::Relation { field, source, .. } => format!("its field {field}: {source}"),
-                packages::Error::TooLarge { .. } => "it is too large".to_owned(),
-            })
-        })?;
-        // Whether or not an index refuses what it cannot read.
-        alone.find(&deb.name).ok_or_else(|| invalid("its fields cannot be read".to_owned()))?;
+        deb.add_to(&mut alone).map_err(|error| invalid(fault(&error)))?;
+        if let Some(skipped) = alone.skipped().first() {
+            return Err(invalid(fault(&skipped.reason)));
+        }
         Ok(deb)
     }
 

@@ -1,6 +1,6 @@
 //! The lock file, `fabric.lock`: the exact packages of a build.
 //!
-//! A lock names each package with its version, size and SHA-256, and where it is fetched from, so
+//! A lock names each package with its version, size and digest, and where it is fetched from, so
 //! that the same build can be made again. It is TOML, one key a line and packages in order, so that
 //! two locks can be compared by eye. The same selection gives the same bytes. A lock is made to be
 //! kept and shared, so its URLs have no logins; those of an old one that has some are read, and not
@@ -10,12 +10,14 @@ use fam_progress::{Hint, line_and_column};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::digest::{Sha256Digest, hex, parse_sha256};
+use super::digest::{Algorithm, Digest};
 use super::fetch::Download;
-use super::file_url;
 use super::packages::Package;
 use super::resolve::Selection;
 use crate::credentials::{InvalidUrl, MirrorUrl};
+
+mod entry;
+mod filename;
 
 /// The format that this program writes, and the only one it reads.
 const FORMAT: u32 = 1;
@@ -68,33 +70,25 @@ pub struct LockedSource {
 
 /// A package, described so exactly that only one file can be it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "entry::Entry", into = "entry::Entry")]
 pub struct LockedPackage {
     /// The name of the package.
-    #[serde(deserialize_with = "name")]
     pub name: String,
     /// The version, as it is written in the index.
-    #[serde(deserialize_with = "version")]
     pub version: String,
     /// The architecture: the lock's own, or `all`.
-    #[serde(deserialize_with = "name")]
     pub architecture: String,
     /// Whether it belongs to the first stage: the essential packages and what they need.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub essential: bool,
     /// Whether it is there only because others need it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub automatic: bool,
     /// The size of the `.deb` file in bytes.
     pub size: u64,
     /// What the package takes when it is unpacked, in KiB, as its maintainers estimate.
-    #[serde(default, rename = "installed-size")]
     pub installed_size: u64,
-    /// The SHA-256 of the `.deb` file, in hexadecimal.
-    #[serde(serialize_with = "serialize_sha256", deserialize_with = "sha256")]
-    pub sha256: Sha256Digest,
-    /// The path of the `.deb` file under the mirror's root.
-    #[serde(deserialize_with = "filename")]
+    /// The digest of the `.deb` file.
+    pub digest: Digest,
+    /// The path of the `.deb` file under the mirror's root, as the index has it.
     pub filename: String,
     /// The root of the archive that has it; of a file that somebody named, its directory.
     pub mirror: MirrorUrl,
@@ -104,7 +98,7 @@ impl LockedPackage {
     /// Where its `.deb` file is.
     #[must_use]
     pub fn url(&self) -> String {
-        file_url::under(self.mirror.as_str(), &self.filename)
+        format!("{}/{}", self.mirror, filename::in_url(&self.filename))
     }
 
     /// How that is fetched.
@@ -114,7 +108,7 @@ impl LockedPackage {
             name: format!("{} {} {}", self.name, self.version, self.architecture),
             urls: vec![self.url()],
             size: self.size,
-            sha256: self.sha256,
+            digest: self.digest,
         }
     }
 }
@@ -170,7 +164,7 @@ impl Lock {
     /// The lock of a selection.
     ///
     /// # Errors
-    /// [`Error::Package`] where the index lacks size, SHA-256 or filename of a package,
+    /// [`Error::Package`] where the index lacks size, digest or filename of a package,
     /// [`Error::Mirror`] where its archive has no URL.
     pub fn new(selection: &Selection<'_>, architecture: &str, sources: Vec<LockedSource>) -> Result<Self, Error> {
         let locked = |selected: &super::resolve::Selected<'_>| {
@@ -183,8 +177,8 @@ impl Lock {
                 automatic: selected.automatic,
                 size: field(package, "Size", |size| size.parse().map_err(|_| format!("`{size}` is not a number")))?,
                 installed_size: package.installed_size().unwrap_or(0),
-                sha256: field(package, "SHA256", check_sha256)?,
-                filename: field(package, "Filename", check_filename)?,
+                digest: digest(package)?,
+                filename: field(package, "Filename", filename::check)?,
                 mirror: package.origin().mirror.parse()?,
             })
         };
@@ -251,53 +245,16 @@ fn field<T>(package: &Package<'_>, field: &'static str, check: impl Fn(&str) -> 
     value.map_err(|problem| Error::Package { package: package.to_string(), field, problem })
 }
 
-fn check_sha256(text: &str) -> Result<Sha256Digest, String> {
-    parse_sha256(text).ok_or_else(|| format!("`{text}` is not a SHA-256 of 64 hexadecimal digits"))
+/// The digest by the first algorithm for which the index has one.
+fn digest(package: &Package<'_>) -> Result<Digest, Error> {
+    let listed = Algorithm::ALL.into_iter().find(|algorithm| package.field(algorithm.field()).is_some());
+    let algorithm = listed.unwrap_or(Algorithm::Sha256);
+    field(package, algorithm.field(), |text| check_digest(algorithm, text))
 }
 
-/// A path that stays under the mirror's root.
-fn check_filename(text: &str) -> Result<String, String> {
-    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
-    if text.split('/').all(is_plain) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("`{text}` is not a plain relative path"))
-    }
-}
-
-fn check_name(text: &str) -> Result<String, String> {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
-    let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if begins && text.bytes().all(is_allowed) { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a name")) }
-}
-
-fn check_version(text: &str) -> Result<String, String> {
-    super::version::Version::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn checked<'de, T, D: Deserializer<'de>>(deserializer: D, check: fn(&str) -> Result<T, String>) -> Result<T, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    check(&text).map_err(de::Error::custom)
-}
-
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    checked(deserializer, check_name)
-}
-
-fn version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    checked(deserializer, check_version)
-}
-
-fn sha256<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sha256Digest, D::Error> {
-    checked(deserializer, check_sha256)
-}
-
-fn serialize_sha256<S: Serializer>(digest: &Sha256Digest, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&hex(digest))
-}
-
-fn filename<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    checked(deserializer, check_filename)
+fn check_digest(algorithm: Algorithm, text: &str) -> Result<Digest, String> {
+    let digits = algorithm.digits();
+    algorithm.parse(text).ok_or_else(|| format!("`{text}` is not a {algorithm} of {digits} hexadecimal digits"))
 }
 
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
@@ -310,168 +267,4 @@ fn serialize_date<S: Serializer>(date: &Timestamp, serializer: S) -> Result<S::O
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::packages::{Origin, PackageIndex};
-    use crate::resolve::{Request, Variant, resolve};
-    use proptest::prelude::*;
-
-    const SHA256: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    fn stanza(name: &str, extra: &str) -> String {
-        format!(
-            "Package: {name}\nVersion: 1:2-3\nArchitecture: amd64\nFilename: pool/{name}_2-3_amd64.deb\nSize: 42\n\
-             SHA256: {SHA256}\n{extra}\n"
-        )
-    }
-
-    fn lock(text: String, include: &[String]) -> Result<Lock, Error> {
-        let mut index = PackageIndex::new("amd64");
-        let mirror = "http://mirror.example/debian";
-        let origin = Origin { mirror: mirror.into(), suite: "trixie".into(), component: "main".into() };
-        index.add(text, origin).unwrap();
-        let selection = resolve(&index, &Request { variant: Variant::Essential, include, suite: None }).unwrap();
-        let source = LockedSource {
-            mirror: mirror.parse().unwrap(),
-            suite: "trixie".into(),
-            components: vec!["main".into()],
-            date: "2025-11-15T09:37:43Z".parse().unwrap(),
-            signed_by: Some("0123456789abcdef0123456789abcdef01234567".into()),
-            name: None,
-            snapshot: None,
-        };
-        Lock::new(&selection, index.architecture(), vec![source])
-    }
-
-    fn example() -> Lock {
-        let text = stanza("dash", "Essential: yes\n") + &stanza("vim", "Depends: lib\n") + &stanza("lib", "");
-        lock(text, &["vim".to_owned()]).unwrap()
-    }
-
-    #[test]
-    fn writes_one_key_a_line() {
-        insta::assert_snapshot!(example().to_toml(), @r#"
-    # The exact packages of a build, written by fam-build.
-    # `fam-build --locked FILE` installs these and no others.
-
-    format = 1
-    architecture = "amd64"
-
-    [[source]]
-    mirror = "http://mirror.example/debian"
-    suite = "trixie"
-    components = ["main"]
-    date = "2025-11-15T09:37:43Z"
-    signed-by = "0123456789abcdef0123456789abcdef01234567"
-
-    [[package]]
-    name = "dash"
-    version = "1:2-3"
-    architecture = "amd64"
-    essential = true
-    size = 42
-    installed-size = 0
-    sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-    filename = "pool/dash_2-3_amd64.deb"
-    mirror = "http://mirror.example/debian"
-
-    [[package]]
-    name = "lib"
-    version = "1:2-3"
-    architecture = "amd64"
-    automatic = true
-    size = 42
-    installed-size = 0
-    sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-    filename = "pool/lib_2-3_amd64.deb"
-    mirror = "http://mirror.example/debian"
-
-    [[package]]
-    name = "vim"
-    version = "1:2-3"
-    architecture = "amd64"
-    size = 42
-    installed-size = 0
-    sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-    filename = "pool/vim_2-3_amd64.deb"
-    mirror = "http://mirror.example/debian"
-    "#);
-    }
-
-    #[test]
-    fn reads_what_it_writes() {
-        let lock = example();
-        assert_eq!(Lock::parse(&lock.to_toml()).unwrap(), lock);
-        assert_eq!(lock.newest_date().unwrap().to_string(), "2025-11-15T09:37:43Z");
-        let urls: Vec<_> = lock.packages.iter().map(LockedPackage::url).collect();
-        assert_eq!(urls[0], "http://mirror.example/debian/pool/dash_2-3_amd64.deb");
-        assert_eq!(urls.len(), 3);
-    }
-
-    #[test]
-    fn is_for_one_architecture() {
-        let mut lock = example();
-        "all".clone_into(&mut lock.packages[1].architecture);
-        assert_eq!(lock.check_architecture("amd64"), Ok(()));
-        assert_eq!(lock.check_architecture("arm64").unwrap_err().to_string(), "the lock is for amd64, not for arm64");
-        "i386".clone_into(&mut lock.packages[1].architecture);
-        let error = lock.check_architecture("amd64").unwrap_err();
-        assert_eq!(error.to_string(), "package lib is for i386, not for amd64");
-    }
-
-    #[test]
-    fn says_where_it_cannot_read() {
-        let good = example().to_toml();
-        let message = |from: &str, to: &str| Lock::parse(&good.replacen(from, to, 1)).unwrap_err().to_string();
-        let messages = [
-            message("format = 1", "format = 2\nnew = 3"),
-            message("format = 1\n", ""),
-            message("size = 42", "size = -1"),
-            message("size = 42", "size ="),
-            message("size = 42", "sise = 42"),
-            message(SHA256, "abc"),
-            message("pool/dash", "../../etc"),
-            message("name = \"dash\"", "name = \"../dash\""),
-            message("1:2-3", "x:2"),
-            message("2025-11-15T", "2025-13-15T"),
-        ];
-        insta::assert_snapshot!(messages.join("\n"), @r#"
-    format 2 is not known, only 1
-    line 1, column 1: missing field `format`
-    line 18, column 8: invalid value: integer `-1`, expected u64
-    line 18, column 7: string values must be quoted, expected literal string
-    line 18, column 1: unknown field `sise`, expected one of `name`, `version`, `architecture`, `essential`, `automatic`, `size`, `installed-size`, `sha256`, `filename`, `mirror`
-    line 20, column 10: `abc` is not a SHA-256 of 64 hexadecimal digits
-    line 21, column 12: `../../etc_2-3_amd64.deb` is not a plain relative path
-    line 14, column 8: `../dash` is not a name
-    line 15, column 11: version `x:2` has an epoch that is not a number
-    line 11, column 8: `2025-13-15T09:37:43Z`: failed to parse two digit integer as month: parameter 'month' is not in the required range of 1..=12
-    "#);
-    }
-
-    #[test]
-    fn refuses_packages_without_what_identifies_them() {
-        let refuse = |from: &str, to: &str| {
-            lock(stanza("dash", "Essential: yes\n").replace(from, to), &[]).unwrap_err().to_string()
-        };
-        assert_eq!(refuse("Size: 42\n", ""), "package dash=1:2-3: field Size of the package index: is missing");
-        assert_eq!(
-            refuse("Filename: pool", "Filename: /pool"),
-            "package dash=1:2-3: field Filename of the package index: `/pool/dash_2-3_amd64.deb` is not a plain relative path"
-        );
-        assert_eq!(
-            refuse("SHA256: 01", "SHA256: 1"),
-            format!(
-                "package dash=1:2-3: field SHA256 of the package index: `{}` is not a SHA-256 of 64 hexadecimal digits",
-                &SHA256[1..]
-            )
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(text in "((format|package|\\[\\[package\\]\\]|size|=|1|\"é\"|\n| ){0,12}|(.|\n)*)") {
-            let _ = Lock::parse(&text);
-        }
-    }
-}
+mod tests;

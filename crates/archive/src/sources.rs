@@ -19,9 +19,11 @@ pub struct Source {
     /// The archive: `http://HOST/debian`, the directory that has `dists` in it. The client takes
     /// none with a login.
     pub mirror: String,
-    /// The suite, by either of its names: `trixie`, `stable-updates`.
+    /// The suite, by either of its names: `trixie`, `stable-updates`. In a flat archive, which has
+    /// no `dists`, the directory that its indexes are in, with a slash at the end: `./`,
+    /// `Debian_13/`. Its packages are named from the mirror's root, as everywhere.
     pub suite: String,
-    /// The components: `main`.
+    /// The components: `main`. A flat archive has none.
     pub components: Vec<String>,
     /// The architecture: `amd64`.
     pub architecture: String,
@@ -37,6 +39,12 @@ impl Source {
     #[must_use]
     pub fn mirror(&self) -> &str {
         self.mirror.trim_end_matches('/')
+    }
+
+    /// Whether the archive is a flat one.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        self.suite.ends_with('/')
     }
 }
 

@@ -19,8 +19,9 @@ pub(crate) fn listed(settings: &Settings, facts: &Facts, context: &Context) -> R
     for archive in &facts.archives {
         let url = &archive.url;
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            context
-                .warning(format!("the archive {url} is a directory of the build host: apt in the guests goes without it"));
+            context.warning(format!(
+                "the archive {url} is a directory of the build host: apt in the guests goes without it"
+            ));
             continue;
         }
         match host_of(url) {

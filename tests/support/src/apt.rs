@@ -57,6 +57,12 @@ impl Apt {
     /// `keyring` is to sign. `ending` is that of a keyring's name: `gpg` or `asc`.
     #[must_use]
     pub fn subscribe(&self, mirror: &str, suite: &str, keyring: &[u8], ending: &str) -> Subscriber<'_> {
+        self.subscribe_to(&[format!("{mirror} {suite} main")], keyring, ending)
+    }
+
+    /// As [`subscribe`](Self::subscribe), with several sources, each as mirror, suite and components.
+    #[must_use]
+    pub fn subscribe_to(&self, sources: &[String], keyring: &[u8], ending: &str) -> Subscriber<'_> {
         let above = self.root.as_ref().map_or_else(crate::scratch, |root| root.join("tmp"));
         let directory = tempfile::Builder::new().prefix("apt.").tempdir_in(above).unwrap();
         let path = directory.path();
@@ -82,8 +88,8 @@ impl Apt {
         fs_err::write(path.join("apt.conf"), settings).unwrap();
         fs_err::write(path.join("var/lib/dpkg/status"), "").unwrap();
         fs_err::write(path.join(format!("key.{ending}")), keyring).unwrap();
-        let source = format!("deb [signed-by={}/key.{ending}] {mirror} {suite} main\n", seen.display());
-        fs_err::write(path.join("etc/apt/sources.list"), source).unwrap();
+        let lines = sources.iter().map(|source| format!("deb [signed-by={}/key.{ending}] {source}\n", seen.display()));
+        fs_err::write(path.join("etc/apt/sources.list"), lines.collect::<String>()).unwrap();
         Subscriber { apt: self, directory, seen }
     }
 }
@@ -103,14 +109,30 @@ impl Subscriber<'_> {
     /// # Errors
     /// With what apt says, if it fails or says that it does not take what is there now.
     pub fn update(&self) -> Result<String, String> {
+        let said = self.run(&["update"])?;
+        self.index().ok_or(said)
+    }
+
+    /// Runs `apt-get update`, then asks what would be fetched to install `packages`: sorted URLs.
+    ///
+    /// # Errors
+    /// With what apt says, if it fails.
+    pub fn urls(&self, packages: &[&str]) -> Result<Vec<String>, String> {
+        self.run(&["update"])?;
+        let arguments = ["install", "--print-uris", "--quiet=2", "--no-install-recommends"];
+        let printed = self.run(&[&arguments, packages].concat())?;
+        let mut urls: Vec<_> = printed.lines().filter_map(|line| Some(line.split('\'').nth(1)?.to_owned())).collect();
+        urls.sort();
+        Ok(urls)
+    }
+
+    /// What apt says.
+    fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = self.apt.command("apt-get");
         let Output { status, stdout, stderr } =
-            command.env("APT_CONFIG", self.seen.join("apt.conf")).arg("update").output().unwrap();
+            command.env("APT_CONFIG", self.seen.join("apt.conf")).args(arguments).output().unwrap();
         let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        if !status.success() {
-            return Err(said);
-        }
-        self.index().ok_or(said)
+        if status.success() { Ok(said) } else { Err(said) }
     }
 
     /// The text of the package index that is in use.

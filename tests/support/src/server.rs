@@ -95,6 +95,26 @@ impl Answer {
 
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
 
+/// The path that a target of a request names.
+pub fn decoded(target: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = target.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
 /// A running server. It ends when it is dropped.
 #[allow(missing_debug_implementations, reason = "a closure has nothing to show")]
 pub struct Server {
@@ -136,7 +156,7 @@ impl Server {
 
     /// Serves files by path, as a good server does.
     pub fn files(files: HashMap<String, Vec<u8>>) -> Self {
-        Self::new(move |request| match files.get(&request.target) {
+        Self::new(move |request| match files.get(&decoded(&request.target)) {
             Some(body) => Answer::file(body, request),
             None => Answer::status(404),
         })

@@ -53,7 +53,7 @@ fn wrong_bytes_are_never_published() {
 fn who_dies_leaves_no_lock_and_a_part_to_continue() {
     let (_directory, cache) = cache();
     let body = vec![7; 100_000];
-    let path = cache.root.join("part").join(hex(&sha256(&body)));
+    let path = cache.root.join("part").join(sha256(&body).to_string());
     // As a killed process leaves it: bytes in the file, its descriptor closed by the kernel.
     fs::write(&path, &body[..60_000]).unwrap();
     let mut holder = std::process::Command::new("flock")
@@ -127,7 +127,7 @@ fn nothing_but_files_is_read_or_waited_for() {
     part.append(b"hello").unwrap();
     let path = part.publish().unwrap().unwrap();
     let record = cache.seen_path("m", "s");
-    let claimed = cache.root.join("part").join(hex(&digest));
+    let claimed = cache.root.join("part").join(digest.to_string());
     let put_fifo = |path: &Path| {
         let _ = fs::remove_file(path);
         rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -174,7 +174,7 @@ fn a_full_disk_is_called_so() {
     // The device that is always full stands for a full disk.
     let file = fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
     let (path, digest) = (PathBuf::from("/dev/full"), sha256(b"hello"));
-    let mut part = Part { cache, path, file, digest, size: 5, hasher: Hasher::default() };
+    let mut part = Part { cache, path, file, digest, size: 5, hasher: Hasher::new(Algorithm::Sha256) };
     let error = part.append(b"hello").unwrap_err();
     assert!(matches!(error, Error::Full { .. }), "{error}");
     assert!(error.hint().unwrap().contains("free some space"));

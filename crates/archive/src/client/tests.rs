@@ -3,7 +3,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fam_progress::{Event, Reporter};
+use fam_progress::{Event, Hint, Reporter};
 use fs_err as fs;
 
 use super::super::digest::sha256;
@@ -40,7 +40,7 @@ fn xz(text: &str) -> Vec<u8> {
 impl Archive {
     fn new() -> Self {
         let index = xz(PACKAGES);
-        let (plain, packed) = (hex(&sha256(PACKAGES.as_bytes())), hex(&sha256(&index)));
+        let (plain, packed) = (sha256(PACKAGES.as_bytes()).to_string(), sha256(&index).to_string());
         let release = format!(
             "Origin: Test\nSuite: stable\nCodename: trixie\nDate: {}\nValid-Until: {}\nAcquire-By-Hash: yes\n\
              Architectures: amd64\nComponents: main contrib\nSHA256:\n {plain} {} main/binary-amd64/Packages\n \
@@ -49,7 +49,7 @@ impl Archive {
             date(6),
             PACKAGES.len(),
             index.len(),
-            hex(&sha256(b"")),
+            sha256(b""),
         );
         let files = HashMap::from([
             (format!("/debian/dists/trixie/main/binary-amd64/by-hash/SHA256/{packed}"), index.clone()),
@@ -328,8 +328,106 @@ fn indexes_must_be_those_of_the_release() {
     assert!(told(&error).contains("404") && told(&error).contains("main/binary-amd64/Packages.xz"), "{error}");
 
     // Signed, of the right size, but not what the plain entry says.
-    let plain = hex(&sha256(PACKAGES.as_bytes()));
-    let lying = Archive::new().change(&plain, &hex(&sha256(b"other")));
+    let plain = sha256(PACKAGES.as_bytes()).to_string();
+    let lying = Archive::new().change(&plain, &sha256(b"other").to_string());
     assert!(matches!(lying.open(), Err(Error::Index { source: index::Error::Differs { .. }, .. })));
     assert!(lying.files.contains_key(&path("Packages.xz")));
+}
+
+/// What a client with this recorder warned of.
+fn warnings(recorder: &Recorder) -> Vec<String> {
+    let events = recorder.0.lock().unwrap();
+    let warning = |event: &Event| match event {
+        Event::Warning { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(warning).collect()
+}
+
+#[test]
+fn takes_another_form_of_an_index_that_is_not_there() {
+    let text = PACKAGES.as_bytes();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(text).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let path = "main/binary-amd64/Packages";
+    for status in [403, 404, 410] {
+        let entry = format!("contrib\nSHA256:\n {} {} {path}.gz\n", sha256(&gzip), gzip.len());
+        let mut archive = Archive::new().change("contrib\nSHA256:\n", &entry);
+        archive.files.retain(|path, _| !path.contains("main/"));
+        archive.put(&format!("{path}.gz"), gzip.clone());
+        let files = archive.files.clone();
+        let server = Server::new(move |request| match files.get(&request.target) {
+            Some(body) => Answer::file(body, request),
+            None => Answer::status(if request.target.contains("Packages.xz") { status } else { 404 }),
+        });
+        let opened = archive.open_with(archive.options(), &server).unwrap();
+        assert_eq!(opened.indexes[0].text, PACKAGES, "{status}");
+        let before = server.targets().len();
+        archive.open_with(archive.options(), &server).unwrap();
+        assert_eq!(server.targets().len(), before + 1, "the form that is in the cache is as good");
+    }
+}
+
+#[test]
+fn a_component_that_another_suite_has_is_warned_of() {
+    let archive = Archive::new().change("contrib/binary-amd64", "other/binary-amd64");
+    let server = archive.serve();
+    let told = told(&archive.open_with(archive.options(), &server).unwrap_err());
+    assert!(told.contains("lists no contrib/binary-amd64/Packages"), "{told}");
+    let recorder = Recorder::default();
+    let client = Client::new(archive.options(), Progress::new(recorder.clone())).unwrap();
+    let main_only = Source { components: vec!["main".to_owned()], ..source(&server) };
+    let both = Source { components: vec!["other".to_owned(), "contrib".to_owned()], ..source(&server) };
+    let with_contrib = Archive::new().signed();
+    fs::write(with_contrib.keyring(), archive.key.export()).unwrap();
+    let mut elsewhere = Archive { key: archive.key, ..Archive::new() }.signed();
+    elsewhere.put("contrib/binary-amd64/Packages", Vec::new());
+    let second = elsewhere.serve();
+    let opened = client.open_all(&[main_only, both, source(&second)]).unwrap();
+    let components =
+        |opened: &OpenedSource| opened.indexes.iter().map(|index| index.component.clone()).collect::<Vec<_>>();
+    assert_eq!(components(&opened[1]), ["other"]);
+    assert_eq!(components(&opened[2]), ["main", "contrib"]);
+    let warnings = warnings(&recorder);
+    assert!(matches!(&warnings[..], [warning] if warning.contains("contrib")), "{warnings:?}");
+}
+
+#[test]
+fn opens_flat_archives() {
+    for (suite, folder) in [("./", ""), ("/", ""), ("Debian_13/", "Debian_13/"), ("./a//b/", "a/b/")] {
+        let mut archive = Archive::new();
+        let plain = format!("{} {} Packages", sha256(PACKAGES.as_bytes()), PACKAGES.len());
+        archive.release = format!("Codename: whatever\nDate: {}\nAcquire-By-Hash: yes\nSHA256:\n {plain}\n", date(-1));
+        let signed = archive.key.sign_inline(&archive.release);
+        archive.files = HashMap::from([
+            (format!("/debian/{folder}InRelease"), signed),
+            (format!("/debian/{folder}by-hash/SHA256/{}", sha256(PACKAGES.as_bytes())), PACKAGES.into()),
+        ]);
+        let server = archive.serve();
+        let client = Client::new(archive.options(), Progress::silent()).unwrap();
+        let flat = Source { suite: suite.to_owned(), components: Vec::new(), ..source(&server) };
+        let opened = client.open(&flat).unwrap();
+        assert_eq!(opened.indexes, [Index { component: String::new(), text: PACKAGES.to_owned() }], "{suite}");
+        let none = Source { suite: "none/".to_owned(), ..flat };
+        let told = told(&client.open(&none).unwrap_err());
+        assert!(told.contains("a flat archive has"), "{told}");
+    }
+}
+
+#[test]
+fn a_release_without_a_date_is_as_old_as_its_signature() {
+    let dated = format!("Date: {}\n", date(-1));
+    let dateless = Archive::new().change(&dated, "").change("Suite: stable\nCodename: trixie\n", "");
+    let recorder = Recorder::default();
+    let client = Client::new(dateless.options(), Progress::new(recorder.clone())).unwrap();
+    let server = dateless.serve();
+    let opened = client.open(&source(&server)).unwrap();
+    assert_eq!(opened.release.date, now());
+    let warnings = warnings(&recorder);
+    assert!(warnings[0].contains("no Date") && warnings[1].contains("neither Suite nor Codename"), "{warnings:?}");
+    // It counts among those that were seen.
+    client.cache.remember(source(&server).mirror(), "trixie", now() + jiff::SignedDuration::from_secs(1)).unwrap();
+    let told = told(&client.open(&source(&server)).unwrap_err());
+    assert!(told.contains("goes back in time") && told.contains("--accept-expired"), "{told}");
 }

@@ -53,7 +53,7 @@ impl Bench {
     }
 
     fn part(&self, body: &[u8]) -> PathBuf {
-        self.directory.path().join("cache/part").join(hex(&sha256(body)))
+        self.directory.path().join("cache/part").join(sha256(body).to_string())
     }
 
     fn downloads(&self) -> Vec<Event> {
@@ -76,7 +76,7 @@ fn body(length: usize) -> Vec<u8> {
 
 fn wanted(url: &str, body: &[u8]) -> Download {
     let (name, urls) = ("test 1 all".to_owned(), vec![url.to_owned()]);
-    Download { name, urls, size: body.len() as u64, sha256: sha256(body) }
+    Download { name, urls, size: body.len() as u64, digest: sha256(body) }
 }
 
 /// What comes back when a server answers the requests for one file one after the other in these
@@ -248,7 +248,7 @@ fn a_wrong_file_is_fetched_twice_and_then_refused() {
     let (bench, server, result) = play(&right, vec![other]);
     let error = result.unwrap_err();
     assert!(matches!(&error, Error::WrongDigest { .. }) && error.hint().is_some(), "{error}");
-    assert!(error.to_string().contains(&hex(&sha256(&right))), "{error}");
+    assert!(error.to_string().contains(&sha256(&right).to_string()), "{error}");
     assert_eq!(server.requests().len(), 2);
     assert_eq!(server.requests()[1].headers["cache-control"], "max-age=0", "the second time past caches on the way");
     assert_eq!(fs::read_dir(bench.directory.path().join("cache/sha256")).unwrap().count(), 0);

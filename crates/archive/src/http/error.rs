@@ -189,6 +189,11 @@ impl Hint for Error {
                     .to_owned()
             }
             Self::Status { via: Some(_), .. } => format!("the mirror or the proxy refuses; {proxy}"),
+            Self::Status { status: 403, .. } => {
+                "check the URL of the mirror and the suite, as some servers say so of what they do not have; a login goes into ~/.netrc, \
+                 or into a file of /etc/apt/auth.conf.d"
+                    .to_owned()
+            }
             Self::Status { .. } => "the mirror may be incomplete or busy; try again later, or choose another with --mirror".to_owned(),
             Self::Redirect { .. } => "name the final place with --mirror".to_owned(),
             Self::Broken { .. } | Self::Short { .. } => {

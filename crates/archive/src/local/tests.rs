@@ -107,7 +107,7 @@ fn a_control_file_does_not_speak_for_its_file() {
     let lock = Lock::new(&resolve(&index, &request).unwrap(), "amd64", Vec::new()).unwrap();
     let [locked] = &lock.packages[..] else { panic!("{lock:?}") };
     assert_eq!(locked.url(), deb.url());
-    assert_eq!((locked.size, locked.sha256), (bytes.len() as u64, crate::digest::sha256(&bytes)));
+    assert_eq!((locked.size, locked.digest), (bytes.len() as u64, crate::digest::sha256(&bytes)));
 }
 
 /// As `apt-get install ./x.deb`: the file is taken before other versions and equal ones, and what it

@@ -31,13 +31,14 @@ pub struct Origin {
     pub mirror: String,
     /// The suite, under the name it was asked for by.
     pub suite: String,
-    /// The component, as `main`.
+    /// The component, as `main`; empty in a flat archive.
     pub component: String,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.mirror, self.suite, self.component)
+        let slash = if self.component.is_empty() || self.suite.ends_with('/') { "" } else { "/" };
+        write!(f, "{} {}{slash}{}", self.mirror, self.suite, self.component)
     }
 }
 
@@ -47,6 +48,16 @@ pub struct PackageIndex {
     architecture: String,
     sources: Vec<Source>,
     tables: Tables,
+    skipped: Vec<Skipped>,
+}
+
+/// A stanza that cannot be read, and so is passed over.
+#[derive(Debug)]
+pub struct Skipped {
+    /// The name of its package; empty where it has none.
+    pub package: String,
+    /// Why it cannot be read.
+    pub reason: Error,
 }
 
 #[derive(Debug)]
@@ -95,7 +106,7 @@ impl Span {
     }
 }
 
-/// An index that cannot be read.
+/// A stanza or an index that cannot be read.
 #[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -127,7 +138,7 @@ pub enum Error {
 
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
-        Some("the package index is malformed: tell those who run the archive, or take another mirror".into())
+        Some("tell those who run the archive, or take another mirror".into())
     }
 }
 
@@ -135,7 +146,12 @@ impl PackageIndex {
     /// An empty index for packages of `architecture`.
     #[must_use]
     pub fn new(architecture: &str) -> Self {
-        Self { architecture: architecture.to_owned(), sources: Vec::new(), tables: Tables::default() }
+        Self {
+            architecture: architecture.to_owned(),
+            sources: Vec::new(),
+            tables: Tables::default(),
+            skipped: Vec::new(),
+        }
     }
 
     /// The architecture of the packages that are not of `all`.
@@ -144,13 +160,16 @@ impl PackageIndex {
         &self.architecture
     }
 
-    /// Adds the text of a `Packages` file. Stanzas of other architectures are passed over.
+    /// Adds the text of a `Packages` file. Stanzas of other architectures are passed over, and so are
+    /// those that cannot be read, which are [kept](Self::skipped) with the reason: one bad package
+    /// does not make the others of its archive unusable.
     ///
     /// The order of adding matters twice: of equal versions the first one added is taken, and apt
-    /// prefers, among providers that are otherwise alike, the one whose name it met last.
+    /// prefers, among providers that are otherwise alike, the one whose name it met last. A stanza
+    /// that the same suite has already, word for word, changes nothing.
     ///
     /// # Errors
-    /// See [`Error`]. What stands before the error stays in the index.
+    /// [`Error::TooLarge`]
     pub fn add(&mut self, text: String, origin: Origin) -> Result<(), Error> {
         self.add_source(Source { text, origin, comes_first: false })
     }
@@ -170,9 +189,26 @@ impl PackageIndex {
         };
         self.sources.push(source);
         for stanza in deb822::stanzas(&self.sources[usize::from(number)].text) {
-            Fields::read(&stanza).add(&mut self.tables, &self.sources, &self.architecture)?;
+            let fields = Fields::read(&stanza);
+            match fields.add(&mut self.tables, &self.sources, &self.architecture) {
+                Err(reason @ Error::TooLarge { .. }) => return Err(reason),
+                Err(reason) => self.skipped.push(Skipped { package: fields.package_name().to_owned(), reason }),
+                Ok(()) => {}
+            }
         }
         Ok(())
+    }
+
+    /// The stanzas that were passed over because they cannot be read.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// Why the package `name` was passed over, if it was.
+    #[must_use]
+    pub fn why_skipped(&self, name: &str) -> Option<&Error> {
+        self.skipped.iter().find(|skipped| skipped.package == name).map(|skipped| &skipped.reason)
     }
 
     /// How many stanzas there are, older versions included.
@@ -281,6 +317,20 @@ fn unqualified<'a>(alternative: &Alternative<'a>, architecture: &str) -> &'a str
 }
 
 impl Tables {
+    /// Whether the suite of the last of `sources` has this very stanza already: an index of `all` may
+    /// repeat what that of the architecture has.
+    fn repeats(&self, sources: &[Source], name: NameId, stanza: &str) -> bool {
+        let [.., Source { origin, .. }] = sources else { return false };
+        let newest = self.names.record(name).newest;
+        let mut versions = std::iter::successors(newest, |id| self.entries[id.0 as usize].lower);
+        versions.any(|PackageId(id)| {
+            let entry = &self.entries[id as usize];
+            let other = &sources[usize::from(entry.source)];
+            (&other.origin.mirror, &other.origin.suite) == (&origin.mirror, &origin.suite)
+                && &other.text[entry.stanza.range()] == stanza
+        })
+    }
+
     /// Puts `id`, whose entry comes next and is of the last source, among the versions of its name:
     /// after higher ones, and after equal ones unless its source comes first. Returns the version
     /// that follows it.

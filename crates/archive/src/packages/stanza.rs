@@ -47,34 +47,36 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// Adds the stanza, which is of the last of `sources`, to the tables.
+    /// What the stanza calls its package.
+    pub(super) fn package_name(&self) -> &'a str {
+        self.package
+    }
+
+    /// Adds the stanza, which is of the last of `sources`, to the tables. One that cannot be read leaves
+    /// nothing there.
     pub(super) fn add(&self, tables: &mut Tables, sources: &[Source], architecture: &str) -> Result<(), Error> {
         let [.., source] = sources else { return Ok(()) };
-        self.check(&source.origin)?;
-        if self.architecture != "all" && self.architecture != architecture {
+        if !matches!(self.architecture, "" | "all") && self.architecture != architecture {
             return Ok(());
         }
+        self.check(&source.origin)?;
+        let relations = self.relations(&source.origin)?;
         let too_large = || Error::TooLarge { index: source.origin.to_string() };
         let number = u16::try_from(sources.len() - 1).map_err(|_| too_large())?;
         let id = u32::try_from(tables.entries.len()).map(PackageId).map_err(|_| too_large())?;
         let name = tables.names.intern(self.package);
+        if tables.repeats(sources, name, self.stanza) {
+            return Ok(());
+        }
         let record = tables.names.record_mut(name);
         record.essential |= self.essential;
         record.protected |= self.protected;
         let multi_arch = MultiArch::of_value(self.multi_arch);
-        for relation in Relation::ALL {
-            for item in dependency::alternatives(self.relations[relation as usize]) {
-                let (alternative, _) = item.map_err(|problem| Error::Relation {
-                    index: source.origin.to_string(),
-                    package: self.package.to_owned(),
-                    field: relation.field(),
-                    source: problem,
-                })?;
-                let target = tables.names.intern(unqualified(&alternative, architecture));
-                if relation == Relation::Provides {
-                    let owner = Owner { id, name, version: self.version, any: multi_arch == MultiArch::Allowed };
-                    owner.provide(tables, &source.text, &alternative, target);
-                }
+        for (relation, alternative) in relations {
+            let target = tables.names.intern(unqualified(&alternative, architecture));
+            if relation == Relation::Provides {
+                let owner = Owner { id, name, version: self.version, any: multi_arch == MultiArch::Allowed };
+                owner.provide(tables, &source.text, &alternative, target);
             }
         }
         let version = span(&source.text, self.version);
@@ -93,6 +95,23 @@ impl<'a> Fields<'a> {
             all: self.architecture == "all",
         });
         Ok(())
+    }
+
+    /// What all relations point to, in the order in which apt reads them.
+    fn relations(&self, origin: &Origin) -> Result<Vec<(Relation, Alternative<'a>)>, Error> {
+        let mut relations = Vec::new();
+        for relation in Relation::ALL {
+            for item in dependency::alternatives(self.relations[relation as usize]) {
+                let (alternative, _) = item.map_err(|problem| Error::Relation {
+                    index: origin.to_string(),
+                    package: self.package.to_owned(),
+                    field: relation.field(),
+                    source: problem,
+                })?;
+                relations.push((relation, alternative));
+            }
+        }
+        Ok(relations)
     }
 
     fn check(&self, origin: &Origin) -> Result<(), Error> {

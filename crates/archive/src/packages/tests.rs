@@ -12,7 +12,17 @@ fn add(index: &mut PackageIndex, suite: &str, text: &str) {
 }
 
 fn failure(text: &str) -> String {
-    PackageIndex::new("amd64").add(text.to_owned(), origin("trixie")).unwrap_err().to_string()
+    let mut index = PackageIndex::new("amd64");
+    add(
+        &mut index,
+        "trixie",
+        &format!(
+            "Package: before\nVersion: 1\nArchitecture: all\n\n{text}\nPackage: b\nVersion: 2\nArchitecture: all\n"
+        ),
+    );
+    assert_eq!(index.package_names().collect::<Vec<_>>(), ["before", "b"]);
+    let [skipped] = index.skipped() else { panic!("{:?}", index.skipped()) };
+    skipped.reason.to_string()
 }
 
 #[test]
@@ -89,7 +99,7 @@ fn numbers_names_as_apt_meets_them() {
 }
 
 #[test]
-fn refuses_malformed_stanzas() {
+fn passes_over_malformed_stanzas() {
     let at = "package index of http://mirror.example/debian trixie/main";
     assert_eq!(failure("Package: a\nArchitecture: all\n"), format!("{at}: a has no field Version"));
     assert_eq!(failure("Size: 3\n"), format!("{at}: Size: 3 has no field Package"));
@@ -105,6 +115,33 @@ fn refuses_malformed_stanzas() {
         failure("Package: a\nVersion: 1\nArchitecture: all\nDepends: b (\n"),
         format!("{at}: field Depends of a: relation `b (`: a parenthesis is not closed")
     );
+}
+
+#[test]
+fn a_stanza_that_cannot_be_read_leaves_nothing() {
+    let mut index = PackageIndex::new("amd64");
+    let bad =
+        "Package: bad\nVersion: 1\nArchitecture: all\nProvides: v\nEnhances: e\nEssential: yes\nDepends: a [amd64]\n";
+    let foreign = "Package: foreign\nVersion: 1 beta\nArchitecture: i386\n";
+    add(&mut index, "trixie", &format!("{bad}\n{foreign}"));
+    assert_eq!((index.names().count(), index.len()), (0, 0));
+    let reason = index.why_skipped("bad").unwrap().to_string();
+    assert!(reason.contains("restrictions"), "{reason}");
+    assert!(index.why_skipped("v").is_none() && index.why_skipped("foreign").is_none());
+}
+
+#[test]
+fn a_stanza_that_is_there_twice_counts_once() {
+    let stanza = "Package: a\nVersion: 1\nArchitecture: all\nProvides: v\n";
+    let mut index = PackageIndex::new("amd64");
+    for (suite, text) in
+        [("trixie", stanza), ("trixie", stanza), ("security", stanza), ("trixie", &stanza.replace('v', "w"))]
+    {
+        add(&mut index, suite, text);
+    }
+    let suites: Vec<_> = index.versions("a").map(|package| package.origin().suite.as_str()).collect();
+    assert_eq!(suites, ["trixie", "security", "trixie"]);
+    assert_eq!(index.providers(index.name_id("v").unwrap()).count(), 2);
 }
 
 proptest! {

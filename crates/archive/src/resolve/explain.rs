@@ -162,10 +162,12 @@ impl<'i> Explanation<'_, 'i> {
             })
             .collect();
         let wanted = wanted.join(" | ");
+        let skipped = clause.targets.iter().find_map(|target| index.why_skipped(target.alternative.name()));
+        let skipped = skipped.map(|reason| format!("; one was passed over: {reason}")).unwrap_or_default();
         if had.is_empty() {
-            format!("{verb} {wanted}, which no package is or provides")
+            format!("{verb} {wanted}, which no package is or provides{skipped}")
         } else {
-            format!("{verb} {wanted}, but only {} is to be had", had.join(" or "))
+            format!("{verb} {wanted}, but only {} is to be had{skipped}", had.join(" or "))
         }
     }
 }

@@ -86,6 +86,13 @@ pub enum Error {
         /// Names that may have been meant.
         near: Vec<String>,
     },
+    /// The package is there, and what its index says of it cannot be read.
+    #[error("package `{name}` cannot be used: {reason}")]
+    Unreadable {
+        name: String,
+        /// What is wrong in the index.
+        reason: String,
+    },
     /// The name is a virtual one, of several packages.
     #[error("`{name}` is a virtual package: {} provide it", providers.join(", "))]
     VirtualPackage {
@@ -123,6 +130,7 @@ impl Hint for Error {
                 "check the name, and that the suite and its component (main, contrib, non-free-firmware, …) have it"
                     .into(),
             ),
+            Self::Unreadable { .. } => Some("tell those who run the archive, or leave the package out".into()),
             Self::VirtualPackage { providers, .. } => {
                 Some(format!("include one of them by its own name, as {}", providers.first()?))
             }

@@ -60,7 +60,10 @@ pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, Error> {
     };
     let own = format!(":{}", index.architecture());
     let name = name.strip_suffix(own.as_str()).unwrap_or(name);
-    let unknown = || Error::UnknownPackage { name: name.to_owned(), near: near(name, index.package_names()) };
+    let unknown = || match index.why_skipped(name) {
+        Some(reason) => Error::Unreadable { name: name.to_owned(), reason: reason.to_string() },
+        None => Error::UnknownPackage { name: name.to_owned(), near: near(name, index.package_names()) },
+    };
     let mut versions = index.versions(name).peekable();
     if versions.peek().is_none() {
         return sole_provider(index, name)?.filter(|_| selector.is_none()).ok_or_else(unknown);

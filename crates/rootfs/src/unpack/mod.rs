@@ -29,6 +29,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 
+use fam_archive::digest::Digest;
 use fam_progress::Progress;
 use fam_tree::RootPath;
 
@@ -49,8 +50,8 @@ pub struct DebFile {
     pub path: PathBuf,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256.
-    pub sha256: [u8; 32],
+    /// Its digest.
+    pub digest: Digest,
 }
 
 /// How to unpack.

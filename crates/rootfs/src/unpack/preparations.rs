@@ -11,7 +11,6 @@ use std::thread::{self, Scope};
 use fam_archive::deb::Deb;
 use fam_host::regular;
 use fam_progress::{Progress, Task, TaskHandle};
-use sha2::{Digest, Sha256};
 
 use super::claims::Index;
 use super::prepare::{Preparation, Prepared};
@@ -187,12 +186,7 @@ impl Arrivals<'_> {
 /// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor
 /// that was verified.
 fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
-    let mut hasher = Sha256::new();
-    // One byte more than it should have: enough to see that it is too long, and no more is read.
-    let mut bytes = io::Read::take(&mut *file, deb.size.saturating_add(1));
-    let size = io::copy(&mut bytes, &mut hasher).map_err(|error| deb.read_error(error))?;
-    let found: [u8; 32] = hasher.finalize().into();
-    if size != deb.size || found != deb.sha256 {
+    if !deb.digest.is_of_reader(&mut *file, deb.size).map_err(|error| deb.read_error(error))? {
         return Err(Error::Damaged { package: deb.name.clone(), path: deb.path.clone() });
     }
     file.rewind().map_err(|error| deb.read_error(error))

@@ -3,9 +3,9 @@
 mod excluded;
 mod in_turn;
 
+use fam_archive::digest::sha256;
 use fam_progress::Hint as _;
 use fam_tree::{Entry, Kind};
-use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::staging::FileType;
@@ -47,7 +47,7 @@ impl Bench {
             architecture: "amd64".into(),
             path,
             size: bytes.len() as u64,
-            sha256: Sha256::digest(bytes).into(),
+            digest: sha256(bytes),
         });
         self
     }

@@ -16,6 +16,7 @@ pub struct Deb {
     links: Vec<(String, String)>,
     hard_links: Vec<(String, String)>,
     control: Vec<(String, String, u32)>,
+    filename: Option<String>,
 }
 
 impl Deb {
@@ -37,6 +38,7 @@ impl Deb {
             links: Vec::new(),
             hard_links: Vec::new(),
             control: Vec::new(),
+            filename: None,
         }
     }
 
@@ -113,8 +115,17 @@ impl Deb {
         self.get("Package").unwrap()
     }
 
+    /// With this path in an archive.
+    #[must_use]
+    pub fn at(self, filename: &str) -> Self {
+        Self { filename: Some(filename.to_owned()), ..self }
+    }
+
     /// Its path in an archive.
     pub fn filename(&self) -> String {
+        if let Some(filename) = &self.filename {
+            return filename.clone();
+        }
         let [version, architecture] = ["Version", "Architecture"].map(|name| self.get(name).unwrap());
         format!("pool/{}_{}_{architecture}.deb", self.name(), version.replace(':', "%3a"))
     }

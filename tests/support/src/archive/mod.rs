@@ -11,6 +11,7 @@
 
 mod base;
 mod deb;
+mod form;
 mod signer;
 
 use std::collections::HashMap;
@@ -18,10 +19,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 pub use base::{apt, base, debconf};
 pub use deb::Deb;
+pub use form::Form;
 pub use signer::Signer;
 
 use crate::server::{Answer, Request, Server};
@@ -29,7 +31,8 @@ use crate::server::{Answer, Request, Server};
 /// The files of an archive by their path, which begins with a slash.
 pub type Files = HashMap<String, Vec<u8>>;
 
-/// An archive that is being described: suites with one component, `main`, for amd64.
+/// An archive that is being described: suites with one component, `main`, for amd64, each published in
+/// the form that most archives have.
 #[derive(Debug)]
 pub struct Archive {
     suites: Vec<Suite>,
@@ -38,6 +41,8 @@ pub struct Archive {
 
 #[derive(Debug)]
 struct Suite {
+    name: String,
+    form: Form,
     /// The fields of its Release file other than those that list indexes.
     release: Vec<(String, String)>,
     debs: Vec<Deb>,
@@ -58,6 +63,8 @@ impl Suite {
             ("Architectures", "amd64".to_owned()),
         ];
         Self {
+            name: name.to_owned(),
+            form: Form::default(),
             release: fields.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             debs: Vec::new(),
             made: Vec::new(),
@@ -102,6 +109,13 @@ impl Archive {
         self
     }
 
+    /// Has the suite published in another form.
+    #[must_use]
+    pub fn form(mut self, form: Form) -> Self {
+        self.last().form = form;
+        self
+    }
+
     /// Adds a package to the suite.
     #[must_use]
     pub fn with(mut self, deb: Deb) -> Self {
@@ -124,11 +138,13 @@ impl Archive {
     pub fn files(&self) -> Files {
         let mut files = Files::new();
         for suite in &self.suites {
-            let mut index = String::new();
+            let form = &suite.form;
+            let mut indexes = form.empty_indexes();
             let mut add = |stanza: &str, filename: String, bytes: Vec<u8>| {
-                writeln!(index, "{}\nFilename: {filename}", stanza.trim_end()).unwrap();
-                writeln!(index, "Size: {}\nSHA256: {}\n", bytes.len(), sha256(&bytes)).unwrap();
-                files.insert(format!("/{filename}"), bytes);
+                let mut text = format!("{}\nFilename: {filename}\n", stanza.trim_end());
+                writeln!(text, "Size: {}\n{}: {}\n", bytes.len(), form.digest, form.sum(&bytes)).unwrap();
+                indexes.get_mut(form.index_of(stanza)).unwrap().extend(text.into_bytes());
+                files.insert(format!("/{}", filename.trim_start_matches("./")), bytes);
             };
             suite.debs.iter().for_each(|deb| add(&deb.stanza(), deb.filename(), deb.build()));
             for (control, bytes) in &suite.made {
@@ -138,11 +154,15 @@ impl Archive {
             for (name, value) in suite.release.iter().filter(|(_, value)| !value.is_empty()) {
                 writeln!(release, "{name}: {value}").unwrap();
             }
-            let (sum, size) = (sha256(index.as_bytes()), index.len());
-            writeln!(release, "SHA256:\n {sum} {size} main/binary-amd64/Packages").unwrap();
-            let name = &suite.release.iter().find(|(name, _)| name == "Suite").unwrap().1;
-            files.insert(format!("/dists/{name}/InRelease"), self.signer.clearsign(&release));
-            files.insert(format!("/dists/{name}/main/binary-amd64/Packages"), index.into_bytes());
+            let directory = form.directory(&suite.name);
+            writeln!(release, "{}:", form.digest).unwrap();
+            for (path, bytes) in form.published(&indexes) {
+                writeln!(release, " {} {} {path}", form.sum(&bytes), bytes.len()).unwrap();
+                if !form.is_absent(&path) {
+                    files.insert(format!("{directory}{path}"), bytes);
+                }
+            }
+            files.insert(format!("{directory}InRelease"), self.signer.clearsign(&release));
         }
         files
     }
@@ -156,6 +176,11 @@ impl Archive {
 /// The SHA-256 sum in hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// The SHA-512 sum in hexadecimal digits.
+pub fn sha512(bytes: &[u8]) -> String {
+    hex::encode(Sha512::digest(bytes))
 }
 
 /// What goes wrong with one file of a mirror.
@@ -226,10 +251,11 @@ impl Mirror {
                 Some(rest) => &rest[rest.find('/').unwrap_or(rest.len())..],
                 None => &request.target,
             };
-            let Some(body) = files.get(path) else { return Answer::status(404) };
+            let path = crate::server::decoded(path);
+            let Some(body) = files.get(&path) else { return Answer::status(404) };
             let mut faults = of_server.lock().unwrap();
-            let fault = match faults.get(path) {
-                Some(Fault::Once(_)) => faults.remove(path),
+            let fault = match faults.get(&path) {
+                Some(Fault::Once(_)) => faults.remove(&path),
                 fault => fault.cloned(),
             };
             match fault {
@@ -262,6 +288,6 @@ impl Mirror {
 
     /// How often this path was asked for.
     pub fn requests_of(&self, path: &str) -> usize {
-        self.server.targets().iter().filter(|target| target.ends_with(path)).count()
+        self.server.targets().iter().filter(|target| crate::server::decoded(target).ends_with(path)).count()
     }
 }
