@@ -133,7 +133,10 @@ impl Archives {
     /// else stand together.
     pub(super) fn of_guests(&self, lock: &Lock) -> Vec<fam_plugin::Archive> {
         let mut archives: Vec<fam_plugin::Archive> = Vec::new();
-        for LockedSource { mirror, suite, components, signed_by, name, snapshot, .. } in &lock.sources {
+        // Of a suite that has none of the components, apt has nothing to ask.
+        let has_any = |source: &&LockedSource| !source.components.is_empty() || source.suite.ends_with('/');
+        for source in lock.sources.iter().filter(has_any) {
+            let LockedSource { mirror, suite, components, signed_by, name, snapshot, .. } = source;
             let archive = fam_plugin::Archive {
                 name: name.clone().unwrap_or_else(|| DEBIAN.to_owned()),
                 url: mirror.to_string(),

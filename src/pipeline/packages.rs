@@ -224,7 +224,9 @@ fn shown(sources: &[Source]) -> String {
 
 fn locked_source(opened: &OpenedSource, name: String, settings: &Settings) -> Result<LockedSource, lock::Error> {
     let OpenedSource { source, release, signed_by, indexes } = opened;
-    let mut components: Vec<String> = indexes.iter().map(|index| index.component.clone()).collect();
+    // Those that the suite has, of those that were asked for; a flat archive has none.
+    let components = indexes.iter().map(|index| index.component.clone()).filter(|name| !name.is_empty());
+    let mut components: Vec<String> = components.collect();
     components.dedup();
     Ok(LockedSource {
         mirror: source.mirror().parse()?,

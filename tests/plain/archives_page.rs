@@ -55,8 +55,10 @@ fn archives() -> HashMap<&'static str, Files> {
         .signed_by(Signer::named("vendors-key"))
         .with(Deb::new("vendors-tool").field("Depends", "helper"))
         .with(Deb::new("helper").field("Version", "2"));
-    let flat =
-        Archive::new("flat").form(Form::default().flat("./")).signed_by(Signer::named("vendors-key")).with(Deb::new("flat-tool"));
+    let flat = Archive::new("flat")
+        .form(Form::default().flat("./"))
+        .signed_by(Signer::named("vendors-key"))
+        .with(Deb::new("flat-tool"));
     let fancy = suite(Archive::new("fancy"));
     let snapshot = suite(Archive::new("trixie")).suite("trixie-updates");
     HashMap::from([

@@ -50,7 +50,7 @@ fn whoever_builds_and_however_often_the_bytes_are_the_same() {
     let include = ["--include", "tool"];
     let first = root.build_with_tool(&include);
     let at = |path: &str| format!("{}/pool/{path}", root.mirror.url());
-    let expected = [("base", "base_1_all.deb"), ("lib", "lib_1%3a2~rc1+b1_all.deb"), ("tool", "tool_1_all.deb")];
+    let expected = [("base", "base_1_all.deb"), ("lib", "lib_1%253a2%7Erc1%2Bb1_all.deb"), ("tool", "tool_1_all.deb")];
     assert_eq!(locations(&first), expected.map(|(name, file)| (name.to_owned(), at(file))));
 
     // The template is the old one then, and nothing is installed.
