@@ -1,6 +1,7 @@
 //! What apt accepts of an archive's form, fam-build accepts: a table of archives, of each of which the
 //! host's apt and fam-build say which files they would fetch.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fam_archive::http::{HttpOptions, ProxyChoice};
@@ -84,8 +85,8 @@ impl Case {
                 let own = own.unwrap_or_else(|error| panic!("{name}: {error}"));
                 if apt {
                     let theirs = theirs.unwrap_or_else(|said| panic!("{name}: {said}"));
-                    let theirs: Vec<_> = theirs.iter().map(|url| decoded(url).replace("/./", "/")).collect();
-                    assert_eq!(own.iter().map(|url| decoded(url)).collect::<Vec<_>>(), theirs, "{name}");
+                    let theirs: BTreeSet<_> = theirs.iter().map(|url| decoded(url).replace("/./", "/")).collect();
+                    assert_eq!(own.iter().map(|url| decoded(url)).collect::<BTreeSet<_>>(), theirs, "{name}");
                 } else {
                     assert!(theirs.is_err(), "{name}: {theirs:?}");
                 }
@@ -99,7 +100,7 @@ impl Case {
     }
 }
 
-/// The URLs of the packages that are chosen, sorted; all of them were fetched.
+/// The URLs of the packages that are chosen; all of them were fetched.
 fn fetched(mirror: &Mirror, sources: &[(&str, &str)], include: &[&str]) -> Result<Vec<String>, String> {
     let directory = tempfile::tempdir().unwrap();
     let http = HttpOptions {
@@ -134,9 +135,7 @@ fn fetched(mirror: &Mirror, sources: &[(&str, &str)], include: &[&str]) -> Resul
     let lock = Lock::parse(&lock.to_toml()).unwrap();
     let downloads: Vec<_> = lock.packages.iter().map(LockedPackage::download).collect();
     client.fetch(&downloads).map_err(|error| error.to_string())?;
-    let mut urls: Vec<_> = lock.packages.iter().map(LockedPackage::url).collect();
-    urls.sort_by_key(|url| decoded(url));
-    Ok(urls)
+    Ok(lock.packages.iter().map(LockedPackage::url).collect())
 }
 
 fn native() -> Deb {
@@ -174,6 +173,9 @@ fn forms_of_indexes() {
 fn indexes_of_all() {
     let apart = || with(Form::default().all_apart());
     let cannot = "is essential";
+    let of_all = Deb::new("of-all").field("Provides", "virtual");
+    let own = Deb::new("own").field("Provides", "virtual").field("Architecture", "amd64");
+    let user = Deb::new("user").field("Depends", "virtual");
     judge([
         Case::new("both", apart().release("Architectures", "all amd64")),
         Case::new("in another order", apart().release("Architectures", "amd64 all")),
@@ -185,6 +187,12 @@ fn indexes_of_all() {
             apart().release("Architectures", "all amd64").release("No-Support-for-Architecture-all", "Packages"),
         )
         .refused(cannot),
+        // Of providers that are alike, apt takes the one that it read last.
+        Case::new(
+            "the index of all comes last",
+            apart().release("Architectures", "all amd64").with(of_all).with(own).with(user),
+        )
+        .include(&["user"]),
         Case::new("one index, only all is named", usual().release("Architectures", "all")),
         Case::new("one index, noarch is named", usual().release("Architectures", "noarch")),
         Case::new("one index, another is named", usual().release("Architectures", "arm64")),
