@@ -46,7 +46,7 @@ pub struct Facts {
     pub mirror: String,
     /// URL of the security archive, where the suite has one.
     pub security_mirror: Option<String>,
-    /// URL of the HTTP proxy, where there is one.
+    /// URL of the proxy, where there is one: of HTTP or SOCKS.
     pub proxy: Option<String>,
     /// Host name of the machine that builds. Empty at the system stage, as what is shared must not
     /// depend on it.
