@@ -6,7 +6,9 @@
 use std::error::Error;
 use std::iter;
 
-use fam_archive::{cache, client, deb, fetch, http, index, keyring, lock, packages, release, resolve, signature};
+use fam_archive::{
+    cache, client, deb, fetch, http, index, keyring, local, lock, packages, release, resolve, signature,
+};
 use fam_host::{shortage, space};
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, idmap, launch, output};
@@ -32,6 +34,7 @@ const ALL: &[Kind] = &[
     Kind::of::<http::Error>(),
     Kind::of::<index::Error>(),
     Kind::of::<keyring::Error>(),
+    Kind::of::<local::Error>(),
     Kind::of::<lock::Error>(),
     Kind::of::<packages::Error>(),
     Kind::of::<release::Error>(),

@@ -13,19 +13,23 @@ use apt::{Base, Choice, Installed, Release};
 use clap::ValueEnum as _;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 
+use fam_archive::local::{self, LocalDeb};
 use fam_archive::packages::{Package, PackageIndex};
 use fam_archive::resolve::{Request, Variant, resolve};
 use fam_archive::version;
+use support::archive::Deb;
 
 support::tests! {
     needs [support::harness::ROOT, "apt-get", "mmdebstrap"];
     orders_versions_as_dpkg_does,
     selects_what_apt_selects,
     selects_what_mmdebstrap_selects,
+    takes_files_as_apt_takes_them,
 }
 
 /// Lists on which the resolver may differ from apt, each with the reason.
@@ -153,6 +157,58 @@ fn selects_what_mmdebstrap_selects() {
         assert!(theirs.len() > 50, "{log}");
         let difference = difference(&ours(&index, variant, release.suite, ""), &Ok(theirs));
         assert_eq!(difference, None, "{variant}");
+    }
+}
+
+/// Packages in files, as `apt-get install ./x.deb` takes them: their versions beside those of the
+/// archive, and what they depend on there.
+fn takes_files_as_apt_takes_them() {
+    let stages = Stages::simulate(&releases()[0]);
+    let release = stages.release;
+    let of_archive = |name: &str| release.index.find(name).unwrap().version().to_owned();
+    let hello = |version: &str| Deb::new("hello").field("Version", version).field("Architecture", "amd64");
+    let cases: [(&str, Vec<Deb>, &str); 9] = [
+        ("older", vec![hello("0.1").field("Depends", "nginx-light | apache2, libc6 (>= 2.4)")], ""),
+        ("equal", vec![hello(&of_archive("hello")).field("Depends", "netbase")], ""),
+        ("newer", vec![hello("99").field("Depends", "vim | nano, default-mta | mail-transport-agent")], "hello"),
+        (
+            "of each other",
+            vec![hello("1").field("Depends", "friend (= 2)"), Deb::new("friend").field("Version", "2")],
+            "",
+        ),
+        ("instead of one that is needed", vec![Deb::new("netbase").field("Version", "0.1")], "ifupdown openssh-server"),
+        ("which provides a choice", vec![Deb::new("my-mta").field("Provides", "mail-transport-agent")], "bsd-mailx"),
+        (
+            "which conflicts with a choice",
+            vec![Deb::new("no-exim").field("Conflicts", "exim4-daemon-light")],
+            "bsd-mailx",
+        ),
+        ("which breaks what is asked for", vec![Deb::new("foe").field("Breaks", "vim")], "vim"),
+        ("which nothing can be had for", vec![hello("1").field("Depends", "hello-data (>= 1000)")], ""),
+    ];
+    for (what, debs, names) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = debs
+            .iter()
+            .map(|deb| {
+                let path = directory.path().join(deb.filename().strip_prefix("pool/").unwrap());
+                fs_err::write(&path, deb.build()).unwrap();
+                path
+            })
+            .collect();
+        let files = local::read_all(paths.iter().map(PathBuf::as_path), "amd64").unwrap();
+        let names = names.split_whitespace().filter(|name| files.iter().all(|file| file.name != *name));
+        let names: Vec<_> = names.map(str::to_owned).collect();
+        let include = [names.clone(), files.iter().map(LocalDeb::request).collect()].concat().join(" ");
+        let ours = ours(&release.with_files(&files), Variant::Minbase, release.suite, &include);
+        let mut arguments = vec!["install".to_owned()];
+        arguments.extend(names);
+        arguments.extend(paths.iter().map(|path| path.display().to_string()));
+        arguments.push(narrow(release.suite, "?and(?priority(required),?not(?essential))"));
+        let apts = release.simulate(Base::Essential, &stages.essential, &arguments);
+        println!("{what}: {:?} of ours, {:?} of apt's", ours.as_ref().map(Choice::len), apts.as_ref().map(Choice::len));
+        assert_eq!(ours.is_err(), what.contains("breaks") || what.contains("nothing"), "{what}: {ours:?}");
+        assert_eq!(difference(&ours, &apts), None, "{what}");
     }
 }
 

@@ -93,7 +93,7 @@ pub struct Facts {
     /// Authorities that the mirrors' certificates are from, where those are not public.
     #[serde(default)]
     pub ca_certificates: Vec<CaCertificate>,
-    /// URL of the HTTP proxy, where there is one.
+    /// URL of the proxy, where there is one: of HTTP or SOCKS.
     pub proxy: Option<String>,
     /// Host name of the machine that builds. Empty at the system stage, as what is shared must not
     /// depend on it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use fam_archive::local::LocalDeb;
 use fam_archive::packages::{Origin, PackageIndex};
 
 /// Names with the versions apt would install.
@@ -32,6 +33,16 @@ fn origin(mirror: String, suite: String) -> Origin {
     Origin { mirror, suite, component: "main".into() }
 }
 
+/// Mirror and suite of a release, its updates and its security archive.
+fn sources(suite: &str) -> [(String, String); 3] {
+    let mirror = mirror();
+    [
+        (mirror.clone(), suite.to_owned()),
+        (mirror.clone(), format!("{suite}-updates")),
+        (format!("{mirror}-security"), format!("{suite}-security")),
+    ]
+}
+
 impl Release {
     /// Downloads the lists with apt and reads the very same files.
     pub fn fetch(suite: &'static str) -> Self {
@@ -39,12 +50,7 @@ impl Release {
         for directory in ["etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/dpkg", "var/lib/apt/lists/partial"] {
             fs_err::create_dir_all(root.path().join(directory)).unwrap();
         }
-        let mirror = mirror();
-        let sources = [
-            (mirror.clone(), suite.to_owned()),
-            (mirror.clone(), format!("{suite}-updates")),
-            (format!("{mirror}-security"), format!("{suite}-security")),
-        ];
+        let sources = sources(suite);
         let lines = sources.iter().map(|(mirror, suite)| format!("deb [trusted=yes] {mirror} {suite} main\n"));
         fs_err::write(root.path().join("etc/apt/sources.list"), lines.collect::<String>()).unwrap();
         for (name, force) in [("essential", "pkgCacheGen::ForceEssential \",\";\n"), ("apt", "")] {
@@ -64,11 +70,19 @@ impl Release {
         let mut release = Self { suite, index: PackageIndex::new("amd64"), root };
         let update = release.command(Base::Essential, Path::new("var/lib/dpkg/status")).arg("update").output().unwrap();
         assert!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
-        for (mirror, suite) in sources {
-            let text = release.list(&mirror, &suite);
-            release.index.add(text, origin(mirror, suite)).unwrap();
-        }
+        release.index = release.with_files(&[]);
         release
+    }
+
+    /// The same lists, and packages in files.
+    pub fn with_files(&self, files: &[LocalDeb]) -> PackageIndex {
+        let mut index = PackageIndex::new("amd64");
+        for (mirror, suite) in sources(self.suite) {
+            let text = self.list(&mirror, &suite);
+            index.add(text, origin(mirror, suite)).unwrap();
+        }
+        files.iter().for_each(|file| file.add_to(&mut index).unwrap());
+        index
     }
 
     /// The suite alone, without updates: what mmdebstrap reads when it is given a suite and a
