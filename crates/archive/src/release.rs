@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use super::CLOCK_TOLERANCE;
 use super::deb822::stanzas;
 use super::digest::{Sha256Digest, parse_sha256};
+use super::packages::ReleaseNames;
 
 /// Why a Release file cannot be used.
 #[allow(missing_docs, reason = "each message names its fields")]
@@ -147,6 +148,10 @@ pub struct Release {
     pub date: Timestamp,
     /// When it stops to be valid; suites that are rarely changed do not say.
     pub valid_until: Option<Timestamp>,
+    /// Whether its packages are taken only where no other archive has them: `NotAutomatic`.
+    pub not_automatic: bool,
+    /// Whether, despite this, they are upgrades of what is installed of it: `ButAutomaticUpgrades`.
+    pub but_automatic_upgrades: bool,
     /// Whether indexes can be fetched by their digests, which is safe while a mirror is being
     /// updated.
     pub acquire_by_hash: bool,
@@ -178,6 +183,7 @@ impl Release {
                 parse_date(value).map(Some).ok_or_else(|| malformed(format!("{name}: {value:?} is not a date in UTC")))
             }
         };
+        let is_yes = |name| stanza.get(name).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
         let release = Self {
             origin: field("Origin"),
             label: field("Label"),
@@ -186,7 +192,9 @@ impl Release {
             version: stanza.get("Version").map(str::to_owned),
             date: date("Date")?.ok_or_else(|| malformed("no Date".to_owned()))?,
             valid_until: date("Valid-Until")?,
-            acquire_by_hash: stanza.get("Acquire-By-Hash").is_some_and(|value| value.eq_ignore_ascii_case("yes")),
+            not_automatic: is_yes("NotAutomatic"),
+            but_automatic_upgrades: is_yes("ButAutomaticUpgrades"),
+            acquire_by_hash: is_yes("Acquire-By-Hash"),
             components: words("Components"),
             architectures: words("Architectures"),
             files: parse_files(stanza.get("SHA256").ok_or_else(|| malformed("no SHA256".to_owned()))?)
@@ -196,6 +204,20 @@ impl Release {
             return Err(malformed("neither Suite nor Codename".to_owned()));
         }
         Ok(release)
+    }
+
+    /// What a policy goes by.
+    #[must_use]
+    pub fn names(&self) -> ReleaseNames {
+        ReleaseNames {
+            origin: self.origin.clone(),
+            label: self.label.clone(),
+            suite: self.suite.clone(),
+            codename: self.codename.clone(),
+            version: self.version.clone().unwrap_or_default(),
+            not_automatic: self.not_automatic,
+            but_automatic_upgrades: self.but_automatic_upgrades,
+        }
     }
 
     /// Checks that this is the suite that was asked for, by either of its names.
@@ -326,7 +348,11 @@ mod tests {
         assert_eq!((release.origin.as_str(), release.version.as_deref()), ("Debian", Some("13.1")));
         assert_eq!(release.date, time("2026-11-21T02:10:46Z"));
         assert_eq!(release.valid_until, Some(time("2026-11-28T02:10:46Z")));
-        assert!(release.acquire_by_hash);
+        assert!(release.acquire_by_hash && !release.not_automatic && !release.but_automatic_upgrades);
+        let names = Release::parse(&text("NotAutomatic: yes\nButAutomaticUpgrades: Yes\n")).unwrap().names();
+        assert!(names.not_automatic && names.but_automatic_upgrades);
+        assert_eq!((names.label.as_str(), names.suite.as_str()), ("Debian", "stable-updates"));
+        assert_eq!((names.codename.as_str(), names.version.as_str()), ("trixie-updates", ""));
         let index = release.package_index("main", "amd64").unwrap();
         assert_eq!((index.path.as_str(), index.listed.size), ("main/binary-amd64/Packages.xz", 5));
         assert_eq!(index.plain.unwrap().size, 12);
