@@ -10,6 +10,7 @@ use fam_archive::credentials::{Logins, MirrorUrl};
 use fam_archive::http::{HttpOptions, ProxyChoice};
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::PackageIndex;
+use fam_archive::policy::Policy;
 use fam_archive::resolve::{Request, resolve};
 use fam_archive::sources::host_mirrors;
 use fam_archive::{Client, ClientOptions, Download, OpenedSource, Source, client, fetch};
@@ -212,12 +213,13 @@ impl Selection {
         let locked_sources = opened.iter().map(locked_source).collect::<Result<_, _>>().map_err(Error::Incomplete)?;
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         // In the order of the sources: of equal versions, the first that is added counts.
-        for OpenedSource { source, indexes, .. } in opened {
+        for OpenedSource { source, release, indexes, .. } in opened {
             for read in indexes {
                 let origin = fam_archive::packages::Origin {
                     mirror: source.mirror().to_owned(),
                     suite: source.suite.clone(),
                     component: read.component,
+                    release: release.names(),
                 };
                 index.add(read.text, origin)?;
             }
@@ -225,7 +227,13 @@ impl Selection {
         let mut include: Vec<String> =
             recipe.include.iter().chain([&recipe.kernel.package]).map(|package| package.to_string()).collect();
         include.extend(fabric_packages(recipe.fabric.kind.value).iter().map(ToString::to_string));
-        let request = Request { variant: recipe.variant.value, include: &include, suite: Some(recipe.suite.as_str()) };
+        let policy = Policy::new(recipe.pins.iter().map(|pin| pin.what.clone()).collect());
+        let request = Request {
+            variant: recipe.variant.value,
+            include: &include,
+            suite: Some(recipe.suite.as_str()),
+            policy: &policy,
+        };
         let selection = resolve(&index, &request)?;
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)

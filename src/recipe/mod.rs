@@ -32,7 +32,9 @@ pub use debconf::{Answer, InvalidAnswer, InvalidLine};
 pub use environment::Environment;
 pub use extend::Loaded;
 pub use flags::Flags;
-pub use items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Source, Variant};
+pub use items::{
+    Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, Source, Variant,
+};
 pub use load::{DEFAULT, SHIPPED, Shipped};
 pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};
 pub use names::{
