@@ -5,6 +5,7 @@
 
 mod apt3_vectors;
 mod apt_oracle;
+mod apt_policy;
 mod archive;
 mod boot_files;
 mod comparison;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let tests = [
         apt3_vectors::tests(),
         apt_oracle::tests(),
+        apt_policy::tests(),
         archive::tests(),
         boot_files::tests(),
         configure::tests(),
