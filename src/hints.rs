@@ -6,7 +6,9 @@
 use std::error::Error;
 use std::iter;
 
-use fam_archive::{cache, client, deb, fetch, http, index, keyring, lock, packages, release, resolve, signature};
+use fam_archive::{
+    cache, client, deb, fetch, http, index, keyring, lock, packages, policy, release, resolve, signature,
+};
 use fam_host::{shortage, space};
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, idmap, launch, output};
@@ -34,6 +36,7 @@ const ALL: &[Kind] = &[
     Kind::of::<keyring::Error>(),
     Kind::of::<lock::Error>(),
     Kind::of::<packages::Error>(),
+    Kind::of::<policy::Error>(),
     Kind::of::<release::Error>(),
     Kind::of::<resolve::Error>(),
     Kind::of::<signature::Error>(),
