@@ -7,7 +7,7 @@ use std::error::Error;
 use std::iter;
 
 use fam_archive::{
-    cache, client, deb, fetch, http, index, keyring, local, lock, packages, release, resolve, signature,
+    cache, client, deb, fetch, http, index, keyring, local, lock, packages, policy, release, resolve, signature,
 };
 use fam_host::{shortage, space};
 use fam_isolation::sandbox;
@@ -37,6 +37,7 @@ const ALL: &[Kind] = &[
     Kind::of::<local::Error>(),
     Kind::of::<lock::Error>(),
     Kind::of::<packages::Error>(),
+    Kind::of::<policy::Error>(),
     Kind::of::<release::Error>(),
     Kind::of::<resolve::Error>(),
     Kind::of::<signature::Error>(),

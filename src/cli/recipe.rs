@@ -86,9 +86,9 @@ fn decided_by_recipe(source: &Source) -> String {
 
 /// The recipe as JSON, without the origins of its values.
 pub(super) fn as_json(recipe: &Recipe) -> Value {
-    let Recipe { include, debconf, paths, plugins, .. } = recipe;
+    let Recipe { include, pins, debconf, paths, plugins, .. } = recipe;
     let include: Vec<_> = include.iter().map(|package| &package.value).collect();
-    let mut json = json!({ "include": include, "debconf": debconf, "paths": paths, "plugins": plugins });
+    let mut json = json!({ "include": include, "pins": pins, "debconf": debconf, "paths": paths, "plugins": plugins });
     for KeyRow { table, key, value, .. } in recipe.rows() {
         let place = if table.is_empty() { &mut json } else { &mut json[table] };
         place[key] = json!(value);
@@ -136,9 +136,10 @@ fn include(text: &mut String, settings: &Settings) {
     text.push_str("]\n");
 }
 
-/// Writes the lists `debconf` and `paths`, with a comment on each item that names its recipe.
+/// Writes the lists `pin`, `debconf` and `paths`, with a comment on each item that names its recipe.
 fn listed(text: &mut String, settings: &Settings) {
-    let Recipe { debconf, paths, .. } = &settings.recipe;
+    let Recipe { pins, debconf, paths, .. } = &settings.recipe;
+    write_list(text, "pin", "", pins.iter().map(|Listed { what, source }| (inline(&json!(what)), source)));
     let answers = debconf.iter().map(|Listed { what, source }| match what {
         // It shows without its value, which may be a password.
         Preseed::Answer(answer) => (string(&answer.to_string()), source),

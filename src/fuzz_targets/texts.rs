@@ -11,8 +11,8 @@ use fam_archive::release::{Release, parse_date};
 use fam_archive::sources::{parse_deb822_sources, parse_one_line_sources};
 use fam_archive::version::{Version, compare};
 use fam_archive::{cleartext, dependency, signature};
+use fam_host::pattern;
 use fam_plugin::protocol;
-use fam_rootfs::unpack::pattern;
 
 use crate::recipe::{Answer, Recipe};
 
@@ -215,7 +215,7 @@ pub fn path_pattern(bytes: &[u8]) {
     let is_open = pattern.get(last_bracket) == Some(&b'[')
         && !pattern[last_bracket..].get(2..).is_some_and(|inside| inside.contains(&b']'));
     if has_class || is_open || bytes.contains(&0) || bytes.len() > 64 || !bytes.is_ascii() {
-        pattern::fits(pattern, name);
+        let _ = pattern::fits(pattern, name);
         return;
     }
     assert_eq!(pattern::fits(pattern, name), support::c_library::fnmatch(pattern, name));

@@ -7,6 +7,7 @@ use fam_archive::credentials::MirrorUrl;
 use fam_archive::local::LocalDeb;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::{PackageIndex, Skipped};
+use fam_archive::policy::Policy;
 use fam_archive::resolve::{Request, resolve};
 use fam_archive::{Download, OpenedSource, Source, client, fetch, file_url};
 use fam_progress::Progress;
@@ -98,12 +99,13 @@ impl Selection {
         let locked_sources = locked_sources.collect::<Result<_, _>>().map_err(Error::Incomplete)?;
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         // In the order of the sources: of equal versions, the first that is added counts.
-        for OpenedSource { source, indexes, .. } in opened {
+        for OpenedSource { source, release, indexes, .. } in opened {
             for read in indexes {
                 let origin = fam_archive::packages::Origin {
                     mirror: source.mirror().to_owned(),
                     suite: source.suite.clone(),
                     component: read.component,
+                    release: release.names(),
                 };
                 index.add(read.text, origin)?;
             }
@@ -115,7 +117,13 @@ impl Selection {
         }
         let own = [&[recipe.kernel.package.as_str()], fabric_packages(recipe.fabric.kind.value)].concat();
         let include = super::local::requested(recipe, local, &own);
-        let request = Request { variant: recipe.variant.value, include: &include, suite: Some(recipe.suite.as_str()) };
+        let policy = Policy::new(recipe.pins.iter().map(|pin| pin.what.clone()).collect());
+        let request = Request {
+            variant: recipe.variant.value,
+            include: &include,
+            suite: Some(recipe.suite.as_str()),
+            policy: &policy,
+        };
         let selection = resolve(&index, &request)?;
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)

@@ -8,10 +8,10 @@ use fam_plugin::nearest;
 use serde_json::{Map, Value};
 
 use super::include::Include;
-use super::items::{Listed, Plugin, Preseed, Source};
+use super::items::{Listed, Pin, Plugin, Preseed, Source};
 use super::model::{Recipe, RecipePatch};
 use super::names::PluginName;
-use super::patch::{Addition, IncludeChange, LineOrFile, List, PluginChange, PluginPatch, PreseedPatch};
+use super::patch::{Addition, IncludeChange, LineOrFile, List, PinChange, PluginChange, PluginPatch, PreseedPatch};
 use super::sourced::{Origin, Sourced};
 
 /// A recipe, and those that it is made of.
@@ -62,6 +62,7 @@ impl Loaded {
             Some(List::Change(change)) => change_plugins(&mut recipe.plugins, change, &source)?,
             None => {}
         }
+        merge_pins(&mut recipe.pins, written.pins.take(), &source);
         merge_list(&mut recipe.debconf, written.debconf.take(), &source, preseed)?;
         merge_list(&mut recipe.paths, written.paths.take(), &source, Ok)?;
         merge_list(&mut recipe.archives, written.archives.take(), &source, Ok)?;
@@ -144,6 +145,17 @@ fn merge_list<W, T>(
         list.push(Listed { what: read(item)?, source: source.clone() });
     }
     Ok(())
+}
+
+/// Replaces the list of pins, or adds to its beginning, where pins count more.
+fn merge_pins(pins: &mut Vec<Listed<Pin>>, written: Option<List<Pin, PinChange>>, source: &Source) {
+    let (add, behind) = match written {
+        Some(List::Whole(pins)) => (pins, Vec::new()),
+        Some(List::Change(PinChange { add })) => (add, std::mem::take(pins)),
+        None => return,
+    };
+    let add = add.into_iter().map(|what| Listed { what, source: source.clone() });
+    *pins = add.chain(behind).collect();
 }
 
 fn preseed(written: PreseedPatch) -> Result<Preseed, Misfit> {
@@ -348,6 +360,20 @@ mod tests {
     }
 
     #[test]
+    fn pins_are_replaced_or_put_before() {
+        let base = "suite = 'sid'\n[[pin]]\npackages = '*'\npin = 'release a=unstable'\npriority = 900";
+        let add = "[[pin.add]]\npackages = ['vim', 'perl*']\npin = 'version 9*'\npriority = -1\nexplanation = 'why'";
+        for (text, pins) in [
+            ("", &["900 for *: release a=unstable"][..]),
+            (add, &["-1 for vim perl*: version 9*", "900 for *: release a=unstable"]),
+            ("pin = []", &[]),
+        ] {
+            let loaded = load(&[("a.toml", &format!("extends = './b.toml'\n{text}")), ("b.toml", base)]).unwrap();
+            assert_eq!(loaded.recipe.pins.iter().map(|pin| pin.what.to_string()).collect::<Vec<_>>(), pins);
+        }
+    }
+
+    #[test]
     fn a_shipped_recipe_is_extended_by_its_name() {
         let loaded = load(&[("fabric.toml", "extends = 'fabric'\nplugin.drop = ['demo']")]).unwrap();
         assert_eq!(loaded.chain[1].recipe, "fabric");
@@ -408,6 +434,27 @@ mod tests {
                 "extends = 'b.toml'\ndebconf = [{ fil = 'x' }]",
                 BASE,
                 "a.toml:2:14: unknown key `fil` (did you mean `file`?)",
+            ),
+            (
+                "extends = 'b.toml'\n[[pin]]\npackages = 'vim'\npin = 'relese a=x'\npriority = 1",
+                BASE,
+                "a.toml:4:7: `relese a=x`: version, release or origin was expected, as in release n=trixie",
+            ),
+            (
+                "extends = 'b.toml'\n[[pin]]\npackages = ['vim', 'VIM']\npin = 'release a=x'\npriority = 1",
+                BASE,
+                "a.toml:3:12: `VIM`: a package name has a-z, 0-9, +, - and . in it; blanks are between names",
+            ),
+            (
+                "extends = 'b.toml'\n[[pin]]\npackages = 'vim'\npin = 'release a=x'\npriority = 40000",
+                BASE,
+                "a.toml:5:12: `40000`: a number from -32768 to 32767 was expected, but not 0; or the word never",
+            ),
+            ("extends = 'b.toml'\n[[pin]]\npackages = 'vim'", BASE, "a.toml:2:1: missing key `pin`"),
+            (
+                "extends = 'b.toml'\npin = [{ packages = '*', pin = 'version 1', priority = 1 }]",
+                BASE,
+                "a.toml:2:8: `version 1`: a version can be pinned of packages by name only, not of all (*)",
             ),
             (
                 "extends = 'b.toml'\npaths = [{ exclud = '/x' }]",

@@ -12,6 +12,7 @@ use strum::{Display, EnumString};
 
 use super::debconf::Answer;
 use super::names::{PathPattern, PluginName};
+pub use fam_archive::policy::Pin;
 pub use fam_archive::resolve::Variant;
 pub use fam_image::qcow2::Compression;
 pub use fam_rootfs::configure::Initramfs;

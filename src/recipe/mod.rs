@@ -36,7 +36,9 @@ pub use environment::Environment;
 pub use extend::Loaded;
 pub use flags::Flags;
 pub use include::{Include, WantedPackage, Which};
-pub use items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Source, Variant};
+pub use items::{
+    Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, Source, Variant,
+};
 pub use load::{DEFAULT, SHIPPED, Shipped};
 pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};
 pub use names::{

@@ -10,9 +10,9 @@ use toml::Spanned;
 use super::archive::{Archive, Snapshot};
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::include::Include;
-use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
+use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
-use super::patch::{Addition, IncludeChange, List, PluginChange, PluginPatch, PreseedPatch};
+use super::patch::{Addition, IncludeChange, List, PinChange, PluginChange, PluginPatch, PreseedPatch};
 use super::sourced::{Origin, Sourced};
 use super::subnet::Subnet;
 
@@ -172,7 +172,7 @@ macro_rules! recipe {
         /// What to build: the machines, their packages and the plugins that change them.
         ///
         /// `extends` names another recipe to build on: tables merge, a list replaces the other's,
-        /// and `include` and `plugin` may be tables that change the other's list instead. Where a
+        /// and `include`, `pin` and `plugin` may be tables that change the other's list instead. Where a
         /// recipe extends none, it must have a `suite`.
         #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -241,6 +241,9 @@ recipe! {
     /// Packages to install in addition to the variant's: of the archives, or of files that are seen
     /// from the directory of this recipe. Recommends are not followed.
     list include: Vec<Sourced<Include>> => Option<List<Include, IncludeChange>>;
+    /// Which versions are preferred, by the rules of `apt_preferences(5)`: of several pins that match
+    /// a version, the first counts. Where a lock names the packages, they have no say.
+    list pins: Vec<Listed<Pin>> => #[serde(rename = "pin")] Option<List<Pin, PinChange>>;
     /// Answers to the questions that packages ask by debconf, set before any of them is configured
     /// that asks.
     list debconf: Vec<Listed<Preseed>> => Option<List<PreseedPatch, Addition<PreseedPatch>>>;

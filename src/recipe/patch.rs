@@ -21,6 +21,7 @@ use toml::Spanned;
 
 use super::debconf;
 use super::include::Include;
+use super::items::Pin;
 use super::model::RecipePatch;
 use super::names::PluginName;
 
@@ -49,6 +50,14 @@ pub(super) struct IncludeChange {
 pub(super) struct Addition<T> {
     /// What comes after the items of the recipe that is extended.
     pub add: Vec<T>,
+}
+
+/// A change of the list of pins, in which earlier items count more: `[[pin.add]]`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PinChange {
+    /// What comes before the pins of the recipe that is extended.
+    pub add: Vec<Pin>,
 }
 
 /// An answer as a line for debconf-set-selections, or a file of such lines, with its place in the

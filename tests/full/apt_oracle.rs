@@ -231,7 +231,7 @@ impl<'r> Stages<'r> {
 }
 
 /// mmdebstrap's pattern for packages of the suite itself.
-fn narrow(suite: &str, pattern: &str) -> String {
+pub fn narrow(suite: &str, pattern: &str) -> String {
     format!("?narrow(?or(?archive(^{suite}$),?codename(^{suite}$)),?architecture(amd64),{pattern})")
 }
 
@@ -260,13 +260,7 @@ impl Case<'_> {
         if self.variant == Variant::Buildd {
             arguments.push("build-essential".into());
         }
-        let priorities = match self.variant {
-            Variant::Essential | Variant::Apt => None,
-            Variant::Minbase | Variant::Buildd => Some("?priority(required)"),
-            Variant::Important => Some("?or(?priority(required),?priority(important))"),
-            Variant::Standard => Some("?or(~prequired,~pimportant,~pstandard)"),
-        };
-        arguments.extend(priorities.map(|wanted| narrow(release.suite, &format!("?and({wanted},?not(?essential))"))));
+        arguments.extend(priorities(release.suite, self.variant));
         if arguments.is_empty() {
             return Ok(first.choice.clone());
         }
@@ -275,16 +269,31 @@ impl Case<'_> {
     }
 }
 
+/// The packages of the suite that a variant asks for by their priority, as apt takes it.
+pub fn priorities(suite: &str, variant: Variant) -> Option<String> {
+    let wanted = match variant {
+        Variant::Essential | Variant::Apt => return None,
+        Variant::Minbase | Variant::Buildd => "?priority(required)",
+        Variant::Important => "?or(?priority(required),?priority(important))",
+        Variant::Standard => "?or(~prequired,~pimportant,~pstandard)",
+    };
+    Some(narrow(suite, &format!("?and({wanted},?not(?essential))")))
+}
+
 fn ours(index: &PackageIndex, variant: Variant, suite: &str, include: &str) -> Result<Choice, String> {
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
-    let request = Request { variant, include: &include, suite: Some(suite) };
-    let selection = resolve(index, &request).map_err(|error| error.to_string())?;
+    choose(index, &Request { variant, include: &include, suite: Some(suite), ..Request::default() })
+}
+
+/// What the resolver chooses.
+pub fn choose(index: &PackageIndex, request: &Request<'_>) -> Result<Choice, String> {
+    let selection = resolve(index, request).map_err(|error| error.to_string())?;
     let pair = |package: Package<'_>| (package.name().into(), package.version().into());
     Ok(selection.packages().iter().map(|selected| pair(selected.package)).collect())
 }
 
 /// How the two choices differ, a line each.
-fn difference(ours: &Result<Choice, String>, apts: &Result<Choice, String>) -> Option<String> {
+pub fn difference(ours: &Result<Choice, String>, apts: &Result<Choice, String>) -> Option<String> {
     let (ours, apts) = match (ours, apts) {
         (Ok(ours), Ok(apts)) => (ours, apts),
         (Err(_), Err(_)) => return None,

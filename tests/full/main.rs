@@ -5,6 +5,7 @@
 
 mod apt3_vectors;
 mod apt_oracle;
+mod apt_policy;
 mod archive;
 mod archives;
 mod boot_files;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let tests = [
         apt3_vectors::tests(),
         apt_oracle::tests(),
+        apt_policy::tests(),
         archive::tests(),
         archives::tests(),
         boot_files::tests(),

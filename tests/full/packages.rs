@@ -60,7 +60,7 @@ fn installs(suite: &str, group: &Group) {
 fn every_package_that_pre_depends_is_listed() {
     let release = Release::fetch("trixie");
     let index = release.suite_alone();
-    let request = Request { variant: Variant::Essential, include: &[], suite: None };
+    let request = Request { variant: Variant::Essential, ..Request::default() };
     let essential = resolve(&index, &request).unwrap();
     let provided: BTreeSet<&str> = essential
         .packages()

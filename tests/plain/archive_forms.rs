@@ -124,11 +124,11 @@ fn fetched(mirror: &Mirror, sources: &[(&str, &str)], include: &[&str]) -> Resul
     for opened in client.open_all(&sources).map_err(|error| error.to_string())? {
         for read in opened.indexes {
             let (mirror, suite) = (mirror.url().to_owned(), opened.source.suite.clone());
-            index.add(read.text, Origin { mirror, suite, component: read.component }).unwrap();
+            index.add(read.text, Origin { mirror, suite, component: read.component, ..Origin::default() }).unwrap();
         }
     }
     let include: Vec<_> = include.iter().map(|&name| name.to_owned()).collect();
-    let request = Request { variant: Variant::Essential, include: &include, suite: None };
+    let request = Request { variant: Variant::Essential, include: &include, ..Request::default() };
     let selection = resolve(&index, &request).map_err(|error| error.to_string())?;
     let lock = Lock::new(&selection, "amd64", Vec::new()).map_err(|error| error.to_string())?;
     // As a build from the lock has it.

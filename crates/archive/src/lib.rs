@@ -2,8 +2,8 @@
 //!
 //! A [`Client`] opens suites, each Release file checked against a [keyring](keyring), each index and
 //! package against what is signed. [`PackageIndex`](packages::PackageIndex) holds the packages of
-//! all of them, [`resolve`](resolve::resolve) chooses among them as apt would, and a [`Lock`](lock::Lock)
-//! keeps the choice. Packages are fetched into a cache that several programs may share.
+//! all of them, a [`Policy`](policy::Policy) says which version is preferred, [`resolve`](resolve::resolve)
+//! chooses among them as apt would, and a [`Lock`](lock::Lock) keeps the choice. Packages are fetched into a cache that several programs may share.
 //!
 //! Nothing here prints, asks the environment, or knows of the system that packages are for.
 //!
@@ -16,11 +16,11 @@
 //!     "0".repeat(64),
 //! );
 //! let text = stanza("base", "Essential: yes\n") + &stanza("editor", "Depends: library\n") + &stanza("library", "");
-//! let origin = Origin { mirror: "http://mirror.example/debian".into(), suite: "stable".into(), component: "main".into() };
+//! let origin = Origin { mirror: "http://mirror.example/debian".into(), suite: "stable".into(), ..Origin::default() };
 //! let mut index = PackageIndex::new("amd64");
 //! index.add(text, origin)?;
 //!
-//! let request = Request { variant: Variant::Essential, include: &["editor".to_owned()], suite: None };
+//! let request = Request { variant: Variant::Essential, include: &["editor".to_owned()], ..Request::default() };
 //! let chosen = resolve(&index, &request)?;
 //! let names: Vec<&str> = chosen.packages().iter().map(|selected| selected.package.name()).collect();
 //! assert_eq!(names, ["base", "editor", "library"]);
@@ -45,6 +45,7 @@ pub mod keyring;
 pub mod local;
 pub mod lock;
 pub mod packages;
+pub mod policy;
 pub mod release;
 pub mod resolve;
 pub mod signature;

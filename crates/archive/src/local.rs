@@ -218,6 +218,7 @@ impl LocalDeb {
             mirror: file_url::of_path(directory),
             suite: SUITE.to_owned(),
             component: self.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            ..Origin::default()
         };
         index.add_first(self.stanza.clone(), origin)
     }

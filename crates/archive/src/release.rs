@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use super::CLOCK_TOLERANCE;
 use super::deb822::stanzas;
 use super::digest::{Algorithm, Digest};
+use super::packages::ReleaseNames;
 
 /// Why a Release file cannot be used.
 #[allow(missing_docs, reason = "each message names its fields")]
@@ -181,6 +182,10 @@ pub struct Release {
     pub date: Timestamp,
     /// When it stops to be valid; suites that are rarely changed do not say.
     pub valid_until: Option<Timestamp>,
+    /// Whether its packages are taken only where no other archive has them: `NotAutomatic`.
+    pub not_automatic: bool,
+    /// Whether, despite this, they are upgrades of what is installed of it: `ButAutomaticUpgrades`.
+    pub but_automatic_upgrades: bool,
     /// Whether indexes can be fetched by their digests, which is safe while a mirror is being
     /// updated.
     pub acquire_by_hash: bool,
@@ -226,6 +231,7 @@ impl Release {
             .find_map(|algorithm| Some((algorithm, stanza.get(algorithm.field())?)))
             .ok_or_else(|| malformed("no SHA256 or SHA512".to_owned()))?;
         let all_in_each = stanza.get("No-Support-for-Architecture-all").unwrap_or_default();
+        let is_yes = |name| stanza.get(name).is_some_and(|value| value.eq_ignore_ascii_case("yes"));
         Ok(Self {
             origin: field("Origin"),
             label: field("Label"),
@@ -234,7 +240,9 @@ impl Release {
             version: stanza.get("Version").map(str::to_owned),
             date,
             valid_until: stanza.get("Valid-Until").map(until).transpose()?,
-            acquire_by_hash: stanza.get("Acquire-By-Hash").is_some_and(|value| value.eq_ignore_ascii_case("yes")),
+            not_automatic: is_yes("NotAutomatic"),
+            but_automatic_upgrades: is_yes("ButAutomaticUpgrades"),
+            acquire_by_hash: is_yes("Acquire-By-Hash"),
             oddities,
             components: words("Components"),
             architectures: words("Architectures"),
@@ -243,6 +251,20 @@ impl Release {
                 malformed(format!("{}: {line:?} is not a digest, a size and a path", algorithm.field()))
             })?,
         })
+    }
+
+    /// What a policy goes by.
+    #[must_use]
+    pub fn names(&self) -> ReleaseNames {
+        ReleaseNames {
+            origin: self.origin.clone(),
+            label: self.label.clone(),
+            suite: self.suite.clone(),
+            codename: self.codename.clone(),
+            version: self.version.clone().unwrap_or_default(),
+            not_automatic: self.not_automatic,
+            but_automatic_upgrades: self.but_automatic_upgrades,
+        }
     }
 
     /// Checks that this is the suite that was asked for, by either of its names. A file that has

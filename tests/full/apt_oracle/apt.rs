@@ -11,10 +11,12 @@ use fam_archive::packages::{Origin, PackageIndex};
 /// Names with the versions apt would install.
 pub type Choice = BTreeMap<String, String>;
 
-/// One release of Debian with its updates and security suites.
+/// One release of Debian, with its updates and security suites or other suites.
 pub struct Release {
     pub suite: &'static str,
     pub index: PackageIndex,
+    /// Mirror and suite of each source.
+    sources: Vec<(String, String)>,
     root: tempfile::TempDir,
 }
 
@@ -29,37 +31,35 @@ pub fn mirror() -> String {
     uri.trim().trim_end_matches('/').to_owned()
 }
 
-fn origin(mirror: String, suite: String) -> Origin {
-    Origin { mirror, suite, component: "main".into() }
-}
-
-/// Mirror and suite of a release, its updates and its security archive.
-fn sources(suite: &str) -> [(String, String); 3] {
-    let mirror = mirror();
-    [
-        (mirror.clone(), suite.to_owned()),
-        (mirror.clone(), format!("{suite}-updates")),
-        (format!("{mirror}-security"), format!("{suite}-security")),
-    ]
-}
-
 impl Release {
-    /// Downloads the lists with apt and reads the very same files.
+    /// A release with its updates and security suites.
     pub fn fetch(suite: &'static str) -> Self {
+        Self::fetch_all(&[suite, &format!("{suite}-updates"), &format!("{suite}-security")], suite)
+    }
+
+    /// Downloads the lists of suites with apt and reads the very same files. `suite` is the one
+    /// that makes up the base set.
+    pub fn fetch_all(suites: &[&str], suite: &'static str) -> Self {
         let root = tempfile::tempdir().unwrap();
         for directory in ["etc/apt/apt.conf.d", "etc/apt/preferences.d", "var/lib/dpkg", "var/lib/apt/lists/partial"] {
             fs_err::create_dir_all(root.path().join(directory)).unwrap();
         }
-        let sources = sources(suite);
+        let mirror = mirror();
+        let sources = suites.iter().map(|&suite| {
+            let is_security = suite.ends_with("-security");
+            (if is_security { format!("{mirror}-security") } else { mirror.clone() }, suite.to_owned())
+        });
+        let sources: Vec<_> = sources.collect();
         let lines = sources.iter().map(|(mirror, suite)| format!("deb [trusted=yes] {mirror} {suite} main\n"));
         fs_err::write(root.path().join("etc/apt/sources.list"), lines.collect::<String>()).unwrap();
         for (name, force) in [("essential", "pkgCacheGen::ForceEssential \",\";\n"), ("apt", "")] {
-            // The settings that mmdebstrap gives apt; a cache for each, so that both stay valid.
+            // The settings that mmdebstrap gives apt; a cache for each, so that both stay valid. A
+            // mirror may be held back, and its rolling suites out of date.
             let settings = format!(
                 "Dir \"{root}\";\nDir::Cache \"{root}/cache-{name}\";\nAPT::Architecture \"amd64\";\n\
                  APT::Architectures {{ \"amd64\"; }};\nAPT::Install-Recommends \"false\";\n\
                  Acquire::Languages \"none\";\nAcquire::GzipIndexes \"false\";\nAPT::Sandbox::User \"root\";\n\
-                 Debug::NoLocking \"true\";\n{force}",
+                 Acquire::Check-Valid-Until \"false\";\nDebug::NoLocking \"true\";\n{force}",
                 root = root.path().display(),
             );
             fs_err::create_dir_all(root.path().join(format!("cache-{name}/archives/partial"))).unwrap();
@@ -67,7 +67,7 @@ impl Release {
         }
         fs_err::write(root.path().join("var/lib/dpkg/status"), "").unwrap();
 
-        let mut release = Self { suite, index: PackageIndex::new("amd64"), root };
+        let mut release = Self { suite, sources, index: PackageIndex::new("amd64"), root };
         let update = release.command(Base::Essential, Path::new("var/lib/dpkg/status")).arg("update").output().unwrap();
         assert!(update.status.success(), "apt-get update: {}", String::from_utf8_lossy(&update.stderr));
         release.index = release.with_files(&[]);
@@ -77,9 +77,9 @@ impl Release {
     /// The same lists, and packages in files.
     pub fn with_files(&self, files: &[LocalDeb]) -> PackageIndex {
         let mut index = PackageIndex::new("amd64");
-        for (mirror, suite) in sources(self.suite) {
-            let text = self.list(&mirror, &suite);
-            index.add(text, origin(mirror, suite)).unwrap();
+        for (mirror, suite) in &self.sources {
+            let origin = self.origin(mirror.clone(), suite.clone());
+            index.add(self.list(mirror, suite), origin).unwrap();
         }
         files.iter().for_each(|file| file.add_to(&mut index).unwrap());
         index
@@ -89,14 +89,36 @@ impl Release {
     /// mirror.
     pub fn suite_alone(&self) -> PackageIndex {
         let mut index = PackageIndex::new("amd64");
-        index.add(self.list(&mirror(), self.suite), origin(mirror(), self.suite.to_owned())).unwrap();
+        index.add(self.list(&mirror(), self.suite), self.origin(mirror(), self.suite.to_owned())).unwrap();
         index
     }
 
+    fn origin(&self, mirror: String, suite: String) -> Origin {
+        // apt keeps the InRelease file where it has the keys, and else its text alone.
+        let files = ["InRelease", "Release"].map(|name| self.file(&mirror, &suite, name));
+        let file = files.into_iter().find(|path| path.exists()).expect("a Release file among apt's lists");
+        let text = fs_err::read_to_string(file).unwrap();
+        let begin = text.find("\nOrigin: ").map_or(0, |begin| begin + 1);
+        let end = text.find("-----BEGIN PGP SIGNATURE").unwrap_or(text.len());
+        let release = fam_archive::release::Release::parse(&text[begin..end], jiff::Timestamp::now()).unwrap().names();
+        Origin { mirror, suite, component: "main".into(), release }
+    }
+
     fn list(&self, mirror: &str, suite: &str) -> String {
-        let file = mirror.split_once("://").unwrap().1.replace('/', "_");
-        let file = format!("var/lib/apt/lists/{file}_dists_{suite}_main_binary-amd64_Packages");
-        fs_err::read_to_string(self.root.path().join(file)).unwrap()
+        fs_err::read_to_string(self.file(mirror, suite, "main_binary-amd64_Packages")).unwrap()
+    }
+
+    /// One of apt's lists.
+    fn file(&self, mirror: &str, suite: &str, name: &str) -> PathBuf {
+        let mirror = mirror.split_once("://").unwrap().1.replace('/', "_");
+        self.root.path().join(format!("var/lib/apt/lists/{mirror}_dists_{suite}_{name}"))
+    }
+
+    /// Writes a preferences file, and returns the option by which apt takes it.
+    pub fn preferences(&self, name: &str, text: &str) -> String {
+        let path = self.root.path().join(format!("preferences-{name}"));
+        fs_err::write(&path, text).unwrap();
+        format!("-oDir::Etc::preferences={}", path.display())
     }
 
     /// What `apt-get` with `arguments` would leave installed where `installed` is. `--print-uris`
@@ -176,6 +198,7 @@ pub enum Base {
 }
 
 /// A dpkg database.
+#[derive(Clone)]
 pub struct Installed {
     pub choice: Choice,
     status: PathBuf,

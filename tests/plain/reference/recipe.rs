@@ -21,9 +21,10 @@ pub fn page() -> String {
         let keys = schema.properties(schema.resolve(property));
         schema.add_keys(&mut page, &format!("{name}."), &keys);
     }
-    page += "\n## \\[\\[plugin]]\n\nOne plugin to apply, here or in `[[plugin.add]]`.\n";
-    let plugin = &schema.0["$defs"]["Plugin"];
-    schema.add_keys(&mut page, "", &schema.properties(plugin));
+    for (key, name, what) in [("pin", "Pin", "One pin"), ("plugin", "Plugin", "One plugin to apply")] {
+        page += &format!("\n## \\[\\[{key}]]\n\n{what}, here or in `[[{key}.add]]`.\n");
+        schema.add_keys(&mut page, "", &schema.properties(&schema.0["$defs"][name]));
+    }
     page
 }
 
@@ -96,7 +97,7 @@ impl<'a> Schema<'a> {
                 let items: Vec<_> = self.forms(&form["items"]).into_iter().map(|item| self.type_of(item)).collect();
                 format!("list of {}", items.join(" or "))
             }
-            "integer" => match (form["minimum"].as_u64(), form["maximum"].as_u64()) {
+            "integer" => match (form["minimum"].as_i64(), form["maximum"].as_i64()) {
                 (Some(least), Some(most)) => format!("integer, {least} to {most}"),
                 (Some(least), None) => format!("integer, {least} or more"),
                 bounds => panic!("{bounds:?}: {form}"),

@@ -103,7 +103,7 @@ fn a_control_file_does_not_speak_for_its_file() {
     let deb = LocalDeb::read(&path).unwrap();
     let mut index = PackageIndex::new("amd64");
     deb.add_to(&mut index).unwrap();
-    let request = Request { variant: Variant::Essential, include: &[], suite: Some(SUITE) };
+    let request = Request { variant: Variant::Essential, include: &[], suite: Some(SUITE), ..Request::default() };
     let lock = Lock::new(&resolve(&index, &request).unwrap(), "amd64", Vec::new()).unwrap();
     let [locked] = &lock.packages[..] else { panic!("{lock:?}") };
     assert_eq!(locked.url(), deb.url());
@@ -131,12 +131,17 @@ fn a_file_comes_before_archives() {
         let paths = paths(&directory, &["x ü.deb", "other.deb"]);
         let debs = read_all(paths.iter().map(PathBuf::as_path), "amd64").unwrap();
         let mut index = PackageIndex::new("amd64");
-        let origin =
-            Origin { mirror: "http://mirror.example/debian".into(), suite: "sid".into(), component: "main".into() };
+        let origin = Origin {
+            mirror: "http://mirror.example/debian".into(),
+            suite: "sid".into(),
+            component: "main".into(),
+            ..Origin::default()
+        };
         index.add(text.clone(), origin).unwrap();
         debs.iter().for_each(|deb| deb.add_to(&mut index).unwrap());
         let include: Vec<String> = debs.iter().map(LocalDeb::request).collect();
-        let request = Request { variant: Variant::Essential, include: &include, suite: Some("sid") };
+        let request =
+            Request { variant: Variant::Essential, include: &include, suite: Some("sid"), ..Request::default() };
         let lock = Lock::new(&resolve(&index, &request).unwrap(), "amd64", Vec::new()).unwrap();
         let chosen: Vec<_> = lock.packages.iter().map(|it| (it.name.as_str(), it.mirror.is_file())).collect();
         assert_eq!(chosen, [("base", false), ("lib", false), ("other", true), ("x", true)], "{version}");

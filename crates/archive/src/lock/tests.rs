@@ -17,9 +17,10 @@ fn stanza(name: &str, extra: &str) -> String {
 fn lock(text: String, include: &[String]) -> Result<Lock, Error> {
     let mut index = PackageIndex::new("amd64");
     let mirror = "http://mirror.example/debian";
-    let origin = Origin { mirror: mirror.into(), suite: "trixie".into(), component: "main".into() };
+    let origin =
+        Origin { mirror: mirror.into(), suite: "trixie".into(), component: "main".into(), ..Origin::default() };
     index.add(text, origin).unwrap();
-    let selection = resolve(&index, &Request { variant: Variant::Essential, include, suite: None }).unwrap();
+    let selection = resolve(&index, &Request { variant: Variant::Essential, include, ..Request::default() }).unwrap();
     let source = LockedSource {
         mirror: mirror.parse().unwrap(),
         suite: "trixie".into(),

@@ -25,7 +25,7 @@ pub(crate) use names::NameId;
 pub use package::{MultiArch, Package, Priority, Relation, source_package};
 
 /// Where an index comes from, and so where the packages in it are fetched from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The root of the archive, as `http://ftp.us.debian.org/debian`.
     pub mirror: String,
@@ -33,6 +33,41 @@ pub struct Origin {
     pub suite: String,
     /// The component, as `main`; empty in a flat archive.
     pub component: String,
+    /// What the suite's Release file says of it.
+    pub release: ReleaseNames,
+}
+
+/// What a Release file says that a [`Policy`](crate::policy::Policy) goes by; empty where it does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReleaseNames {
+    /// Who made the archive: "Debian".
+    pub origin: String,
+    /// What kind of archive of that origin this is: "Debian-Security".
+    pub label: String,
+    /// The suite, a name that moves: "stable".
+    pub suite: String,
+    /// The codename, a name that stays: "trixie".
+    pub codename: String,
+    /// The version of the release: "13.1".
+    pub version: String,
+    /// Whether its packages are taken only where no other archive has them.
+    pub not_automatic: bool,
+    /// Whether, despite this, they are upgrades of what is installed of it.
+    pub but_automatic_upgrades: bool,
+}
+
+impl Origin {
+    /// The host of the mirror, without its port; nothing for a directory of this host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let Some((_, rest)) = self.mirror.split_once("://") else { return "" };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+        match address.strip_prefix('[').and_then(|address| address.split_once(']')) {
+            Some((ipv6, _)) => ipv6,
+            None => address.split_once(':').map_or(address, |(host, _)| host),
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -259,6 +294,17 @@ impl PackageIndex {
 
     pub(crate) fn name_id(&self, name: &str) -> Option<NameId> {
         self.tables.names.get(name)
+    }
+
+    /// Where the sources come from, in the order in which they were added.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.sources.iter().map(|source| &source.origin)
+    }
+
+    /// The same version of a package in all sources that have it with the same content, the first
+    /// one first: of that one the candidate is.
+    pub(crate) fn copies<'i>(&'i self, package: Package<'i>) -> impl Iterator<Item = Package<'i>> {
+        self.versions_of(package.name_id()).filter(move |other| other.is_same(&package))
     }
 
     /// All versions of the package with this name, highest first.

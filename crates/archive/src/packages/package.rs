@@ -29,6 +29,20 @@ impl<'a> Package<'a> {
         self.id
     }
 
+    /// The position of its source among those of the index.
+    pub(crate) fn source_number(&self) -> usize {
+        usize::from(self.entry().source)
+    }
+
+    /// Whether both are one version with one content.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let content = |package: &Self| package.sha256().unwrap_or_else(|| package.stanza());
+        self.id == other.id
+            || self.entry().name == other.entry().name
+                && self.version() == other.version()
+                && content(self) == content(other)
+    }
+
     pub(crate) fn name_id(&self) -> super::NameId {
         self.entry().name
     }

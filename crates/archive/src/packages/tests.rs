@@ -4,7 +4,12 @@ use super::*;
 use proptest::prelude::*;
 
 fn origin(suite: &str) -> Origin {
-    Origin { mirror: "http://mirror.example/debian".into(), suite: suite.into(), component: "main".into() }
+    Origin {
+        mirror: "http://mirror.example/debian".into(),
+        suite: suite.into(),
+        component: "main".into(),
+        ..Origin::default()
+    }
 }
 
 fn add(index: &mut PackageIndex, suite: &str, text: &str) {

@@ -31,7 +31,11 @@ fn reads_the_fields() {
     assert_eq!((release.origin.as_str(), release.version.as_deref()), ("Debian", Some("13.1")));
     assert_eq!(release.date, time("2026-11-21T02:10:46Z"));
     assert_eq!(release.valid_until, Some(time("2026-11-28T02:10:46Z")));
-    assert!(release.acquire_by_hash);
+    assert!(release.acquire_by_hash && !release.not_automatic && !release.but_automatic_upgrades);
+    let names = parse(&text("NotAutomatic: yes\nButAutomaticUpgrades: Yes\n")).unwrap().names();
+    assert!(names.not_automatic && names.but_automatic_upgrades);
+    assert_eq!((names.label.as_str(), names.suite.as_str()), ("Debian", "stable-updates"));
+    assert_eq!((names.codename.as_str(), names.version.as_str()), ("trixie-updates", ""));
     assert!(release.oddities.is_empty());
     let indexes = release.package_indexes(Some("main"), "amd64").unwrap();
     let [forms] = &indexes[..] else { panic!("{indexes:?}") };

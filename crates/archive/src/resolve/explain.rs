@@ -107,11 +107,11 @@ impl<'i> Explanation<'_, 'i> {
         needed.collect()
     }
 
-    /// The newest versions that a demand of `name` points to, whether or not anything stands
-    /// against them.
+    /// The candidates that a demand of `name` points to, whether or not anything stands against
+    /// them.
     fn available(&self, name: NameId, clause: &Clause<'i>) -> Vec<PackageId> {
-        let newest = |name| self.solver.index.newest(name);
-        clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, newest)).collect()
+        let offered = |name| self.solver.state(name).offered;
+        clause.targets.iter().flat_map(|target| self.solver.matches(name, false, target, offered)).collect()
     }
 
     fn problem(&self, steps: &[Step], position: usize, reason: String) -> Problem {
@@ -157,8 +157,10 @@ impl<'i> Explanation<'_, 'i> {
             .iter()
             .filter_map(|target| {
                 let name = target.alternative.name();
-                let found = index.find(name)?;
-                Some(format!("{name} {}", found.version()))
+                let offered = index.name_id(name).and_then(|id| self.solver.state(id).offered);
+                let found = offered.map(|id| index.package(id)).or(index.find(name))?;
+                let pin = self.solver.ranking.pin(found).map(|pin| format!(" (by the pin `{pin}`)"));
+                Some(format!("{name} {}{}", found.version(), pin.unwrap_or_default()))
             })
             .collect();
         let wanted = wanted.join(" | ");

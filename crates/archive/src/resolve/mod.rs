@@ -4,9 +4,10 @@
 //! essential packages, then, with these in place, everything else. Other choices may be as valid;
 //! this one is what users of Debian get, and what its packages are tested with. So the resolver
 //! does not search for a solution: it makes apt's moves in apt's order. [`state`] holds what they
-//! work on, [`mark`] makes the moves, [`repair`] repairs what these leave broken, [`sweep`] unmarks
+//! work on, [`candidates`] says which versions they take, [`mark`] makes the moves, [`repair`] repairs what these leave broken, [`sweep`] unmarks
 //! what is not needed, and [`explain`] says why something cannot be installed.
 
+mod candidates;
 mod explain;
 mod mark;
 mod repair;
@@ -24,7 +25,9 @@ use std::io;
 use fam_progress::Hint;
 
 use super::packages::{NameId, Package, PackageId, PackageIndex, Priority};
+use super::policy::Ranking;
 use mark::RequestedBy;
+use request::Wanted;
 use state::Solver;
 
 pub use explain::Problem;
@@ -100,6 +103,13 @@ pub enum Error {
         /// The packages that provide it.
         providers: Vec<String>,
     },
+    /// The package is there, and pins keep all its versions away.
+    #[error("pins keep `{name}` away: {}", pins.join(", "))]
+    PinnedAway {
+        name: String,
+        /// The pins, each with a version.
+        pins: Vec<String>,
+    },
     /// The package is there, the version is not.
     #[error("no such version: `{wanted}`")]
     UnknownVersion {
@@ -135,6 +145,9 @@ impl Hint for Error {
                 Some(format!("include one of them by its own name, as {}", providers.first()?))
             }
             Self::UnknownVersion { available, .. } => Some(format!("there is {}", available.join(", "))),
+            Self::PinnedAway { name, .. } => Some(format!(
+                "give a version that you want a priority above 0 by a pin before these, or ask for one as {name}=VERSION"
+            )),
             Self::NoEssential { .. } => {
                 Some("check the suite and the mirror, and that component main is among those asked for".into())
             }
@@ -165,19 +178,23 @@ pub fn resolve<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Sel
 }
 
 fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, Error> {
-    let include: Vec<_> = request.include.iter().map(|item| request::find(index, item)).collect::<Result<_, _>>()?;
+    let ranking = Ranking::new(request.policy, index);
+    let find = |item: &str| request::find(&ranking, index, item);
+    let include: Vec<_> = request.include.iter().map(|item| find(item)).collect::<Result<_, _>>()?;
+    let build_essential = (request.variant == Variant::Buildd).then(|| find("build-essential")).transpose()?;
     let suite = request.suite.or(index.primary_suite()).unwrap_or("");
-    let mut solver = Solver::new(index);
-    for wanted in &include {
-        solver.state_mut(wanted.name).candidate = Some(wanted.package);
-    }
+    let mut solver = Solver::new(index, ranking);
+    // In the first stage, too, which otherwise would install another version of an essential
+    // package than the second one wants.
+    solver.set_candidates(&include);
 
     if request.variant == Variant::Apt {
         solver.forced_essential = index.name_id("apt").filter(|&apt| index.newest(apt).is_some());
         stage_upgrade(&mut solver)?;
     } else {
         let essential = narrow(&solver, suite, Package::is_essential);
-        stage(&mut solver, &essential)?;
+        let requests: Vec<_> = include.iter().filter(|request| essential.contains(&request.name)).cloned().collect();
+        stage(&mut solver, &essential, &requests)?;
     }
     let first_stage = solver.installed();
     if first_stage.is_empty() {
@@ -185,9 +202,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
     }
 
     let mut wanted: Vec<NameId> = include.iter().map(|wanted| wanted.name).collect();
-    if request.variant == Variant::Buildd {
-        wanted.push(request::find(index, "build-essential")?.name);
-    }
+    wanted.extend(build_essential.map(|wanted| wanted.name));
     let least = match request.variant {
         Variant::Essential | Variant::Apt => None,
         Variant::Minbase | Variant::Buildd => Some(Priority::Required),
@@ -201,19 +216,21 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
     }
     if !wanted.is_empty() {
         solver.commit();
-        stage(&mut solver, &wanted)?;
+        solver.set_candidates(&include);
+        stage(&mut solver, &wanted, &include)?;
     }
     Ok(selection(&solver, &first_stage))
 }
 
-/// `apt-get install` of packages by name.
-fn stage(solver: &mut Solver<'_>, wanted: &[NameId]) -> Result<(), Error> {
+/// `apt-get install` of packages by name, to some of which there are requests of a release.
+fn stage(solver: &mut Solver<'_>, wanted: &[NameId], requests: &[Wanted]) -> Result<(), Error> {
     // All requests before the dependencies of any, so that none of these rules out a request.
     for &name in wanted {
         solver.state_mut(name).protected = true;
         solver.mark_alone(name, RequestedBy::User);
         solver.state_mut(name).automatic = false;
     }
+    solver.follow_releases(requests);
     for &name in wanted {
         solver.mark_with_dependencies(name, RequestedBy::User);
     }

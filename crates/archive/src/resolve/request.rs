@@ -5,18 +5,23 @@ use strum::{Display, EnumString};
 
 use super::Error;
 use super::suggest::near;
-use crate::packages::{NameId, PackageId, PackageIndex};
+use crate::packages::{NameId, Package, PackageId, PackageIndex};
+use crate::policy::{Expression, Policy, Ranking, Release};
 
 /// What to install.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Request<'a> {
     /// The set of packages to begin with.
     pub variant: Variant,
-    /// Packages in addition to it: `name`, `name=version` or `name/suite`.
+    /// Packages in addition to it: `name`; `name=version`, the version perhaps a pattern, as `9.1*`;
+    /// or `name/suite`, by the name that the Release file has as Suite or Codename. What a package
+    /// of a suite depends on is taken from that suite, too, where the candidate is not enough.
     pub include: &'a [String],
     /// The suite whose essential and important packages make up the base set; the index's first one
     /// where it is `None`. Their versions may come from any source.
     pub suite: Option<&'a str>,
+    /// Which versions are preferred.
+    pub policy: &'a Policy,
 }
 
 /// The set of packages that a system begins with, as mmdebstrap names them.
@@ -42,39 +47,59 @@ pub enum Variant {
 }
 
 /// A package that was asked for by name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) name: NameId,
-    pub(super) package: PackageId,
+    pub(super) choice: Choice,
+}
+
+/// Which version of a package is asked for.
+#[derive(Debug, Clone)]
+pub(super) enum Choice {
+    /// The candidate.
+    Candidate,
+    /// This one.
+    Version(PackageId),
+    /// This one of a release, which its dependencies may come from, too.
+    Release(PackageId, Release),
 }
 
 /// Finds the package that `item` of an include list names.
 ///
 /// # Errors
-/// Where there is no such name or no such version, or the name is virtual and several packages
-/// provide it.
-pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, Error> {
+/// Where there is no such name or no such version, all its versions are pinned away, or the name is
+/// virtual and several packages provide it.
+pub(super) fn find(ranking: &Ranking<'_>, index: &PackageIndex, item: &str) -> Result<Wanted, Error> {
     let (name, selector) = match item.find(['=', '/']) {
-        Some(end) => (&item[..end], Some(&item[end..])),
+        Some(end) => (&item[..end], Some((&item[end..=end], &item[end + 1..]))),
         None => (item, None),
     };
     let own = format!(":{}", index.architecture());
     let name = name.strip_suffix(own.as_str()).unwrap_or(name);
-    let unknown = || match index.why_skipped(name) {
-        Some(reason) => Error::Unreadable { name: name.to_owned(), reason: reason.to_string() },
-        None => Error::UnknownPackage { name: name.to_owned(), near: near(name, index.package_names()) },
+    let Some(id) = index.name_id(name).filter(|&id| index.newest(id).is_some()) else {
+        let unknown = || match index.why_skipped(name) {
+            Some(reason) => Error::Unreadable { name: name.to_owned(), reason: reason.to_string() },
+            None => Error::UnknownPackage { name: name.to_owned(), near: near(name, index.package_names()) },
+        };
+        return sole_provider(ranking, index, name)?.filter(|_| selector.is_none()).ok_or_else(unknown);
     };
-    let mut versions = index.versions(name).peekable();
-    if versions.peek().is_none() {
-        return sole_provider(index, name)?.filter(|_| selector.is_none()).ok_or_else(unknown);
-    }
-    let accepted = |package: &crate::packages::Package<'_>| match selector {
-        None => true,
-        Some(selector) if selector.starts_with('=') => package.version() == &selector[1..],
-        Some(selector) => package.origin().suite == selector[1..],
+    let choice = match selector {
+        None if ranking.candidate_of(id, None).is_some() => Some(Choice::Candidate),
+        // As for a virtual name, what provides it stands for a package without a candidate.
+        None => return sole_provider(ranking, index, name)?.ok_or_else(|| pinned_away(ranking, index, id)),
+        Some(("=", version)) => Expression::of_version(version).ok().and_then(|wanted| {
+            let found = index.versions_of(id).find(|package| wanted.matches(package.version()))?;
+            Some(Choice::Version(found.id()))
+        }),
+        Some((_, suite)) => Release::new(suite).ok().and_then(|release| {
+            let is_of = |package: &Package<'_>| release.matches(package.origin(), index.architecture());
+            let found = index.versions_of(id).find(is_of)?;
+            // The copy that counts, which another source may have.
+            let found = index.copies(found).next()?;
+            Some(Choice::Release(found.id(), release))
+        }),
     };
-    let found = versions.find(accepted).map(|package| Wanted { name: package.name_id(), package: package.id() });
-    found.ok_or_else(|| Error::UnknownVersion {
+    choice.map(|choice| Wanted { name: id, choice }).ok_or_else(|| Error::UnknownVersion {
         wanted: item.to_owned(),
         available: index
             .versions(name)
@@ -83,17 +108,27 @@ pub(super) fn find(index: &PackageIndex, item: &str) -> Result<Wanted, Error> {
     })
 }
 
+fn pinned_away(ranking: &Ranking<'_>, index: &PackageIndex, name: NameId) -> Error {
+    let mut pins: Vec<_> = index
+        .versions_of(name)
+        .filter_map(|package| Some(format!("`{}` ({})", ranking.pin(package)?, package.version())))
+        .collect();
+    pins.dedup();
+    Error::PinnedAway { name: index.name(name).to_owned(), pins }
+}
+
 /// The package that a virtual name stands for, if only one provides it.
-fn sole_provider(index: &PackageIndex, name: &str) -> Result<Option<Wanted>, Error> {
+fn sole_provider(ranking: &Ranking<'_>, index: &PackageIndex, name: &str) -> Result<Option<Wanted>, Error> {
     let Some(id) = index.name_id(name) else { return Ok(None) };
-    let is_newest = |&(package, _): &(PackageId, _)| index.newest(index.package(package).name_id()) == Some(package);
+    let is_candidate =
+        |&(package, _): &(PackageId, _)| ranking.candidate_of(index.package(package).name_id(), None) == Some(package);
     let mut providers: Vec<_> =
-        index.providers(id).filter(is_newest).map(|(package, _)| index.package(package)).collect();
-    providers.sort_by_key(crate::packages::Package::name);
+        index.providers(id).filter(is_candidate).map(|(package, _)| index.package(package)).collect();
+    providers.sort_by_key(Package::name);
     providers.dedup_by_key(|package| package.name_id());
     match providers[..] {
         [] => Ok(None),
-        [provider] => Ok(Some(Wanted { name: provider.name_id(), package: provider.id() })),
+        [provider] => Ok(Some(Wanted { name: provider.name_id(), choice: Choice::Candidate })),
         _ => Err(Error::VirtualPackage {
             name: name.to_owned(),
             providers: providers.iter().map(|package| package.name().to_owned()).collect(),

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use crate::dependency::Alternative;
 use crate::packages::{MultiArch, NameId, PackageId, PackageIndex, Relation};
+use crate::policy::Ranking;
 
 /// What shall become of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) current: Option<PackageId>,
     /// The version that would be installed, if any.
     pub(super) candidate: Option<PackageId>,
+    /// The candidate with which the stage began.
+    pub(super) offered: Option<PackageId>,
     /// The version that shall be there when the stage ends.
     pub(super) install: Option<PackageId>,
     pub(super) mode: Mode,
@@ -79,21 +82,26 @@ pub(super) enum VersionSlot {
 #[derive(Debug)]
 pub(super) struct Solver<'i> {
     pub(super) index: &'i PackageIndex,
+    pub(super) ranking: Ranking<'i>,
     states: Vec<State>,
     clauses: HashMap<PackageId, Rc<[Clause<'i>]>>,
     /// Candidates that were given up, as (name, candidate), where the name's dependants do not know
     /// it yet. apt computes what a candidate could satisfy when a package of that name changes, but
     /// not when its candidate is given up.
     unnoticed: HashSet<(NameId, PackageId)>,
+    /// What comes from a release for the sake of a package that was asked for so.
+    pub(super) followed: HashSet<PackageId>,
     /// The name that is essential though no stanza says so: apt, to itself.
     pub(super) forced_essential: Option<NameId>,
 }
 
 impl<'i> Solver<'i> {
-    pub(super) fn new(index: &'i PackageIndex) -> Self {
-        let states = index.names().map(|name| State {
+    /// A solver for a system in which nothing is installed. No name has a candidate yet.
+    pub(super) fn new(index: &'i PackageIndex, ranking: Ranking<'i>) -> Self {
+        let states = index.names().map(|_| State {
             current: None,
-            candidate: index.newest(name),
+            candidate: None,
+            offered: None,
             install: None,
             mode: Mode::Keep,
             automatic: false,
@@ -101,9 +109,11 @@ impl<'i> Solver<'i> {
         });
         Self {
             index,
+            ranking,
             states: states.collect(),
             clauses: HashMap::new(),
             unnoticed: HashSet::new(),
+            followed: HashSet::new(),
             forced_essential: None,
         }
     }
@@ -117,7 +127,7 @@ impl<'i> Solver<'i> {
     }
 
     /// Ends a stage: what was to be installed is there now, and wanted for itself, because dpkg
-    /// installed it.
+    /// installed it. The candidates are to be set anew.
     pub(super) fn commit(&mut self) {
         for state in &mut self.states {
             state.current = state.install;
@@ -125,6 +135,8 @@ impl<'i> Solver<'i> {
             state.automatic = false;
             state.protected = false;
         }
+        self.unnoticed.clear();
+        self.followed.clear();
     }
 
     /// The packages that shall be there, in the order of their names' numbers.

@@ -2,7 +2,8 @@
 //! `tests/apt_oracle.rs`.
 
 use super::*;
-use crate::packages::Origin;
+use crate::packages::{Origin, ReleaseNames};
+use crate::policy::Policy;
 
 /// An index of stanzas written as `name version: Field: value; Field: value`.
 fn index(lines: &str) -> PackageIndex {
@@ -12,6 +13,11 @@ fn index(lines: &str) -> PackageIndex {
 }
 
 fn add(index: &mut PackageIndex, suite: &str, lines: &str) {
+    let release = ReleaseNames { codename: suite.to_owned(), ..ReleaseNames::default() };
+    add_of(index, lines, Origin { suite: suite.into(), release, ..Origin::default() });
+}
+
+fn add_of(index: &mut PackageIndex, lines: &str, origin: Origin) {
     let stanza = |line: &str| {
         let (head, fields) = line.trim().split_once(':').unwrap();
         let (name, version) = head.split_once(' ').unwrap();
@@ -20,13 +26,12 @@ fn add(index: &mut PackageIndex, suite: &str, lines: &str) {
         format!("Package: {name}\nVersion: {version}\n{architecture}Size: 1000\nInstalled-Size: 2\n{fields}\n\n")
     };
     let text = lines.lines().filter(|line| !line.trim().is_empty()).map(stanza).collect();
-    let mirror = "http://mirror.example/debian".to_owned();
-    index.add(text, Origin { mirror, suite: suite.into(), component: "main".into() }).unwrap();
+    index.add(text, origin).unwrap();
 }
 
 fn try_select(index: &PackageIndex, variant: Variant, include: &str) -> Result<String, Error> {
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
-    let selection = resolve(index, &Request { variant, include: &include, suite: None })?;
+    let selection = resolve(index, &Request { variant, include: &include, ..Request::default() })?;
     let names: Vec<_> = selection.packages().iter().map(|selected| selected.package.name()).collect();
     Ok(names.join(" "))
 }
@@ -80,7 +85,7 @@ fn variants_add_priorities_of_the_suite() {
     ] {
         assert_eq!(try_select(&index, variant, "").unwrap(), expected, "{variant}");
     }
-    let selection = resolve(&index, &Request { variant: Variant::Important, include: &[], suite: None }).unwrap();
+    let selection = resolve(&index, &Request { variant: Variant::Important, ..Request::default() }).unwrap();
     assert_eq!(selection.get("cron").unwrap().package.version(), "2");
     assert!(selection.get("man").is_none());
     assert_eq!((selection.download_size(), selection.installed_size()), (5000, 10240));
@@ -90,7 +95,7 @@ fn variants_add_priorities_of_the_suite() {
 fn tells_stages_and_automatic_packages_apart() {
     let index = index("a 1: Depends: b, c\nb 1: X: y\nc 1: X: y\ncore 1: Essential: yes; Depends: lib\nlib 1: X: y");
     let include = ["a".to_owned(), "c".to_owned()];
-    let request = Request { variant: Variant::Essential, include: &include, suite: None };
+    let request = Request { variant: Variant::Essential, include: &include, ..Request::default() };
     let selection = resolve(&index, &request).unwrap();
     let told = |selected: &Selected<'_>| {
         let stage = if selected.essential_stage { "first" } else { "second" };
@@ -227,6 +232,133 @@ fn takes_versions_and_suites_by_name() {
     let error = try_select(&index, Variant::Essential, "a=3").unwrap_err();
     assert_eq!(error.to_string(), "no such version: `a=3`");
     assert_eq!(error.hint().unwrap(), "there is 2 (trixie), 1 (old)");
+}
+
+fn select_by(index: &PackageIndex, pins: &str, include: &str) -> Result<String, Error> {
+    let policy = Policy::parse(&pins.replace(" | ", "\n").replace(" && ", "\n\n")).unwrap();
+    let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
+    let request = Request { include: &include, policy: &policy, variant: Variant::Essential, suite: None };
+    let selection = resolve(index, &request)?;
+    let shown = selection.packages().iter().map(|selected| selected.package.to_string());
+    Ok(shown.filter(|package| package != "base=1").collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn a_release_brings_what_its_packages_need_of_it() {
+    let mut index = index("a 1: X: y\nb 1: X: y\nc 1: X: y\nd 1: X: y\np 1: Provides: v (= 2)\ntop 1: X: y");
+    let lines = "a 2: X: y
+                 b 2: Depends: c (>= 2)
+                 c 2: X: y
+                 d 2: Depends: absent (>= 3)
+                 n 1: X: y
+                 first 2: Depends: a (>= 2), v (>= 2)
+                 second 2: Depends: v (>= 2), a (>= 2)
+                 choice 2: Depends: d (= 2) | a (= 2)
+                 deep 2: Depends: b (= 2), a
+                 down 2: Depends: n (>= 1), a (= 1)
+                 bad 2: Depends: d (= 2), a (= 2)";
+    let release =
+        ReleaseNames { suite: "new".into(), codename: "nw".into(), not_automatic: true, ..Default::default() };
+    add_of(&mut index, lines, Origin { suite: "nw".into(), release, ..Origin::default() });
+    // What apt-get comes to.
+    for (include, selected) in [
+        ("first/new", "a=2 first=2 p=1"),
+        ("choice/new", "a=2 choice=2"),
+        ("deep/nw", "a=1 b=2 c=2 deep=2"),
+        ("down/new", "a=1 down=2 n=1"),
+        ("c c/new", "c=2"),
+        ("c/new c/trixie", "c=1"),
+        ("b/new c=1", "b=2 c=2"),
+        ("c/trixie deep/new", "a=1 b=2 c=2 deep=2"),
+        ("n a b", "a=1 b=1 n=1"),
+        ("a=2*", "a=2"),
+    ] {
+        assert_eq!(select_by(&index, "", include).unwrap(), selected, "{include}");
+    }
+    for include in ["second/new", "bad/new", "deep/new c/trixie", "deep=2", "a/other", "a=3*"] {
+        assert!(select_by(&index, "", include).is_err(), "{include}");
+    }
+}
+
+#[test]
+fn a_release_is_followed_where_something_else_would_have_to_be_installed() {
+    let lines = "j 1: X: y
+                 a 1: Depends: j (= 1)
+                 b 1: X: y
+                 g 1: Depends: j (= 1)
+                 k 1: Depends: j (= 1)
+                 o 1: X: y
+                 v1 1: Provides: v; Depends: j
+                 x 1: Depends: j
+                 px 1: Provides: x
+                 w1 1: Provides: w (= 1); Depends: j
+                 ta 1: Depends: a (>= 0)
+                 tb 1: Depends: b (>= 0)
+                 tg 1: Depends: g (>= 0)
+                 tt 1: Depends: ta (>= 0)
+                 tk 1: Depends: k
+                 u1 1: Depends: v, o (= 1)
+                 u2 1: Depends: x, o (= 1)
+                 u4 1: Depends: v | j, o (= 1)
+                 u5 1: Depends: w (>= 1), o (= 1)
+                 u6 1: Depends: x (>= 1), o (= 1)";
+    let mut index = index(lines);
+    let lines = "j 2: X: y
+                 a 2: X: y
+                 b 2: Depends: j (= 2)
+                 g 2: Depends: j (>= 1)
+                 k 2: Depends: j (= 2)
+                 o 2: X: y";
+    add(&mut index, "sec", lines);
+    // What apt-get comes to.
+    for (include, selected) in [
+        ("ta/trixie", "a=2 ta=1"),
+        ("tb/trixie", "b=1 tb=1"),
+        ("tg/trixie", "g=1 j=1 tg=1"),
+        ("tt/trixie", "a=2 ta=1 tt=1"),
+        ("tk/trixie", "j=2 k=2 tk=1"),
+        ("u2/trixie", "j=2 o=1 u2=1 x=1"),
+        ("u4/trixie", "j=2 o=1 u4=1 v1=1"),
+        ("u6/trixie", "j=2 o=1 u6=1 x=1"),
+        ("ta/trixie tb", "a=2 b=2 j=2 ta=1 tb=1"),
+    ] {
+        assert_eq!(select_by(&index, "", include).unwrap(), selected, "{include}");
+    }
+    for include in ["u1/trixie", "u5/trixie"] {
+        assert!(select_by(&index, "", include).is_err(), "{include}");
+    }
+}
+
+#[test]
+fn pins_choose_versions_and_keep_packages_away() {
+    let mut index = index("a 2: Depends: b\nb 2: X: y\nalone 2: Provides: b");
+    add(&mut index, "old", "a 1: X: y\nb 1: X: y");
+    let old = "Package: * | Pin: release n=old | Pin-Priority: 600";
+    let no_b = "Package: b | Pin: release * | Pin-Priority: -1";
+    assert_eq!(select_by(&index, "", "a").unwrap(), "a=2 b=2");
+    assert_eq!(select_by(&index, old, "a").unwrap(), "a=1");
+    assert_eq!(select_by(&index, no_b, "a").unwrap(), "a=2 alone=2");
+    assert_eq!(select_by(&index, no_b, "b").unwrap(), "alone=2");
+    assert_eq!(select_by(&index, no_b, "b=1").unwrap(), "b=1");
+    let error = select_by(&index, &no_b.replace(" b ", " a "), "a").unwrap_err();
+    assert_eq!(error.to_string(), "pins keep `a` away: `-1 for a: release *` (2), `-1 for a: release *` (1)");
+    assert!(error.hint().unwrap().contains("a=VERSION"));
+    let no_provider = no_b.replace(" b ", " b alone ");
+    let error = select_by(&index, &no_provider, "a").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "packages that cannot be installed:\n  a: depends on b, but only b 2 (by the pin `-1 for b alone: release *`) is to be had"
+    );
+}
+
+#[test]
+fn a_version_of_several_archives_is_one() {
+    let mut index = index("a 1: X: y");
+    add(&mut index, "copy", "a 1: X: y\nother 1: Depends: a");
+    assert_eq!(select_by(&index, "", "a/copy other").unwrap(), "a=1 other=1");
+    let pin =
+        "Package: * | Pin: release n=trixie | Pin-Priority: -1 && Package: base | Pin: release * | Pin-Priority: 1";
+    assert_eq!(select_by(&index, pin, "a").unwrap(), "a=1");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
+use fam_host::pattern::{fits, plain_len};
 use fam_tree::RootPath;
 use serde::{Deserialize, Serialize};
 
-use super::pattern::{fits, plain_len};
 use crate::staging::{self, Staging};
 
 /// Where the new system's own dpkg finds the rules.

@@ -10,7 +10,6 @@
 mod claims;
 mod error;
 mod filters;
-pub mod pattern;
 mod place;
 mod preparations;
 mod prepare;

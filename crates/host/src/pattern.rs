@@ -1,12 +1,13 @@
-//! Patterns of paths, as fnmatch(3) takes them without flags in the C locale, which is how dpkg(1)
-//! compares paths: an asterisk and a question mark stand for slashes, too. Not known are
-//! equivalence classes and collating symbols (`[=a=]`, `[.a.]`), which mean nothing in that locale.
+//! Patterns, as fnmatch(3) takes them without flags in the C locale, which is how dpkg(1) compares
+//! paths: an asterisk and a question mark stand for slashes, too. Not known are equivalence classes
+//! and collating symbols (`[=a=]`, `[.a.]`), which mean nothing in that locale.
 //!
 //! Paths are as long and as strange as a package makes them. So this neither recurses nor tries
 //! what an earlier asterisk could take once a later one is reached: the time is at most the product
 //! of both lengths.
 
 /// Whether the whole of `name` fits `pattern`.
+#[must_use]
 pub fn fits(mut pattern: &[u8], mut name: &[u8]) -> bool {
     // What follows the last asterisk, and where in the name that was tried last.
     let mut last_asterisk: Option<(&[u8], &[u8])> = None;
@@ -33,7 +34,8 @@ pub fn fits(mut pattern: &[u8], mut name: &[u8]) -> bool {
 }
 
 /// The length of what a pattern has before its first special character.
-pub(super) fn plain_len(pattern: &[u8]) -> usize {
+#[must_use]
+pub fn plain_len(pattern: &[u8]) -> usize {
     pattern.iter().position(|byte| b"*?[\\".contains(byte)).unwrap_or(pattern.len())
 }
 
