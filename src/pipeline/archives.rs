@@ -9,6 +9,7 @@ use fam_archive::credentials::{Logins, MirrorUrl};
 use fam_archive::http::{HttpOptions, ProxyChoice};
 use fam_archive::keyring::Keyring;
 use fam_archive::lock::{Lock, LockedSource};
+use fam_archive::policy::{Policy, Priority};
 use fam_archive::sources::host_mirrors;
 use fam_archive::{Client, ClientOptions, Source};
 use fam_plugin::{ArchiveKeys, CaCertificate};
@@ -34,6 +35,16 @@ pub(super) struct Archives {
     origin: Origin,
     pub(super) security_mirror: Option<MirrorUrl>,
     further: Vec<FurtherArchive>,
+}
+
+/// A suite to read.
+#[derive(Debug)]
+pub(super) struct NamedSource {
+    pub(super) source: Source,
+    /// What a guest calls its archive.
+    pub(super) name: String,
+    /// What its versions count, if it was given a priority.
+    pub(super) priority: Option<Priority>,
 }
 
 impl fmt::Debug for Archives {
@@ -91,9 +102,8 @@ impl Archives {
         Ok(Self { client, mirror, origin, security_mirror, further })
     }
 
-    /// All suites to read, each with what a guest calls its archive. The first are those that
-    /// belong to the suite of the recipe.
-    pub(super) fn sources(&self, settings: &Settings) -> Vec<(Source, String)> {
+    /// All suites to read. The first are those that belong to the suite of the recipe.
+    pub(super) fn sources(&self, settings: &Settings) -> Vec<NamedSource> {
         let recipe = &settings.recipe;
         let suite = recipe.suite.as_str();
         let snapshot = recipe.snapshot.time();
@@ -112,7 +122,8 @@ impl Archives {
         if let Some(mirror) = &self.security_mirror {
             sources.push(source(mirror, format!("{suite}-security")));
         }
-        let mut named: Vec<_> = sources.into_iter().map(|source| (source, DEBIAN.to_owned())).collect();
+        let of_suite = |source| NamedSource { source, name: DEBIAN.to_owned(), priority: None };
+        let mut named: Vec<_> = sources.into_iter().map(of_suite).collect();
         for archive in &self.further {
             let url = archive.url.as_ref();
             for suite in &archive.suites {
@@ -123,7 +134,7 @@ impl Archives {
                     snapshot: snapshot.filter(|_| url.is_none()),
                     ..source(url.unwrap_or(&self.mirror), suite.clone())
                 };
-                named.push((source, archive.name.clone()));
+                named.push(NamedSource { source, name: archive.name.clone(), priority: archive.priority });
             }
         }
         named
@@ -183,6 +194,14 @@ impl Archives {
         }
         resolved
     }
+}
+
+/// What decides between the versions of several archives: the pins of the recipe, and then those
+/// that give archives their priorities.
+pub(super) fn policy(settings: &Settings, sources: &[LockedSource]) -> Policy {
+    let of_recipe = settings.recipe.pins.iter().map(|pin| &pin.what);
+    let of_archives = sources.iter().filter_map(|source| source.pin.as_ref());
+    Policy::new(of_recipe.chain(of_archives).cloned().collect())
 }
 
 /// The mirror that a build takes, and who decided on it. Asks nothing of the network.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fam_archive::credentials::{MirrorUrl, without_login};
 use fam_archive::keyring::Keyring;
+use fam_archive::policy::Priority;
 use fam_archive::sources::{AptSource, read_sources};
 
 use super::Error;
@@ -25,7 +26,8 @@ pub(super) struct FurtherArchive {
     pub(super) components: Vec<String>,
     /// The keys that may vouch for it, if not those of the build.
     pub(super) keyring: Option<Arc<Keyring>>,
-    pub(super) priority: Option<i16>,
+    /// What its versions count, if it was given a priority.
+    pub(super) priority: Option<Priority>,
 }
 
 /// Reads them, the recipe's first, with the files that they name.

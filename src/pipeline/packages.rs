@@ -6,15 +6,15 @@ use std::sync::atomic::AtomicBool;
 use fam_archive::credentials::MirrorUrl;
 use fam_archive::local::LocalDeb;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
-use fam_archive::packages::{PackageIndex, Skipped};
-use fam_archive::policy::Policy;
+use fam_archive::packages::{Origin, PackageIndex, Skipped};
+use fam_archive::policy::Pin;
 use fam_archive::resolve::{Request, resolve};
 use fam_archive::{Download, OpenedSource, Source, client, fetch, file_url};
 use fam_progress::Progress;
 use fam_rootfs::unpack::DebFile;
 
 use super::Error;
-use super::archives::{Archives, ca_certificates};
+use super::archives::{Archives, NamedSource, ca_certificates, policy};
 use super::further_archives::DEBIAN;
 use super::job::facts;
 use super::preflight::read_lock;
@@ -92,22 +92,18 @@ impl Selection {
         progress: &Progress,
     ) -> Result<Lock, Error> {
         let recipe = &settings.recipe;
-        let (sources, names): (Vec<_>, Vec<_>) = archives.sources(settings).into_iter().unzip();
+        let named = archives.sources(settings);
+        let sources: Vec<_> = named.iter().map(|named| named.source.clone()).collect();
         progress.step(format!("Reading the indexes of {}", shown(&sources)));
         let opened = archives.client.open_all(&sources)?;
-        let locked_sources = opened.iter().zip(names).map(|(opened, name)| locked_source(opened, name, settings));
-        let locked_sources = locked_sources.collect::<Result<_, _>>().map_err(Error::Incomplete)?;
+        let locked_sources = opened.iter().zip(named).map(|(opened, named)| locked_source(opened, named, settings));
+        let locked_sources: Vec<_> = locked_sources.collect::<Result<_, _>>().map_err(Error::Incomplete)?;
+        let policy = policy(settings, &locked_sources);
         let mut index = PackageIndex::new(&recipe.architecture.to_string());
         // In the order of the sources: of equal versions, the first that is added counts.
-        for OpenedSource { source, release, indexes, .. } in opened {
-            for read in indexes {
-                let origin = fam_archive::packages::Origin {
-                    mirror: source.mirror().to_owned(),
-                    suite: source.suite.clone(),
-                    component: read.component,
-                    release: release.names(),
-                };
-                index.add(read.text, origin)?;
+        for mut opened in opened {
+            for read in std::mem::take(&mut opened.indexes) {
+                index.add(read.text, Origin { component: read.component, ..origin(&opened) })?;
             }
         }
         warn_of_skipped(index.skipped(), progress);
@@ -117,7 +113,6 @@ impl Selection {
         }
         let own = [&[recipe.kernel.package.as_str()], fabric_packages(recipe.fabric.kind.value)].concat();
         let include = super::local::requested(recipe, local, &own);
-        let policy = Policy::new(recipe.pins.iter().map(|pin| pin.what.clone()).collect());
         let request = Request {
             variant: recipe.variant.value,
             include: &include,
@@ -177,6 +172,7 @@ impl Selection {
         let Archives { mirror, security_mirror, .. } = &self.archives;
         let facts = fam_plugin::Facts {
             archives: self.archives.of_guests(&self.lock),
+            preferences: policy(settings, &self.lock.sources).to_preferences(),
             ca_certificates: ca_certificates(settings)?,
             ..facts(settings, mirror, security_mirror.as_ref(), self.time)
         };
@@ -230,7 +226,18 @@ fn shown(sources: &[Source]) -> String {
     suites.join(", ")
 }
 
-fn locked_source(opened: &OpenedSource, name: String, settings: &Settings) -> Result<LockedSource, lock::Error> {
+/// Where the packages of a suite are from, of whatever component.
+fn origin(opened: &OpenedSource) -> Origin {
+    let OpenedSource { source, release, .. } = opened;
+    Origin {
+        mirror: source.mirror().to_owned(),
+        suite: source.suite.clone(),
+        release: release.names(),
+        ..Origin::default()
+    }
+}
+
+fn locked_source(opened: &OpenedSource, named: NamedSource, settings: &Settings) -> Result<LockedSource, lock::Error> {
     let OpenedSource { source, release, signed_by, indexes } = opened;
     // Those that the suite has, of those that were asked for; a flat archive has none.
     let components = indexes.iter().map(|index| index.component.clone()).filter(|name| !name.is_empty());
@@ -242,7 +249,8 @@ fn locked_source(opened: &OpenedSource, name: String, settings: &Settings) -> Re
         components,
         date: release.date,
         signed_by: Some(signed_by.fingerprint.clone()),
-        name: Some(name).filter(|name| name != DEBIAN),
+        name: Some(named.name).filter(|name| name != DEBIAN),
         snapshot: source.snapshot.map(|_| settings.recipe.snapshot.to_string()),
+        pin: named.priority.map(|priority| Pin::of_archive(&origin(opened), priority)),
     })
 }

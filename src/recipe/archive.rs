@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use fam_archive::credentials::MirrorUrl;
+use fam_archive::policy::Priority;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -32,7 +33,7 @@ pub struct Archive {
     /// The keys that vouch for it; those of the build where the recipe does not say.
     pub key: Option<ArchiveKey>,
     /// What its versions count against those of other archives, as `apt_preferences(5)` has it.
-    pub priority: Option<i16>,
+    pub priority: Option<Priority>,
 }
 
 impl JsonSchema for Archive {
@@ -97,7 +98,7 @@ pub(super) struct WrittenArchive {
     /// What its versions count against those of other archives: 500 is what all have, with less it
     /// gives only what no other has. See `apt_preferences(5)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    priority: Option<i16>,
+    priority: Option<Priority>,
 }
 
 impl TryFrom<WrittenArchive> for Archive {
@@ -123,9 +124,6 @@ impl TryFrom<WrittenArchive> for Archive {
             None if flat != 0 => Vec::new(),
             None => vec![Component::main()],
         };
-        if priority == Some(0) {
-            return Err("a priority of 0 has no meaning in apt_preferences(5); a negative one keeps packages out");
-        }
         Ok(Self { name, url, suites, components, key, priority })
     }
 }
@@ -265,7 +263,7 @@ mod tests {
             ("suites = ['a/']\ncomponents = ['main']", "a flat archive (a suite that ends with a slash) has no"),
             ("suites = ['a']\ncomponents = []", "`components` of an archive names none"),
             ("suites = ['../a/']", "`../a/` is no suite of an archive"),
-            ("suites = ['a']\npriority = 0", "a priority of 0 has no meaning"),
+            ("suites = ['a']\npriority = 0", "a number from -32768 to 32767 was expected, but not 0"),
             ("suites = ['a']\nurl = 'ftp://a.example'", "`ftp://a.example` is no address of a mirror"),
             ("suites = ['a']\nname = '../x'", "`../x` is no name of an archive"),
             ("suites = ['a']\nkeys = 'x'", "unknown key `keys` (did you mean `key`?)"),

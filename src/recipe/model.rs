@@ -242,7 +242,7 @@ recipe! {
     /// from the directory of this recipe. Recommends are not followed.
     list include: Vec<Sourced<Include>> => Option<List<Include, IncludeChange>>;
     /// Which versions are preferred, by the rules of `apt_preferences(5)`: of several pins that match
-    /// a version, the first counts. Where a lock names the packages, they have no say.
+    /// a version, the first counts. Where a lock names the packages, they have a say in the guests alone.
     list pins: Vec<Listed<Pin>> => #[serde(rename = "pin")] Option<List<Pin, PinChange>>;
     /// Answers to the questions that packages ask by debconf, set before any of them is configured
     /// that asks.

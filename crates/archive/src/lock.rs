@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::digest::{Algorithm, Digest};
 use super::fetch::Download;
 use super::packages::Package;
+use super::policy::Pin;
 use super::resolve::Selection;
 use crate::credentials::{InvalidUrl, MirrorUrl};
 
@@ -66,6 +67,9 @@ pub struct LockedSource {
     /// The time of the snapshot that it is, as `20261101T000000Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// The pin that gave the archive its priority, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
 }
 
 /// A package, described so exactly that only one file can be it.

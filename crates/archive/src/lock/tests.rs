@@ -29,6 +29,7 @@ fn lock(text: String, include: &[String]) -> Result<Lock, Error> {
         signed_by: Some("0123456789abcdef0123456789abcdef01234567".into()),
         name: None,
         snapshot: None,
+        pin: None,
     };
     Lock::new(&selection, index.architecture(), vec![source])
 }
@@ -178,5 +179,31 @@ proptest! {
     #[test]
     fn never_panics(text in "((format|package|\\[\\[package\\]\\]|size|=|1|\"é\"|\n| ){0,12}|(.|\n)*)") {
         let _ = Lock::parse(&text);
+    }
+}
+
+#[test]
+fn keeps_the_pin_of_an_archive() {
+    let mut lock = example();
+    let release =
+        crate::packages::ReleaseNames { origin: "Vendor".into(), codename: "stable".into(), ..Default::default() };
+    let origin = Origin { mirror: "http://vendor.example/apt".into(), release, ..Origin::default() };
+    lock.sources[0].pin = Some(Pin::of_archive(&origin, "100".parse().unwrap()));
+    let text = lock.to_toml();
+    assert!(
+        text.contains("[source.pin]\npackages = \"*\"\npin = \"release o=Vendor,n=stable\"\npriority = 100\n"),
+        "{text}"
+    );
+    assert_eq!(Lock::parse(&text).unwrap(), lock);
+    // What a pin cannot say, and nothing at all.
+    for origin in [
+        Origin {
+            release: crate::packages::ReleaseNames { origin: "a, b".into(), ..Default::default() },
+            ..origin.clone()
+        },
+        Origin { release: Default::default(), ..origin },
+    ] {
+        let pin = Pin::of_archive(&origin, "-1".parse().unwrap());
+        assert_eq!(pin.versions().to_string(), "origin \"vendor.example\"");
     }
 }

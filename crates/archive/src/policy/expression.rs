@@ -41,6 +41,11 @@ impl Expression {
         }
     }
 
+    /// The pattern that all fits.
+    pub(super) fn any() -> Self {
+        Self::Glob("*".to_owned())
+    }
+
     pub(crate) fn matches(&self, text: &str) -> bool {
         match self {
             Self::Glob(pattern) => fits(pattern.as_bytes(), text.to_ascii_lowercase().as_bytes()),

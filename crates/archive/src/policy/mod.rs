@@ -20,6 +20,7 @@ mod tests;
 
 use std::fmt;
 
+use crate::packages::Origin;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub(crate) use expression::Expression;
@@ -100,6 +101,13 @@ impl Pin {
             return Err(InvalidPin::new("never", "this priority is for all packages (*) of an archive only"));
         }
         Ok(Self { packages, versions, priority, explanation })
+    }
+
+    /// The pin that gives all packages of one archive this priority.
+    #[must_use]
+    pub fn of_archive(archive: &Origin, priority: Priority) -> Self {
+        let versions = Versions::of_archive(archive);
+        Self { packages: Packages::general(), versions, priority, explanation: None }
     }
 
     /// The packages that it is for.

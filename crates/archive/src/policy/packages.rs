@@ -52,6 +52,12 @@ impl Word {
 }
 
 impl Packages {
+    /// The general form.
+    pub(super) fn general() -> Self {
+        let all = Word { is_source: false, name: Name::Matching(Expression::any()), architecture: None };
+        Self { text: "*".to_owned(), words: vec![all] }
+    }
+
     /// Whether this is the general form: all packages of the archives that the pin matches.
     #[must_use]
     pub fn is_general(&self) -> bool {

@@ -115,6 +115,27 @@ fn read_fact(part: &str) -> Result<(Fact, Expression), String> {
 }
 
 impl Versions {
+    /// Those of one archive, by all that its Release file says of itself; by its host, where that is
+    /// nothing that a pin can say.
+    #[must_use]
+    pub fn of_archive(archive: &Origin) -> Self {
+        let names = &archive.release;
+        let facts = [("o", &names.origin), ("l", &names.label), ("n", &names.codename), ("a", &names.suite)];
+        // A pin has no quotes: a comma ends a fact, and these begin or make a pattern.
+        let is_plain = |value: &str| !value.is_empty() && !value.contains([',', '*', '?', '[', '/', '"', '\n']);
+        let facts: Vec<_> = facts
+            .into_iter()
+            .filter(|(_, value)| is_plain(value))
+            .map(|(fact, value)| format!("{fact}={value}"))
+            .collect();
+        let release = format!("release {}", facts.join(",")).parse();
+        // A URL's host has no character that would not do in quotes.
+        release.unwrap_or_else(|_| Self {
+            text: format!("origin \"{}\"", archive.host()),
+            kind: Kind::Origin(Expression::Glob(archive.host().to_ascii_lowercase())),
+        })
+    }
+
     /// Whether archives are matched, whatever versions they have.
     pub(super) fn is_of_archives(&self) -> bool {
         !matches!(self.kind, Kind::Version(_))
