@@ -161,7 +161,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
     let suite = request.suite.or(index.primary_suite()).unwrap_or("");
     let mut solver = Solver::new(index);
     for wanted in &include {
-        solver.state_mut(wanted.name).candidate = Some(wanted.package);
+        solver.offer(wanted.name, wanted.package);
     }
 
     if request.variant == Variant::Apt {

@@ -25,6 +25,8 @@ pub(super) enum Mode {
 pub(super) struct State {
     /// The version that is there before the stage begins.
     pub(super) current: Option<PackageId>,
+    /// The candidate that each stage begins with.
+    offered: Option<PackageId>,
     /// The version that would be installed, if any.
     pub(super) candidate: Option<PackageId>,
     /// The version that shall be there when the stage ends.
@@ -93,6 +95,7 @@ impl<'i> Solver<'i> {
     pub(super) fn new(index: &'i PackageIndex) -> Self {
         let states = index.names().map(|name| State {
             current: None,
+            offered: index.newest(name),
             candidate: index.newest(name),
             install: None,
             mode: Mode::Keep,
@@ -116,11 +119,20 @@ impl<'i> Solver<'i> {
         &mut self.states[name.index()]
     }
 
+    /// Has `package` be the candidate of its name.
+    pub(super) fn offer(&mut self, name: NameId, package: PackageId) {
+        let state = self.state_mut(name);
+        state.offered = Some(package);
+        state.candidate = Some(package);
+    }
+
     /// Ends a stage: what was to be installed is there now, and wanted for itself, because dpkg
-    /// installed it.
+    /// installed it. The next run of apt knows of no candidate that this one gave up.
     pub(super) fn commit(&mut self) {
+        self.unnoticed.clear();
         for state in &mut self.states {
             state.current = state.install;
+            state.candidate = state.offered;
             state.mode = Mode::Keep;
             state.automatic = false;
             state.protected = false;

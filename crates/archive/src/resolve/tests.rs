@@ -194,6 +194,15 @@ fn gives_up_alternatives_that_cannot_be_satisfied() {
 }
 
 #[test]
+fn the_second_stage_knows_no_candidate_that_the_first_gave_up() {
+    let lines = "core 1: Essential: yes; Depends: x | y
+                 x 1: Depends: absent
+                 y 1: X: y";
+    selects(lines, "y", "core y");
+    fails(lines, "x", "packages that cannot be installed:\n  x: depends on absent, which no package is or provides");
+}
+
+#[test]
 fn the_sweep_spares_what_is_recommended_or_suggested() {
     let lines = "a 1: Depends: x | y; Suggests: helper
                  x 1: Depends: helper, middle
