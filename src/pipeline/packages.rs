@@ -20,7 +20,7 @@ use super::Error;
 use super::job::facts;
 use super::preflight::read_lock;
 use crate::plugins::Build;
-use crate::recipe::{FabricKind, Origin, Security, Settings, Sourced};
+use crate::recipe::{FabricKind, Origin, PackageName, Security, Settings, Sourced};
 
 /// The names of the suite that has no updates and no security archive of its own.
 const ROLLING: [&str; 2] = ["sid", "unstable"];
@@ -225,8 +225,21 @@ impl Selection {
         let mut include: Vec<String> =
             recipe.include.iter().chain([&recipe.kernel.package]).map(|package| package.to_string()).collect();
         include.extend(fabric_packages(recipe.fabric.kind.value).iter().map(ToString::to_string));
-        let request = Request { variant: recipe.variant.value, include: &include, suite: Some(recipe.suite.as_str()) };
+        let request = Request {
+            variant: recipe.variant.value,
+            include: &include,
+            suite: Some(recipe.suite.as_str()),
+            recommends: &recipe.recommends.request(),
+        };
         let selection = resolve(&index, &request)?;
+        let names = recipe.recommends.names().iter().map(PackageName::as_str);
+        let absent: Vec<_> = names.filter(|name| selection.get(name).is_none()).collect();
+        if !absent.is_empty() {
+            progress.warning(
+                format!("Recommends were asked for of packages that are not installed: {}", absent.join(", ")),
+                Some("check the names; `recommends` installs no package that is named in it, `include` does".into()),
+            );
+        }
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
     }

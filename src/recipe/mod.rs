@@ -21,6 +21,7 @@ mod model;
 mod names;
 pub mod parse;
 mod patch;
+mod recommends;
 mod rows;
 mod settings;
 mod size;
@@ -39,6 +40,7 @@ pub use names::{
     Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName, PathPattern, PluginName, Suite,
 };
 pub use patch::schema;
+pub use recommends::Recommends;
 pub use rows::SettingRow;
 pub use settings::{Error, Security, Settings};
 pub use size::{InvalidSize, Size};

@@ -11,6 +11,7 @@ use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
 use super::patch::{Addition, IncludeChange, List, PluginChange, PluginPatch, PreseedPatch};
+use super::recommends::Recommends;
 use super::sourced::{Origin, Sourced};
 use super::subnet::Subnet;
 
@@ -231,8 +232,12 @@ recipe! {
         Option<Vec<PathBuf>>;
     /// The set of packages to begin with, as mmdebstrap names them.
     value variant: Sourced<Variant> => #[schemars(extend("default" = Variant::default()))] Option<Variant>;
-    /// Packages to install in addition to the variant's. Recommends are not followed.
+    /// Packages to install in addition to the variant's.
     list include: Vec<Sourced<PackageName>> => Option<List<PackageName, IncludeChange>>;
+    /// Whether what packages recommend is installed, too, as apt's `APT::Install-Recommends` has it;
+    /// or the packages of which it is, which does not go for what these bring in.
+    value recommends: Sourced<Recommends> => #[schemars(extend("default" = Recommends::default()))]
+        Option<Recommends>;
     /// Answers to the questions that packages ask by debconf, set before any of them is configured
     /// that asks.
     list debconf: Vec<Listed<Preseed>> => Option<List<PreseedPatch, Addition<PreseedPatch>>>;

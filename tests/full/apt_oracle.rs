@@ -18,13 +18,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use fam_archive::packages::{Package, PackageIndex};
-use fam_archive::resolve::{Request, Variant, resolve};
+use fam_archive::resolve::{Recommends, Request, Variant, resolve};
 use fam_archive::version;
 
 support::tests! {
     needs [support::harness::ROOT, "apt-get", "mmdebstrap"];
     orders_versions_as_dpkg_does,
     selects_what_apt_selects,
+    selects_what_apt_selects_with_recommends,
     selects_what_mmdebstrap_selects,
 }
 
@@ -71,7 +72,7 @@ fn orders_versions_as_dpkg_does() {
 
 fn selects_what_apt_selects() {
     let extra = std::env::var("APT_ORACLE_LISTS").map(|path| fs_err::read_to_string(path).unwrap()).unwrap_or_default();
-    let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
+    let stages: Vec<_> = releases().iter().map(|release| Stages::simulate(release, &Recommends::None)).collect();
     let mut cases = Vec::new();
     // The second release is to show that the rules are not the first one's: every other list will
     // do.
@@ -92,6 +93,23 @@ fn selects_what_apt_selects() {
         }));
     }
 
+    compare(&cases);
+}
+
+fn selects_what_apt_selects_with_recommends() {
+    let stages: Vec<_> = releases().iter().map(|release| Stages::simulate(release, &Recommends::All)).collect();
+    let mut cases = Vec::new();
+    for (stages, step) in stages.iter().zip([1, 2]) {
+        cases.extend(Variant::value_variants().iter().map(|&variant| Case { stages, variant, include: "" }));
+        let lists = lists::WITH_RECOMMENDS.iter().step_by(step);
+        let variants = Variant::value_variants().iter().cycle();
+        cases.extend(lists.zip(variants).map(|(include, &variant)| Case { stages, variant, include }));
+    }
+    compare(&cases);
+}
+
+/// Asserts that the resolver and apt come to the same.
+fn compare(cases: &[Case<'_>]) {
     let next = AtomicUsize::new(0);
     let (differences, refused) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -151,7 +169,7 @@ fn selects_what_mmdebstrap_selects() {
             .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned()))
             .collect();
         assert!(theirs.len() > 50, "{log}");
-        let difference = difference(&ours(&index, variant, release.suite, ""), &Ok(theirs));
+        let difference = difference(&ours(&index, variant, release.suite, "", &Recommends::None), &Ok(theirs));
         assert_eq!(difference, None, "{variant}");
     }
 }
@@ -159,18 +177,19 @@ fn selects_what_mmdebstrap_selects() {
 /// apt's first runs: what the second ones find installed.
 struct Stages<'r> {
     release: &'r Release,
+    recommends: &'r Recommends,
     essential: Installed,
     apt: Installed,
 }
 
 impl<'r> Stages<'r> {
-    fn simulate(release: &'r Release) -> Self {
+    fn simulate(release: &'r Release, recommends: &'r Recommends) -> Self {
         let nothing = release.nothing();
         let install = ["install".to_owned(), narrow(release.suite, "?essential")];
-        let essential = release.simulate(Base::Essential, &nothing, &install).unwrap();
-        let apt = release.simulate(Base::Apt, &nothing, &["dist-upgrade".to_owned()]).unwrap();
-        let (essential, apt) = (release.install("essential", essential), release.install("apt", apt));
-        Self { release, essential, apt }
+        let essential = release.simulate(Base::Essential, recommends, &nothing, &install).unwrap();
+        let apt = release.simulate(Base::Apt, recommends, &nothing, &["dist-upgrade".to_owned()]).unwrap();
+        let (essential, apt) = (release.install(essential), release.install(apt));
+        Self { release, recommends, essential, apt }
     }
 }
 
@@ -187,18 +206,20 @@ struct Case<'r> {
 
 impl std::fmt::Display for Case<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} [{}]", self.stages.release.suite, self.variant, self.include)
+        let Stages { release, recommends, .. } = self.stages;
+        let with = if **recommends == Recommends::All { " with Recommends" } else { "" };
+        write!(f, "{} {}{with} [{}]", release.suite, self.variant, self.include)
     }
 }
 
 impl Case<'_> {
     fn ours(&self) -> Result<Choice, String> {
         let release = self.stages.release;
-        ours(&release.index, self.variant, release.suite, self.include)
+        ours(&release.index, self.variant, release.suite, self.include, self.stages.recommends)
     }
 
     fn apts(&self) -> Result<Choice, String> {
-        let Stages { release, essential, apt } = self.stages;
+        let Stages { release, recommends, essential, apt } = self.stages;
         let (base, first) = if self.variant == Variant::Apt { (Base::Apt, apt) } else { (Base::Essential, essential) };
         let mut arguments: Vec<_> = self.include.split_whitespace().map(str::to_owned).collect();
         if self.variant == Variant::Buildd {
@@ -215,13 +236,19 @@ impl Case<'_> {
             return Ok(first.choice.clone());
         }
         arguments.insert(0, "install".into());
-        release.simulate(base, first, &arguments)
+        release.simulate(base, recommends, first, &arguments)
     }
 }
 
-fn ours(index: &PackageIndex, variant: Variant, suite: &str, include: &str) -> Result<Choice, String> {
+fn ours(
+    index: &PackageIndex,
+    variant: Variant,
+    suite: &str,
+    include: &str,
+    recommends: &Recommends,
+) -> Result<Choice, String> {
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
-    let request = Request { variant, include: &include, suite: Some(suite) };
+    let request = Request { variant, include: &include, suite: Some(suite), recommends };
     let selection = resolve(index, &request).map_err(|error| error.to_string())?;
     let pair = |package: Package<'_>| (package.name().into(), package.version().into());
     Ok(selection.packages().iter().map(|selected| pair(selected.package)).collect())

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fam_archive::packages::Relation;
-use fam_archive::resolve::{Request, Variant, resolve};
+use fam_archive::resolve::{Recommends, Request, Variant, resolve};
 use support::files::extract;
 use support::harness::{ROOT, Test};
 use support::packages::{Group, VARIANT, assert_installed, cache, groups, output};
@@ -60,7 +60,7 @@ fn installs(suite: &str, group: &Group) {
 fn every_package_that_pre_depends_is_listed() {
     let release = Release::fetch("trixie");
     let index = release.suite_alone();
-    let request = Request { variant: Variant::Essential, include: &[], suite: None };
+    let request = Request { variant: Variant::Essential, include: &[], suite: None, recommends: &Recommends::None };
     let essential = resolve(&index, &request).unwrap();
     let provided: BTreeSet<&str> = essential
         .packages()

@@ -32,6 +32,7 @@ mod providers;
 mod readme;
 mod rebuild;
 mod recipes;
+mod recommends;
 mod reference;
 mod request;
 mod roles;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),
+        recommends::tests(),
         reference::tests(),
         request::tests(),
         sandbox::tests(),

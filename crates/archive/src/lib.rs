@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use fam_archive::packages::{Origin, PackageIndex};
-//! use fam_archive::resolve::{Request, Variant, resolve};
+//! use fam_archive::resolve::{Recommends, Request, Variant, resolve};
 //!
 //! let stanza = |name: &str, more: &str| format!(
 //!     "Package: {name}\nVersion: 1\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 1\nSHA256: {}\n{more}\n",
@@ -20,7 +20,8 @@
 //! let mut index = PackageIndex::new("amd64");
 //! index.add(text, origin)?;
 //!
-//! let request = Request { variant: Variant::Essential, include: &["editor".to_owned()], suite: None };
+//! let include = &["editor".to_owned()];
+//! let request = Request { variant: Variant::Essential, include, suite: None, recommends: &Recommends::None };
 //! let chosen = resolve(&index, &request)?;
 //! let names: Vec<&str> = chosen.packages().iter().map(|selected| selected.package.name()).collect();
 //! assert_eq!(names, ["base", "editor", "library"]);

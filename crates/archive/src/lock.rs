@@ -306,7 +306,7 @@ fn serialize_date<S: Serializer>(date: &Timestamp, serializer: S) -> Result<S::O
 mod tests {
     use super::*;
     use crate::packages::{Origin, PackageIndex};
-    use crate::resolve::{Request, Variant, resolve};
+    use crate::resolve::{Recommends, Request, Variant, resolve};
     use proptest::prelude::*;
 
     const SHA256: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -323,7 +323,8 @@ mod tests {
         let mirror = "http://mirror.example/debian";
         let origin = Origin { mirror: mirror.into(), suite: "trixie".into(), component: "main".into() };
         index.add(text, origin).unwrap();
-        let selection = resolve(&index, &Request { variant: Variant::Essential, include, suite: None }).unwrap();
+        let request = Request { variant: Variant::Essential, include, suite: None, recommends: &Recommends::None };
+        let selection = resolve(&index, &request).unwrap();
         let source = LockedSource {
             mirror: mirror.parse().unwrap(),
             suite: "trixie".into(),

@@ -1,7 +1,7 @@
 //! The resolver: which packages a variant and an include list come to.
 //!
-//! The choice is apt's own, without Recommends, in the two runs that mmdebstrap(1) makes: first the
-//! essential packages, then, with these in place, everything else. Other choices may be as valid;
+//! The choice is apt's own, with Recommends where they are asked for, in the two runs that
+//! mmdebstrap(1) makes: first the essential packages, then, with these in place, everything else. Other choices may be as valid;
 //! this one is what users of Debian get, and what its packages are tested with. So the resolver
 //! does not search for a solution: it makes apt's moves in apt's order. [`state`] holds what they
 //! work on, [`mark`] makes the moves, [`repair`] repairs what these leave broken, [`sweep`] unmarks
@@ -28,7 +28,7 @@ use mark::RequestedBy;
 use state::Solver;
 
 pub use explain::Problem;
-pub use request::{Request, Variant};
+pub use request::{Recommends, Request, Variant};
 
 /// What resolving came to: packages sorted by name.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ pub fn resolve<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Sel
 fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'i>, Error> {
     let include: Vec<_> = request.include.iter().map(|item| request::find(index, item)).collect::<Result<_, _>>()?;
     let suite = request.suite.or(index.primary_suite()).unwrap_or("");
-    let mut solver = Solver::new(index);
+    let mut solver = Solver::new(index, request.recommends);
     for wanted in &include {
         solver.offer(wanted.name, wanted.package);
     }

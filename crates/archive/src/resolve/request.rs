@@ -17,6 +17,22 @@ pub struct Request<'a> {
     /// The suite whose essential and important packages make up the base set; the index's first one
     /// where it is `None`. Their versions may come from any source.
     pub suite: Option<&'a str>,
+    /// Whose Recommends are installed, too.
+    pub recommends: &'a Recommends,
+}
+
+/// Whose Recommends are installed as well as what must be: apt's `APT::Install-Recommends`, for all
+/// packages or for some.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Recommends {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Those of every package that is installed.
+    All,
+    /// Those of the packages with these names. What they bring in has none followed, unless it is
+    /// named, too.
+    Of(Vec<String>),
 }
 
 /// The set of packages that a system begins with, as mmdebstrap names them.

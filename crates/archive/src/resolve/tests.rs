@@ -1,6 +1,8 @@
 //! The resolver on small indexes, one rule of apt's a test. Whether the rules are apt's is for
 //! `tests/apt_oracle.rs`.
 
+mod recommends;
+
 use super::*;
 use crate::packages::Origin;
 
@@ -26,7 +28,8 @@ fn add(index: &mut PackageIndex, suite: &str, lines: &str) {
 
 fn try_select(index: &PackageIndex, variant: Variant, include: &str) -> Result<String, Error> {
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
-    let selection = resolve(index, &Request { variant, include: &include, suite: None })?;
+    let selection =
+        resolve(index, &Request { variant, include: &include, suite: None, recommends: &Recommends::None })?;
     let names: Vec<_> = selection.packages().iter().map(|selected| selected.package.name()).collect();
     Ok(names.join(" "))
 }
@@ -80,7 +83,8 @@ fn variants_add_priorities_of_the_suite() {
     ] {
         assert_eq!(try_select(&index, variant, "").unwrap(), expected, "{variant}");
     }
-    let selection = resolve(&index, &Request { variant: Variant::Important, include: &[], suite: None }).unwrap();
+    let request = Request { variant: Variant::Important, include: &[], suite: None, recommends: &Recommends::None };
+    let selection = resolve(&index, &request).unwrap();
     assert_eq!(selection.get("cron").unwrap().package.version(), "2");
     assert!(selection.get("man").is_none());
     assert_eq!((selection.download_size(), selection.installed_size()), (5000, 10240));
@@ -90,7 +94,8 @@ fn variants_add_priorities_of_the_suite() {
 fn tells_stages_and_automatic_packages_apart() {
     let index = index("a 1: Depends: b, c\nb 1: X: y\nc 1: X: y\ncore 1: Essential: yes; Depends: lib\nlib 1: X: y");
     let include = ["a".to_owned(), "c".to_owned()];
-    let request = Request { variant: Variant::Essential, include: &include, suite: None };
+    let request =
+        Request { variant: Variant::Essential, include: &include, suite: None, recommends: &Recommends::None };
     let selection = resolve(&index, &request).unwrap();
     let told = |selected: &Selected<'_>| {
         let stage = if selected.essential_stage { "first" } else { "second" };
