@@ -19,7 +19,7 @@ use super::further_archives::DEBIAN;
 use super::job::facts;
 use super::preflight::read_lock;
 use crate::plugins::Build;
-use crate::recipe::{FabricKind, Settings};
+use crate::recipe::{FabricKind, PackageName, Settings};
 
 /// Warns of packages that no build can have, since what their indexes say of them cannot be read.
 fn warn_of_skipped(skipped: &[Skipped], progress: &Progress) {
@@ -118,8 +118,17 @@ impl Selection {
             include: &include,
             suite: Some(recipe.suite.as_str()),
             policy: &policy,
+            recommends: &recipe.recommends.request(),
         };
         let selection = resolve(&index, &request)?;
+        let names = recipe.recommends.names().iter().map(PackageName::as_str);
+        let absent: Vec<_> = names.filter(|name| selection.get(name).is_none()).collect();
+        if !absent.is_empty() {
+            progress.warning(
+                format!("Recommends were asked for of packages that are not installed: {}", absent.join(", ")),
+                Some("check the names; `recommends` installs no package that is named in it, `include` does".into()),
+            );
+        }
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
     }

@@ -8,8 +8,8 @@ use clap::Args;
 use fam_archive::credentials::{MirrorUrl, ProxyUrl};
 
 use super::{
-    Compression, Cpus, DiskSize, FabricKind, Include, Initramfs, NodeCount, NodeMemory, Security, Snapshot, Suite,
-    Variant,
+    Compression, Cpus, DiskSize, FabricKind, Include, Initramfs, NodeCount, NodeMemory, Recommends, Security, Snapshot,
+    Suite, Variant,
 };
 
 /// What was given on the command line. `None`, `false` and empty lists mean that it was not.
@@ -46,6 +46,14 @@ pub struct Flags {
                        files, by a path that begins with /, ./ or ../ (repeatable)"
     )]
     pub include: Vec<Include>,
+    /// Whose Recommends are installed: all, none or packages [default: the recipe's; fabric: none]
+    #[arg(
+        long,
+        value_name = "all|none|PKG,…",
+        help_heading = "What to build",
+        long_help = "Whose Recommends are installed: those of all packages, as apt does by itself; of none; or of the packages                        that are named, but not of what these bring in [default: the recipe's; fabric: none]"
+    )]
+    pub recommends: Option<Recommends>,
     /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's
     /// (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "What to build")]
@@ -68,14 +76,14 @@ pub struct Flags {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["locked", "include", "debconf", "variant", "suite", "fresh"],
+        conflicts_with_all = ["locked", "include", "recommends", "debconf", "variant", "suite", "fresh"],
         help_heading = "What to build",
         long_help = "Make images of this root tarball, whoever made it, and install nothing. There is no fabric.lock then, \
                        and fabric.spdx.json says what the tarball's own dpkg knows"
     )]
     pub from_tarball: Option<PathBuf>,
     /// Install exactly the packages of this lock
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["include", "variant", "suite"],
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["include", "recommends", "variant", "suite"],
           help_heading = "What to build")]
     pub locked: Option<PathBuf>,
 

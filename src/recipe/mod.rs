@@ -23,6 +23,7 @@ mod model;
 mod names;
 pub mod parse;
 mod patch;
+mod recommends;
 mod rows;
 mod settings;
 mod size;
@@ -46,6 +47,7 @@ pub use names::{
     PathPattern, PluginName, Suite,
 };
 pub use patch::schema;
+pub use recommends::Recommends;
 pub use rows::SettingRow;
 pub use settings::{Error, Security, Settings};
 pub use size::{InvalidSize, Size};

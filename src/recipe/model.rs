@@ -13,6 +13,7 @@ use super::include::Include;
 use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, Variant};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
 use super::patch::{Addition, IncludeChange, List, PinChange, PluginChange, PluginPatch, PreseedPatch};
+use super::recommends::Recommends;
 use super::sourced::{Origin, Sourced};
 use super::subnet::Subnet;
 
@@ -239,8 +240,12 @@ recipe! {
     /// The set of packages to begin with, as mmdebstrap names them.
     value variant: Sourced<Variant> => #[schemars(extend("default" = Variant::default()))] Option<Variant>;
     /// Packages to install in addition to the variant's: of the archives, or of files that are seen
-    /// from the directory of this recipe. Recommends are not followed.
+    /// from the directory of this recipe.
     list include: Vec<Sourced<Include>> => Option<List<Include, IncludeChange>>;
+    /// Whether what packages recommend is installed, too, as apt's `APT::Install-Recommends` has it;
+    /// or the packages of which it is, which does not go for what these bring in.
+    value recommends: Sourced<Recommends> => #[schemars(extend("default" = Recommends::default()))]
+        Option<Recommends>;
     /// Which versions are preferred, by the rules of `apt_preferences(5)`: of several pins that match
     /// a version, the first counts. Where a lock names the packages, they have a say in the guests alone.
     list pins: Vec<Listed<Pin>> => #[serde(rename = "pin")] Option<List<Pin, PinChange>>;

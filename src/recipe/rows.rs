@@ -70,6 +70,7 @@ const SETTINGS: &[Setting] = &[
     setting("proxy", |it| vec![it.http_proxy.map(|proxy| text_or(proxy, "none"))]),
     key!("variant", variant, variant),
     Setting { override_key: include, ..setting("include", included) },
+    key!("recommends", recommends, recommends),
     setting("pin", |it| listed(&it.recipe.pins)),
     key!("kernel", kernel.package),
     key!("initramfs", initramfs, initramfs),

@@ -20,7 +20,7 @@ use std::sync::{LazyLock, Mutex};
 
 use fam_archive::local::{self, LocalDeb};
 use fam_archive::packages::{Package, PackageIndex};
-use fam_archive::resolve::{Request, Variant, resolve};
+use fam_archive::resolve::{Recommends, Request, Variant, resolve};
 use fam_archive::version;
 use support::archive::Deb;
 
@@ -28,6 +28,7 @@ support::tests! {
     needs [support::harness::ROOT, "apt-get", "mmdebstrap"];
     orders_versions_as_dpkg_does,
     selects_what_apt_selects,
+    selects_what_apt_selects_with_recommends,
     selects_what_mmdebstrap_selects,
     takes_files_as_apt_takes_them,
 }
@@ -75,7 +76,7 @@ fn orders_versions_as_dpkg_does() {
 
 fn selects_what_apt_selects() {
     let extra = std::env::var("APT_ORACLE_LISTS").map(|path| fs_err::read_to_string(path).unwrap()).unwrap_or_default();
-    let stages: Vec<_> = releases().iter().map(Stages::simulate).collect();
+    let stages: Vec<_> = releases().iter().map(|release| Stages::simulate(release, &Recommends::None)).collect();
     let mut cases = Vec::new();
     // The second release is to show that the rules are not the first one's: every other list will
     // do.
@@ -96,6 +97,23 @@ fn selects_what_apt_selects() {
         }));
     }
 
+    compare(&cases);
+}
+
+fn selects_what_apt_selects_with_recommends() {
+    let stages: Vec<_> = releases().iter().map(|release| Stages::simulate(release, &Recommends::All)).collect();
+    let mut cases = Vec::new();
+    for (stages, step) in stages.iter().zip([1, 2]) {
+        cases.extend(Variant::value_variants().iter().map(|&variant| Case { stages, variant, include: "" }));
+        let lists = lists::WITH_RECOMMENDS.iter().step_by(step);
+        let variants = Variant::value_variants().iter().cycle();
+        cases.extend(lists.zip(variants).map(|(include, &variant)| Case { stages, variant, include }));
+    }
+    compare(&cases);
+}
+
+/// Asserts that the resolver and apt come to the same.
+fn compare(cases: &[Case<'_>]) {
     let next = AtomicUsize::new(0);
     let (differences, refused) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -155,7 +173,7 @@ fn selects_what_mmdebstrap_selects() {
             .map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned()))
             .collect();
         assert!(theirs.len() > 50, "{log}");
-        let difference = difference(&ours(&index, variant, release.suite, ""), &Ok(theirs));
+        let difference = difference(&ours(&index, variant, release.suite, "", &Recommends::None), &Ok(theirs));
         assert_eq!(difference, None, "{variant}");
     }
 }
@@ -163,7 +181,7 @@ fn selects_what_mmdebstrap_selects() {
 /// Packages in files, as `apt-get install ./x.deb` takes them: their versions beside those of the
 /// archive, and what they depend on there.
 fn takes_files_as_apt_takes_them() {
-    let stages = Stages::simulate(&releases()[0]);
+    let stages = Stages::simulate(&releases()[0], &Recommends::None);
     let release = stages.release;
     let of_archive = |name: &str| release.index.find(name).unwrap().version().to_owned();
     let hello = |version: &str| Deb::new("hello").field("Version", version).field("Architecture", "amd64");
@@ -200,12 +218,12 @@ fn takes_files_as_apt_takes_them() {
         let names = names.split_whitespace().filter(|name| files.iter().all(|file| file.name != *name));
         let names: Vec<_> = names.map(str::to_owned).collect();
         let include = [names.clone(), files.iter().map(LocalDeb::request).collect()].concat().join(" ");
-        let ours = ours(&release.with_files(&files), Variant::Minbase, release.suite, &include);
+        let ours = ours(&release.with_files(&files), Variant::Minbase, release.suite, &include, stages.recommends);
         let mut arguments = vec!["install".to_owned()];
         arguments.extend(names);
         arguments.extend(paths.iter().map(|path| path.display().to_string()));
         arguments.push(narrow(release.suite, "?and(?priority(required),?not(?essential))"));
-        let apts = release.simulate(Base::Essential, &stages.essential, &arguments);
+        let apts = release.simulate(Base::Essential, stages.recommends, &stages.essential, &arguments);
         println!("{what}: {:?} of ours, {:?} of apt's", ours.as_ref().map(Choice::len), apts.as_ref().map(Choice::len));
         assert_eq!(ours.is_err(), what.contains("breaks") || what.contains("nothing"), "{what}: {ours:?}");
         assert_eq!(difference(&ours, &apts), None, "{what}");
@@ -215,18 +233,19 @@ fn takes_files_as_apt_takes_them() {
 /// apt's first runs: what the second ones find installed.
 struct Stages<'r> {
     release: &'r Release,
+    recommends: &'r Recommends,
     essential: Installed,
     apt: Installed,
 }
 
 impl<'r> Stages<'r> {
-    fn simulate(release: &'r Release) -> Self {
+    fn simulate(release: &'r Release, recommends: &'r Recommends) -> Self {
         let nothing = release.nothing();
         let install = ["install".to_owned(), narrow(release.suite, "?essential")];
-        let essential = release.simulate(Base::Essential, &nothing, &install).unwrap();
-        let apt = release.simulate(Base::Apt, &nothing, &["dist-upgrade".to_owned()]).unwrap();
-        let (essential, apt) = (release.install("essential", essential), release.install("apt", apt));
-        Self { release, essential, apt }
+        let essential = release.simulate(Base::Essential, recommends, &nothing, &install).unwrap();
+        let apt = release.simulate(Base::Apt, recommends, &nothing, &["dist-upgrade".to_owned()]).unwrap();
+        let (essential, apt) = (release.install(essential), release.install(apt));
+        Self { release, recommends, essential, apt }
     }
 }
 
@@ -243,18 +262,20 @@ struct Case<'r> {
 
 impl std::fmt::Display for Case<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} [{}]", self.stages.release.suite, self.variant, self.include)
+        let Stages { release, recommends, .. } = self.stages;
+        let with = if **recommends == Recommends::All { " with Recommends" } else { "" };
+        write!(f, "{} {}{with} [{}]", release.suite, self.variant, self.include)
     }
 }
 
 impl Case<'_> {
     fn ours(&self) -> Result<Choice, String> {
         let release = self.stages.release;
-        ours(&release.index, self.variant, release.suite, self.include)
+        ours(&release.index, self.variant, release.suite, self.include, self.stages.recommends)
     }
 
     fn apts(&self) -> Result<Choice, String> {
-        let Stages { release, essential, apt } = self.stages;
+        let Stages { release, recommends, essential, apt } = self.stages;
         let (base, first) = if self.variant == Variant::Apt { (Base::Apt, apt) } else { (Base::Essential, essential) };
         let mut arguments: Vec<_> = self.include.split_whitespace().map(str::to_owned).collect();
         if self.variant == Variant::Buildd {
@@ -265,7 +286,7 @@ impl Case<'_> {
             return Ok(first.choice.clone());
         }
         arguments.insert(0, "install".into());
-        release.simulate(base, first, &arguments)
+        release.simulate(base, recommends, first, &arguments)
     }
 }
 
@@ -280,9 +301,15 @@ pub fn priorities(suite: &str, variant: Variant) -> Option<String> {
     Some(narrow(suite, &format!("?and({wanted},?not(?essential))")))
 }
 
-fn ours(index: &PackageIndex, variant: Variant, suite: &str, include: &str) -> Result<Choice, String> {
+fn ours(
+    index: &PackageIndex,
+    variant: Variant,
+    suite: &str,
+    include: &str,
+    recommends: &Recommends,
+) -> Result<Choice, String> {
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
-    choose(index, &Request { variant, include: &include, suite: Some(suite), ..Request::default() })
+    choose(index, &Request { variant, include: &include, suite: Some(suite), recommends, ..Request::default() })
 }
 
 /// What the resolver chooses.

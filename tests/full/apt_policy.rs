@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fam_archive::policy::{Pin, Policy};
-use fam_archive::resolve::{Request, Variant};
+use fam_archive::resolve::{Recommends, Request, Variant};
 
 use crate::apt_oracle::apt::{Base, Choice, Installed, Release, mirror};
 use crate::apt_oracle::{choose, difference, narrow, priorities};
@@ -108,7 +108,7 @@ impl Archives {
     fn ours(&self, policy: &Policy, wanted: &str) -> Result<Choice, String> {
         let (variant, include) = words(wanted);
         let suite = Some(self.release.suite);
-        choose(&self.release.index, &Request { variant, include: &include, suite, policy })
+        choose(&self.release.index, &Request { variant, include: &include, suite, policy, ..Request::default() })
     }
 
     fn apts(&self, policy: &Policy, wanted: &str) -> Result<Choice, String> {
@@ -123,11 +123,10 @@ impl Archives {
             _ => (Base::Essential, vec!["install".to_owned(), narrow(release.suite, "?essential")]),
         };
         let first = [vec![preferences.clone()], first].concat();
-        let choice = release.simulate(base, &release.nothing(), &first)?;
+        let choice = release.simulate(base, &Recommends::None, &release.nothing(), &first)?;
         let installed = {
             let mut all = self.installed.lock().unwrap();
-            let number = all.len();
-            let install = || release.install(&number.to_string(), choice.clone());
+            let install = || release.install(choice.clone());
             all.entry(choice.clone()).or_insert_with(install).clone()
         };
         let build_essential = (variant == Variant::Buildd).then(|| "build-essential".to_owned());
@@ -136,6 +135,11 @@ impl Archives {
         if wanted.is_empty() {
             return Ok(choice);
         }
-        release.simulate(base, &installed, &[vec![preferences, "install".to_owned()], wanted].concat())
+        release.simulate(
+            base,
+            &Recommends::None,
+            &installed,
+            &[vec![preferences, "install".to_owned()], wanted].concat(),
+        )
     }
 }

@@ -37,6 +37,7 @@ mod providers;
 mod readme;
 mod rebuild;
 mod recipes;
+mod recommends;
 mod reference;
 mod request;
 mod roles;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         readme::tests(),
         rebuild::tests(),
         recipes::tests(),
+        recommends::tests(),
         reference::tests(),
         request::tests(),
         sandbox::tests(),

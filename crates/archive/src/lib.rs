@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use fam_archive::packages::{Origin, PackageIndex};
-//! use fam_archive::resolve::{Request, Variant, resolve};
+//! use fam_archive::resolve::{Recommends, Request, Variant, resolve};
 //!
 //! let stanza = |name: &str, more: &str| format!(
 //!     "Package: {name}\nVersion: 1\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 1\nSHA256: {}\n{more}\n",

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fam_archive::local::LocalDeb;
 use fam_archive::packages::{Origin, PackageIndex};
+use fam_archive::resolve::Recommends;
 
 /// Names with the versions apt would install.
 pub type Choice = BTreeMap<String, String>;
@@ -127,8 +129,18 @@ impl Release {
     ///
     /// # Errors
     /// With what apt says, where it refuses.
-    pub fn simulate(&self, base: Base, installed: &Installed, arguments: &[String]) -> Result<Choice, String> {
-        let output = self.command(base, &installed.status).arg("--print-uris").args(arguments).output().unwrap();
+    pub fn simulate(
+        &self,
+        base: Base,
+        recommends: &Recommends,
+        installed: &Installed,
+        arguments: &[String],
+    ) -> Result<Choice, String> {
+        let mut command = self.command(base, &installed.status);
+        if *recommends == Recommends::All {
+            command.arg("-oAPT::Install-Recommends=true");
+        }
+        let output = command.arg("--print-uris").args(arguments).output().unwrap();
         self.read(&output, installed)
     }
 
@@ -155,8 +167,9 @@ impl Release {
     }
 
     /// A dpkg database in which `choice` is installed, by dpkg and not by apt.
-    pub fn install(&self, name: &str, choice: Choice) -> Installed {
-        let path = self.root.path().join(format!("status-{name}"));
+    pub fn install(&self, choice: Choice) -> Installed {
+        static DATABASES: AtomicUsize = AtomicUsize::new(0);
+        let path = self.root.path().join(format!("status-{}", DATABASES.fetch_add(1, Ordering::Relaxed)));
         let mut text = String::new();
         for (name, version) in &choice {
             let mut versions = self.index.versions(name);

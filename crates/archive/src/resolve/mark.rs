@@ -1,8 +1,9 @@
 //! Marking: how apt goes from "this package shall be there" to what else must be there or must go.
 //!
 //! Each function does what the function of `pkgDepCache` (apt 2.6, `apt-pkg/depcache.cc`) does that
-//! its documentation names, for one architecture and without Recommends. The order of steps is part
-//! of the result.
+//! its documentation names, for one architecture. The order of steps is part of the result.
+//! Recommends, where they are followed, are what apt calls important and not critical: it brings in
+//! what they ask for, and goes on where it cannot.
 
 use super::state::{Clause, Mode, Solver, VersionSlot};
 use crate::packages::{NameId, PackageId};
@@ -56,7 +57,7 @@ impl<'i> Solver<'i> {
             return false;
         }
         let Some(candidate) = state.candidate else { return false };
-        if !state.protected && !self.is_broken(name) {
+        if !state.protected && !self.is_broken(name) && !self.lacks_recommended(name) {
             if is_present {
                 return state.install.is_some() || self.mark_keep(name, by);
             }
@@ -86,9 +87,10 @@ impl<'i> Solver<'i> {
         let fails_early = !was_protected && !by.is_user();
         let mut has_failed = false;
 
-        let clauses = self.clauses(candidate);
+        let (clauses, recommended) = (self.clauses(candidate), self.recommended(candidate));
         let (forbidding, demanding): (Vec<_>, Vec<_>) = clauses
             .iter()
+            .chain(&*recommended)
             .filter(|clause| was_protected || !self.holds(name, clause, VersionSlot::Install))
             .partition(|clause| clause.forbids());
         let mut delayed = Vec::new();
@@ -131,13 +133,16 @@ impl<'i> Solver<'i> {
         let mut succeeded = true;
         for &clause in demanding {
             if self.holds(name, clause, VersionSlot::Install) {
-                if was_protected && !self.protect_only_solution(name, clause, by) {
+                if was_protected && clause.is_critical() && !self.protect_only_solution(name, clause, by) {
                     succeeded = false;
                 }
                 continue;
             }
+            if !clause.is_critical() && self.has_done_without(name, clause) {
+                continue;
+            }
             let solutions = self.solutions(name, clause);
-            let is_only = was_protected && solutions.len() == 1;
+            let is_only = was_protected && clause.is_critical() && solutions.len() == 1;
             let found = solutions.into_iter().any(|package| {
                 let solution = self.name_of(package);
                 if self.state(solution).candidate != Some(package) {
@@ -152,7 +157,7 @@ impl<'i> Solver<'i> {
                 }
                 self.mark_with_dependencies(solution, by.deeper())
             });
-            if !found {
+            if !found && clause.is_critical() {
                 succeeded = false;
                 if !was_protected && !by.is_user() {
                     break;
@@ -160,6 +165,18 @@ impl<'i> Solver<'i> {
             }
         }
         succeeded
+    }
+
+    /// Whether a package was there before the stage, and recommended in vain what the clause says.
+    fn has_done_without(&mut self, name: NameId, clause: &Clause<'i>) -> bool {
+        let Some(current) = self.state(name).current else { return false };
+        let recommended = self.recommended(current);
+        let first = clause.targets.first().map(|target| target.name);
+        let mut same = recommended
+            .iter()
+            .filter(|clause| clause.targets.iter().any(|target| Some(target.name) == first))
+            .peekable();
+        same.peek().is_some() && !same.any(|clause| self.holds(name, clause, VersionSlot::Current))
     }
 
     /// What a protected package needs, and only one package can give, is protected too.

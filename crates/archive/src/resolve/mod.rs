@@ -1,7 +1,7 @@
 //! The resolver: which packages a variant and an include list come to.
 //!
-//! The choice is apt's own, without Recommends, in the two runs that mmdebstrap(1) makes: first the
-//! essential packages, then, with these in place, everything else. Other choices may be as valid;
+//! The choice is apt's own, with Recommends where they are asked for, in the two runs that
+//! mmdebstrap(1) makes: first the essential packages, then, with these in place, everything else. Other choices may be as valid;
 //! this one is what users of Debian get, and what its packages are tested with. So the resolver
 //! does not search for a solution: it makes apt's moves in apt's order. [`state`] holds what they
 //! work on, [`candidates`] says which versions they take, [`mark`] makes the moves, [`repair`] repairs what these leave broken, [`sweep`] unmarks
@@ -31,7 +31,7 @@ use request::Wanted;
 use state::Solver;
 
 pub use explain::Problem;
-pub use request::{Request, Variant};
+pub use request::{Recommends, Request, Variant};
 
 /// What resolving came to: packages sorted by name.
 #[derive(Debug, Clone)]
@@ -183,7 +183,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
     let include: Vec<_> = request.include.iter().map(|item| find(item)).collect::<Result<_, _>>()?;
     let build_essential = (request.variant == Variant::Buildd).then(|| find("build-essential")).transpose()?;
     let suite = request.suite.or(index.primary_suite()).unwrap_or("");
-    let mut solver = Solver::new(index, ranking);
+    let mut solver = Solver::new(index, ranking, request.recommends);
     // In the first stage, too, which otherwise would install another version of an essential
     // package than the second one wants.
     solver.set_candidates(&include);

@@ -122,10 +122,7 @@ impl<'i> Repair<'_, 'i> {
                 return ControlFlow::Break(());
             }
         }
-        if has_choice
-            && removals_before == visit.removals.len()
-            && !self.solver.holds(visit.name, clause, VersionSlot::Install)
-        {
+        if has_choice && removals_before == visit.removals.len() {
             if fallback == Fallback::Keep {
                 self.solver.mark_keep(visit.name, RESOLVER);
                 visit.changed = true;

@@ -22,6 +22,28 @@ pub struct Request<'a> {
     pub suite: Option<&'a str>,
     /// Which versions are preferred.
     pub policy: &'a Policy,
+    /// Whose Recommends are installed, too.
+    pub recommends: &'a Recommends,
+}
+
+/// Whose Recommends are installed as well as what must be: apt's `APT::Install-Recommends`, for all
+/// packages or for some.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Recommends {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Those of every package that is installed.
+    All,
+    /// Those of the packages with these names. What they bring in has none followed, unless it is
+    /// named, too.
+    Of(Vec<String>),
+}
+
+impl Default for &Recommends {
+    fn default() -> Self {
+        &Recommends::None
+    }
 }
 
 /// The set of packages that a system begins with, as mmdebstrap names them.

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use super::request::Recommends;
 use crate::dependency::Alternative;
 use crate::packages::{MultiArch, NameId, PackageId, PackageIndex, Relation};
 use crate::policy::Ranking;
@@ -47,6 +48,11 @@ pub(super) struct Clause<'i> {
 }
 
 impl Clause<'_> {
+    /// Whether the package is broken where the clause does not hold.
+    pub(super) fn is_critical(&self) -> bool {
+        self.relation != Relation::Recommends
+    }
+
     /// Whether the clause forbids rather than demands.
     pub(super) fn forbids(&self) -> bool {
         matches!(self.relation, Relation::Conflicts | Relation::Breaks)
@@ -93,11 +99,21 @@ pub(super) struct Solver<'i> {
     pub(super) followed: HashSet<PackageId>,
     /// The name that is essential though no stanza says so: apt, to itself.
     pub(super) forced_essential: Option<NameId>,
+    /// Whose Recommends are followed.
+    recommends: Followed,
+    recommended: HashMap<PackageId, Rc<[Clause<'i>]>>,
+}
+
+/// The packages whose Recommends are followed.
+#[derive(Debug)]
+enum Followed {
+    All,
+    Of(HashSet<NameId>),
 }
 
 impl<'i> Solver<'i> {
     /// A solver for a system in which nothing is installed. No name has a candidate yet.
-    pub(super) fn new(index: &'i PackageIndex, ranking: Ranking<'i>) -> Self {
+    pub(super) fn new(index: &'i PackageIndex, ranking: Ranking<'i>, recommends: &Recommends) -> Self {
         let states = index.names().map(|_| State {
             current: None,
             candidate: None,
@@ -115,6 +131,12 @@ impl<'i> Solver<'i> {
             unnoticed: HashSet::new(),
             followed: HashSet::new(),
             forced_essential: None,
+            recommends: match recommends {
+                Recommends::All => Followed::All,
+                Recommends::None => Followed::Of(HashSet::new()),
+                Recommends::Of(names) => Followed::Of(names.iter().filter_map(|name| index.name_id(name)).collect()),
+            },
+            recommended: HashMap::new(),
         }
     }
 
@@ -166,6 +188,21 @@ impl<'i> Solver<'i> {
             .flat_map(|relation| read_clauses(self.index, package, relation))
             .collect();
         self.clauses.insert(package, Rc::clone(&clauses));
+        clauses
+    }
+
+    /// What `package` recommends, if that is followed.
+    pub(super) fn recommended(&mut self, package: PackageId) -> Rc<[Clause<'i>]> {
+        if let Some(clauses) = self.recommended.get(&package) {
+            return Rc::clone(clauses);
+        }
+        let is_followed = match &self.recommends {
+            Followed::All => true,
+            Followed::Of(names) => names.contains(&self.name_of(package)),
+        };
+        let clauses = if is_followed { read_clauses(self.index, package, Relation::Recommends) } else { Vec::new() };
+        let clauses: Rc<[_]> = clauses.into();
+        self.recommended.insert(package, Rc::clone(&clauses));
         clauses
     }
 
@@ -247,6 +284,12 @@ impl<'i> Solver<'i> {
     pub(super) fn is_broken(&mut self, name: NameId) -> bool {
         let Some(package) = self.state(name).install else { return false };
         self.clauses(package).iter().any(|clause| !self.holds(name, clause, VersionSlot::Install))
+    }
+
+    /// Whether what shall be installed of `name` lacks something that it recommends.
+    pub(super) fn lacks_recommended(&mut self, name: NameId) -> bool {
+        let Some(package) = self.state(name).install else { return false };
+        self.recommended(package).iter().any(|clause| !self.holds(name, clause, VersionSlot::Install))
     }
 
     /// The names of all packages that are broken.
@@ -342,7 +385,7 @@ impl<'i> Solver<'i> {
     }
 
     /// The name of a package and the names it provides.
-    fn names_of(&self, package: PackageId) -> Vec<NameId> {
+    pub(super) fn names_of(&self, package: PackageId) -> Vec<NameId> {
         let provided = read_clauses(self.index, package, Relation::Provides);
         let mut names: Vec<_> = provided.iter().flat_map(|clause| &clause.targets).map(|target| target.name).collect();
         names.push(self.name_of(package));
@@ -361,7 +404,7 @@ pub(super) fn read_clauses(index: &PackageIndex, package: PackageId, relation: R
     let fields = index.package(package).relation(relation).unwrap_or_default();
     let to_target = |alternative| index.target(&alternative).map(|name| Target { name, alternative });
     // Only the alternatives of a demand belong together; elsewhere each one counts by itself.
-    let splits = !matches!(relation, Relation::PreDepends | Relation::Depends);
+    let splits = !matches!(relation, Relation::PreDepends | Relation::Depends | Relation::Recommends);
     let mut clauses = Vec::new();
     for field in fields {
         let targets = field.alternatives.into_iter().filter_map(to_target);

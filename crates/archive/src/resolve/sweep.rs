@@ -35,25 +35,35 @@ impl Solver<'_> {
                 swept.push(name);
             }
         }
-        self.restore(swept);
+        self.restore(&swept);
     }
 
-    /// Marks again what a package that stays depends on. apt explores no name twice, and so may
-    /// have missed something.
-    fn restore(&mut self, mut swept: Vec<NameId>) {
-        while !swept.is_empty() {
-            let broken = self.broken();
-            let wanted = broken.into_iter().find_map(|name| {
-                let package = self.state(name).install?;
-                let clauses = self.clauses(package);
-                let demanding = clauses.iter().filter(|clause| !clause.forbids());
-                let mut solutions = demanding.flat_map(|clause| self.solutions(name, clause));
-                solutions.find_map(|solution| swept.iter().position(|&name| name == self.name_of(solution)))
-            });
-            let Some(position) = wanted else { return };
-            let name = swept.remove(position);
-            self.mark_alone(name, RequestedBy::Package { depth: 0 });
+    /// Where any package lacks something without what was swept, marks again what packages that are
+    /// to be there name, or that provides what they name. apt does not ask which package lacks what,
+    /// nor for versions.
+    fn restore(&mut self, swept: &[NameId]) {
+        let installed = self.installed();
+        if swept.is_empty() || !installed.iter().any(|&(name, _)| self.is_broken(name) || self.lacks_recommended(name))
+        {
+            return;
         }
+        let mut wanted: HashSet<_> = installed.iter().flat_map(|&(_, package)| self.wants(package)).collect();
+        let mut names: Vec<_> =
+            swept.iter().filter_map(|&name| Some((name, self.names_of(self.state(name).candidate?)))).collect();
+        while let Some(position) = names.iter().position(|(_, names)| names.iter().any(|name| wanted.contains(name))) {
+            let (name, _) = names.swap_remove(position);
+            self.mark_alone(name, RequestedBy::Package { depth: 0 });
+            if let Some(package) = self.state(name).install {
+                wanted.extend(self.wants(package));
+            }
+        }
+    }
+
+    /// The names in the fields by which a package brings in others.
+    fn wants(&mut self, package: PackageId) -> Vec<NameId> {
+        let (clauses, recommended) = (self.clauses(package), self.recommended(package));
+        let demanding = clauses.iter().chain(&*recommended).filter(|clause| !clause.forbids());
+        demanding.flat_map(|clause| &clause.targets).map(|target| target.name).collect()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The resolver on small indexes, one rule of apt's a test. Whether the rules are apt's is for
 //! `tests/apt_oracle.rs`.
 
+mod recommends;
+
 use super::*;
 use crate::packages::{Origin, ReleaseNames};
 use crate::policy::Policy;
@@ -199,6 +201,15 @@ fn gives_up_alternatives_that_cannot_be_satisfied() {
 }
 
 #[test]
+fn the_second_stage_knows_no_candidate_that_the_first_gave_up() {
+    let lines = "core 1: Essential: yes; Depends: x | y
+                 x 1: Depends: absent
+                 y 1: X: y";
+    selects(lines, "y", "core y");
+    fails(lines, "x", "packages that cannot be installed:\n  x: depends on absent, which no package is or provides");
+}
+
+#[test]
 fn the_sweep_spares_what_is_recommended_or_suggested() {
     let lines = "a 1: Depends: x | y; Suggests: helper
                  x 1: Depends: helper, middle
@@ -237,7 +248,8 @@ fn takes_versions_and_suites_by_name() {
 fn select_by(index: &PackageIndex, pins: &str, include: &str) -> Result<String, Error> {
     let policy = Policy::parse(&pins.replace(" | ", "\n").replace(" && ", "\n\n")).unwrap();
     let include: Vec<_> = include.split_whitespace().map(str::to_owned).collect();
-    let request = Request { include: &include, policy: &policy, variant: Variant::Essential, suite: None };
+    let request =
+        Request { include: &include, policy: &policy, variant: Variant::Essential, suite: None, ..Request::default() };
     let selection = resolve(index, &request)?;
     let shown = selection.packages().iter().map(|selected| selected.package.to_string());
     Ok(shown.filter(|package| package != "base=1").collect::<Vec<_>>().join(" "))
