@@ -193,8 +193,7 @@ fn run<'i>(index: &'i PackageIndex, request: &Request<'_>) -> Result<Selection<'
         stage_upgrade(&mut solver)?;
     } else {
         let essential = narrow(&solver, suite, Package::is_essential);
-        let requests: Vec<_> = include.iter().filter(|request| essential.contains(&request.name)).cloned().collect();
-        stage(&mut solver, &essential, &requests)?;
+        stage(&mut solver, &essential, &[])?;
     }
     let first_stage = solver.installed();
     if first_stage.is_empty() {
