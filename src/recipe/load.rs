@@ -259,7 +259,7 @@ mod tests {
             error.to_string(),
             format!("{}:2:1: unknown key `incl`, known are {}", path.display(), {
                 "extends, description, suite, architecture, components, updates, security, ca-certificates, variant, include, \
-             debconf, paths, initramfs, disk, kernel, fabric, nodes, plugin"
+             recommends, debconf, paths, initramfs, disk, kernel, fabric, nodes, plugin"
             })
         );
         fs_err::write(&path, "suite = 'sid'").unwrap();
