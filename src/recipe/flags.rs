@@ -46,12 +46,13 @@ pub struct Flags {
                        files, by a path that begins with /, ./ or ../ (repeatable)"
     )]
     pub include: Vec<Include>,
-    /// Whose Recommends are installed: all, none or packages [default: the recipe's; fabric: none]
+    /// Whose Recommends are installed: all, none or names [default: the recipe's; fabric: none]
     #[arg(
         long,
-        value_name = "all|none|PKG,…",
+        value_name = "PKG,…",
         help_heading = "What to build",
-        long_help = "Whose Recommends are installed: those of all packages, as apt does by itself; of none; or of the packages                        that are named, but not of what these bring in [default: the recipe's; fabric: none]"
+        long_help = "Whose Recommends are installed: `all`, those of every package, as apt has it; `none`; or those of the \
+                       packages that are named, but not of what these bring in [default: the recipe's; fabric: none]"
     )]
     pub recommends: Option<Recommends>,
     /// Answers to questions of packages, as debconf-set-selections reads them, after the recipe's

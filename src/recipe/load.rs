@@ -258,8 +258,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!("{}:2:1: unknown key `incl`, known are {}", path.display(), {
-                "extends, description, suite, architecture, components, updates, security, ca-certificates, variant, include, \
-             pin, debconf, paths, initramfs, disk, kernel, fabric, nodes, plugin"
+                "extends, description, suite, architecture, components, updates, security, snapshot, archive, ca-certificates, variant, include, \
+             recommends, pin, debconf, paths, initramfs, disk, kernel, fabric, nodes, plugin"
             })
         );
         fs_err::write(&path, "suite = 'sid'").unwrap();

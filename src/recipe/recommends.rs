@@ -15,7 +15,7 @@ use super::names::{InvalidName, PackageName};
 /// `all`, `none` or names with commas between them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Recommends {
-    /// Nobody's.
+    /// Those of no package.
     #[default]
     None,
     /// Those of every package that is installed.

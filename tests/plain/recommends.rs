@@ -17,7 +17,7 @@ support::tests! {
 fn archive() -> Archive {
     Archive::new(SUITE)
         .with(Deb::new("base").essential())
-        .with(Deb::new("desktop").field("Recommends", "absent, panel | editor"))
+        .with(Deb::new("desktop").field("Recommends", "absent, panel"))
         .with(Deb::new("panel").field("Recommends", "clock"))
         .with(Deb::new("clock"))
         .with(Deb::new("editor").field("Recommends", "spell"))

@@ -30,7 +30,7 @@ pub struct Request<'a> {
 /// packages or for some.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Recommends {
-    /// Nobody's.
+    /// Those of no package.
     #[default]
     None,
     /// Those of every package that is installed.
