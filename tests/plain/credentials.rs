@@ -384,7 +384,7 @@ fn what_is_refused_is_shown_without_its_login() {
     let host = server.url.replace("http://", "");
     for (name, value) in [
         ("MIRROR", format!("ftp://ann:{PASSWORD}@{host}")),
-        ("PROXY", format!("socks5://pia:{PROXY_PASSWORD}@{host}")),
+        ("PROXY", format!("socks://pia:{PROXY_PASSWORD}@{host}")),
         ("http_proxy", format!("pia:{PROXY_PASSWORD} @{host}")),
     ] {
         let (code, said) = fail(fam_build(place.path()).arg("plan").env(name, value));
