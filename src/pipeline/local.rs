@@ -83,28 +83,28 @@ mod tests {
     #[test]
     fn a_name_gives_way_to_what_says_more() {
         let directory = tempfile::tempdir().unwrap();
-        fs_err::write(directory.path().join("x.deb"), deb(&stanza("x", "3", ""), &[], &[])).unwrap();
+        fs_err::write(directory.path().join("xx.deb"), deb(&stanza("xx", "3", ""), &[], &[])).unwrap();
         let requests = |include: &[&str], more: &[&str]| {
             let settings = settings(include, directory.path(), |_| {});
             requested(&settings.recipe, &packages(&settings).unwrap(), more)
         };
-        assert_eq!(requests(&["a", "./x.deb", "b:amd64"], &["k"]), ["a", "b", "k", "x=3"]);
-        assert_eq!(requests(&["x", "./x.deb", "a"], &["x"]), ["a", "x=3"]);
-        assert_eq!(requests(&["a", "a=1", "b/sid"], &["a", "b"]), ["a=1", "b/sid"]);
+        assert_eq!(requests(&["aa", "./xx.deb", "bb:amd64"], &["kk"]), ["aa", "bb", "kk", "xx=3"]);
+        assert_eq!(requests(&["xx", "./xx.deb", "aa"], &["xx"]), ["aa", "xx=3"]);
+        assert_eq!(requests(&["aa", "aa=1", "bb/sid"], &["aa", "bb"]), ["aa=1", "bb/sid"]);
     }
 
     #[test]
     fn one_package_is_not_asked_for_twice() {
         let directory = tempfile::tempdir().unwrap();
-        fs_err::write(directory.path().join("x.deb"), deb(&stanza("x", "3", ""), &[], &[])).unwrap();
-        for other in ["x=1", "x/sid"] {
-            let error = packages(&settings(&[other, "./x.deb"], directory.path(), |_| {})).unwrap_err();
+        fs_err::write(directory.path().join("xx.deb"), deb(&stanza("xx", "3", ""), &[], &[])).unwrap();
+        for other in ["xx=1", "xx/sid"] {
+            let error = packages(&settings(&[other, "./xx.deb"], directory.path(), |_| {})).unwrap_err();
             let text = error.to_string();
-            assert!(text.contains(other) && text.contains("/x.deb") && error.hint().is_some(), "{text}");
+            assert!(text.contains(other) && text.contains("/xx.deb") && error.hint().is_some(), "{text}");
         }
-        let missing = settings(&["./y.deb"], directory.path(), |_| {});
-        assert!(packages(&missing).unwrap_err().to_string().contains("/y.deb"));
-        let locked = settings(&["./y.deb", "./x.deb"], directory.path(), |flags| flags.locked = Some("l".into()));
+        let missing = settings(&["./yy.deb"], directory.path(), |_| {});
+        assert!(packages(&missing).unwrap_err().to_string().contains("/yy.deb"));
+        let locked = settings(&["./yy.deb", "./xx.deb"], directory.path(), |flags| flags.locked = Some("l".into()));
         assert_eq!(packages(&locked).unwrap().len(), 1);
     }
 }

@@ -443,7 +443,7 @@ mod tests {
             (
                 "extends = 'b.toml'\n[[pin]]\npackages = ['vim', 'VIM']\npin = 'release a=x'\npriority = 1",
                 BASE,
-                "a.toml:3:12: `VIM`: a package name has a-z, 0-9, +, - and . in it; blanks are between names",
+                "a.toml:3:20: `VIM`: a package name has a-z, 0-9, +, - and . in it; blanks are between names",
             ),
             (
                 "extends = 'b.toml'\n[[pin]]\npackages = 'vim'\npin = 'release a=x'\npriority = 40000",

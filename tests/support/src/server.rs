@@ -112,7 +112,12 @@ pub fn decoded(target: &str) -> String {
             }
         }
     }
-    String::from_utf8(bytes).unwrap()
+    without_dots(&String::from_utf8(bytes).unwrap())
+}
+
+/// The path without the parts that say nothing.
+pub fn without_dots(path: &str) -> String {
+    path.split('/').filter(|part| *part != ".").collect::<Vec<_>>().join("/")
 }
 
 /// A running server. It ends when it is dropped.

@@ -129,13 +129,13 @@ fn says_where_it_cannot_read() {
     insta::assert_snapshot!(messages.join("\n"), @r#"
 format 2 is not known, only 1
 line 1, column 1: missing field `format`
-line 18, column 8: invalid value: integer `-1`, expected u64
-line 18, column 7: string values must be quoted, expected literal string
-line 18, column 1: unknown field `sise`, expected one of `name`, `version`, `architecture`, `essential`, `automatic`, `size`, `installed-size`, `sha256`, `sha512`, `filename`, `mirror`
-line 20, column 10: `abc` is not a SHA-256 of 64 hexadecimal digits
-line 21, column 12: `../../etc_2-3_amd64.deb` is not a plain relative path
-line 14, column 8: `../dash` is not a name
-line 15, column 11: version `x:2` has an epoch that is not a number
+line 19, column 8: invalid value: integer `-1`, expected u64
+line 19, column 7: string values must be quoted, expected literal string
+line 19, column 1: unknown field `sise`, expected one of `name`, `version`, `architecture`, `essential`, `automatic`, `size`, `installed-size`, `sha256`, `sha512`, `filename`, `mirror`
+line 21, column 10: `abc` is not a SHA-256 of 64 hexadecimal digits
+line 22, column 12: `../../etc_2-3_amd64.deb` is not a plain relative path
+line 15, column 8: `../dash` is not a name
+line 16, column 11: version `x:2` has an epoch that is not a number
 line 11, column 8: `2025-13-15T09:37:43Z`: failed to parse two digit integer as month: parameter 'month' is not in the required range of 1..=12
 "#);
 }
@@ -171,7 +171,7 @@ fn takes_sha_512_where_there_is_no_sha_256() {
     let neither = text.replace("sha512 =", "#");
     for (text, expected) in [(both, "both `sha256` and `sha512`"), (neither, "missing field `sha256` or `sha512`")] {
         let error = Lock::parse(&text).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.starts_with("line 13"), "{error}");
+        assert!(error.contains(expected) && error.starts_with("line 14"), "{error}");
     }
 }
 

@@ -32,8 +32,11 @@ deb http://incomplete.example/debian
         parse_one_line_sources(text),
         [
             source("http://a.example/debian", "trixie", &["main", "contrib"], None),
-            source("http://b.example/debian/", "trixie-updates", &["main"], Some("/k.gpg")),
-            source("http://c.example/x", "./", &[], None),
+            AptSource {
+                architectures: vec!["amd64".into(), "arm64".into()],
+                ..source("http://b.example/debian/", "trixie-updates", &["main"], Some("/k.gpg"))
+            },
+            AptSource { is_trusted: true, ..source("http://c.example/x", "./", &[], None) },
         ]
     );
 }
