@@ -39,6 +39,11 @@ fn artifacts(output: &Path, mirror: &str) -> Vec<(String, Vec<u8>)> {
             "fabric.lock" => {
                 bytes = String::from_utf8(bytes).unwrap().replace(mirror, "MIRROR").into_bytes();
             }
+            // Domains name the files of disks.
+            xml if xml.ends_with(".xml") => {
+                let text = String::from_utf8(bytes).unwrap();
+                bytes = text.replace(&output.display().to_string(), "OUTPUT").into_bytes();
+            }
             // Its first record names what it was made of, the lock with it.
             "fabric_template.tar" => {
                 let words = b"fam-build template ";
