@@ -132,7 +132,9 @@ fn each_recipe_of_the_page_comes_to_what_it_says() {
                 _ => Some("http://mirror.example/debian"),
             },
         );
-        let report: serde_json::Value = serde_json::from_str(&succeed(&mut plan)).unwrap();
+        // Events come before the plan, a line each.
+        let said = succeed(&mut plan);
+        let report: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
         let packages = report["packages"].as_array().unwrap().iter();
         let packages: Vec<String> = packages
             .map(|it| format!("{} {}", it["name"].as_str().unwrap(), it["version"].as_str().unwrap()))

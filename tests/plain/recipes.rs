@@ -60,7 +60,7 @@ fn the_schema_says_what_the_parser_says() {
         "nodes.name = 'Node'",
         "variant = 'biuldd'",
         "architecture = 'arm64'",
-        "components = ['Main']",
+        "components = ['-main']",
         "kernel.cmdline = 'a \"b\"'",
         "kernel.cmdline = '$x'",
         "fabric.kind = 'disk'",
