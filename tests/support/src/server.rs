@@ -95,7 +95,7 @@ impl Answer {
 
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
 
-/// The path that a target of a request names.
+/// The path that a target of a request names, without parts that say nothing.
 pub fn decoded(target: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = target.as_bytes();
@@ -112,7 +112,7 @@ pub fn decoded(target: &str) -> String {
             }
         }
     }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(bytes).unwrap().replace("/./", "/")
 }
 
 /// A running server. It ends when it is dropped.

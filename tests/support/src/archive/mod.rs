@@ -144,7 +144,7 @@ impl Archive {
                 let mut text = format!("{}\nFilename: {filename}\n", stanza.trim_end());
                 writeln!(text, "Size: {}\n{}: {}\n", bytes.len(), form.digest, form.sum(&bytes)).unwrap();
                 indexes.get_mut(form.index_of(stanza)).unwrap().extend(text.into_bytes());
-                files.insert(format!("/{}", filename.trim_start_matches("./")), bytes);
+                files.insert(format!("/{filename}").replace("/./", "/"), bytes);
             };
             suite.debs.iter().for_each(|deb| add(&deb.stanza(), deb.filename(), deb.build()));
             for (control, bytes) in &suite.made {
