@@ -454,7 +454,7 @@ mod tests {
             (
                 "extends = 'b.toml'\npin = [{ packages = '*', pin = 'version 1', priority = 1 }]",
                 BASE,
-                "a.toml:2:8: `version 1`: a version can be pinned of packages by name only, not of all (*)",
+                "a.toml:2:32: `version 1`: a version can be pinned of packages by name only, not of all (*)",
             ),
             (
                 "extends = 'b.toml'\npaths = [{ exclud = '/x' }]",
