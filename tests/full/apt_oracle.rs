@@ -226,6 +226,13 @@ fn takes_files_as_apt_takes_them() {
         let apts = release.simulate(Base::Essential, stages.recommends, &stages.essential, &arguments);
         println!("{what}: {:?} of ours, {:?} of apt's", ours.as_ref().map(Choice::len), apts.as_ref().map(Choice::len));
         assert_eq!(ours.is_err(), what.contains("breaks") || what.contains("nothing"), "{what}: {ours:?}");
+        if what.contains("conflicts") {
+            // apt leaves some of what it marked for its first choice; here nothing stays that nothing
+            // needs.
+            let (ours, apts) = (ours.unwrap(), apts.unwrap());
+            assert!(ours.iter().all(|(name, version)| apts.get(name) == Some(version)), "{ours:?} {apts:?}");
+            continue;
+        }
         assert_eq!(difference(&ours, &apts), None, "{what}");
     }
 }

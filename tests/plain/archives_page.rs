@@ -105,10 +105,10 @@ const EXPECTED: &[(&str, &[&str], &[&str])] = &[
     ("last.toml", &["vendors-tool 1", "helper 1"], &[]),
     ("local.toml", &["local-tool 1", "local-library 1", "helper 1"], &[]),
     ("recommends.toml", &["tool 1", "library 1", "recommended 1"], &["not-of-tool 1"]),
-    ("snapshot.toml", &["apt 1", "linux-image-amd64 1"], &[]),
+    ("snapshot.toml", &["base 1", "linux-image-amd64 1"], &[]),
     ("password.toml", &["vendors-tool 1"], &[]),
-    ("house.toml", &["apt 1"], &[]),
-    ("derivative.toml", &["apt 1"], &[]),
+    ("house.toml", &["base 1"], &[]),
+    ("derivative.toml", &["base 1"], &[]),
 ];
 
 fn each_recipe_of_the_page_comes_to_what_it_says() {
@@ -135,7 +135,7 @@ fn each_recipe_of_the_page_comes_to_what_it_says() {
         // Events come before the plan, a line each.
         let said = succeed(&mut plan);
         let report: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-        let packages = report["packages"].as_array().unwrap().iter();
+        let packages = report["report"]["packages"].as_array().unwrap().iter();
         let packages: Vec<String> = packages
             .map(|it| format!("{} {}", it["name"].as_str().unwrap(), it["version"].as_str().unwrap()))
             .collect();

@@ -125,7 +125,7 @@ fn a_recipe_names_files_and_directories_from_its_own() {
     assert!(shown.contains(&format!("\"{}/recipes/debs\", # recipe", bench.directory.path().display())), "{shown}");
     let checked = succeed(Command::new(support::program()).args(["recipe", "check", &top]));
     assert!(checked.contains("is valid: 2 packages"), "{checked}");
-    succeed(&mut bench.build(&["--recipe", &top]).current_dir("/"));
+    succeed(bench.build(&["--recipe", &top]).current_dir("/"));
     for (name, is_local) in [("tool", true), ("other", true), ("x", true), ("lib", false), ("base", false)] {
         let mirror = bench.locked(name).unwrap_or_else(|| panic!("{name} is not locked"))["mirror"].to_string();
         assert_eq!(mirror.contains("file:///"), is_local, "{name}: {mirror}");
@@ -217,9 +217,8 @@ fn a_file_that_changes_during_a_build_is_not_installed() {
     let files = archive().files();
     let place = support::directory_of("root");
     let path = place.path().join("tool.deb");
-    for (other, error) in
-        [(tool("1").file("/usr/share/x", "y").build(), "has the SHA-256"), (Vec::new(), "has 0 bytes, and should have")]
-    {
+    // Whether it is found by its size or by its digest is a matter of when it is read.
+    for other in [tool("1").file("/usr/share/x", "y").build(), Vec::new()] {
         let original = tool("1").build();
         fs_err::write(&path, &original).unwrap();
         let (of_server, changed) = (files.clone(), path.clone());
@@ -230,7 +229,7 @@ fn a_file_that_changes_during_a_build_is_not_installed() {
         });
         let bench = Bench::of(Who::Root, Mirror::of(files.clone(), Signer::usual().keyring()));
         let mut build = bench.build(&["--include", path.to_str().unwrap(), "--mirror", &server.url]);
-        assert_fails(&mut build, 1, &["fetch tool 1 all: ", error], "put the earlier one back");
+        assert_fails(&mut build, 1, &["fetch tool 1 all: ", ", and should have "], "put the earlier one back");
         assert_nothing_left(&bench.output());
     }
 }

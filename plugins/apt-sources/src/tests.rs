@@ -103,8 +103,8 @@ fn each_further_archive_has_a_file_and_a_keyring() {
     assert!(image.text(PREFERENCES).starts_with("Package: *\n"));
     assert_eq!(image.text(SOURCES).matches("Check-Valid-Until: no\n").count(), 1);
     // A key that a package brings is kept up to date by it.
-    image.put("usr/share/keyrings/vendor-keyring.gpg", b"\x01\x02".to_vec(), 0o644);
-    image.put("usr/share/keyrings/debian-archive-removed-keys.gpg", b"\x01\x02".to_vec(), 0o644);
+    image.put("usr/share/keyrings/vendor-keyring.gpg", b"\x01\x02", 0o644);
+    image.put("usr/share/keyrings/debian-archive-removed-keys.gpg", b"\x01\x02", 0o644);
     harness.system(&AptSources::default(), &mut image).unwrap();
     let text = image.text("/etc/apt/sources.list.d/vendor.sources");
     assert!(text.ends_with("Signed-By: /usr/share/keyrings/vendor-keyring.gpg\n"), "{text}");
