@@ -23,6 +23,9 @@ const FLAT: &str = "http://flat.example/debian";
 /// A package of the real backports that needs nothing.
 const BACKPORT: &str = "libhwloc-common";
 
+/// The certificate of an authority that no host trusts.
+const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/archive/src/testing/tls/authority.pem");
+
 /// Packages of which each version says on the disk which it is.
 fn deb(name: &str, version: &str) -> Deb {
     Deb::new(name).field("Version", version).file(&format!("/usr/share/{name}/version"), version)
@@ -70,7 +73,8 @@ impl Archives {
 fn write_recipe(directory: &Path) {
     let recipe = format!(
         "extends = 'minimal'\nsecurity = false\n\
-         include.add = ['vendors-tool', 'flat-tool', '{BACKPORT}', './local-tool.deb', './debs']\n\
+         ca-certificates = ['house.pem']\n\
+         include.add = ['ca-certificates', 'vendors-tool', 'flat-tool', '{BACKPORT}', './local-tool.deb', './debs']\n\
          [[archive]]\nsuites = ['trixie-backports']\n\
          [[archive]]\nname = 'vendor'\nurl = '{VENDOR}'\nsuites = ['stable']\nkey = 'vendor.gpg'\n\
          [[archive]]\nurl = '{FLAT}'\nsuites = ['./']\nkey = '''\n{}'''\n\
@@ -79,6 +83,7 @@ fn write_recipe(directory: &Path) {
     );
     fs_err::write(directory.join("five.toml"), recipe).unwrap();
     fs_err::copy(Signer::named("vendors-key").keyring(), directory.join("vendor.gpg")).unwrap();
+    fs_err::copy(AUTHORITY, directory.join("house.pem")).unwrap();
     fs_err::create_dir(directory.join("debs")).unwrap();
     let tool = deb("local-tool", "1").field("Depends", "local-library, netbase");
     fs_err::write(directory.join("local-tool.deb"), tool.build()).unwrap();
@@ -106,8 +111,7 @@ fn a_system_of_five_archives_boots_upgrades_and_is_made_again_from_its_lock() {
     build(directory, &archives, "first", &[]);
     archives.publish("2");
 
-    let disk = directory.join("first/minimal1.qcow2");
-    let disk = if disk.exists() { disk } else { directory.join("first/fabric1.qcow2") };
+    let disk = directory.join("first/fabric1.qcow2");
     let mut machine = Machine::new(&disk);
     machine.arguments = ["-nic", "user,model=virtio"].map(ToOwned::to_owned).to_vec();
     let mut console = machine.start();
@@ -127,6 +131,9 @@ fn a_system_of_five_archives_boots_upgrades_and_is_made_again_from_its_lock() {
     for path in ["vendor.sources", "flat.example.sources", "debian.sources"] {
         console.check(&format!("test -s /etc/apt/sources.list.d/{path}"));
     }
+    // update-ca-certificates has added the authority to the public ones.
+    let line = "$(sed -n 2p /usr/local/share/ca-certificates/house.crt)";
+    console.check(&format!("grep -qF \"{line}\" /etc/ssl/certs/ca-certificates.crt"));
     let policy = console.check(&format!("apt-cache policy {BACKPORT}"));
     let version =
         |field: &str| policy.lines().find_map(|line| line.trim().strip_prefix(field)).unwrap().trim().to_owned();

@@ -200,6 +200,9 @@ fn no_password_is_found_in_what_a_build_leaves() {
     let output = place.join("output");
     let command = |arguments: &[&str]| {
         let [recipe, plugins] = recipe(place, false);
+        let url = with_login(&server, "ann", PASSWORD);
+        let archive = format!("[[archive]]\nname = 'further'\nurl = '{url}'\nsuites = ['{SUITE}']\n");
+        fs_err::write(&recipe, fs_err::read_to_string(&recipe).unwrap() + &archive).unwrap();
         let mut command = fam_build(place);
         command.args(arguments).arg("--recipe").arg(recipe).arg("--plugin-dir").arg(plugins);
         command.arg("--keyring").arg(Signer::usual().keyring());
@@ -221,6 +224,7 @@ fn no_password_is_found_in_what_a_build_leaves() {
         assert_no_secret(&format!("{verb:?}"), &stderr);
     }
     fs_err::remove_file(place.join("plugins/secrets")).unwrap();
+    fs_err::remove_file(place.join("recipe.toml")).unwrap();
     assert_no_secret_in(place);
 
     let warnings = screen.matches("credentials = true").count();

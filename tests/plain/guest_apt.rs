@@ -1,20 +1,23 @@
 //! Archives beside that of the suite, and what apt in the guests knows of them: it asks every one
 //! that the build read, with the keys that vouched for it, and says nothing against any.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use support::archive::{Archive, Deb, Files, Mirror, Signer, apt};
 use support::directory_of;
+use support::documents::path;
 use support::files::extract;
 
 use crate::small::{Bench, SUITE, Who, archive, assert_fails, recipe_with};
 
 support::tests! {
-    needs [support::harness::ROOT, "apt-get", "dpkg-deb", "gpg", "gpgv", "tar"];
+    needs [support::harness::ROOT, "apt-get", "dpkg-deb", "gpg", "gpgv", "python3", "tar"];
     archives_of_others_have_their_own_keys,
     a_file_of_sources_says_the_same_as_a_recipe,
     a_derivative_has_its_own_key_and_no_updates,
     a_snapshot_is_judged_as_of_then,
+    an_authority_of_ones_own_is_trusted_by_the_guests,
     archives_that_cannot_be_used_are_refused_at_once,
 }
 
@@ -231,6 +234,47 @@ fn a_snapshot_is_judged_as_of_then() {
     let service = format!("{}/archive", bench.mirror.url());
     let mut plan = bench.build(&["plan", "--mirror", &service, "--snapshot", "20200401T000000Z"]);
     assert_fails(&mut plan, 1, &["expired: valid until 2020-03-07", "and it is 2020-04-01"], "--accept-expired");
+}
+
+/// Serves a directory over https on a free port, which it prints first.
+const HTTPS: &str = r#"
+import functools, http.server, ssl, sys
+directory, certificate, key = sys.argv[1:]
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=directory)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(certificate, key)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+
+fn an_authority_of_ones_own_is_trusted_by_the_guests() {
+    let place = directory_of("root");
+    for (path, bytes) in with_apt().files() {
+        let file = place.path().join(path.trim_start_matches('/'));
+        fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+        fs_err::write(file, bytes).unwrap();
+    }
+    let of_tests = path("crates/archive/src/testing/tls");
+    let [authority, certificate, key] = ["authority.pem", "server.pem", "server.key"].map(|name| of_tests.join(name));
+    let mut python = Command::new("python3");
+    python.args(["-c", HTTPS]).args([place.path(), &certificate, &key]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = python.spawn().unwrap();
+    let mut port = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
+    let url = format!("https://127.0.0.1:{}", port.trim());
+
+    let bench = Bench::new(archive());
+    bench.write("tiny.toml", &recipe_with(""));
+    assert_fails(&mut bench.build(&["plan", "--mirror", &url]), 1, &["certificate"], "--ca-certificate");
+    let lines = format!("include = ['apt']\nca-certificates = ['{}']\n", authority.display());
+    build(&bench, &lines, "", &["--mirror", &url]);
+    let guest = Guest::of(&bench);
+    assert!(guest.read("usr/local/share/ca-certificates/authority.crt").contains("BEGIN CERTIFICATE"));
+    guest.update();
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 fn archives_that_cannot_be_used_are_refused_at_once() {

@@ -15,57 +15,28 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::blocking::{Client, ClientBuilder, Response};
+use reqwest::blocking::{Client, Response};
 use reqwest::header::{self, HeaderMap};
 use reqwest::redirect::Policy;
-use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
-use crate::credentials::{Login, Logins, ProxyUrl};
+use crate::credentials::{Login, Logins};
 use crate::file_url;
 
 mod certificates;
 mod error;
 mod file;
+mod proxy;
 mod retry;
 mod speed;
 
 pub use error::Error;
+pub use proxy::ProxyChoice;
 pub(super) use retry::RetryState;
 pub use speed::LeastSpeed;
 use speed::Pace;
 
 const MAX_REDIRECTS: usize = 10;
-
-/// Which proxy requests go through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProxyChoice {
-    /// The one that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name (in either case of
-    /// letters), if any.
-    Environment,
-    /// One for each scheme, or none, but for the hosts that `except` lists as `NO_PROXY` does.
-    PerScheme {
-        /// The proxy for `http://`.
-        http: Option<ProxyUrl>,
-        /// The proxy for `https://`.
-        https: Option<ProxyUrl>,
-        /// Hosts, domains and networks that are reached directly.
-        except: Option<String>,
-    },
-    /// No proxy: every host is reached directly.
-    Direct,
-}
-
-/// The proxies for `http://` and `https://`, and the exceptions.
-type Named<'a> = (Option<&'a ProxyUrl>, Option<&'a ProxyUrl>, Option<&'a String>);
-
-impl ProxyChoice {
-    fn named(&self) -> Option<Named<'_>> {
-        match self {
-            Self::Environment | Self::Direct => None,
-            Self::PerScheme { http, https, except } => Some((http.as_ref(), https.as_ref(), except.as_ref())),
-        }
-    }
-}
 
 /// How to make requests.
 #[derive(Debug, Clone)]
@@ -136,32 +107,11 @@ impl Http {
     /// # Errors
     /// When the proxy's URL is not one, or a file has no certificates.
     pub fn new(mut options: HttpOptions) -> Result<Self, Error> {
-        if let Some((http, https, Some(except))) = options.proxy.named()
-            && except.split(',').any(|host| host.trim() == "*")
-        {
-            // The library's matcher takes the star for names only, and mirrors may be addresses.
-            for url in [http, https].into_iter().flatten() {
-                proxy_url(url)?;
-            }
-            options.proxy = ProxyChoice::Direct;
-        }
+        options.proxy = options.proxy.direct_if_all_are_excepted()?;
         // Only the first call has an effect; that another part of the program was first does no
         // harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let matcher = match (&options.proxy, options.proxy.named()) {
-            (_, Some((http, https, except))) => {
-                let mut matcher = Matcher::builder().no(except.cloned().unwrap_or_default());
-                if let Some(url) = http {
-                    matcher = matcher.http(proxy_url(url)?.to_string());
-                }
-                if let Some(url) = https {
-                    matcher = matcher.https(proxy_url(url)?.to_string());
-                }
-                Some(matcher.build())
-            }
-            (ProxyChoice::Environment, None) => Some(Matcher::from_env()),
-            (_, None) => None,
-        };
+        let matcher = options.proxy.matcher()?;
         let mut trusted = Vec::new();
         for path in &options.ca_certificates {
             trusted.extend(certificates::read(path)?);
@@ -178,7 +128,7 @@ impl Http {
                 .redirect(Policy::none())
                 .tls_certs_merge(trusted.clone())
                 .referer(false);
-            with_proxies(builder, &options)
+            options.proxy.apply(builder, &options.logins)
         };
         // A host without CA certificates can still use http: mirrors, whose signatures are what
         // counts.
@@ -443,33 +393,6 @@ fn redirected(place: &Url, response: &Response) -> Result<Option<Url>, &'static 
     // A server has no logins to give.
     let _ = next.set_username("").and_then(|()| next.set_password(None));
     Ok(Some(next))
-}
-
-/// Has requests go through the proxies of `options`, with their logins.
-fn with_proxies(builder: ClientBuilder, options: &HttpOptions) -> Result<ClientBuilder, Error> {
-    let Some((http, https, except)) = options.proxy.named() else {
-        return Ok(if options.proxy == ProxyChoice::Direct { builder.no_proxy() } else { builder });
-    };
-    // Without this, reqwest would read the environment, too.
-    let mut builder = builder.no_proxy();
-    for (url, proxy) in [(http, Proxy::http as fn(Url) -> _), (https, Proxy::https)] {
-        let Some(url) = url else { continue };
-        let proxy: Proxy = proxy(proxy_url(url)?).map_err(|error| bad_proxy(url, error))?;
-        let proxy = match options.logins.of_proxy(url.as_str()).map(Login::reveal) {
-            Some((user, password)) => proxy.basic_auth(user, password),
-            None => proxy,
-        };
-        builder = builder.proxy(proxy.no_proxy(except.and_then(|except| NoProxy::from_string(except))));
-    }
-    Ok(builder)
-}
-
-fn proxy_url(proxy: &ProxyUrl) -> Result<Url, Error> {
-    Url::parse(proxy.as_str()).map_err(|error| bad_proxy(proxy, error))
-}
-
-fn bad_proxy(proxy: &ProxyUrl, reason: impl std::fmt::Display) -> Error {
-    Error::BadProxy { proxy: proxy.to_string(), reason: reason.to_string() }
 }
 
 /// `bytes 10-19/20` as first byte and total length.

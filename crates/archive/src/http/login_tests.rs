@@ -1,6 +1,7 @@
 //! Where logins go, and where they do not.
 
 use super::*;
+use crate::credentials::ProxyUrl;
 use fam_progress::Hint as _;
 use support::server::{Answer, Request, Server};
 

@@ -1,6 +1,7 @@
 use std::net::TcpListener;
 
 use super::*;
+use crate::credentials::ProxyUrl;
 use fam_progress::Hint as _;
 use support::server::{Answer, Server};
 
