@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use fam_archive::credentials::{Logins, MirrorUrl};
 use fam_archive::http::{HttpOptions, ProxyChoice};
-use fam_archive::keyring::Keyring;
 use fam_archive::lock::{Lock, LockedSource};
 use fam_archive::policy::{Policy, Priority};
 use fam_archive::sources::host_mirrors;
@@ -153,7 +152,7 @@ impl Archives {
                 url: mirror.to_string(),
                 suites: Vec::new(),
                 components: components.clone(),
-                keys: signed_by.as_deref().and_then(|fingerprint| self.keys(fingerprint)).unwrap_or_default(),
+                keys: signed_by.as_deref().and_then(|fingerprint| self.keys(source, fingerprint)).unwrap_or_default(),
                 snapshot: snapshot.clone(),
             };
             match archives.last_mut() {
@@ -166,14 +165,17 @@ impl Archives {
         archives
     }
 
-    /// The key of this fingerprint, and those that came with it, if this build knows it.
-    fn keys(&self, fingerprint: &str) -> Option<ArchiveKeys> {
-        let further = self.further.iter().filter_map(|archive| archive.keyring.as_deref());
-        let mut keyrings = further.chain([self.client.keyring()]);
-        keyrings.find_map(|keyring: &Keyring| {
-            let vouching = hex::encode(keyring.packet(fingerprint)?);
-            Some(ArchiveKeys { vouching, armored: keyring.armored_file_of(fingerprint)? })
-        })
+    /// The key of this fingerprint, and those that came in one file with it, if it is one of those
+    /// that may vouch for the source. Keys of other archives are not looked at: guests would trust
+    /// what comes along with them.
+    fn keys(&self, source: &LockedSource, fingerprint: &str) -> Option<ArchiveKeys> {
+        let is_of = |archive: &&FurtherArchive| {
+            source.name.as_deref().unwrap_or(DEBIAN) == archive.name && archive.suites.contains(&source.suite)
+        };
+        let own = self.further.iter().find(is_of).and_then(|archive| archive.keyring.as_deref());
+        let keyring = own.unwrap_or(self.client.keyring());
+        let vouching = hex::encode(keyring.packet(fingerprint)?);
+        Some(ArchiveKeys { vouching, armored: keyring.armored_file_of(fingerprint)? })
     }
 
     /// The settings, completed by the archives that were found.

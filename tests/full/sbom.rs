@@ -8,6 +8,7 @@ use std::process::Command;
 use fam_archive::deb822::stanzas;
 use serde_json::Value;
 use support::files::extract;
+use support::server::decoded;
 use support::{mirror, program, scratch, succeed};
 
 use crate::downloads::Apt;
@@ -87,7 +88,8 @@ fn assert_same_package(ours: &Value, theirs: &Value) {
     assert!(sha256(theirs).is_some(), "apt's lists are there: {theirs}");
     assert_eq!(sha256(ours), sha256(theirs), "{ours}");
     let (url, file) = (ours["downloadLocation"].as_str().unwrap(), ours["packageFileName"].as_str().unwrap());
-    assert!(url.starts_with(&format!("{}/pool/main/", mirror())) && url.ends_with(&format!("/{file}")), "{url}");
+    let is_of_file = decoded(url).ends_with(&format!("/{file}"));
+    assert!(url.starts_with(&format!("{}/pool/main/", mirror())) && is_of_file, "{url}");
 }
 
 fn says_what_debsbom_says() {

@@ -1,7 +1,7 @@
 //! The keyring that apt in a guest checks an archive with: one that a package has installed, which
 //! upgrades keep up to date, or else one that is written.
 
-use fam_plugin::{Archive, Error, Result, Root};
+use fam_plugin::{Archive, ArchiveKeys, Error, Result, Root};
 
 /// Where packages put keyrings (Debian Policy names none; `sources.list(5)` does).
 const INSTALLED: &str = "/usr/share/keyrings";
@@ -11,22 +11,37 @@ const WRITTEN: &str = "/etc/apt/keyrings";
 /// that have only some of its keys.
 const DEBIAN: [&str; 2] = ["debian-archive-keyring.pgp", "debian-archive-keyring.gpg"];
 
-/// The file of the keyring for an archive, written where no package has one.
-pub(crate) fn of(archive: &Archive, root: &mut Root<'_>) -> Result<String> {
-    let key = hex::decode(&archive.keys.vouching)
+/// The file of the keyring for an archive, written where no package has one. None where the build
+/// does not know the key: a lock of an older version does not name it.
+pub(crate) fn of(archive: &Archive, root: &mut Root<'_>) -> Result<Option<String>> {
+    let ArchiveKeys { vouching, armored } = &archive.keys;
+    if armored.is_empty() {
+        let mut usual = DEBIAN.iter().map(|name| format!("{INSTALLED}/{name}"));
+        return Ok(usual.find(|path| archive.name == crate::sources::DEBIAN && root.exists(path)));
+    }
+    let key = hex::decode(vouching)
         .map_err(|error| Error::failed(format!("the key of {} as the build tells it: {error}", archive.url)))?;
-    if let Some(name) = installed(root, &key)? {
-        return Ok(format!("{INSTALLED}/{name}"));
+    match installed(root, &key)? {
+        Some(name) => Ok(Some(format!("{INSTALLED}/{name}"))),
+        None => write(&archive.name, armored, root).map(Some),
     }
-    // The ending tells apt that the keys are armored.
-    let path = format!("{WRITTEN}/{}.asc", archive.name);
+}
+
+/// Writes the keys into a file of their own: of several armored blocks in one, apt before version 3
+/// reads the first. Archives of one name may have different keys.
+fn write(name: &str, armored: &str, root: &mut Root<'_>) -> Result<String> {
     root.create_dir_all(WRITTEN)?;
-    let mut text = if root.exists(&path) { root.read_text(&path)? } else { String::new() };
-    // Archives of one name may have different keys, as Debian and its security updates have.
-    if !text.contains(&archive.keys.armored) {
-        text.push_str(&archive.keys.armored);
-        root.write(&path, text)?;
+    // The ending tells apt that the keys are armored.
+    let mut path = format!("{WRITTEN}/{name}.asc");
+    let mut number = 1;
+    while root.exists(&path) {
+        if root.read_text(&path)? == armored {
+            return Ok(path);
+        }
+        number += 1;
+        path = format!("{WRITTEN}/{name}-{number}.asc");
     }
+    root.write(&path, armored)?;
     Ok(path)
 }
 

@@ -10,7 +10,7 @@ use crate::{Settings, host_of, is_loopback, keyring};
 const DIRECTORY: &str = "/etc/apt/sources.list.d";
 const OLD_LIST: &str = "/etc/apt/sources.list";
 /// What the archives of the suite itself are called. The settings are about these alone.
-const DEBIAN: &str = "debian";
+pub(crate) const DEBIAN: &str = "debian";
 
 /// The archives of the build that a guest can ask for packages, with what the settings change of
 /// them. The other ones are warned of.
@@ -43,7 +43,8 @@ pub(crate) fn listed(settings: &Settings, facts: &Facts, context: &Context) -> R
 
 /// What the settings say of the archives of the suite.
 fn change(archive: &mut Archive, settings: &Settings, suite: &str) {
-    if let Some(components) = &settings.components {
+    // A flat archive has none.
+    if let Some(components) = settings.components.as_ref().filter(|_| !archive.components.is_empty()) {
         archive.components.clone_from(components);
     }
     let updates = format!("{suite}-updates");
@@ -65,7 +66,14 @@ pub(crate) fn write(settings: &Settings, archives: &[Archive], root: &mut Root<'
         if !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(&stanza(settings, archive, &keyring::of(archive, root)?));
+        let keyring = keyring::of(archive, root)?;
+        if keyring.is_none() {
+            context.warning(format!(
+                "the key of the archive {} is not known: apt in the guests takes it only if a package has installed the key",
+                archive.url
+            ));
+        }
+        text.push_str(&stanza(settings, archive, keyring.as_deref()));
     }
     for (name, text) in texts {
         root.write(format!("{DIRECTORY}/{name}.sources"), text)?;
@@ -73,7 +81,7 @@ pub(crate) fn write(settings: &Settings, archives: &[Archive], root: &mut Root<'
     drop_empty_list(root, context)
 }
 
-fn stanza(settings: &Settings, archive: &Archive, keyring: &str) -> String {
+fn stanza(settings: &Settings, archive: &Archive, keyring: Option<&str>) -> String {
     let Archive { name, url, suites, components, snapshot, .. } = archive;
     // Whoever publishes packages for Debian rarely publishes their sources.
     let types = if settings.deb_src && name == DEBIAN { "deb deb-src" } else { "deb" };
@@ -84,7 +92,9 @@ fn stanza(settings: &Settings, archive: &Archive, keyring: &str) -> String {
     if snapshot.is_some() {
         text.push_str("Check-Valid-Until: no\n");
     }
-    let _ = writeln!(text, "Signed-By: {keyring}");
+    if let Some(keyring) = keyring {
+        let _ = writeln!(text, "Signed-By: {keyring}");
+    }
     text
 }
 

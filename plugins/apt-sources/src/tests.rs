@@ -117,8 +117,35 @@ fn keys_that_no_package_has_are_written_once() {
     image.put("usr/share/keyrings/debian-archive-keyring.gpg", "others", 0o644);
     let harness = Harness::new().facts(|facts| facts.archives[1].keys.armored = "the security archive's key\n".into());
     harness.system(&AptSources::default(), &mut image).unwrap();
-    assert_eq!(image.text(SOURCES).matches("Signed-By: /etc/apt/keyrings/debian.asc\n").count(), 2);
-    assert_eq!(image.text("/etc/apt/keyrings/debian.asc"), "the keys of the archive\nthe security archive's key\n");
+    for (suites, path, keys) in [
+        ("trixie trixie-updates", "/etc/apt/keyrings/debian.asc", "the keys of the archive\n"),
+        ("trixie-security", "/etc/apt/keyrings/debian-2.asc", "the security archive's key\n"),
+    ] {
+        assert_eq!(image.text(path), keys);
+        let expected = format!("Suites: {suites}\nComponents: main\nSigned-By: {path}\n");
+        assert!(image.text(SOURCES).contains(&expected), "{}", image.text(SOURCES));
+    }
+    // Once more, and nothing is written anew.
+    let before = image.text(SOURCES);
+    harness.system(&AptSources::default(), &mut image).unwrap();
+    assert_eq!(image.text(SOURCES), before);
+    assert!(image.metadata("/etc/apt/keyrings/debian-3.asc".as_ref()).is_err());
+}
+
+#[test]
+fn keys_that_the_build_does_not_know_are_those_of_debian() {
+    // The lock of an older version does not say who vouched.
+    let mut image = debian();
+    let harness = Harness::new().facts(|facts| {
+        facts.archives.iter_mut().for_each(|archive| archive.keys = ArchiveKeys::default());
+        facts.archives.push(Archive { keys: ArchiveKeys::default(), ..vendor() });
+    });
+    harness.system(&AptSources::default(), &mut image).unwrap();
+    let of_debian = "Signed-By: /usr/share/keyrings/debian-archive-keyring.pgp\n";
+    assert_eq!(image.text(SOURCES).matches(of_debian).count(), 2);
+    assert!(!image.text("/etc/apt/sources.list.d/vendor.sources").contains("Signed-By"));
+    let warnings = harness.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("https://vendor.example/apt"), "{warnings:?}");
 }
 
 #[test]

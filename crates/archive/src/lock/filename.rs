@@ -2,8 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What a name has in a URL as it is; all else is encoded. Of the others, apt leaves a few more as
-/// they are, which a server decodes to the same.
+/// What a name has in a URL as it is; all else is encoded, a plus sign too, which stores as S3 take
+/// for a blank. Of the others, apt leaves a few more as they are, which a server decodes to the same.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
