@@ -27,7 +27,7 @@ pub(crate) fn install(certificates: &[CaCertificate], root: &mut Root<'_>) -> Re
         return root.run(&Command::new("update-ca-certificates")).map(drop);
     }
     // Without the package ca-certificates nothing adds them to anything, and apt would trust
-    // nobody.
+    // no server.
     root.create_dir_all("/etc/apt/apt.conf.d")?;
     root.write(TOGETHER, together)?;
     root.write(APT, format!("Acquire::https::CAInfo \"{TOGETHER}\";\n"))

@@ -167,7 +167,7 @@ impl<'i> Solver<'i> {
         succeeded
     }
 
-    /// Whether a package was there before the stage, and recommended in vain what the clause says.
+    /// Whether a package was there before the stage, and recommended what the clause says, without having got it.
     fn has_done_without(&mut self, name: NameId, clause: &Clause<'i>) -> bool {
         let Some(current) = self.state(name).current else { return false };
         let recommended = self.recommended(current);

@@ -179,7 +179,7 @@ impl Ids {
             if effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN) {
                 return Ok(Self::Own);
             }
-            // The kernel asks for both of whoever writes a map with other ids than its own.
+            // The kernel asks for both of the process that writes a map with other ids than its own.
             if effective.contains(CapabilitySet::SETUID | CapabilitySet::SETGID) {
                 return Ok(Self::Direct { uids, gids });
             }
