@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use support::archive::{Archive, Deb, Files, Form, Signer};
 use support::qemu::Machine;
-use support::server::{Answer, Server, decoded};
+use support::server::{Server, answer_of};
 use support::{as_user, directory_of, mirror, public_program, succeed, user};
 
 support::tests! {
@@ -53,14 +53,7 @@ impl Archives {
     fn serve() -> Self {
         let files = Arc::new(Mutex::new(published("1")));
         let of_server = Arc::clone(&files);
-        let server = Server::new(move |request| {
-            let files = of_server.lock().unwrap();
-            let of = files.iter().find_map(|(url, files)| Some((request.target.strip_prefix(url)?, files)));
-            match of.and_then(|(path, files)| files.get(&decoded(path))) {
-                Some(file) => Answer::file(file, request),
-                None => Answer::status(404),
-            }
-        });
+        let server = Server::new(move |request| answer_of(&of_server.lock().unwrap(), request));
         Self { server, files }
     }
 

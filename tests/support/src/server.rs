@@ -93,6 +93,15 @@ impl Answer {
     }
 }
 
+/// What a proxy answers that knows these archives, each by the beginning of its URLs, and nothing else.
+pub fn answer_of<U: AsRef<str>>(archives: &HashMap<U, HashMap<String, Vec<u8>>>, request: &Request) -> Answer {
+    let of = archives.iter().find_map(|(url, files)| Some((request.target.strip_prefix(url.as_ref())?, files)));
+    match of.and_then(|(path, files)| files.get(&decoded(path))) {
+        Some(file) => Answer::file(file, request),
+        None => Answer::status(404),
+    }
+}
+
 type Handler = dyn Fn(&Request) -> Answer + Send + Sync;
 
 /// The path that a target of a request names.
