@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fam_archive::credentials::{MirrorUrl, without_login};
+use fam_archive::credentials::{MirrorUrl, host, without_login};
 use fam_archive::keyring::Keyring;
 use fam_archive::policy::Priority;
 use fam_archive::sources::{AptSource, read_sources};
@@ -117,8 +117,8 @@ fn of_file(path: &Path, source: AptSource) -> Result<FurtherArchive, Error> {
 /// The host of the URL. What is at the mirror of the suite stands with it.
 fn default_name(url: Option<&MirrorUrl>) -> String {
     let Some(url) = url else { return DEBIAN.to_owned() };
-    let host = url.as_str().split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
-    let name: String = host.to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
+    let name: String =
+        host(url.as_str()).to_lowercase().chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
     if name.starts_with(|c: char| c.is_ascii_alphanumeric()) { name } else { "archive".to_owned() }
 }
 

@@ -102,14 +102,15 @@ pub struct Flags {
     /// (repeatable)
     #[arg(long, value_name = "FILE", help_heading = "Where packages come from")]
     pub archive: Vec<PathBuf>,
-    /// The state of the archive at a time, as 20261101T000000Z, from a snapshot service [default:
-    /// the recipe's; fabric: none]
+    /// The state of the archive at a time, as 20261101T000000Z, from --mirror, a snapshot service
+    /// [default: the recipe's; fabric: none]
     #[arg(
         long,
         value_name = "TIME",
         help_heading = "Where packages come from",
-        long_help = "The state of the archive at a time, as 20261101T000000Z, from a snapshot service: that of --mirror, else \
-                       snapshot.debian.org. Its dates are judged as of then [default: the recipe's; fabric: none]"
+        long_help = "The state of the archive at a time, as 20261101T000000Z, from the snapshot service that --mirror names by its \
+                       directory with one directory for each time. Its dates are judged as of then [default: the recipe's; \
+                       fabric: none]"
     )]
     pub snapshot: Option<Snapshot>,
     /// The proxy, by http:// or socks5h:// [default: none]

@@ -228,8 +228,8 @@ recipe! {
     value updates: Sourced<bool> = true => #[schemars(extend("default" = true))] Option<bool>;
     /// Whether the security archive is read, too.
     value security: Sourced<bool> = true => #[schemars(extend("default" = true))] Option<bool>;
-    /// The time of a snapshot to build from, as `20261101T000000Z`. The mirror is then that of a
-    /// snapshot service, by default snapshot.debian.org.
+    /// The time of a snapshot to build from, as `20261101T000000Z`. The mirror is then a
+    /// snapshot service: its directory with one directory for each time.
     value snapshot: Sourced<Snapshot> => #[schemars(extend("default" = Snapshot::default()))] Option<Snapshot>;
     /// Archives to take packages from, in addition to that of the suite.
     list archives: Vec<Listed<Archive>> => #[serde(rename = "archive")] Option<List<Archive, Addition<Archive>>>;

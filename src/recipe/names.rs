@@ -134,7 +134,7 @@ impl ArchiveSuite {
     /// Whether it is the path of a flat archive.
     #[must_use]
     pub fn is_flat(&self) -> bool {
-        self.0.ends_with('/')
+        fam_archive::sources::is_flat(&self.0)
     }
 }
 

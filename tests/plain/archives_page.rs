@@ -7,7 +7,7 @@ use std::process::Command;
 
 use support::archive::{Archive, Deb, Files, Form, Signer, apt, base};
 use support::documents::path;
-use support::server::{Answer, Server, decoded};
+use support::server::{Server, answer_of};
 use support::{directory_of, succeed};
 
 use crate::small::program_with;
@@ -63,7 +63,7 @@ fn archives() -> HashMap<&'static str, Files> {
     let snapshot = suite(Archive::new("trixie")).suite("trixie-updates");
     HashMap::from([
         ("http://mirror.example/debian", debian()),
-        ("http://snapshot.debian.org/archive/debian/20261101T000000Z", snapshot.files()),
+        ("http://snapshot.example/archive/debian/20261101T000000Z", snapshot.files()),
         ("http://vendor.example/linux", vendor.files()),
         ("http://flat.example/debian", flat.files()),
         ("http://fancy.example/fancy", fancy.files()),
@@ -73,13 +73,7 @@ fn archives() -> HashMap<&'static str, Files> {
 /// A proxy that knows the hosts of the page.
 fn proxy() -> Server {
     let archives = archives();
-    Server::new(move |request| {
-        let of = archives.iter().find_map(|(url, files)| Some((request.target.strip_prefix(url)?, files)));
-        match of.and_then(|(path, files)| files.get(&decoded(path))) {
-            Some(file) => Answer::file(file, request),
-            None => Answer::status(404),
-        }
-    })
+    Server::new(move |request| answer_of(&archives, request))
 }
 
 /// Lays the files that the recipes name beside them.
@@ -127,9 +121,9 @@ fn each_recipe_of_the_page_comes_to_what_it_says() {
             &recipe,
             &proxy,
             match name.as_str() {
-                "snapshot.toml" => None,
-                "derivative.toml" => Some("http://fancy.example/fancy"),
-                _ => Some("http://mirror.example/debian"),
+                "snapshot.toml" => "http://snapshot.example/archive/debian",
+                "derivative.toml" => "http://fancy.example/fancy",
+                _ => "http://mirror.example/debian",
             },
         );
         // Events come before the plan, a line each.
@@ -148,12 +142,9 @@ fn each_recipe_of_the_page_comes_to_what_it_says() {
     }
 }
 
-fn plan(place: &Path, recipe: &Path, proxy: &Server, mirror: Option<&str>) -> Command {
+fn plan(place: &Path, recipe: &Path, proxy: &Server, mirror: &str) -> Command {
     let mut plan = program_with(crate::small::Who::Root, &place.join("output"), &place.join("cache"));
-    plan.args(["plan", "--json", "--proxy", &proxy.url, "--recipe"]).arg(recipe);
+    plan.args(["plan", "--json", "--proxy", &proxy.url, "--mirror", mirror, "--recipe"]).arg(recipe);
     plan.arg("--keyring").arg(Signer::usual().keyring());
-    if let Some(mirror) = mirror {
-        plan.args(["--mirror", mirror]);
-    }
     plan
 }

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 const SCHEMES: [&str; 2] = ["file", "copy"];
 
 /// What a path in a URL encodes. The others mean themselves, to this program and to servers.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'+')
     .remove(b'-')

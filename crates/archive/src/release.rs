@@ -15,6 +15,7 @@ use super::CLOCK_TOLERANCE;
 use super::deb822::stanzas;
 use super::digest::{Algorithm, Digest};
 use super::packages::ReleaseNames;
+use super::sources::is_flat;
 
 /// Why a Release file cannot be used.
 #[allow(missing_docs, reason = "each message names its fields")]
@@ -275,7 +276,7 @@ impl Release {
     /// When it is not: a mirror, or a proxy before it, could otherwise serve another suite with good
     /// signatures.
     pub fn check_suite(&self, asked: &str) -> Result<(), Error> {
-        if asked.ends_with('/') || !self.has_name() {
+        if is_flat(asked) || !self.has_name() {
             return Ok(());
         }
         // "buster/updates" is called "buster" within; of paths such as that, apt compares the first

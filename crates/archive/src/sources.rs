@@ -44,8 +44,14 @@ impl Source {
     /// Whether the archive is a flat one.
     #[must_use]
     pub fn is_flat(&self) -> bool {
-        self.suite.ends_with('/')
+        is_flat(&self.suite)
     }
+}
+
+/// Whether a suite is the directory of a flat archive, which has neither `dists` nor components.
+#[must_use]
+pub fn is_flat(suite: &str) -> bool {
+    suite.ends_with('/')
 }
 
 /// One archive in the apt sources of a host.

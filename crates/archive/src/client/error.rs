@@ -2,6 +2,7 @@
 
 use fam_progress::Hint;
 
+use crate::sources::is_flat;
 use crate::{cache, fetch, http, index, keyring, release, signature};
 
 /// Why an archive could not be opened, or a file of it not be fetched.
@@ -64,13 +65,14 @@ impl Hint for Error {
             Self::NoSuite { suite, .. } if suite.ends_with("-updates") => {
                 Some("for a suite without updates, write updates = false into the recipe; else check the mirror".to_owned())
             }
-            Self::NoSuite { suite, .. } if suite.ends_with('/') => Some(
+            Self::NoSuite { suite, .. } if is_flat(suite) => Some(
                 "check the URL and the directory: a flat archive has its Release and Packages files in it, and one with `dists` \
                  has suites by name"
                     .to_owned(),
             ),
             Self::NoSuite { .. } => Some(
-                "check the suite (trixie, bookworm, …) and the mirror (http://HOST/debian, the directory that has dists in it)"
+                "check the suite (trixie, bookworm, …) and the mirror (http://HOST/debian, the directory that has dists in it; \
+                 with --snapshot, that of a snapshot service)"
                     .to_owned(),
             ),
             Self::Unsigned { .. } => Some("an archive must be signed; choose another mirror".to_owned()),

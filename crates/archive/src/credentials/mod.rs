@@ -15,7 +15,7 @@ mod url;
 
 pub use logins::{Concern, Logins, to_worker};
 pub use redact::redact;
-pub use url::{InvalidUrl, MirrorUrl, ProxyUrl, without_login};
+pub use url::{InvalidUrl, MirrorUrl, ProxyUrl, host, without_login};
 
 use std::fmt;
 

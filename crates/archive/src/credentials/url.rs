@@ -99,6 +99,19 @@ impl FromStr for ProxyUrl {
     }
 }
 
+/// The host of an address, whether it has a login or not, that of IPv6 without its brackets; nothing of
+/// a file's.
+#[must_use]
+pub fn host(url: &str) -> &str {
+    let Some((_, rest)) = url.split_once("://") else { return "" };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+    match address.strip_prefix('[').and_then(|address| address.split_once(']')) {
+        Some((ipv6, _)) => ipv6,
+        None => address.split_once(':').map_or(address, |(host, _)| host),
+    }
+}
+
 /// Parts of an address that has no login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place<'a> {

@@ -1,21 +1,12 @@
 //! The field Filename of an index: which ones are taken, and how they are asked for.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
-/// What a name has in a URL as it is; all else is encoded, a plus sign too, which stores as S3 take
-/// for a blank. Of the others, apt leaves a few more as they are, which a server decodes to the same.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b':')
-    .remove(b'@')
-    .remove(b'=')
-    .remove(b',')
-    .remove(b'!')
-    .remove(b'(')
-    .remove(b')');
+use crate::file_url;
+
+/// What is encoded in a URL: a plus sign, too, which stores as S3 take for a blank, and a tilde, as apt
+/// does. Brackets are not, as apt does not.
+const ENCODED: &AsciiSet = &file_url::ENCODED.add(b'+').add(b'~').remove(b'(').remove(b')');
 
 /// A path that stays under the mirror's root.
 pub(super) fn check(text: &str) -> Result<String, String> {

@@ -16,7 +16,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::dependency::{self, Alternative};
+use super::sources::is_flat;
 use super::{deb822, version};
+use crate::credentials;
 use fam_progress::Hint;
 use names::Names;
 use stanza::Fields;
@@ -60,19 +62,13 @@ impl Origin {
     /// The host of the mirror, without its port; nothing for a directory of this host.
     #[must_use]
     pub fn host(&self) -> &str {
-        let Some((_, rest)) = self.mirror.split_once("://") else { return "" };
-        let authority = rest.split('/').next().unwrap_or_default();
-        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-        match address.strip_prefix('[').and_then(|address| address.split_once(']')) {
-            Some((ipv6, _)) => ipv6,
-            None => address.split_once(':').map_or(address, |(host, _)| host),
-        }
+        credentials::host(&self.mirror)
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slash = if self.component.is_empty() || self.suite.ends_with('/') { "" } else { "/" };
+        let slash = if self.component.is_empty() || is_flat(&self.suite) { "" } else { "/" };
         write!(f, "{} {}{slash}{}", self.mirror, self.suite, self.component)
     }
 }
