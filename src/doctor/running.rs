@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::Findings;
 use super::distribution::{Distribution, Package};
 use super::probe::{find, run_probe};
-use crate::fabric::{Cluster, launch_script};
+use crate::fabric::{Cluster, Seed, launch_script};
+use crate::pipeline::present_seed;
 use crate::recipe::Settings;
 use crate::report::{Finding, Purpose, Verdict};
 
@@ -22,7 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(super) fn examine(settings: &Settings, distribution: Distribution) -> Vec<Finding> {
     let mut findings = Findings::new(Purpose::Run);
     if let Some(bash) = bash(&mut findings, distribution) {
-        script(&mut findings, bash, &Cluster::new(&settings.recipe));
+        // Without a seed, of a build to come, only the names beside another cluster are made up.
+        let seed = present_seed(settings).ok().flatten().unwrap_or(Seed::from_bytes([0; 32]));
+        script(&mut findings, bash, &launch_script(&Cluster::new(&settings.recipe), &seed));
     }
     findings.all
 }
@@ -50,10 +53,10 @@ fn bash(findings: &mut Findings, distribution: Distribution) -> Option<Command> 
 }
 
 /// Has the launch script examine the host.
-fn script(findings: &mut Findings, mut bash: Command, cluster: &Cluster) {
+fn script(findings: &mut Findings, mut bash: Command, script: &str) {
     const WHAT: &str = "launch script";
     // From memory, since the doctor leaves no files; SCRIPT becomes `$0`, which hints show.
-    bash.arg("-c").arg(launch_script(cluster)).args([SCRIPT, "check"]);
+    bash.arg("-c").arg(script).args([SCRIPT, "check"]);
     let answer = match run_probe(bash, PATIENCE) {
         Ok(answer) => answer,
         Err(error) => return findings.fault(WHAT, error.to_string(), None),

@@ -4,15 +4,20 @@
 use std::fmt::Write;
 
 use super::cluster::{Cluster, Node};
-use super::machine::{Machine, shared_memory_file, slot};
+use super::libvirt::{domain_uuid, network_uuid};
+use super::machine::{Machine, slot};
+use super::names::{ClusterId, Names, WELL_KNOWN_PART};
+use super::network::NetworkPlan;
+use super::seed::Seed;
 use crate::recipe::FabricKind;
 
 /// The name of the launch script, beside the images.
 pub const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 
 /// Everything under the facts: functions, then `main.bash`, which calls them.
-const BODY: [&str; 9] = [
+const BODY: [&str; 10] = [
     include_str!("script/lib.bash"),
+    include_str!("script/names.bash"),
     include_str!("script/host.bash"),
     include_str!("script/memory.bash"),
     include_str!("script/check.bash"),
@@ -32,13 +37,14 @@ const KVM_PROBE: &str = "fa31c08ed88ec0fcbf0010b9000c6631c066f3abc70600100320c70
 
 /// The launch script, for bash 4 or later. It finds the images beside itself, so it holds no path.
 #[must_use]
-pub fn launch_script(cluster: &Cluster) -> String {
-    facts(cluster) + "\n" + &BODY.concat()
+pub fn launch_script(cluster: &Cluster, seed: &Seed) -> String {
+    facts(cluster, seed) + "\n" + &BODY.concat()
 }
 
 /// The first lines of the script: the facts of this build, and the functions that depend on them.
-fn facts(cluster: &Cluster) -> String {
+fn facts(cluster: &Cluster, seed: &Seed) -> String {
     let Cluster { prefix, nodes, machine, network } = cluster;
+    let id = ClusterId::of(seed);
     let (option, second_interface) = interface(machine, "nodes", "$second_mac", slot::SECOND_NETWORK);
     // None of the words needs quotes in bash: the recipe's types hold letters, digits and a few
     // harmless signs.
@@ -50,13 +56,17 @@ fn facts(cluster: &Cluster) -> String {
 readonly nodes={count} prefix={prefix}
 readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_flags}
 readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
-readonly network={network_name} bridge={bridge} subnet={subnet}
-readonly user_network={user_network}
-readonly default_shm={shm} default_port={port}
+readonly subnet={subnet} user_network={user_network}
+# The names of this cluster where it is the first of its host, and where another cluster has these.
+{first}
+{own}
+readonly first_mac_part={first_mac_part} own_mac_part={own_mac_part} bridge_mac={bridge_mac}
+readonly network_uuid={network_uuid}
 # By the numbers of the nodes.
 readonly addresses=({addresses})
 readonly macs=({macs})
 readonly second_macs=({second_macs})
+readonly uuids=({uuids})
 readonly kvm_probe='{kvm_probe}'
 
 # Adds to `arguments` the machine of a node, whose files are $image_path and $shm_path. Every device has its slot written
@@ -79,18 +89,37 @@ add_second_interface() {{
         fabric = machine.fabric,
         shm_device = machine.shared_memory_device(),
         shm_mib = machine.shared_mib(),
-        shm = shared_memory_file(),
-        network_name = network.name,
-        bridge = network.bridge,
         subnet = network.subnet,
         user_network = network.user_mode().map(|user_mode| user_mode.to_string()).unwrap_or_default(),
-        port = network.ssh_port(0),
+        first = names("first", &Names::first()),
+        own = names("own", &Names::own(id)),
+        first_mac_part = mac_part(WELL_KNOWN_PART),
+        own_mac_part = mac_part(id.hardware_address_part()),
+        bridge_mac = NetworkPlan::host_mac(id),
+        network_uuid = network_uuid(seed),
         kvm_probe = escapes(KVM_PROBE),
         addresses = by_number(nodes, |node| node.address().to_string()),
         macs = by_number(nodes, |node| node.mac().to_string()),
         second_macs = by_number(nodes, |node| node.second_mac().to_string()),
+        uuids = by_number(nodes, |node| domain_uuid(node, seed).to_string()),
         machine_arguments = machine_arguments(machine),
     )
+}
+
+/// Assignments of `names` to variables of bash that begin with `which`.
+fn names(which: &str, names: &Names) -> String {
+    format!(
+        "readonly {which}_network={} {which}_bridge={} {which}_memory={} {which}_port={}",
+        names.network,
+        names.bridge,
+        names.shared_memory_file(),
+        names.port
+    )
+}
+
+/// Two bytes as they stand in hardware addresses.
+fn mac_part([third, fourth]: [u8; 2]) -> String {
+    format!("{third:02x}:{fourth:02x}")
 }
 
 /// QEMU's arguments for the machine, a line each, as words of bash.
@@ -164,7 +193,7 @@ mod tests {
     #[test]
     fn facts_differ_and_the_rest_is_the_same() {
         let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, "fabric.kind = 'cxl'\nnodes.cpus = 1"), (248, "")]
-            .map(|(count, more)| launch_script(&example(count, more)));
+            .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
         let heads = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().0);
         insta::assert_snapshot!("launch_heads", heads.join("\n---\n"));
         let bodies = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().1);
@@ -201,7 +230,12 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        shellcheck.stdin.take().unwrap().write_all(launch_script(&example(4, "")).as_bytes()).unwrap();
+        shellcheck
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(launch_script(&example(4, ""), &Seed::from_bytes([42; 32])).as_bytes())
+            .unwrap();
         let output = shellcheck.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }

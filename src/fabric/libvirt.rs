@@ -4,16 +4,24 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use uuid::{Uuid, uuid};
+use uuid::Uuid;
 
 use super::cluster::{Cluster, Node};
-use super::machine::{Machine, SHARED_MEMORY_NAME, shared_memory_file, slot};
+use super::machine::{Machine, slot};
+use super::names::{ClusterId, Names};
+use super::network::NetworkPlan;
 use super::seed::Seed;
 use crate::recipe::FabricKind;
 
-/// The network has this UUID on every host: its name is fixed, so another definition of it is
-/// meant to replace this one, which libvirt allows only under the same UUID.
-const NETWORK_UUID: Uuid = uuid!("66616d2d-6275-496c-a42d-666162726963");
+/// The UUID of a cluster's network, by which it is known whatever it is called.
+pub(super) fn network_uuid(seed: &Seed) -> Uuid {
+    seed.uuid("network")
+}
+
+/// The UUID of a node's domain.
+pub(super) fn domain_uuid(node: &Node, seed: &Seed) -> Uuid {
+    seed.uuid(&format!("domain {}", node.name()))
+}
 
 /// What runs the domains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +32,12 @@ pub enum Hypervisor {
     Qemu,
 }
 
-/// The libvirt network of the cluster: behind NAT, with a name and a fixed lease for each node.
+/// The libvirt network of the cluster: behind NAT, with a name and a fixed lease for each node. It has
+/// the well-known names; the launch script puts others in their place where another cluster has them.
 #[must_use]
-pub fn network_xml(cluster: &Cluster) -> String {
+pub fn network_xml(cluster: &Cluster, seed: &Seed) -> String {
     let network = &cluster.network;
+    let names_on_host = Names::first();
     let (mut names, mut leases) = (String::new(), String::new());
     for node in &cluster.nodes {
         let (address, name, mac) = (node.address(), node.name(), node.mac());
@@ -40,7 +50,7 @@ pub fn network_xml(cluster: &Cluster) -> String {
     format!(
         "<network>
   <name>{name}</name>
-  <uuid>{NETWORK_UUID}</uuid>
+  <uuid>{uuid}</uuid>
   <forward mode='nat'/>
   <bridge name='{bridge}' stp='off' delay='0'/>
   <mac address='{host_mac}'/>
@@ -54,16 +64,17 @@ pub fn network_xml(cluster: &Cluster) -> String {
   </ip>
 </network>
 ",
-        name = network.name,
-        bridge = network.bridge,
-        host_mac = network.host_mac(),
+        name = names_on_host.network,
+        uuid = network_uuid(seed),
+        bridge = names_on_host.bridge,
+        host_mac = NetworkPlan::host_mac(ClusterId::of(seed)),
         host = network.host_address(),
         netmask = network.subnet.netmask(),
     )
 }
 
 /// The libvirt domain of `node`, whose image lies in `directory`, an absolute path, as libvirt
-/// needs it.
+/// needs it. It has the well-known names, as the network.
 ///
 /// Every device has its slot written down, so that the shared memory of a machine with ivshmem is
 /// at 00:04.0 whatever else libvirt or its user adds.
@@ -125,11 +136,11 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
   </devices>
 {arguments}</domain>
 ",
-        uuid = seed.uuid(&format!("domain {name}")),
+        uuid = domain_uuid(node, seed),
         memory = machine.memory_mib(),
         vcpu = vcpu(machine),
         board = machine.board(),
-        network = cluster.network.name,
+        network = Names::first().network,
         image = escaped(&directory.join(node.image()).display().to_string()),
         mac = node.mac(),
         video = at_slot(slot::VGA),
@@ -160,7 +171,8 @@ struct Shared {
 impl Shared {
     fn new(machine: &Machine) -> Self {
         let (memory, shared) = (machine.memory_mib(), machine.shared_mib());
-        let file = shared_memory_file();
+        let names = Names::first();
+        let file = names.shared_memory_file();
         let plain = Self {
             namespace: "",
             most_memory: String::new(),
@@ -171,12 +183,13 @@ impl Shared {
         match machine.fabric {
             FabricKind::Ivshmem => Self {
                 device: format!(
-                    "    <shmem name='{SHARED_MEMORY_NAME}'>
+                    "    <shmem name='{name}'>
       <model type='ivshmem-plain'/>
       <size unit='M'>{shared}</size>
-{}    </shmem>
+{address}    </shmem>
 ",
-                    at_slot(slot::SHARED_MEMORY)
+                    name = names.shared_memory,
+                    address = at_slot(slot::SHARED_MEMORY),
                 ),
                 ..plain
             },
@@ -260,7 +273,7 @@ mod tests {
     #[test]
     fn networks_of_1_4_and_40_nodes() {
         for count in [1, 4, 40] {
-            insta::assert_snapshot!(format!("network_{count}"), network_xml(&example(count, "")));
+            insta::assert_snapshot!(format!("network_{count}"), network_xml(&example(count, ""), &seed()));
         }
     }
 

@@ -4,14 +4,6 @@
 
 use crate::recipe::{Cpus, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
 
-/// The name of the shared memory, which is its file in `/dev/shm`.
-pub(super) const SHARED_MEMORY_NAME: &str = "fabric_em";
-
-/// The file of the shared memory, where none is named when nodes are started.
-pub(super) fn shared_memory_file() -> String {
-    format!("/dev/shm/{SHARED_MEMORY_NAME}")
-}
-
 /// The slots of devices on the first PCI bus. Every device has its slot written down, so that the
 /// shared memory of ivshmem is at 00:04.0 whatever else a hypervisor or its user adds.
 pub(super) mod slot {

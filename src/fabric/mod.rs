@@ -8,6 +8,7 @@ mod cluster;
 mod launch;
 mod libvirt;
 mod machine;
+mod names;
 mod network;
 pub mod seed;
 mod ssh;

@@ -4,11 +4,9 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::names::{ClusterId, Names, WELL_KNOWN_PART};
 use crate::recipe::{NodeCount, Subnet};
 
-/// Node N's ssh server is at this port plus N of the host in user-mode networking, unless that is
-/// taken.
-const SSH_PORT_BASE: u16 = 10022;
 /// The host's number in the subnet, above those of all nodes.
 const HOST_NUMBER: u8 = 254;
 
@@ -23,13 +21,9 @@ impl fmt::Display for Mac {
     }
 }
 
-/// Every name and address of a cluster's network. All follow from the recipe and a node's number.
+/// Every address of a cluster's network. All follow from the recipe and a node's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkPlan {
-    /// The name of the libvirt network.
-    pub name: &'static str,
-    /// Its bridge on the host.
-    pub bridge: &'static str,
     /// The addresses of the nodes and of the host.
     pub subnet: Subnet,
     nodes: NodeCount,
@@ -55,7 +49,7 @@ impl fmt::Display for UserMode {
 
 impl NetworkPlan {
     pub(super) fn new(subnet: Subnet, nodes: NodeCount) -> Self {
-        Self { name: "fabric_emul", bridge: "fabric_em", subnet, nodes }
+        Self { subnet, nodes }
     }
 
     /// The address of node `number`.
@@ -76,27 +70,32 @@ impl NetworkPlan {
         [self.subnet.address(1), self.subnet.address(HOST_NUMBER - 1)]
     }
 
-    /// The hardware address of the bridge.
-    pub(super) fn host_mac(&self) -> Mac {
-        self.mac(HOST_NUMBER)
+    /// The hardware address of the bridge. It is the cluster's own whatever the bridge is called, so
+    /// that it shows whose bridge that is.
+    pub(super) fn host_mac(id: ClusterId) -> Mac {
+        let [third, fourth] = id.hardware_address_part();
+        Mac([0x52, 0x54, third, fourth, b'E', HOST_NUMBER])
     }
 
-    /// The hardware address of node `number`'s first interface: of QEMU's range, `HPE` in ASCII, and
-    /// the number.
+    /// The hardware address of node `number`'s first interface, where its cluster has well-known
+    /// names: of QEMU's range, `HPE` in ASCII, and the number.
     #[must_use]
     pub fn mac(&self, number: u8) -> Mac {
-        Mac([0x52, 0x54, b'H', b'P', b'E', number])
+        let [third, fourth] = WELL_KNOWN_PART;
+        Mac([0x52, 0x54, third, fourth, b'E', number])
     }
 
     /// That of its second interface, which in user-mode networking is on the network between the
     /// nodes.
     pub(super) fn second_mac(&self, number: u8) -> Mac {
-        Mac([0x52, 0x54, b'H', b'P', b'F', number])
+        let [third, fourth] = WELL_KNOWN_PART;
+        Mac([0x52, 0x54, third, fourth, b'F', number])
     }
 
-    /// The port of the host from which ssh reaches node `number` in user-mode networking.
+    /// The port of the host from which ssh reaches node `number` in user-mode networking, where its
+    /// cluster has well-known names.
     pub(super) fn ssh_port(&self, number: u8) -> u16 {
-        SSH_PORT_BASE + u16::from(number)
+        Names::first().port + u16::from(number)
     }
 
     /// The first interface's network in user-mode networking. It lies around the host's address, so

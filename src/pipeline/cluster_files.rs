@@ -73,12 +73,12 @@ pub(super) fn write(job: &Job, ssh_keys: Option<&SshKeys>) -> Result<(), Error> 
     let cluster = Cluster::new(&job.settings.recipe);
     let seed = Seed::from_bytes(job.seed);
     let directory = job.output.path();
-    write_artifact(&job.output, NETWORK_XML, 0o644, &network_xml(&cluster))?;
+    write_artifact(&job.output, NETWORK_XML, 0o644, &network_xml(&cluster, &seed))?;
     for node in &cluster.nodes {
         let xml = domain_xml(&cluster, node, &seed, directory, hypervisor());
         write_artifact(&job.output, &format!("{}.xml", node.name()), 0o644, &xml)?;
     }
-    write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster))?;
+    write_artifact(&job.output, LAUNCH_SCRIPT, 0o755, &launch_script(&cluster, &seed))?;
     let Some(SshKeys { private_key, host_keys }) = ssh_keys else { return Ok(()) };
     // ssh refuses a private key that others can read.
     write_artifact(&job.output, KEY_FILE, 0o600, private_key)?;

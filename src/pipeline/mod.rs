@@ -31,7 +31,7 @@ pub use job::Job;
 pub use local::packages as local_packages;
 pub use logins::logins;
 pub use plugins::{check_plugin, plugins};
-pub use preflight::{LEAST_BYTES, Preflight, bytes_written, require_room_for_images};
+pub use preflight::{LEAST_BYTES, Preflight, bytes_written, present_seed, require_room_for_images};
 
 use std::sync::Arc;
 use std::time::Instant;

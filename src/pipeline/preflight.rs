@@ -95,7 +95,10 @@ pub(super) fn check_client(settings: &Settings, logins: &Logins) -> Result<(), E
 }
 
 /// The seed that a build would take; `None` where the build would first make one.
-pub(super) fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
+///
+/// # Errors
+/// There is one that cannot be read.
+pub fn present_seed(settings: &Settings) -> Result<Option<Seed>, Error> {
     let own = settings.output.join(SEED);
     match &settings.seed.value {
         Some(path) => Ok(Some(Seed::read(path)?)),

@@ -3,87 +3,18 @@
 //! the leases of one network. It runs in namespaces, so that the host keeps its own libvirt,
 //! network and settings. Needs root.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::cluster::{Ssh, assert_memory_is_shared, assert_up_and_connected};
+use support::room::{OWN_LIBVIRT, OWN_NETWORK_AND_MEMORY, Room};
 use support::system::default_system;
 use support::{directory_of, succeed, user};
 
 support::tests! {
     needs [support::harness::ROOT, "dnsmasq", "libvirtd", "qemu-system-x86_64", "ssh", "virsh"];
     domains_and_processes_share_the_bridge,
-}
-
-/// Copies of what libvirt and the bridge helper read and write, its daemons, and a first process
-/// that lasts and reaps.
-const FURNISH: &str = r#"
-    mount -t sysfs sysfs /sys
-    mount -t tmpfs -o mode=755 tmpfs /run
-    mount -t tmpfs tmpfs /dev/shm
-    for directory in /etc /var/lib/dpkg /var/lib/libvirt /var/log/libvirt /usr/lib/qemu; do
-        cp -a $directory /run/copy
-        mount -t tmpfs -o mode=755 tmpfs $directory
-        cp -a /run/copy/. $directory/
-        rm -rf /run/copy
-    done
-    mount -t tmpfs -o mode=755 tmpfs /dev/net
-    mknod -m 600 /dev/net/tun c 10 200
-    ip link set lo up
-    echo 'cgroup_controllers = []' >>/etc/libvirt/qemu.conf
-    virtlogd --daemon
-    libvirtd --daemon
-    echo ready
-    while :; do sleep 1; done
-"#;
-
-/// Namespaces with a libvirt and a network of their own. Dropped, they go with all that runs in
-/// them.
-struct Room {
-    init: Child,
-    /// The first process in it, as seen from outside.
-    pid: String,
-}
-
-impl Room {
-    fn open() -> Self {
-        let mut init = Command::new("unshare")
-            .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-ec", FURNISH])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        BufReader::new(init.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "ready\n", "libvirtd starts");
-        let children = format!("/proc/{0}/task/{0}/children", init.id());
-        let pid = fs_err::read_to_string(children).unwrap().trim().to_owned();
-        Self { init, pid }
-    }
-
-    fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.pid, "--mount", "--net", "--pid", "--"]).arg(program.as_ref());
-        command
-    }
-
-    /// The path of a file in the room, seen from outside.
-    fn path(&self, of: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root{of}", self.pid))
-    }
-
-    #[track_caller]
-    fn virsh(&self, arguments: &[&str]) -> String {
-        succeed(self.command("virsh").args(["--quiet", "--connect", "qemu:///system"]).args(arguments))
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let _ = self.init.kill();
-        let _ = self.init.wait();
-    }
 }
 
 /// A place with a copy of the default build, where other users get through.
@@ -102,7 +33,7 @@ fn domains_and_processes_share_the_bridge() {
     let begin = Instant::now();
     let step = |what: &str| println!("{:5.1} s: {what}", begin.elapsed().as_secs_f64());
     let (domains, processes) = (images(&[1, 2, 3, 4]), images(&[3, 4]));
-    let room = Room::open();
+    let room = Room::open(&[OWN_NETWORK_AND_MEMORY, OWN_LIBVIRT]);
     let as_root = |arguments: &[&str]| {
         let mut command = room.command("/usr/bin/env");
         command

@@ -67,7 +67,7 @@ fn libvirt_finds_the_xml_valid() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     };
     for count in [1, 4, 40, 253] {
-        validate("network.xml", "network", network_xml(&cluster(count, "")));
+        validate("network.xml", "network", network_xml(&cluster(count, ""), &Seed::from_bytes([1; 32])));
     }
     let cluster = cluster(253, "");
     let seed = Seed::from_bytes([1; 32]);
@@ -93,7 +93,11 @@ struct Running {
 impl Running {
     fn new(nodes: u8, port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("a, 100% odd 'place'").tempdir().unwrap();
-        fs_err::write(directory.path().join("fabric_emulation.bash"), launch_script(&cluster(nodes, ""))).unwrap();
+        fs_err::write(
+            directory.path().join("fabric_emulation.bash"),
+            launch_script(&cluster(nodes, ""), &Seed::from_bytes([port.to_be_bytes()[1]; 32])),
+        )
+        .unwrap();
         for number in 1..=nodes {
             let image = directory.path().join(format!("fabric{number}.qcow2"));
             let status = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image).arg("1G").status();

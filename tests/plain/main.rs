@@ -12,6 +12,7 @@ mod c_client;
 mod causes;
 mod check;
 mod cluster;
+mod clusters;
 mod credentials;
 mod doctor;
 mod documents;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         c_client::tests(),
         causes::tests(),
         cluster::tests(),
+        clusters::tests(),
         credentials::tests(),
         system_stage::tests(),
         doctor::tests(),

@@ -16,7 +16,8 @@ pub struct Node {
     pub number: u32,
     /// Host name, as `fabric1`.
     pub name: String,
-    /// Hardware address of the first network interface, as `52:54:48:50:45:01`.
+    /// Hardware address of the first network interface, as `52:54:48:50:45:01`. Where its host has
+    /// another cluster already, the node has another address.
     pub mac: String,
     /// Address in the network of the nodes.
     pub address: Ipv4Addr,

@@ -50,6 +50,9 @@ check() {
     local faults=0
     # Without these nothing else can be examined.
     report tools fault '' examine_tools || return
+    locate
+    choose_shared_memory
+    choose_names
     if report QEMU fault '' examine_qemu; then
         report "fabric $fabric" fault '' examine_device || true
         report KVM warning '; nodes run emulated (TCG), some ten times slower' examine_kvm_for_fabric || true
@@ -57,7 +60,6 @@ check() {
     fi
     report 'bridge helper' warning '; nodes use user-mode networking' examine_bridge_helper || true
     report 'memory of the nodes' warning '' examine_memory "$nodes" || true
-    choose_shared_memory
     report 'shared memory' fault '' examine_shared_memory || true
     report libvirt warning "; it is needed for the bridge $bridge and for domains only" examine_libvirt || true
     report ssh warning '' examine_program ssh 'log in to nodes' openssh-client openssh-clients openssh || true

@@ -51,7 +51,10 @@ choose_network() {
 
 # A TCP port on which nothing listens: PORT + N, or else some hundreds above. Nodes that run hold theirs.
 free_port() {
-    local port=$((${PORT:-$default_port} + $1)) try
+    local port=$first_port try
+    # Of the cluster's own where another one is there, so that each has its ports whichever starts first.
+    if [[ $shm == "$own_memory" ]]; then port=$own_port; fi
+    port=$((${PORT:-$port} + $1))
     for try in 1 2 3 4 5; do
         if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             printf '%s' "$port"

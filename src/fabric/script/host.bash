@@ -21,14 +21,14 @@ install_hint() {
 # The programs that this script cannot do without.
 examine_tools() {
     local tool missing=()
-    for tool in awk basename cat chmod cksum df dirname grep mkdir mkfifo mktemp mv readlink rm rmdir sleep stat tail \
+    for tool in awk basename cat chmod cksum df dirname flock grep mkdir mkfifo mktemp mv readlink rm rmdir sleep stat tail \
         timeout tr truncate wc; do
         type -P "$tool" >/dev/null || missing+=("$tool")
     done
     detail='all of them are there'
     ((${#missing[@]} == 0)) && return
     detail="not installed: ${missing[*]}"
-    install_hint 'coreutils grep gawk' 'coreutils grep gawk' 'coreutils grep gawk'
+    install_hint 'coreutils grep gawk util-linux' 'coreutils grep gawk util-linux' 'coreutils grep gawk util-linux'
     return 1
 }
 

@@ -26,7 +26,7 @@ Runs the $nodes virtual machines that were built here. They share one memory.
   ssh N [COMMAND]    log in to node N as the user fabric, or run a command there
   console N          the serial console of node N; leave it with Ctrl-]
   log N [-f]         what node N wrote to its serial console; -f goes on as it grows
-  network up|down    define and start, or stop and remove, the libvirt network $network
+  network up|down    define and start, or stop and remove, the libvirt network $first_network
   libvirt define|start|shutdown|undefine [N...]
                      all nodes, or these, as domains of libvirt instead of processes of this script
   check              examine this host: a line for each thing, with tabs between verdict (ok, warning, fault), thing,
@@ -36,12 +36,14 @@ Runs the $nodes virtual machines that were built here. They share one memory.
 Environment:
   NET=bridge|user       bridge: the libvirt network; user: QEMU's own [default: bridge where it can be used]
   ACCEL=kvm|tcg         the host's processors, or emulated ones [default: kvm where a trial system runs in it]
-  SHM=FILE              the shared memory; in a hugetlbfs it is made of huge pages [default: $default_shm]
-  PORT=NUMBER           node N's ssh is at 127.0.0.1, this port plus N, in user mode [default: $default_port]
+  SHM=FILE              the shared memory; in a hugetlbfs it is made of huge pages [default: $first_memory]
+  PORT=NUMBER           node N's ssh is at 127.0.0.1, this port plus N, in user mode [default: $first_port]
   RUN=DIRECTORY         sockets, logs and pid files [default: fabric_run beside the images]
   BOOT_TIMEOUT=SECONDS  how long ssh waits for a node whose console says nothing [default: 300]
   STOP_TIMEOUT=SECONDS  how long nodes may take to shut down [default: 90]
   QEMU=PROGRAM          the emulator [default: qemu-system-x86_64]
+
+Where another cluster of this host has such a name, this one has names of its own: $own_memory, $own_network.
 USAGE
 }
 
@@ -50,6 +52,15 @@ cluster_id() {
     local sum
     sum=$(printf '%s' "$here" | cksum)
     printf '%s' "${sum%% *}"
+}
+
+# Finds the images, and what is there of nodes that run. Without a file of its own (`bash -c`) this script has neither.
+locate() {
+    [[ -f ${BASH_SOURCE[0]:-} ]] || return 0
+    # It may be called by a link; the images lie beside the file itself.
+    here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
+    readonly here
+    choose_run_directory
 }
 
 # The address of a UNIX socket has at most 107 bytes, so a deep directory's sockets go to /tmp.

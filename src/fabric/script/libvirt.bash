@@ -13,19 +13,40 @@ network_state() {
     { virsh net-info "$network" 2>/dev/null || true; } | awk '$1 == "Active:" { print $2 == "yes" ? "active" : "inactive" }'
 }
 
+# The description $1 of a network or a domain, with the names that they have on this host.
+with_names() {
+    local line first=${first_memory##*/} own=${own_memory##*/}
+    while IFS= read -r line; do
+        if [[ $names == own ]]; then
+            case $line in
+                "  <name>$first_network</name>") line="  <name>$network</name>" ;;
+                *"<bridge name="*) line=${line/"'$first_bridge'"/"'$bridge'"} ;;
+                *"<source network="*) line=${line/"'$first_network'"/"'$network'"} ;;
+                *"<mac address="* | *"<host mac="*) line=${line/$first_mac_part/$own_mac_part} ;;
+                *"<shmem name="* | *"<path>"* | *"mem-path="*) line=${line/$first/$own} ;;
+            esac
+        fi
+        say "$line"
+    done <"$1"
+}
+
 network() {
     local state
+    [[ ${1:-} == up || ${1:-} == down ]] || fail "network takes up or down"
     need_virsh
-    case ${1:-} in
+    choose_libvirt_names
+    case $1 in
         up)
             state=$(network_state)
             if [[ -z $state ]]; then
-                virsh net-define "$here/fabric_network.xml" || fail "libvirt does not take $here/fabric_network.xml" \
-                    "this needs a running libvirtd, and root or the group libvirt"
+                with_names "$here/fabric_network.xml" | virsh net-define /dev/stdin ||
+                    fail "libvirt does not take $here/fabric_network.xml" \
+                        "this needs a running libvirtd, and root or the group libvirt"
             fi
             if [[ $state != active ]]; then
                 virsh net-start "$network" || fail "libvirt does not start the network $network" \
-                    "is another network at $subnet, or the bridge $bridge there already? see: ip address"
+                    "is another network at $subnet, or the bridge $bridge there already? see: ip address" \
+                    "to have other addresses, build the nodes with them: [nodes] network in the recipe"
             fi
             say "network $network is up on bridge $bridge"
             ;;
@@ -40,30 +61,31 @@ network() {
                 "this needs root, or the group libvirt"
             say "network $network is gone"
             ;;
-        *) fail "network takes up or down" ;;
     esac
 }
 
-# The domain of node $1 as this host can run it: only here is it known where the images are and whether KVM works.
+# The domain of node $1, which is to have the name $2, as this host can run it: only here is it known where the images are
+# and whether KVM works.
 domain() {
     local line kind=kvm cpu=host-model image=$here/$prefix$1.qcow2
     if [[ $accel == tcg ]]; then kind=qemu cpu=maximum; fi
     image=${image//&/\&amp;} image=${image//</\&lt;} image=${image//\'/\&apos;}
-    while IFS= read -r line; do
+    with_names "$here/$prefix$1.xml" | while IFS= read -r line; do
         case $line in
+            "  <name>"*) line="  <name>$2</name>" ;;
             "<domain type="*) line="<domain type='$kind'${line#*\'*\'}" ;;
             *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
             *"<source file="*) line="      <source file='$image'/>" ;;
         esac
         say "$line"
-    done <"$here/$prefix$1.xml"
+    done
 }
 
-# The state of the domain of node $1, or nothing where libvirt has none.
-domain_state() { virsh domstate "$prefix$1" 2>/dev/null || true; }
+# The state of the domain $1, or nothing where libvirt has none.
+domain_state() { virsh domstate "$1" 2>/dev/null || true; }
 
 libvirt() {
-    local verb=${1:-} n name
+    local verb=${1:-} n name taken
     need_virsh
     [[ $verb =~ ^(define|start|shutdown|undefine)$ ]] || fail "libvirt takes define, start, shutdown or undefine"
     shift
@@ -71,31 +93,35 @@ libvirt() {
     if [[ $verb == define ]]; then
         need_qemu
         choose_acceleration
-    elif [[ $verb == start ]]; then
-        network up
     fi
+    if [[ $verb == start ]]; then network up; else choose_libvirt_names; fi
     for n in "${chosen[@]}"; do
-        name=$prefix$n
+        name=$(domain_name "$n")
         case $verb in
             define)
-                domain "$n" | virsh define /dev/stdin || fail "libvirt does not take $here/$name.xml" \
+                taken=${domain_uuids[$name]:-}
+                if [[ -n $taken && $taken != "${uuids[n]}" ]]; then
+                    fail "libvirt has a domain $name already, which is not of this cluster" \
+                        "remove that one (virsh undefine $name), or build nodes of another name: [nodes] name in the recipe"
+                fi
+                domain "$n" "$name" | virsh define /dev/stdin || fail "libvirt does not take $here/$name.xml" \
                     "this needs a running libvirtd, and root or the group libvirt"
                 say "$name: defined"
                 ;;
             start)
-                if [[ $(domain_state "$n") == running ]]; then
+                if [[ $(domain_state "$name") == running ]]; then
                     say "$name: runs already"
                     continue
                 fi
-                [[ -n $(domain_state "$n") ]] || fail "libvirt has no domain $name" "define it first: $0 libvirt define $n"
+                [[ -n ${domain_names[${uuids[n]}]:-} ]] || fail "libvirt has no domain $name" "define it first: $0 libvirt define $n"
                 virsh start "$name" || fail "libvirt does not start $name" \
                     "libvirt's QEMU may be another user, who must be able to pass through $here, and have the shared memory"
                 say "$name: started"
                 ;;
             # All at once: each may take as long as its time limit.
-            shutdown) shut_down_domain "$n" & ;;
+            shutdown) shut_down_domain "$name" & ;;
             undefine)
-                [[ $(domain_state "$n") != running ]] || fail "$name is running" "first: $0 libvirt shutdown $n"
+                [[ $(domain_state "$name") != running ]] || fail "$name is running" "first: $0 libvirt shutdown $n"
                 if virsh undefine "$name"; then say "$name: undefined"; fi
                 ;;
         esac
@@ -112,14 +138,14 @@ shut_down_domain() {
     local seconds=0
     while [[ $(domain_state "$1") == running ]]; do
         ((seconds < ${STOP_TIMEOUT:-90})) || break
-        if ((seconds % 10 == 0)); then virsh shutdown "$prefix$1" || true; fi
+        if ((seconds % 10 == 0)); then virsh shutdown "$1" || true; fi
         sleep 1
         seconds=$((seconds + 1))
     done
     if [[ $(domain_state "$1") != running ]]; then
-        say "$prefix$1: off"
+        say "$1: off"
         return
     fi
-    warn "$prefix$1 did not shut down within ${STOP_TIMEOUT:-90} seconds and is forced to"
-    virsh destroy "$prefix$1"
+    warn "$1 did not shut down within ${STOP_TIMEOUT:-90} seconds and is forced to"
+    virsh destroy "$1"
 }

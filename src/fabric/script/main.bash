@@ -18,10 +18,7 @@ case $command in
         ;;
 esac
 examine_tools || fail "$detail" "$hint"
-# The script may be called by a link; the images lie beside the file itself.
-here=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
-readonly here
-choose_run_directory
+locate
 case $command in
     start) start "$@" ;;
     stop) stop "$@" ;;

@@ -1,10 +1,20 @@
 
 # --------------------------------------------------------------------------------------------------- memory of the host
 
-# Where the shared memory is, into `shm`.
+# Where the shared memory is, into `shm`: where the nodes that run have it, else where SHM says, else where no other cluster
+# has its own.
 choose_shared_memory() {
-    shm=${SHM:-$default_shm}
+    local of_running=
+    if [[ -r ${run:-}/shared_memory ]] && any_runs; then of_running=$(<"$run/shared_memory"); fi
+    shm=${SHM:-$of_running}
+    if [[ -z $shm ]]; then
+        shm=$first_memory
+        if is_memory_taken "$shm"; then shm=$own_memory; fi
+    fi
     [[ $shm == /* ]] || shm=$PWD/$shm
+    if [[ -n $of_running && $shm != "$of_running" ]]; then
+        fail "nodes are running with SHM=$of_running" "stop them before SHM=$shm is used: $0 stop"
+    fi
 }
 
 # Whether directory $1, if it holds huge pages, has enough that are free. `huge` says if it does hold them.
@@ -39,6 +49,7 @@ examine_shared_memory() {
         hint="remove it if nobody uses it (rm $shm), or take another: SHM=FILE $0"
         ((size == shm_mib * 1048576)) || return 1
         detail="$shm, which was there and keeps its contents" hint=''
+        if is_memory_taken "$shm"; then detail="$shm, which other machines use, too"; fi
         return
     fi
     detail="the shared memory $shm cannot be made" hint="take another file: SHM=FILE $0"
@@ -54,21 +65,49 @@ examine_shared_memory() {
 }
 
 prepare_shared_memory() {
-    choose_shared_memory
     examine_shared_memory || fail "$detail" "$hint"
     if [[ -e $shm ]]; then
+        lock_shared_memory
         if ! any_runs; then say "shared memory: $detail"; fi
-        return
+    else
+        # Without overwriting: what another user may have put there meanwhile is not touched.
+        (
+            set -o noclobber
+            umask 077
+            : >"$shm"
+        ) || fail "the shared memory $shm cannot be made" "take another file: SHM=FILE $0"
+        lock_shared_memory
+        printf '%s\n' "$shm" >"$run/shared_memory_made"
+        truncate -s "${shm_mib}M" -- "$shm"
+        say "shared memory: $shm, $shm_mib MiB"
     fi
-    # Without overwriting: what another user may have put there meanwhile is not touched.
-    (
-        set -o noclobber
-        umask 077
-        : >"$shm"
-    ) || fail "the shared memory $shm cannot be made" "take another file: SHM=FILE $0"
-    printf '%s\n' "$shm" >"$run/shared_memory_made"
-    truncate -s "${shm_mib}M" -- "$shm"
-    say "shared memory: $shm, $shm_mib MiB"
+    printf '%s\n' "$shm" >"$run/shared_memory"
+}
+
+# Locks the shared memory until the last node has ended: QEMU inherits the descriptor, and with it the lock. Nobody else may
+# have it, unless SHM asks for that: then several clusters share one memory.
+lock_shared_memory() {
+    exec {memory_lock}<>"$shm"
+    if [[ -z ${SHM:-} ]] && ! any_runs; then flock -x -n "$memory_lock" || memory_was_taken; fi
+    flock -s -n "$memory_lock" || memory_was_taken
+}
+
+memory_was_taken() { fail "another cluster has just taken the shared memory $shm" "start again: $0"; }
+
+# Removes the shared memory, if `start` made it and no other cluster uses it.
+remove_shared_memory() {
+    local made
+    if [[ -n ${memory_lock:-} ]]; then exec {memory_lock}>&-; fi
+    if [[ -r $run/shared_memory_made ]]; then
+        made=$(<"$run/shared_memory_made")
+        # QEMU's process is gone before the last of its descriptors is closed.
+        if is_memory_taken "$made" 5; then
+            warn "the shared memory $made stays: other machines use it"
+        else
+            rm -f -- "$made"
+        fi
+    fi
+    rm -f -- "$run/shared_memory" "$run/shared_memory_made"
 }
 
 # examine_memory COUNT: whether the host has memory for so many nodes.

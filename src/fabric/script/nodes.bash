@@ -3,8 +3,9 @@
 
 start_node() {
     local n=$1 name=$prefix$1 port output run_path=${run//,/,,} image_path shm_path=${shm//,/,,}
-    local mac=${macs[n]} second_mac=${second_macs[n]}
+    local mac second_mac
     local -a arguments
+    mac=$(mac "${macs[n]}") second_mac=$(mac "${second_macs[n]}")
     # In QEMU's options a comma stands for itself where it is doubled.
     image_path=${here//,/,,}/$name.qcow2
     arguments=(
@@ -55,32 +56,42 @@ forget_node() {
 
 # Leaves things as they belong to the nodes that run now; where none is left, removes what start made.
 clean_up() {
-    local made
     if any_runs; then
         write_ssh_config
         return
     fi
-    if [[ -r $run/shared_memory_made ]]; then
-        made=$(<"$run/shared_memory_made")
-        rm -f -- "$made" "$run/shared_memory_made"
-    fi
+    remove_shared_memory
     rm -f -- "$run/net" "$run/ssh_config" "$run/known_hosts"
     rmdir -- "$run" || warn "$run stays: it holds files that are not of this script"
 }
 
-start() {
-    local n id missing=()
-    choose_nodes "$@"
-    for n in "${chosen[@]}"; do
-        [[ -r $here/$prefix$n.qcow2 ]] || missing+=("$prefix$n.qcow2")
+# find_images N...: whether the disks of these nodes are there, and this user's to write.
+find_images() {
+    local n image missing=()
+    for n in "$@"; do
+        image=$here/$prefix$n.qcow2
+        if [[ ! -e $image ]]; then
+            missing+=("$prefix$n.qcow2")
+        elif [[ ! -r $image || ! -w $image ]]; then
+            fail "$image belongs to the user $(stat -L -c %U -- "$image"), and this user may not read and write it" \
+                "start the nodes as that user, or have it give the images away: chown"
+        fi
     done
     ((${#missing[@]} == 0)) || fail "not in $here: ${missing[*]}" "build them: fam-build --output $here $nodes"
+}
+
+start() {
+    local n id
+    choose_nodes "$@"
+    find_images "${chosen[@]}"
     need_qemu
     make_run_directory
     # Also where a node does not start: nothing is to stay of what is made from here on.
     trap clean_up EXIT
     helper=''
     choose_acceleration
+    choose_shared_memory
+    choose_names
     choose_network
     prepare_shared_memory
     examine_memory "${#chosen[@]}" || warn "$detail"

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use fam_build::cli::arguments::Arguments;
-use fam_build::fabric::{self, Cluster, LAUNCH_SCRIPT};
+use fam_build::fabric::{self, Cluster, LAUNCH_SCRIPT, Seed};
 use fam_build::recipe::SHIPPED;
 use serde_json::Value;
 use support::documents::document;
@@ -47,7 +47,8 @@ fn variables(help: &str, heading: &str) -> Vec<[String; 3]> {
 pub fn launch_script() -> String {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join(LAUNCH_SCRIPT);
-    fs_err::write(&script, fabric::launch_script(&Cluster::new(&SHIPPED[0].recipe()))).unwrap();
+    fs_err::write(&script, fabric::launch_script(&Cluster::new(&SHIPPED[0].recipe()), &Seed::from_bytes([0; 32])))
+        .unwrap();
     let help = succeed(Command::new("bash").arg(&script).arg("help").env_clear().env("PATH", "/usr/bin:/bin"));
     let mut page = page_of(
         "Launch script",

@@ -19,6 +19,7 @@ pub mod harness;
 pub mod mounted;
 pub mod packages;
 pub mod qemu;
+pub mod room;
 pub mod server;
 pub mod shared;
 pub mod socks;
