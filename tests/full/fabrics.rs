@@ -1,17 +1,21 @@
 //! The fabrics beside ivshmem, as two nodes have them that start at the same time: a memory module
 //! (NVDIMM), and memory of a CXL device. Linux makes a device of direct access of either; one node
-//! writes there, the other and the host read.
+//! writes there, the other and the host read. CXL memory is tried with the host's QEMU, and with that of
+//! trixie's backports, which maps it.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::cluster::Nodes;
-use support::{as_user, mirror, public_program, succeed};
+use support::{as_user, directory_of, mirror, public_program, succeed, user};
 
 support::tests! {
     needs [support::harness::ROOT, "newuidmap", "qemu-system-x86_64", "ssh"];
     nvdimm,
     cxl,
+    cxl_memory_that_is_mapped,
 }
 
 /// A compiler and ssh, and else as little as boots quickly.
@@ -67,33 +71,81 @@ fn assert_shared(nodes: &Nodes) {
     assert!(memory.windows(stored.len()).any(|window| window == stored.as_bytes()), "the host does not see it");
 }
 
-/// Two nodes on a fabric of this kind, which have shared memory.
-fn sharing(kind: &str, port: u16) -> Nodes {
-    let nodes = Nodes::new(port);
+/// Two nodes on a fabric of this kind, which have shared memory, and what the script said of them.
+fn sharing(kind: &str, port: u16, emulator: Option<PathBuf>) -> (Nodes, String) {
+    let mut nodes = Nodes::new(port);
+    nodes.emulator = emulator;
     let recipe = nodes.directory.join("recipe.toml");
     fs_err::write(&recipe, RECIPE).unwrap();
     let mut program = as_user(public_program());
     program.args(["--mirror", &mirror(), "--thin", "--fabric", kind, "--recipe"]).arg(recipe);
     succeed(program.arg("--output").arg(&nodes.directory));
-    nodes.start(&["start"], &[1, 2]);
+    let said = nodes.start(&["start"], &[1, 2]);
     assert_shared(&nodes);
-    nodes
+    (nodes, said)
 }
 
-fn nvdimm() {
-    let nodes = sharing("nvdimm", 28000);
-    // The processors' own atomic operations, on one memory, and so many that they meet.
+/// The processors' own atomic operations, on one memory, and so many that they meet.
+fn assert_atomic(nodes: &Nodes) {
     let each: u64 = 50_000_000;
     let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10;
     let command = format!("while [ $(date +%s) -lt {begin} ]; do sleep 0.1; done; ./hello_fabric --count {each}");
-    let mut counting = [1, 2].map(|node| on(&nodes, node, &command).spawn().unwrap());
+    let mut counting = [1, 2].map(|node| on(nodes, node, &command).spawn().unwrap());
     assert!(counting.iter_mut().all(|one| one.wait().unwrap().success()));
-    let read = run(&nodes, 2, "./hello_fabric --read");
+    let read = run(nodes, 2, "./hello_fabric --read");
     assert!(read.contains(&format!("counter: {}", 2 * each)), "{read}");
 }
 
+fn nvdimm() {
+    assert_atomic(&sharing("nvdimm", 28000, None).0);
+}
+
+/// QEMU of the backports of trixie, in a tree of its own in `directory`: a program that runs it.
+fn newer_qemu(directory: &Path) -> PathBuf {
+    let recipe = r#"
+        suite = "trixie"
+        variant = "apt"
+        include = ["qemu-system-x86/trixie-backports"]
+        kernel.package = "hostname"
+        nodes.count = 1
+        [[archive]]
+        suites = ["trixie-backports"]
+    "#;
+    fs_err::write(directory.join("recipe.toml"), recipe).unwrap();
+    let mut program = as_user(public_program());
+    program.args(["--mirror", &mirror(), "--thin", "--recipe"]).arg(directory.join("recipe.toml"));
+    succeed(program.arg("--output").arg(directory));
+    let root = directory.join("root");
+    fs_err::create_dir(&root).unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-xf").arg(directory.join("fabric_template.tar")).arg("-C").arg(&root);
+    succeed(tar.args(["--no-same-owner", "--wildcards", "./usr/*", "./lib64"]));
+    let qemu = directory.join("qemu");
+    // By its own loader, libraries, modules and firmware.
+    let wrapper = r#"#!/bin/sh
+root=${0%/*}/root/usr
+export QEMU_MODULE_DIR=$root/lib/x86_64-linux-gnu/qemu
+exec "$root/lib64/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu" "$root/bin/qemu-system-x86_64" \
+    -L "$root/share/seabios" -L "$root/share/qemu" "$@"
+"#;
+    support::write_executable(&qemu, wrapper);
+    qemu
+}
+
+fn cxl_memory_that_is_mapped() {
+    let directory = directory_of(user());
+    fs_err::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let (nodes, said) = sharing("cxl", 30000, Some(newer_qemu(directory.path())));
+    assert!(said.contains("CXL memory: maps its memory, which is as fast as other memory"), "{said}");
+    for node in [1, 2] {
+        let map = nodes.ask_monitor(node, &["info mtree -f"]).unwrap().concat();
+        assert!(map.contains("ram): fabric"), "the region is no memory of the node: {map}");
+    }
+    assert_atomic(&nodes);
+}
+
 fn cxl() {
-    let nodes = sharing("cxl", 29000);
+    let (nodes, _) = sharing("cxl", 29000, None);
     let listed = run(&nodes, 1, "cxl list --regions");
     assert!(listed.contains(r#""type":"ram""#) && listed.contains(r#""decode_state":"commit""#), "{listed}");
     // The memory is the fabric's and not the node's own.

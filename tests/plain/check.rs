@@ -13,6 +13,7 @@ support::tests! {
     a_host_that_has_all_has_no_fault,
     missing_tools_are_named,
     an_emulator_is_examined_for_its_device,
+    cxl_memory_is_mapped_by_a_newer_emulator,
     a_bridge_helper_may_have_a_capability_in_place_of_roots_rights,
     shared_memory_and_ports_follow_the_environment,
     a_network_that_is_defined_and_inactive_is_started,
@@ -61,7 +62,26 @@ fn a_host_that_has_all_has_no_fault() {
     }
     let (_, found) = check(Command::new("/bin/bash"), &script("kind = 'cxl', size = '256M'"));
     shows(&found, "fabric cxl", "ok", "has the device cxl-type3", "");
-    shows(&found, "KVM", "warning", "programs may fail on CXL memory in KVM", "");
+    shows(&found, "KVM", "warning", "programs may fail in KVM on CXL memory that QEMU emulates", "install QEMU 11.1");
+}
+
+/// By what a QEMU does with it, which the version of a wrapper tells.
+fn cxl_memory_is_mapped_by_a_newer_emulator() {
+    let directory = tempfile::tempdir().unwrap();
+    let emulator = directory.path().join("qemu");
+    for (version, maps) in [("10.0.2", false), ("11.0.9", false), ("11.1.3", true), ("12.0.0", true)] {
+        let wrapper = format!(
+            "#!/bin/sh\n[ $1 != --version ] || {{ echo 'QEMU emulator version {version}'; exit; }}\n\
+             exec qemu-system-x86_64 \"$@\"\n"
+        );
+        support::write_executable(&emulator, wrapper);
+        let mut bash = Command::new("/bin/bash");
+        bash.env("QEMU", &emulator);
+        let (_, found) = check(bash, &script("kind = 'cxl', size = '256M'"));
+        let of_memory = if maps { "maps its memory" } else { "emulates each access to its memory" };
+        shows(&found, "fabric cxl", "ok", of_memory, "");
+        assert_eq!(found["KVM"][1].contains("programs may fail"), !maps, "{version}: {found:#?}");
+    }
 }
 
 fn missing_tools_are_named() {

@@ -68,6 +68,13 @@ examine_device() {
         return 1
     fi
     detail="$qemu has the device $shm_device"
+    if [[ $fabric == cxl ]]; then
+        if maps_cxl_memory; then
+            detail+=' and maps its memory, which is as fast as other memory'
+        else
+            detail+=' and emulates each access to its memory: slow, and not atomic across nodes (QEMU 11.1 maps it)'
+        fi
+    fi
 }
 
 # A KVM that can be opened may still fail to run a system, nested in another hypervisor above all. So a boot sector is run
@@ -108,10 +115,21 @@ examine_kvm() {
     return 1
 }
 
-# As examine_kvm, but each access to CXL memory leaves the guest, and KVM emulates but plain instructions there: no vectors.
+# As examine_kvm. Where QEMU emulates each access to CXL memory, that access leaves the guest, and KVM emulates but plain
+# instructions: no vectors.
 examine_kvm_for_fabric() {
-    detail='programs may fail on CXL memory in KVM' hint="to use it all the same: ACCEL=kvm $0"
-    [[ $fabric != cxl ]] && examine_kvm
+    detail='programs may fail in KVM on CXL memory that QEMU emulates'
+    hint="install QEMU 11.1 or newer, which maps it; or use KVM all the same: ACCEL=kvm $0"
+    if [[ $fabric == cxl ]] && ! maps_cxl_memory; then return 1; fi
+    examine_kvm
+}
+
+# Whether `qemu` maps CXL memory into the guest, as other memory. QEMU 11.1 does; distributions may have brought that to
+# older versions, so the program is searched for the name that it gives to such a mapping. A wrapper has only its version.
+maps_cxl_memory() {
+    if grep -qaF cxl-direct-mapping -- "$(readlink -f -- "$qemu")"; then return; fi
+    [[ $("$qemu" --version 2>/dev/null) =~ version\ ([0-9]+)\.([0-9]+) ]] &&
+        ((BASH_REMATCH[1] * 1000 + BASH_REMATCH[2] >= 11001))
 }
 
 # Finds the program by which a user plugs a node into a bridge, into `helper`; whether this user may use it.

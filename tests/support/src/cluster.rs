@@ -22,6 +22,8 @@ pub struct Nodes {
     memory: PathBuf,
     /// Node N's ssh is at this port plus N.
     port: u16,
+    /// The emulator, if not the host's own.
+    pub emulator: Option<PathBuf>,
     /// The directories, if they go when this is dropped, and the nodes with them.
     owned: Option<[tempfile::TempDir; 2]>,
 }
@@ -66,7 +68,7 @@ pub fn running_cluster() -> Nodes {
 /// The nodes of the default system, whether they run or not.
 pub fn of_default_system() -> Nodes {
     let memory = Path::new("/dev/shm").join(scratch().file_name().unwrap());
-    Nodes { directory: scratch().join("cluster"), memory, port: 31000, owned: None }
+    Nodes { directory: scratch().join("cluster"), memory, port: 31000, emulator: None, owned: None }
 }
 
 impl Nodes {
@@ -76,7 +78,7 @@ impl Nodes {
         let owned = [directory_of(user()), tempfile::tempdir_in("/dev/shm").unwrap()];
         succeed(Command::new("chown").arg(user()).arg(owned[1].path()));
         let [directory, memory] = owned.each_ref().map(|directory| directory.path().to_owned());
-        Self { directory, memory, port, owned: Some(owned) }
+        Self { directory, memory, port, emulator: None, owned: Some(owned) }
     }
 
     /// The host's side of the shared memory.
@@ -96,6 +98,7 @@ impl Nodes {
         if !self.is_default() {
             variables.push("NET=user".to_owned());
         }
+        variables.extend(self.emulator.as_ref().map(|emulator| format!("QEMU={}", emulator.display())));
         variables
     }
 
@@ -163,9 +166,38 @@ impl Nodes {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(10)..].join("\n");
-        let monitor = self.directory.join(format!("fabric_run/fabric{number}.qmp"));
-        let processors = processors(&monitor).unwrap_or_else(|error| format!("no answer from QEMU: {error}\n"));
+        let processors = self.processors(number).unwrap_or_else(|error| format!("no answer from QEMU: {error}\n"));
         format!("{end}\n{processors}")
+    }
+
+    /// What QEMU's monitor says of two processors of a node: where they are, and their interrupts in
+    /// service and requested.
+    fn processors(&self, number: u32) -> std::io::Result<String> {
+        let answers = self.ask_monitor(number, &["info registers -a", "info lapic 0", "info lapic 1"])?;
+        let lines = answers.iter().flat_map(|answer| answer.lines());
+        let lines = lines.filter(|line| ["CPU#", "RIP", "ISR", "IRR"].iter().any(|name| line.starts_with(name)));
+        Ok(lines.map(|line| format!("{}\n", line.trim_end())).collect())
+    }
+
+    /// What the monitor of a node's QEMU answers to these commands.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn ask_monitor(&self, number: u32, commands: &[&str]) -> std::io::Result<Vec<String>> {
+        let monitor = UnixStream::connect(self.directory.join(format!("fabric_run/fabric{number}.qmp")))?;
+        monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut lines = BufReader::new(&monitor).lines();
+        let mut ask = |execute: &str, arguments: Value| -> std::io::Result<String> {
+            writeln!(&monitor, "{}", json!({ "execute": execute, "arguments": arguments }))?;
+            loop {
+                let line = lines.next().ok_or(std::io::ErrorKind::UnexpectedEof)??;
+                if let Some(answer) = serde_json::from_str::<Value>(&line)?.get("return") {
+                    return Ok(answer.as_str().unwrap_or_default().to_owned());
+                }
+            }
+        };
+        ask("qmp_capabilities", json!({}))?;
+        commands.iter().map(|command| ask("human-monitor-command", json!({ "command-line": command }))).collect()
     }
 
     /// Runs a shell command on node `number` as the user fabric; returns what it printed.
@@ -206,33 +238,6 @@ impl Drop for Nodes {
             let _ = self.patient_script(0, &["stop"]).output();
         }
     }
-}
-
-/// What QEMU's monitor says of two processors: where they are, and their interrupts in service and
-/// requested.
-fn processors(monitor: &Path) -> std::io::Result<String> {
-    let monitor = UnixStream::connect(monitor)?;
-    monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let mut lines = BufReader::new(&monitor).lines();
-    let mut ask = |execute: &str, arguments: Value| -> std::io::Result<String> {
-        writeln!(&monitor, "{}", json!({ "execute": execute, "arguments": arguments }))?;
-        loop {
-            let line = lines.next().ok_or(std::io::ErrorKind::UnexpectedEof)??;
-            if let Some(answer) = serde_json::from_str::<Value>(&line)?.get("return") {
-                return Ok(answer.as_str().unwrap_or_default().to_owned());
-            }
-        }
-    };
-    ask("qmp_capabilities", json!({}))?;
-    let mut said = String::new();
-    for command in ["info registers -a", "info lapic 0", "info lapic 1"] {
-        let state = ask("human-monitor-command", json!({ "command-line": command }))?;
-        for line in state.lines().filter(|line| ["CPU#", "RIP", "ISR", "IRR"].iter().any(|name| line.starts_with(name)))
-        {
-            said += &format!("{}\n", line.trim_end());
-        }
-    }
-    Ok(said)
 }
 
 /// What runs the rest of a shell command as root, on a node, for the user fabric.
