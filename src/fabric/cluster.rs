@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::machine::Machine;
 use super::network::{Mac, NetworkPlan};
-use crate::recipe::Recipe;
+use crate::recipe::{KernelCommandLine, Recipe, StartOptions};
 
 /// One virtual machine of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,10 @@ pub struct Cluster {
     pub machine: Machine,
     /// The network on which they are.
     pub network: NetworkPlan,
+    /// What is added to each of them whenever it is started.
+    pub start_options: StartOptions,
+    /// What their kernel is told, beside the root file system.
+    pub kernel_command_line: KernelCommandLine,
 }
 
 impl Cluster {
@@ -98,6 +102,8 @@ impl Cluster {
             prefix,
             machine: Machine::new(&recipe.nodes, &recipe.fabric),
             network,
+            start_options: recipe.nodes.start_options.value.clone(),
+            kernel_command_line: recipe.kernel.cmdline.value.clone(),
         }
     }
 }

@@ -15,13 +15,14 @@ use crate::recipe::FabricKind;
 pub const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 
 /// Everything under the facts: functions, then `main.bash`, which calls them.
-const BODY: [&str; 10] = [
+const BODY: [&str; 11] = [
     include_str!("script/lib.bash"),
     include_str!("script/names.bash"),
     include_str!("script/host.bash"),
     include_str!("script/memory.bash"),
     include_str!("script/check.bash"),
     include_str!("script/choices.bash"),
+    include_str!("script/additions.bash"),
     include_str!("script/nodes.bash"),
     include_str!("script/ssh.bash"),
     include_str!("script/libvirt.bash"),
@@ -43,10 +44,10 @@ pub fn launch_script(cluster: &Cluster, seed: &Seed) -> String {
 
 /// The first lines of the script: the facts of this build, and the functions that depend on them.
 fn facts(cluster: &Cluster, seed: &Seed) -> String {
-    let Cluster { prefix, nodes, machine, network } = cluster;
+    let Cluster { prefix, nodes, machine, network, start_options, kernel_command_line } = cluster;
     let id = ClusterId::of(seed);
     let (option, second_interface) = interface(machine, "nodes", "$second_mac", slot::SECOND_NETWORK);
-    // None of the words needs quotes in bash: the recipe's types hold letters, digits and a few
+    // The words without quotes need none in bash: the recipe's types hold letters, digits and a few
     // harmless signs.
     format!(
         "#!/usr/bin/env bash
@@ -67,6 +68,9 @@ readonly addresses=({addresses})
 readonly macs=({macs})
 readonly second_macs=({second_macs})
 readonly uuids=({uuids})
+# What the recipe adds to each node, and what its kernel is told.
+readonly recipe_options=({recipe_options})
+readonly kernel_command_line={kernel_command_line}
 readonly kvm_probe='{kvm_probe}'
 
 # Adds to `arguments` the machine of a node, whose files are $image_path and $shm_path. Every device has its slot written
@@ -97,6 +101,8 @@ add_second_interface() {{
         own_mac_part = mac_part(id.hardware_address_part()),
         bridge_mac = NetworkPlan::host_mac(id),
         network_uuid = network_uuid(seed),
+        recipe_options = start_options.words().iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        kernel_command_line = quoted(kernel_command_line.as_str()),
         kvm_probe = escapes(KVM_PROBE),
         addresses = by_number(nodes, |node| node.address().to_string()),
         macs = by_number(nodes, |node| node.mac().to_string()),
@@ -176,6 +182,11 @@ fn by_number(nodes: &[Node], value: impl Fn(&Node) -> String) -> String {
     elements.join(" ")
 }
 
+/// The text as one word of bash, in which nothing is expanded.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Pairs of hexadecimal digits as `printf %b` of bash takes them.
 fn escapes(hex: &str) -> String {
     let pairs = (0..hex.len()).step_by(2).map(|at| format!("\\x{}", &hex[at..at + 2]));
@@ -192,8 +203,13 @@ mod tests {
 
     #[test]
     fn facts_differ_and_the_rest_is_the_same() {
-        let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, "fabric.kind = 'cxl'\nnodes.cpus = 1"), (248, "")]
-            .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
+        let scripts = [
+            (1, ""),
+            (4, "fabric.kind = 'nvdimm'"),
+            (2, "fabric.kind = 'cxl'\nnodes.cpus = 1\nnodes.start-options = ['--disk', \"it's.img\"]"),
+            (248, ""),
+        ]
+        .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
         let heads = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().0);
         insta::assert_snapshot!("launch_heads", heads.join("\n---\n"));
         let bodies = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().1);

@@ -28,6 +28,7 @@ mod rows;
 mod settings;
 mod size;
 mod sourced;
+mod start_options;
 mod subnet;
 
 pub use archive::{Archive, ArchiveKey, InvalidSnapshot, Snapshot};
@@ -52,4 +53,5 @@ pub use rows::SettingRow;
 pub use settings::{Error, Security, Settings};
 pub use size::{InvalidSize, Size};
 pub use sourced::{Origin, Sourced};
+pub use start_options::{InvalidStartOptions, StartOptions};
 pub use subnet::{InvalidSubnet, Subnet};

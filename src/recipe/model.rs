@@ -15,6 +15,7 @@ use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageN
 use super::patch::{Addition, IncludeChange, List, PinChange, PluginChange, PluginPatch, PreseedPatch};
 use super::recommends::Recommends;
 use super::sourced::{Origin, Sourced};
+use super::start_options::StartOptions;
 use super::subnet::Subnet;
 
 /// A key of a recipe that has one value.
@@ -62,7 +63,7 @@ macro_rules! table {
 
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields, default)]
+        #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
         #[schemars(rename = $key)]
         pub(super) struct $written {
             $(
@@ -130,6 +131,9 @@ table! {
         name: NodePrefix = "fabric",
         /// The network of their addresses.
         network: Subnet = "192.168.42.0/24",
+        /// What is added to them whenever they are started: options of `fabric_emulation.bash
+        /// start`, with file names seen from the directory of the images.
+        start_options: StartOptions = "",
     }
 }
 

@@ -82,6 +82,10 @@ const SETTINGS: &[Setting] = &[
     key!("memory", nodes.memory, memory),
     key!("cpus", nodes.cpus, cpus),
     key!("network", nodes.network),
+    setting("start-options", |it| {
+        let options = &it.recipe.nodes.start_options;
+        if options.words().is_empty() { Vec::new() } else { vec![options.map(ToString::to_string)] }
+    }),
     setting("output", |it| vec![it.output.map(path)]),
     setting("cache-dir", |it| vec![it.cache_dir.map(path)]),
     setting("https-proxy", |it| match &it.https_proxy {

@@ -1,16 +1,20 @@
 //! Nodes of the default system that boot in other ways than the cluster's: by UEFI, after kernel
-//! and boot loader were installed anew, and as thin overlays.
+//! and boot loader were installed anew, as thin overlays, and with what people add to a node.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::process::Command;
 
+use support::cluster::{Nodes, SUDO};
 use support::qemu::{Firmware, Machine};
 use support::system::default_system;
 use support::{as_user, directory_of, mirror, public_program, succeed, user};
 
 support::tests! {
-    needs [support::harness::ROOT, "newuidmap", "qemu-img", "qemu-system-x86_64"];
+    needs [support::harness::ROOT, "newuidmap", "qemu-img", "qemu-system-x86_64", "ssh"];
     boots_by_uefi_and_after_all_that_boots_it_is_installed_anew,
     thin_nodes_are_small_and_boot,
+    what_is_added_is_in_the_node,
 }
 
 const WAIT_FOR_LEASE: &str =
@@ -75,4 +79,67 @@ fn thin_nodes_are_small_and_boot() {
     let mut console = Machine::new(&disk).start();
     assert_eq!(console.wait_for_login(), "fabric3");
     console.log_in("fabric", "rocks");
+}
+
+/// One node of the launch script, which boots a kernel of its own without GRUB.
+fn what_is_added_is_in_the_node() {
+    let (system, nodes) = (default_system(), Nodes::new(34000));
+    let of_build =
+        ["fabric1.qcow2", "fabric_emulation.bash", "fabric_ssh_key", "fabric_ssh_config", "fabric_known_hosts"];
+    system.copy(of_build.map(str::to_owned), &nodes.directory);
+    let at = |name: &str| nodes.directory.join(name).display().to_string();
+    for (name, path) in [("kernel", "./boot/vmlinuz-*"), ("initrd", "./boot/initrd.img-*")] {
+        let mut tar = Command::new("tar");
+        tar.arg("-xOf").arg(system.artifact("fabric_template.tar")).args(["--wildcards", path]);
+        fs_err::write(at(name), tar.output().unwrap().stdout).unwrap();
+    }
+    for (name, text) in [("disk1.img", "this is a disk"), ("cd.iso", "this is a CD")] {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(1 << 20, 0);
+        fs_err::write(at(name), bytes).unwrap();
+    }
+    fs_err::create_dir(at("shared, too")).unwrap();
+    fs_err::write(nodes.directory.join("shared, too/from-host"), "hello").unwrap();
+    succeed(Command::new("chown").arg("-R").arg(user()).arg(&nodes.directory));
+    let share = format!("{}:source", at("shared, too"));
+    nodes.start(
+        &[
+            "start",
+            "--kernel",
+            &at("kernel"),
+            "--initrd",
+            &at("initrd"),
+            "--append",
+            "added=yes",
+            "--disk",
+            &at("disk{}.img"),
+            "--cdrom",
+            &at("cd.iso"),
+            "--share",
+            &share,
+            "--forward",
+            "34080:22",
+            "1",
+        ],
+        &[1],
+    );
+    let command_line = nodes.ssh(1, "cat /proc/cmdline");
+    assert!(
+        command_line.starts_with("root=PARTLABEL=root ro console=tty0 ") && command_line.ends_with(" added=yes"),
+        "{command_line}"
+    );
+    assert_eq!(nodes.ssh(1, "systemctl is-system-running --wait || systemctl --failed"), "running");
+    assert_eq!(nodes.ssh(1, &format!("{SUDO} head -c 14 /dev/vdb")), "this is a disk");
+    assert_eq!(nodes.ssh(1, &format!("{SUDO} head -c 12 /dev/sr0")), "this is a CD");
+    let mounted = format!(
+        "{SUDO} mount -t 9p -o trans=virtio source /mnt && cat /mnt/from-host && {SUDO} sh -c 'echo hi >/mnt/from-node'"
+    );
+    assert_eq!(nodes.ssh(1, &mounted), "hello");
+    let from_node = nodes.directory.join("shared, too/from-node");
+    assert_eq!(fs_err::read_to_string(&from_node).unwrap(), "hi\n");
+    let owner = succeed(Command::new("stat").args(["-c", "%U"]).arg(&from_node));
+    assert_eq!(owner.trim(), user());
+    let mut banner = String::new();
+    BufReader::new(TcpStream::connect("127.0.0.1:34080").unwrap()).read_line(&mut banner).unwrap();
+    assert!(banner.starts_with("SSH-"), "{banner}");
 }

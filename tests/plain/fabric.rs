@@ -84,18 +84,23 @@ fn libvirt_finds_the_xml_valid() {
 }
 
 /// A cluster of empty disks in a directory of its own. Dropped, it leaves nothing running.
-struct Running {
-    directory: tempfile::TempDir,
+pub(crate) struct Running {
+    pub(crate) directory: tempfile::TempDir,
     shared_memory: tempfile::TempDir,
     port: u16,
 }
 
 impl Running {
-    fn new(nodes: u8, port: u16) -> Self {
+    pub(crate) fn new(nodes: u8, port: u16) -> Self {
+        Self::with(nodes, port, "")
+    }
+
+    /// With `more` in what the recipe says of the nodes.
+    pub(crate) fn with(nodes: u8, port: u16, more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("a, 100% odd 'place'").tempdir().unwrap();
         fs_err::write(
             directory.path().join("fabric_emulation.bash"),
-            launch_script(&cluster(nodes, ""), &Seed::from_bytes([port.to_be_bytes()[1]; 32])),
+            launch_script(&cluster(nodes, more), &Seed::from_bytes([port.to_be_bytes()[1]; 32])),
         )
         .unwrap();
         for number in 1..=nodes {
@@ -107,7 +112,7 @@ impl Running {
         Self { directory, shared_memory, port }
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.run_with(&[], arguments)
     }
 
@@ -132,13 +137,13 @@ impl Running {
         socket
     }
 
-    fn succeeds(&self, arguments: &[&str]) -> String {
+    pub(crate) fn succeeds(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn fails(&self, arguments: &[&str]) -> String {
+    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(!output.status.success(), "{arguments:?}");
         String::from_utf8(output.stderr).unwrap()
@@ -152,7 +157,7 @@ impl Running {
     }
 
     /// The command lines of the nodes that run from this directory.
-    fn processes(&self) -> Vec<String> {
+    pub(crate) fn processes(&self) -> Vec<String> {
         let place = self.directory.path().to_str().unwrap();
         let lines = fs_err::read_dir("/proc").unwrap().filter_map(|entry| {
             let line = fs_err::read(entry.ok()?.path().join("cmdline")).ok()?;

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod additions;
 mod apt_faults;
 mod archive_forms;
 mod archives_page;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         return sandbox::builds::supervise(serde_json::from_str(job).unwrap(), output.as_ref());
     }
     let tests = [
+        additions::tests(),
         apt_faults::tests(),
         archive_forms::tests(),
         archives_page::tests(),

@@ -20,7 +20,16 @@ Usage: $(basename -- "$0") [COMMAND]
 
 Runs the $nodes virtual machines that were built here. They share one memory.
 
-  start [N...]       start all nodes, or these (also without a command)
+  start [OPTION...] [N...] [-- ARGUMENT...]
+                     start all nodes, or these (also without a command), with what is added to them:
+      --disk FILE            a further disk, qcow2 or raw; {} in FILE stands for the node's number
+      --cdrom FILE           a CD
+      --forward PORT:GUEST   in user mode, port PORT of this host leads to port GUEST of node 1, PORT + 1 to that of node 2
+      --share DIR[:TAG]      a directory of this host; in the node: mount -t 9p TAG /mnt [TAG: share]
+      --kernel FILE          boot this kernel, without GRUB
+      --initrd FILE          its initramfs
+      --append TEXT          more for its command line; root=PARTLABEL=root and what the recipe says is there
+      -- ARGUMENT...         arguments of QEMU
   stop [N...]        shut down all nodes, or these; force what does not end by itself
   status             what runs, and how to reach it
   ssh N [COMMAND]    log in to node N as the user fabric, or run a command there

@@ -28,6 +28,11 @@ case $command in
     log) show_log "$@" ;;
     network) network "$@" ;;
     libvirt) libvirt "$@" ;;
+    savevm | loadvm | snapshot)
+        fail "a running node cannot be saved: QEMU does not save a machine whose memory others share" \
+            "stop it, and keep its disk: $0 stop N; qemu-img snapshot -c NAME $here/${prefix}N.qcow2" \
+            "to go back to that: qemu-img snapshot -a NAME $here/${prefix}N.qcow2"
+        ;;
     *)
         usage >&2
         exit 2

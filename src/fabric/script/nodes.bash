@@ -25,17 +25,19 @@ start_node() {
     fi
     if [[ $net == bridge ]]; then
         arguments+=(-netdev "bridge,id=outside,br=$bridge,helper=$helper")
+        if [[ -n $(forwards "$n") ]]; then warn "$name: --forward is for user mode; here it is at ${addresses[n]}"; fi
         say "${addresses[n]} 22" >"$run/$name.ssh"
     else
         port=$(free_port "$n")
         # eth0: what lies beyond the host. eth1: all nodes' frames, multicast inside this host alone.
         arguments+=(
-            -netdev "user,id=outside,ipv6=off,hostfwd=tcp:127.0.0.1:$port-:22${user_network:+,$user_network}"
+            -netdev "user,id=outside,ipv6=off,hostfwd=tcp:127.0.0.1:$port-:22$(forwards "$n")${user_network:+,$user_network}"
             -netdev "socket,id=nodes,mcast=$multicast,localaddr=127.0.0.1"
         )
         add_second_interface
         say "127.0.0.1 $port" >"$run/$name.ssh"
     fi
+    add_additions "$n"
 
     # QEMU takes a pipe by the name that these two have before `.in` and `.out`. Bash can write to
     # it without other programs, which it cannot to a socket.
@@ -82,8 +84,11 @@ find_images() {
 
 start() {
     local n id
-    choose_nodes "$@"
+    read_additions "$here" "${recipe_options[@]+"${recipe_options[@]}"}"
+    read_additions "$PWD" "$@"
+    choose_nodes "${numbers[@]+"${numbers[@]}"}"
     find_images "${chosen[@]}"
+    find_additions "${chosen[@]}"
     need_qemu
     make_run_directory
     # Also where a node does not start: nothing is to stay of what is made from here on.

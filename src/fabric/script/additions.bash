@@ -1,0 +1,118 @@
+
+# ---------------------------------------------------------------------------------------------- what is added to a node
+
+# Options and their values in turn; arguments of QEMU; the numbers of the nodes that are meant.
+additions=() own_arguments=() numbers=()
+
+# read_additions DIRECTORY WORD...: reads the words of `start`. Files are seen from DIRECTORY.
+read_additions() {
+    local directory=$1 option value
+    shift
+    while (($# > 0)); do
+        if [[ $1 == -- ]]; then
+            own_arguments+=("${@:2}")
+            return
+        elif [[ $1 != -* ]]; then
+            numbers+=("$1")
+            shift
+            continue
+        elif [[ $1 == *=* ]]; then
+            set -- "${1%%=*}" "${1#*=}" "${@:2}"
+        fi
+        option=$1
+        [[ $option =~ ^--(disk|cdrom|forward|share|kernel|initrd|append)$ ]] ||
+            fail "start has no option $option" "see: $0 help; what is QEMU's own comes after --"
+        (($# > 1)) || fail "$option takes a value" "see: $0 help"
+        value=$2
+        shift 2
+        case $option in
+            --forward)
+                if [[ ! $value =~ ^[1-9][0-9]{0,4}:[1-9][0-9]{0,4}$ ]] || ((${value%:*} + nodes > 65536 || ${value#*:} > 65535)); then
+                    fail "--forward $value: two ports were expected, as in 8080:80"
+                fi
+                ;;
+            --append) ;;
+            *) [[ $value == /* ]] || value=$directory/$value ;;
+        esac
+        additions+=("$option" "$value")
+    done
+}
+
+# each_addition N COMMAND...: runs the command with each option, its value for node N, and a number.
+each_addition() {
+    local n=$1 i
+    shift
+    for ((i = 0; i < ${#additions[@]}; i += 2)); do "$@" "${additions[i]}" "${additions[i + 1]//'{}'/$n}" "$i"; done
+}
+
+# find_additions N...: whether all files that are added to these nodes are there.
+find_additions() {
+    local n kernel=no of_kernel=''
+    for n in "$@"; do each_addition "$n" find_addition; done
+    if [[ $kernel == no && -n $of_kernel ]]; then
+        fail "$of_kernel is for a kernel of your own" "name that, too: --kernel FILE"
+    fi
+}
+
+find_addition() {
+    case $1 in
+        --share) [[ -d ${2%:*} || -d $2 ]] || fail "--share $2: there is no such directory" ;;
+        --disk) [[ -f $2 && -r $2 && -w $2 || -b $2 ]] || fail "--disk $2: it is not there, or not this user's to write" ;;
+        --kernel) kernel=yes ;;&
+        --initrd | --append) of_kernel=$1 ;;&
+        --cdrom | --kernel | --initrd) [[ -f $2 && -r $2 || -b $2 ]] || fail "$1 $2: it is not there, or not this user's to read" ;;
+    esac
+}
+
+# forwards N: the ports that lead to node N, as options of QEMU's user-mode network.
+forwards() { each_addition "$1" forward "$1"; }
+
+forward() {
+    if [[ $2 == --forward ]]; then printf ',hostfwd=tcp:127.0.0.1:%d-:%d' "$((${3%:*} + $1 - 1))" "${3#*:}"; fi
+}
+
+# Adds all others to the `arguments` of node N: behind its own devices, which have their slots.
+add_additions() {
+    local append='' kernel=''
+    each_addition "$1" add_addition
+    if [[ -n $kernel ]]; then arguments+=(-kernel "$kernel" -append "root=PARTLABEL=root ro $kernel_command_line$append"); fi
+    arguments+=("${own_arguments[@]+"${own_arguments[@]}"}")
+}
+
+add_addition() {
+    local option=$1 value=$2 id=$3 path=${2//,/,,} tag=share
+    case $option in
+        --disk)
+            arguments+=(
+                -drive "if=none,id=disk$id,format=$(format_of "$value"),discard=unmap,file=$path"
+                -device "virtio-blk-pci,drive=disk$id"
+            )
+            ;;
+        # Of SCSI, which all of Debian's kernels drive, that for clouds included.
+        --cdrom)
+            arguments+=(
+                -device "virtio-scsi-pci,id=bus$id"
+                -drive "if=none,id=cd$id,media=cdrom,readonly=on,format=raw,file=$path"
+                -device "scsi-cd,bus=bus$id.0,drive=cd$id"
+            )
+            ;;
+        --share)
+            if [[ ! -d $value ]]; then tag=${path##*:} path=${path%:*}; fi
+            # The files are this user's, whoever makes them in the node.
+            arguments+=(
+                -fsdev "local,id=share$id,security_model=none,multidevs=remap,path=$path"
+                -device "virtio-9p-pci,fsdev=share$id,mount_tag=$tag"
+            )
+            ;;
+        --kernel) kernel=$value ;;
+        --initrd) arguments+=(-initrd "$value") ;;
+        --append) append+=" $value" ;;
+    esac
+}
+
+# The format of a disk image. QEMU would guess, and a guest could write what it guesses by.
+format_of() {
+    local magic
+    LC_ALL=C IFS= read -r -N 3 magic <"$1" 2>/dev/null || true
+    if [[ $magic == QFI ]]; then printf qcow2; else printf raw; fi
+}
