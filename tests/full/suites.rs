@@ -40,11 +40,19 @@ pub fn build_changed(changes: &str, flags: &[&str], directory: &Path) -> PathBuf
 
 /// As [`build_changed`], with this number of nodes.
 pub fn build_nodes(count: u8, changes: &str, flags: &[&str], directory: &Path) -> PathBuf {
+    let count = count.to_string();
+    let arguments = [&[count.as_str()], flags].concat();
+    build_recipe(&format!("extends = \"minimal\"\n{changes}"), &arguments, directory)
+}
+
+/// Builds a recipe as a normal user, into a directory of that user's, where the recipe is put, too;
+/// returns its path.
+pub fn build_recipe(text: &str, arguments: &[&str], directory: &Path) -> PathBuf {
     let recipe = directory.join("changed.toml");
-    fs_err::write(&recipe, format!("extends = \"minimal\"\n{changes}")).unwrap();
+    fs_err::write(&recipe, text).unwrap();
     let mut build = as_user(public_program());
-    build.args([&count.to_string(), "--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory);
-    succeed(build.args(flags));
+    build.args(arguments).args(["--mirror", &mirror(), "--recipe"]).arg(&recipe).arg("--output").arg(directory);
+    succeed(&mut build);
     recipe
 }
 

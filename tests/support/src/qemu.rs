@@ -15,10 +15,38 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
 /// What starts the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
-    /// `SeaBIOS`, QEMU's default.
+    /// SeaBIOS, QEMU's default.
     Bios,
     /// OVMF, with a fresh variable store: no boot entry names the disk.
     Uefi,
+    /// OVMF that starts only what the keys in its variable store vouch for, which are Microsoft's.
+    SecureBoot,
+}
+
+impl Firmware {
+    /// Adds OVMF and its variables, which last as long as the file, to QEMU's arguments.
+    fn add_to(self, qemu: &mut Command) -> Option<tempfile::NamedTempFile> {
+        let (code, variables) = match self {
+            Self::Bios => return None,
+            Self::Uefi => ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+            Self::SecureBoot => {
+                // Only the firmware itself, in system management mode, may write its variables.
+                qemu.args(["-machine", "q35,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]);
+                ("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd")
+            }
+        };
+        let directory = Path::new("/usr/share/OVMF");
+        let own = tempfile::NamedTempFile::new().unwrap();
+        std::io::copy(
+            &mut fs_err::File::open(directory.join(variables)).unwrap(),
+            &mut fs_err::File::create(own.path()).unwrap(),
+        )
+        .unwrap();
+        let code = directory.join(code);
+        qemu.arg("-drive").arg(format!("if=pflash,format=raw,readonly=on,file={}", code.display()));
+        qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", own.path().display()));
+        Some(own)
+    }
 }
 
 /// How to start a machine.
@@ -30,6 +58,9 @@ pub struct Machine<'a> {
     pub format: &'a str,
     /// What starts the boot loader.
     pub firmware: Firmware,
+    /// QEMU's arguments for the controller and a disk of it, which takes the drive `disk`; without
+    /// any, the disk is one of virtio.
+    pub controller: Vec<String>,
     /// Whether what the guest writes reaches the disk.
     pub keep_writes: bool,
     /// Further arguments for QEMU.
@@ -39,33 +70,25 @@ pub struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// A machine that boots a qcow2 image by BIOS, and forgets what it writes.
     pub fn new(disk: &'a Path) -> Self {
-        Self { disk, format: "qcow2", firmware: Firmware::Bios, keep_writes: false, arguments: Vec::new() }
+        let (controller, arguments) = (Vec::new(), Vec::new());
+        Self { disk, format: "qcow2", firmware: Firmware::Bios, controller, keep_writes: false, arguments }
     }
 
     /// Starts QEMU; the console is read from the first byte on.
     pub fn start(&self) -> Console {
         let mut qemu = Command::new("qemu-system-x86_64");
         // One processor: see `Nodes::start` for what may happen to more.
-        qemu.args(["-accel", "tcg,thread=multi", "-smp", "1", "-m", "1G", "-display", "none", "-monitor", "none"]);
+        qemu.args(["-accel", "tcg", "-smp", "1", "-m", "1G", "-display", "none", "-monitor", "none"]);
         qemu.args(["-serial", "stdio", "-no-reboot", "-nodefaults", "-vga", "std"]);
         qemu.arg("-drive").arg(format!(
-            "file={},format={},if=virtio,snapshot={}",
+            "file={},format={},if={},snapshot={}",
             self.disk.display(),
             self.format,
+            if self.controller.is_empty() { "virtio" } else { "none,id=disk" },
             if self.keep_writes { "off" } else { "on" }
         ));
-        let variables = (self.firmware == Firmware::Uefi).then(|| {
-            let variables = tempfile::NamedTempFile::new().unwrap();
-            std::io::copy(
-                &mut fs_err::File::open("/usr/share/OVMF/OVMF_VARS_4M.fd").unwrap(),
-                &mut fs_err::File::create(variables.path()).unwrap(),
-            )
-            .unwrap();
-            qemu.args(["-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]);
-            qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={}", variables.path().display()));
-            variables
-        });
-        qemu.args(&self.arguments);
+        let variables = self.firmware.add_to(&mut qemu);
+        qemu.args(&self.controller).args(&self.arguments);
         let name = self.disk.display().to_string();
         Console { dialogue: Dialogue::start(name.clone(), &mut qemu), name, _variables: variables }
     }
@@ -99,12 +122,22 @@ impl Console {
         self.type_line("");
     }
 
-    /// Waits for the login prompt; gives back the host name it shows.
-    pub fn wait_for_login(&mut self) -> String {
-        let patterns: Vec<&str> = [" login: "].into_iter().chain(CANNOT_BOOT).collect();
+    /// Waits until a system that boots prints `mark`; gives back what came before it.
+    ///
+    /// # Panics
+    /// As [`Dialogue::wait_for`], and as soon as it is seen that the system cannot boot.
+    #[track_caller]
+    pub fn wait_for_boot(&mut self, mark: &str) -> String {
+        let patterns: Vec<&str> = [mark].into_iter().chain(CANNOT_BOOT).collect();
         let (found, before) = self.dialogue.wait_for_any(&patterns, BOOT_TIMEOUT);
         assert_eq!(found, 0, "{}: {}:\n{before}", self.name, patterns[found]);
-        before.rsplit(['\n', '\r', ' ']).next().unwrap_or_default().to_owned()
+        before
+    }
+
+    /// Waits for the login prompt; gives back the host name it shows.
+    #[track_caller]
+    pub fn wait_for_login(&mut self) -> String {
+        self.wait_for_boot(" login: ").rsplit(['\n', '\r', ' ']).next().unwrap_or_default().to_owned()
     }
 
     /// Logs in at the prompt that [`Console::wait_for_login`] waited for.
