@@ -12,6 +12,7 @@ mod boot_files;
 mod comparison;
 mod configure;
 mod containers;
+mod controllers;
 mod downloads;
 mod fabrics;
 mod faults;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         boot_files::tests(),
         configure::tests(),
         containers::tests(),
+        controllers::tests(),
+        controllers::each(),
         fabrics::tests(),
         faults::tests(),
         install_order::tests(),

@@ -43,7 +43,8 @@ use super::staging::{self, Staging};
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Initramfs {
-    /// The disks that virtual machines have: virtio, SCSI, SATA and those on PCI Express.
+    /// The disks that virtual machines have, whatever their hypervisor: virtio, SCSI, SATA, IDE, NVMe,
+    /// USB and SD cards.
     #[default]
     Vm,
     /// Most hardware there is, as Debian's installer sets it up; larger and slower to make and to
