@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::template::Template;
 
-/// The files that name file systems by their UUID.
-const NAMING: [&str; 2] = ["etc/fstab", "boot/grub/grub.cfg"];
+/// The files that name file systems by their UUID. The last is of the signed GRUB.
+const NAMING: [&str; 3] = ["etc/fstab", "boot/grub/grub.cfg", "boot/efi/EFI/debian/grub.cfg"];
 
 /// The numbers of all disks of a build.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ mod release;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod running;
 mod sbom;
+mod secure_boot;
 #[path = "../plain/small.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod small;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         recipes::shipped(),
         release::tests(),
         sbom::tests(),
+        secure_boot::tests(),
         suites::tests(),
         thin_cluster::tests(),
         tree::tests(),

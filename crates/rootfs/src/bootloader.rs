@@ -8,6 +8,10 @@
 //! replaces it at the next kernel upgrade; /etc/default/grub holds the same choices for it. What
 //! becomes of the files on the disk is for `fam_image`.
 //!
+//! Where the system has Debian's signed shim and GRUB, the ESP has these in place of a core image,
+//! so that the disk boots with Secure Boot. The signed GRUB reads a grub.cfg of the ESP
+//! (in [`SIGNED`]), which leads it to the usual one.
+//!
 //! All of it is there before plugins act ([`install`]), and what they make of it stays. Settings of
 //! GRUB that they or packages add take effect at once ([`apply_settings`]), by the target's own
 //! `grub-mkconfig`, to which [stand-ins](stand_ins) answer for the disk.
@@ -23,6 +27,8 @@ const PROBE: &str = include_str!("grub_probe.sh");
 
 const FSTAB: &str = "etc/fstab";
 const GRUB_CFG: &str = "boot/grub/grub.cfg";
+/// Where the signed GRUB looks for its grub.cfg, which is built into it.
+const SIGNED: &str = "boot/efi/EFI/debian";
 const DEFAULTS: &str = "etc/default/grub";
 /// Files of this directory whose names end in `.cfg` come after [`DEFAULTS`].
 const MORE_DEFAULTS: &str = "etc/default/grub.d";
@@ -113,6 +119,9 @@ pub fn install(
     staging.write(&RootPath::new("boot/grub/grubenv")?, empty_environment().as_bytes(), 0o644)?;
     staging.write(&RootPath::new(GRUB_CFG)?, grub_cfg(settings).as_bytes(), 0o644)?;
     staging.write(&RootPath::new(DEFAULTS)?, default_grub(settings).as_bytes(), 0o644)?;
+    if staging.is_directory(&RootPath::new(SIGNED)?)? {
+        staging.write(&RootPath::new(format!("{SIGNED}/grub.cfg"))?, signed_cfg(settings).as_bytes(), 0o644)?;
+    }
     Ok(())
 }
 
@@ -237,6 +246,11 @@ menuentry 'Debian GNU/Linux' --class debian --class gnu-linux --class os {{
     )
 }
 
+/// What `grub-install` writes, for a root whose place it cannot tell.
+fn signed_cfg(settings: &Settings<'_>) -> String {
+    format!("search.fs_uuid {} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n", settings.root_uuid)
+}
+
 /// What `grub-editenv create` writes. From GRUB 2.14 on that asks for the file system that it
 /// writes to, which the sandbox does not have.
 fn empty_environment() -> String {
@@ -302,6 +316,7 @@ mod tests {
         assert!(fstab(&settings).contains("UUID=AB-CD\t/boot/efi"));
         assert!(mounts_root(&fstab(&settings)));
         assert!(stand_ins(&settings)[0].content.contains("device) echo UUID=0-1-2 ;;"));
+        assert!(signed_cfg(&settings).starts_with("search.fs_uuid 0-1-2 root\n"));
         assert!(grub_cfg(&settings).contains("linux /vmlinuz root=UUID=0-1-2 ro console=ttyS0\n"));
         assert!(default_grub(&settings).contains("GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"));
     }
