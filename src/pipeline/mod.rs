@@ -85,7 +85,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let local = local::packages(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, &local, progress)?;
-    preflight::check_disk(settings, &selection)?;
+    preflight::check_disk(settings, &selection, plugin_plan.copied_files().bytes())?;
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
@@ -152,8 +152,9 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         None => {
             let archives = Archives::open(settings, logins, progress)?;
             let selection = Selection::choose(settings, archives, local, progress)?;
-            preflight::check_disk(settings, &selection)?;
-            preflight::check_space(job, &selection)?;
+            let copied_bytes = plugin_plan.copied_files().bytes();
+            preflight::check_disk(settings, &selection, copied_bytes)?;
+            preflight::check_space(job, &selection, copied_bytes)?;
             let build = selection.build(settings, job.seed, progress)?;
             let template = template::obtain(job, &selection, &plugin_plan, &build, progress)?;
             cluster_files::write_lock(&job.output, selection.lock())?;

@@ -46,6 +46,10 @@ impl Preflight {
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
         let plugins = super::plugins::plan(settings, &logins)?;
+        let copied_bytes = plugins.copied_files().bytes();
+        if settings.from_tarball.is_none() {
+            check_disk_of(settings, copied_bytes)?;
+        }
         let answers = answers(settings)?;
         let local = super::local::packages(settings)?;
         for keyring in &settings.keyrings.value {
@@ -68,7 +72,7 @@ impl Preflight {
         let output = lock.directory().clone();
         match &settings.from_tarball.value {
             Some(tarball) => require_room_for_images(output.path(), tarball, settings)?,
-            None => require_space(output.path(), "a build", LEAST_BYTES)?,
+            None => require_room_for_files(output.path(), settings, copied_bytes)?,
         }
         let seed = match &settings.seed.value {
             Some(path) => Seed::read(path)?,
@@ -120,12 +124,18 @@ pub(super) fn read_lock(path: &Path) -> Result<Lock, Error> {
 }
 
 /// Checks, now that the packages are known, that the disk can hold them at all. What their maintainers
-/// say they take is the least: ext4 counts in larger units than they do, and plugins add files.
-pub(super) fn check_disk(settings: &Settings, selection: &Selection) -> Result<(), Error> {
-    let layout = DiskLayout::new(settings.recipe.disk.size.get().bytes(), 0)?;
-    let (needed_bytes, available_bytes) = (selection.installed_bytes(), layout.root.len);
+/// say they take is the least: ext4 counts in larger units than they do, and plugins add files, of which
+/// `copied_bytes` are known.
+pub(super) fn check_disk(settings: &Settings, selection: &Selection, copied_bytes: u64) -> Result<(), Error> {
     // Rules for paths leave out what no maintainer has counted.
-    if settings.recipe.paths.is_empty() && needed_bytes > available_bytes {
+    let packages = if settings.recipe.paths.is_empty() { selection.installed_bytes() } else { 0 };
+    check_disk_of(settings, packages.saturating_add(copied_bytes))
+}
+
+/// Checks that files of `needed_bytes` fit the disk of the recipe.
+fn check_disk_of(settings: &Settings, needed_bytes: u64) -> Result<(), Error> {
+    let available_bytes = DiskLayout::new(settings.recipe.disk.size.get().bytes(), 0)?.root.len;
+    if needed_bytes > available_bytes {
         return Err(fam_image::Error::TooSmall { needed_bytes, available_bytes }.into());
     }
     Ok(())
@@ -133,9 +143,10 @@ pub(super) fn check_disk(settings: &Settings, selection: &Selection) -> Result<(
 
 /// Checks, now that the packages are known, that what the build writes has room: the tarball, the
 /// raw image, and the compressed image of each node, in addition to earlier artifacts of the same
-/// names, which are replaced only at the end.
-pub(super) fn check_space(job: &Job, selection: &Selection) -> Result<(), Error> {
-    require_room(job, "", selection.installed_bytes())?;
+/// names, which are replaced only at the end. Plugins copy `copied_bytes` into the system.
+pub(super) fn check_space(job: &Job, selection: &Selection, copied_bytes: u64) -> Result<(), Error> {
+    let remark = remark_on_files(copied_bytes);
+    require_room(job, &remark, selection.installed_bytes().saturating_add(copied_bytes))?;
     require_space(&job.settings.cache_dir, "the cache of packages", selection.download_bytes() + (64 << 20))?;
     Ok(())
 }
@@ -152,8 +163,30 @@ pub(super) fn check_room(job: &Job, root: &tarball::Survey<'_>) -> Result<(), Er
 /// Checks that what a build writes of a system with `content` bytes of files has room. `remark`
 /// goes into the error.
 fn require_room(job: &Job, remark: &str, content: u64) -> Result<(), Error> {
-    let what = format!("the build (tarball, raw image, {} nodes){remark}", job.settings.recipe.nodes.count.get());
+    let what = format!("{}{remark}", what_is_written(&job.settings));
     Ok(require_space(job.output.path(), &what, bytes_written(&job.settings, content))?)
+}
+
+fn what_is_written(settings: &Settings) -> String {
+    format!("the build (tarball, raw image, {} nodes)", settings.recipe.nodes.count.get())
+}
+
+/// What an error about room says of the files beside the recipe that are copied into the system.
+fn remark_on_files(copied_bytes: u64) -> String {
+    match copied_bytes >> 20 {
+        0 => String::new(),
+        mebibytes => format!(", with {mebibytes} MiB of files beside the recipe,"),
+    }
+}
+
+/// Checks, before packages are known, that `output` has room for what even the smallest build
+/// writes, with the files that plugins copy.
+fn require_room_for_files(output: &Path, settings: &Settings, copied_bytes: u64) -> Result<(), Error> {
+    if copied_bytes == 0 {
+        return Ok(require_space(output, "a build", LEAST_BYTES)?);
+    }
+    let what = what_is_written(settings) + &remark_on_files(copied_bytes);
+    Ok(require_space(output, &what, bytes_written(settings, copied_bytes))?)
 }
 
 /// About the bytes that a build writes of packages that take `installed` bytes when they are

@@ -118,7 +118,7 @@ pub(super) fn obtain(
         progress.step(format!("Reusing {}: packages, recipe and plugins are unchanged", path.display()));
         return Ok(template);
     }
-    let place = StagingPlace::prepare(job, selection, progress)?;
+    let place = StagingPlace::prepare(job, selection, plugin_plan.copied_files().bytes(), progress)?;
     let staging = Staging::open(&place.root)?;
     populate(job, selection, &place, &staging, plugin_plan, build, progress)?;
 
@@ -288,7 +288,8 @@ fn populate(
     sandbox.leave()?;
 
     progress.step(format!("Applying {} plugins to the system", recipe.plugins.len()));
-    let mut root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
+    let root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
+    let mut root = root.with_copied_files(plugin_plan.copied_files());
     plugin_plan.apply_system(&mut root, build)?;
     // Once more, since plugins may have changed /etc/fstab and the settings of GRUB.
     bootloader::apply_settings(staging, enter_sandbox, &settings, progress)?;
@@ -311,13 +312,15 @@ struct StagingPlace {
 
 impl StagingPlace {
     /// Takes memory if there is enough: nothing of the tree has to last, and the mount ends with
-    /// the worker's namespace. Else takes the disk of the output directory.
-    fn prepare(job: &Job, selection: &Selection, progress: &Progress) -> Result<Self, Error> {
+    /// the worker's namespace. Else takes the disk of the output directory. Plugins will copy
+    /// `copied_bytes` into it.
+    fn prepare(job: &Job, selection: &Selection, copied_bytes: u64, progress: &Progress) -> Result<Self, Error> {
         let path = job.output.work().join("staging");
         fs_err::create_dir(&path)?;
         // A quarter more than the packages: scripts and plugins make files, too.
-        let needed = selection.installed_bytes() + selection.installed_bytes() / 4;
-        if available_memory().is_some_and(|available| available > needed + WORKING_MEMORY_BYTES) {
+        let packages = selection.installed_bytes();
+        let needed = packages.saturating_add(packages / 4).saturating_add(copied_bytes);
+        if available_memory().is_some_and(|available| available > needed.saturating_add(WORKING_MEMORY_BYTES)) {
             tmpfs::mount(&path, needed + WORKING_MEMORY_BYTES)
                 .map_err(|source| Error::Staging { path: path.clone(), source })?;
             progress.detail("the staging tree is in memory");

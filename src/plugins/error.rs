@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use fam_plugin::Provided;
+use fam_plugin::{Problem, Provided};
 use fam_progress::Hint;
 
 /// Why plugins cannot be planned or applied.
@@ -61,6 +61,14 @@ pub enum Error {
         first: String,
         /// The other; the same where it is listed twice.
         second: String,
+    },
+    /// A file beside the recipe cannot be copied, or is not the one that was hashed.
+    #[error("plugin {plugin}: files to copy: {problem}")]
+    NotCopied {
+        /// The plugin.
+        plugin: String,
+        /// What is wrong with which file.
+        problem: Problem,
     },
     /// A plugin failed while it was applied.
     #[error("plugin {plugin}{}: {source}", of_node(.node))]
@@ -149,6 +157,13 @@ impl Hint for Error {
                 Some(if searched.is_empty() { built_in } else { built_in + &files })
             }
             Self::Crashed { hint, .. } => hint.clone(),
+            Self::NotCopied { problem: problem @ Problem::Changed(_), .. } => problem.clone().at("copy", "").hint(),
+            // As root of a user namespace a worker has no group but the user's own.
+            Self::NotCopied { .. } => Some(
+                "a build by a normal user reads files that the user, or the user's own group, may read: `chmod o+r` it, or \
+                 give it to that group"
+                    .into(),
+            ),
             Self::Misnamed { said, .. } => Some(format!("write name = {said:?}, or name another file")),
             Self::Ambiguous { .. } => Some("say which, with `path` in its [[plugin]] table".into()),
             Self::Directory { .. } => Some("give --plugin-dir a directory that you can read".into()),

@@ -7,6 +7,7 @@
 //! in memory, through [`OverlayRoot`]. An error or a panic of a plugin is reported with its
 //! name.
 
+mod copied_files;
 mod error;
 mod external;
 mod host;
@@ -18,6 +19,7 @@ mod search_path;
 mod ssh_keys;
 mod staging_root;
 
+pub use copied_files::CopiedFiles;
 pub use error::Error;
 pub use external::{Form, HostFiles, ROLES};
 pub use host::Build;
@@ -73,8 +75,11 @@ impl Request {
 pub struct PlannedStep {
     description: Description,
     origin: Origin,
-    /// As the plugin checked them, with the contents of the files that they name.
+    /// As the plugin checked them, with the contents of the files that they name, or their digests.
     settings: Value,
+    /// The files with these digests.
+    #[serde(default)]
+    copied: CopiedFiles,
     /// How long it may take at each stage, of each node, if it is a file.
     time_limit: Option<Duration>,
 }
@@ -110,6 +115,12 @@ impl PluginPlan {
     #[must_use]
     pub fn into_planned(self) -> Vec<PlannedStep> {
         self.steps.into_iter().map(|step| step.planned).collect()
+    }
+
+    /// The files beside the recipe that are copied into the system.
+    #[must_use]
+    pub fn copied_files(&self) -> CopiedFiles {
+        self.steps_at(Stage::System).fold(CopiedFiles::default(), |all, step| all.and(&step.planned.copied))
     }
 
     /// What the plugins provide.

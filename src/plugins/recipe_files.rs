@@ -1,4 +1,5 @@
-//! The files beside a recipe that settings of plugins name, read into the settings.
+//! The files beside a recipe that settings of plugins name, read into the settings; of those that a
+//! plugin only copies, their digests ([`super::copied_files`]).
 //!
 //! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody
 //! else wrote cannot take other files of the host into an image.
@@ -8,52 +9,86 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use fam_plugin::{Description, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
+use fam_plugin::{Contents, Description, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
 
+use super::copied_files::CopiedFiles;
 use super::{Error, Request};
 
-/// The most that a recipe may bring: it is held in memory, as the settings are.
-pub(super) const MAX_BYTES: u64 = 256 << 20;
+/// The most that a recipe may bring of what plugins read: it is held in memory, as the settings are.
+const MAX_BYTES: u64 = 256 << 20;
 
-/// The settings of `request` with what the recipe's files hold, wherever `description`, of the same
-/// plugin, says that a setting names files. `left` is how many bytes the recipe may still bring.
-///
-/// # Errors
-/// [`Error::Settings`], with the setting: there is no such file, or it cannot be read or
-/// be named.
-pub(super) fn read_recipe_files(
-    request: &Request,
-    description: &Description,
-    left: &mut u64,
-) -> std::result::Result<Value, Error> {
-    let mut settings = request.settings.clone();
-    for setting in &description.reads {
-        let steps: Vec<&str> = setting.split('.').collect();
-        let directory = request.directories.get(steps[0]).map(PathBuf::as_path);
-        fill(&mut settings, &steps, String::new(), directory, left)
-            .map_err(|source| Error::Settings { plugin: request.name.clone(), source: Box::new(source) })?;
-    }
-    Ok(settings)
+/// Reads the files of one recipe.
+#[derive(Debug)]
+pub(super) struct RecipeReader {
+    /// How many bytes it may still bring.
+    left: u64,
 }
 
-fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>, left: &mut u64) -> Result<()> {
+impl RecipeReader {
+    pub(super) fn new() -> Self {
+        Self { left: MAX_BYTES }
+    }
+
+    /// The settings of `request` with what the recipe's files hold, wherever `description`, of the
+    /// same plugin, says that a setting names files; and where those are that it copies.
+    ///
+    /// # Errors
+    /// [`Error::Settings`], with the setting: there is no such file, or it cannot be read or be
+    /// named.
+    pub(super) fn read(
+        &mut self,
+        request: &Request,
+        description: &Description,
+    ) -> std::result::Result<(Value, CopiedFiles), Error> {
+        let mut settings = request.settings.clone();
+        let mut copied = CopiedFiles::default();
+        let mut fill_in = |setting: &str, take: &mut Take<'_>| {
+            let steps: Vec<&str> = setting.split('.').collect();
+            let directory = request.directories.get(steps[0]).map(PathBuf::as_path);
+            fill(&mut settings, &steps, String::new(), directory, take)
+                .map_err(|source| Error::Settings { plugin: request.name.clone(), source: Box::new(source) })
+        };
+        for setting in &description.reads {
+            fill_in(setting, &mut |place| read_whole(place, &mut self.left))?;
+        }
+        for setting in &description.copies {
+            fill_in(setting, &mut |place| Ok(Contents::Digest(copied.add(place)?)))?;
+        }
+        Ok((settings, copied))
+    }
+}
+
+/// What settings get of the regular file at a path.
+type Take<'a> = dyn FnMut(&Path) -> std::result::Result<Contents, Unreadable> + 'a;
+
+fn read_whole(place: &Path, left: &mut u64) -> std::result::Result<Contents, Unreadable> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(place)?.take(*left + 1).read_to_end(&mut bytes)?;
+    *left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+        let why = format!("{} is, with what plugins read before it, larger than 256 MiB", place.display());
+        Unreadable(why, Some("the plugin `files` copies files of any size into the system"))
+    })?;
+    Ok(bytes.into())
+}
+
+fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>, take: &mut Take<'_>) -> Result<()> {
     match (value, steps) {
         (Value::Array(items), _) => {
             for (index, item) in items.iter_mut().enumerate() {
-                fill(item, steps, format!("{key}[{index}]"), directory, left)?;
+                fill(item, steps, format!("{key}[{index}]"), directory, take)?;
             }
             Ok(())
         }
         (Value::Object(map), [step, rest @ ..]) => match map.get_mut(*step) {
             Some(inner) => {
                 let key = if key.is_empty() { (*step).to_owned() } else { format!("{key}.{step}") };
-                fill(inner, rest, key, directory, left)
+                fill(inner, rest, key, directory, take)
             }
             None => Ok(()),
         },
         (place @ Value::String(_), []) => {
             let path = place.as_str().unwrap_or_default().to_owned();
-            let files = read(&path, directory, left).map_err(|reason| reason.at(key))?;
+            let files = read(&path, directory, take).map_err(|reason| reason.at(key))?;
             *place = serde_json::to_value(files).map_err(|error| fam_plugin::Error::failed(error.to_string()))?;
             Ok(())
         }
@@ -68,7 +103,7 @@ fn fill(value: &mut Value, steps: &[&str], key: String, directory: Option<&Path>
 /// # Errors
 /// [`Unreadable`]
 pub fn read_recipe_file(path: &str, directory: Option<&Path>) -> std::result::Result<Vec<u8>, Unreadable> {
-    let files = read(path, directory, &mut { MAX_BYTES })?;
+    let files = read(path, directory, &mut |place| read_whole(place, &mut { MAX_BYTES }))?;
     files.file().map(<[u8]>::to_vec).ok_or_else(|| Unreadable(format!("{path:?} is no file"), None))
 }
 
@@ -94,7 +129,7 @@ impl From<std::io::Error> for Unreadable {
     }
 }
 
-fn read(path: &str, directory: Option<&Path>, left: &mut u64) -> std::result::Result<RecipeFiles, Unreadable> {
+fn read(path: &str, directory: Option<&Path>, take: &mut Take<'_>) -> std::result::Result<RecipeFiles, Unreadable> {
     const BENEATH: &str = "move it beside the recipe, or beneath, and name it from there";
     let Some(directory) = directory else {
         return Err(Unreadable("a recipe that is built in has no files beside it".into(), None));
@@ -114,12 +149,17 @@ fn read(path: &str, directory: Option<&Path>, left: &mut u64) -> std::result::Re
         return Err(Unreadable(format!("{path:?} leads out of the recipe's directory"), Some(BENEATH)));
     }
     let mut files = RecipeFiles { path: path.to_owned(), entries: Vec::new() };
-    add(&place, PathBuf::new(), &mut files, left)?;
+    add(&place, PathBuf::new(), &mut files, take)?;
     Ok(files)
 }
 
 /// Adds what is at `place`, and all under it, under the name `path`.
-fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> std::result::Result<(), Unreadable> {
+fn add(
+    place: &Path,
+    path: PathBuf,
+    files: &mut RecipeFiles,
+    take: &mut Take<'_>,
+) -> std::result::Result<(), Unreadable> {
     let metadata = fs_err::symlink_metadata(place)?;
     let nameless = || Unreadable(format!("{} has a name or target that is not UTF-8", place.display()), None);
     if metadata.is_dir() {
@@ -133,7 +173,7 @@ fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> 
         names.sort();
         for name in names {
             let name = name.to_str().ok_or_else(nameless)?;
-            add(&place.join(name), path.join(name), files, left)?;
+            add(&place.join(name), path.join(name), files, take)?;
         }
         return Ok(());
     }
@@ -142,13 +182,8 @@ fn add(place: &Path, path: PathBuf, files: &mut RecipeFiles, left: &mut u64) -> 
         target.to_str().ok_or_else(nameless)?;
         RecipeEntryKind::Symlink { target }
     } else if metadata.is_file() {
-        let mut bytes = Vec::new();
-        fs_err::File::open(place)?.take(*left + 1).read_to_end(&mut bytes)?;
-        *left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            Unreadable(format!("{} is, with what comes before it, larger than 256 MiB", place.display()), None)
-        })?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
-        RecipeEntryKind::File { executable, contents: bytes.into() }
+        RecipeEntryKind::File { executable, contents: take(place)? }
     } else {
         let name = place.file_name().unwrap_or(OsStr::new("/")).to_string_lossy();
         return Err(Unreadable(format!("{name:?} is neither a file nor a directory nor a symbolic link"), None));
@@ -166,15 +201,16 @@ mod tests {
     /// The settings of a plugin that takes files at two places of them.
     fn read_from(settings: Value, directory: Option<&Path>) -> std::result::Result<Value, String> {
         let description = Description::new("reader", "reads").at(Stage::System).reads("file").reads("list.source");
+        let description = description.copies("copied");
         let mut request = Request::new("reader", settings);
-        for key in ["file", "list"] {
+        for key in ["file", "list", "copied"] {
             request.directories.extend(directory.map(|directory| (key.to_owned(), directory.to_owned())));
         }
         let shown = |error: Error| match directory {
             Some(directory) => error.to_string().replace(directory.to_str().unwrap(), "DIR"),
             None => error.to_string(),
         };
-        read_recipe_files(&request, &description, &mut { MAX_BYTES }).map_err(shown)
+        RecipeReader::new().read(&request, &description).map(|(settings, _)| settings).map_err(shown)
     }
 
     #[test]
@@ -186,7 +222,8 @@ mod tests {
         fs_err::write(at("tree/a"), "a").unwrap();
         fs_err::set_permissions(at("tree/a"), std::fs::Permissions::from_mode(0o700)).unwrap();
         fs_err::os::unix::fs::symlink("/etc/passwd", at("tree/link")).unwrap();
-        let settings = json!({ "file": "./tree/a", "list": [{ "source": "tree", "other": 1 }, {}] });
+        let settings =
+            json!({ "file": "./tree/a", "list": [{ "source": "tree", "other": 1 }, {}], "copied": "tree/sub" });
         let settings = read_from(settings, Some(directory.path())).unwrap();
         let files: RecipeFiles = serde_json::from_value(settings["file"].clone()).unwrap();
         assert_eq!(files.file(), Some(&b"a"[..]));
@@ -201,6 +238,15 @@ mod tests {
             ])
         );
         assert_eq!((&settings["list"][0]["other"], &settings["list"][1]), (&json!(1), &json!({})));
+        assert_eq!(
+            settings["copied"]["entries"],
+            json!([
+                { "path": "", "type": "directory" },
+                // sha256sum of it.
+                { "path": "b", "type": "file", "executable": false, "digest": { "size": 1,
+                    "sha256": "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d" } },
+            ])
+        );
     }
 
     #[test]
@@ -228,6 +274,15 @@ mod tests {
         }
         let forged = read_from(json!({ "file": { "path": "x", "entries": [] } }), Some(directory.path()));
         assert_eq!(forged.unwrap_err(), "plugin reader: setting file: must be a path");
+        let forged = json!({ "path": "x", "entries": [{ "path": "", "type": "file", "executable": false,
+            "digest": { "size": 1, "sha256": "00" } }] });
+        let forged = read_from(json!({ "copied": forged }), Some(directory.path()));
+        assert_eq!(forged.unwrap_err(), "plugin reader: setting copied: must be a path");
+        fs_err::File::create(directory.path().join("large")).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        let large = read_from(json!({ "file": "large" }), Some(directory.path())).unwrap_err();
+        let expected = "DIR/large is, with what plugins read before it, larger than 256 MiB";
+        assert_eq!(large, format!("plugin reader: setting file: {expected}"));
+        read_from(json!({ "copied": "large" }), Some(directory.path())).unwrap();
         let shipped = read_from(json!({ "file": "x" }), None);
         assert!(shipped.unwrap_err().contains("a recipe that is built in has no files beside it"));
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::external::External;
 use super::host::GuestLogins;
-use super::recipe_files::{MAX_BYTES, read_recipe_files};
+use super::recipe_files::RecipeReader;
 use super::search_path::plugins_in;
 use super::{Error, Form, HostFiles, PlannedStep, PluginPlan, Request, SearchPath, Step, panic_message};
 
@@ -205,11 +205,11 @@ impl Registry {
     /// [`Error`] on the first entry that is wrong.
     pub fn plan(&self, requests: &[Request]) -> Result<PluginPlan, Error> {
         let mut loaded = BTreeMap::new();
-        let mut left = MAX_BYTES;
+        let mut files = RecipeReader::new();
         let mut steps: Vec<Step> = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let (Known { description, origin }, plugin) = self.find(request, &mut loaded)?;
-            let settings = read_recipe_files(request, &description, &mut left)?;
+            let (settings, copied) = files.read(request, &description)?;
             check(&request.name, plugin.as_ref(), &settings)?;
             let later = &requests[index + 1..];
             if let Some(before) = description.after.iter().find(|name| later.iter().any(|other| other.name == **name)) {
@@ -222,21 +222,24 @@ impl Registry {
             if let Some((what, first)) = description.provides.iter().find_map(provided_by_another) {
                 return Err(Error::ProvidedTwice { what, first, second: request.name.clone() });
             }
-            let planned = PlannedStep { description, origin, settings, time_limit: request.time_limit };
+            let planned = PlannedStep { description, origin, settings, copied, time_limit: request.time_limit };
             steps.push(Step { plugin, planned });
         }
         Ok(PluginPlan { steps })
     }
 
     /// Takes over what another process planned by the same settings: nothing is looked for, read or
-    /// checked again. A file must be the one that was checked.
+    /// checked again. A file must be the one that was checked; of those that plugins copy, each must
+    /// be there.
     ///
     /// # Errors
-    /// [`Error::Load`] where a file is another one by now.
+    /// [`Error::Load`] where a plugin's file is another one by now, [`Error::NotCopied`] where one
+    /// that is to be copied is, or cannot be read.
     pub fn take_over(&self, planned: Vec<PlannedStep>) -> Result<PluginPlan, Error> {
         let mut steps = Vec::with_capacity(planned.len());
         for planned in planned {
             let name = &planned.description.name;
+            planned.copied.require().map_err(|problem| Error::NotCopied { plugin: name.clone(), problem })?;
             let plugin: Arc<dyn ErasedPlugin> = match &planned.origin {
                 Origin::BuiltIn => match self.plugins.get(name) {
                     Some((_, plugin)) => Arc::clone(plugin),
@@ -310,6 +313,14 @@ fn validate(description: &Description) -> Result<(), Error> {
     }
     if description.stages.is_empty() {
         return Err(Error::Description { name: name.clone(), problem: "acts at no stage" });
+    }
+    if !description.copies.is_empty() && !description.stages.contains(&Stage::System) {
+        let problem = "copies files, and does not act at the system stage";
+        return Err(Error::Description { name: name.clone(), problem });
+    }
+    if description.copies.iter().any(|setting| description.reads.contains(setting)) {
+        let problem = "both reads and copies the files of one setting";
+        return Err(Error::Description { name: name.clone(), problem });
     }
     if !description.provides.is_empty() && !description.stages.contains(&Stage::Node) {
         let problem = "provides what nodes have, and does not act at the node stage";

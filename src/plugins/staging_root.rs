@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -15,13 +16,15 @@ use std::path::{Path, PathBuf};
 use fam_isolation::sandbox::{self, Command as SandboxCommand, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::ExitStatus;
 use fam_plugin::{
-    Attributes, Command, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result, RootFs,
+    Attributes, Command, FileDigest, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result,
+    RootFs,
 };
 use fam_progress::Progress;
 use fam_rootfs::names;
 use fam_rootfs::staging::{self, Attributes as StagingAttributes, Directory, FileType, Metadata, Staging};
 use fam_tree::{RootPath, Timestamp};
 
+use super::copied_files::CopiedFiles;
 use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, permissions, unfit};
 
 /// How much of what a program prints is kept for the plugin; the log has it all.
@@ -38,13 +41,21 @@ pub struct StagingRoot<'a> {
     sandbox: Settings,
     progress: Progress,
     mtime: Timestamp,
+    copied: CopiedFiles,
 }
 
 impl<'a> StagingRoot<'a> {
     /// The files of `staging`. Programs find inside what `sandbox` says, and what they print goes
     /// to `progress`; what is written has the time `source_date_epoch`, in seconds since 1970.
     pub fn new(staging: &'a Staging, sandbox: Settings, progress: Progress, source_date_epoch: i64) -> Self {
-        Self { staging, sandbox, progress, mtime: Timestamp { seconds: source_date_epoch, nanoseconds: 0 } }
+        let mtime = Timestamp { seconds: source_date_epoch, nanoseconds: 0 };
+        Self { staging, sandbox, progress, mtime, copied: CopiedFiles::default() }
+    }
+
+    /// Lets plugins copy these files, which lie beside the recipe.
+    #[must_use]
+    pub fn with_copied_files(self, copied: CopiedFiles) -> Self {
+        Self { copied, ..self }
     }
 
     /// The open directory of an entry other than the root, and the path of the entry.
@@ -52,6 +63,46 @@ impl<'a> StagingRoot<'a> {
         let literal = literal(operation, path)?;
         let parent = self.staging.parent(&literal).map_err(|error| at(operation, path, &error))?;
         Ok((parent, literal))
+    }
+
+    /// Puts a regular file at `path`, whose bytes `fill` writes; a crash leaves no half of one there.
+    fn put(
+        &self,
+        operation: &str,
+        path: &Path,
+        attributes: Attributes,
+        fill: impl FnOnce(&mut File) -> Result<(), Problem>,
+    ) -> Result<()> {
+        check_names(operation, path, None)?;
+        let (parent, literal) = self.parent(operation, path)?;
+        let name = literal.file_name();
+        let (present, mut xattrs) = match parent.metadata(name) {
+            Ok(Metadata { file_type: FileType::File, attributes, .. }) => {
+                (attributes, parent.xattrs(name).map_err(|error| at(operation, path, &error))?)
+            }
+            Ok(_) => return Err(Problem::NotAFile.at(operation, path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (StagingAttributes { mode: 0o644, uid: 0, gid: 0, mtime: self.mtime }, BTreeMap::new())
+            }
+            Err(error) => return Err(at(operation, path, &error)),
+        };
+        // Labels of the host's security modules come by themselves; capabilities do not survive a
+        // change of the file.
+        xattrs.retain(|key, _| !key.starts_with(b"security.") && !key.starts_with(b"trusted."));
+        let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
+        let mode = attributes.mode.map_or(present.mode, permissions);
+        let attributes = StagingAttributes { mode, uid, gid, mtime: self.mtime };
+        let replace = || -> Result<()> {
+            let failed = |error| at(operation, path, &error);
+            let mut file = parent.create_file_anew(UNFINISHED).map_err(failed)?;
+            fill(&mut file).map_err(|problem| problem.at(operation, path))?;
+            parent.finish_file(UNFINISHED, &file, &attributes, &xattrs).map_err(failed)?;
+            parent.rename(UNFINISHED, name).map_err(failed)
+        };
+        replace().inspect_err(|_| {
+            // What went wrong before is what counts.
+            let _ = parent.remove(UNFINISHED);
+        })
     }
 
     fn change(
@@ -120,40 +171,13 @@ impl RootFs for StagingRoot<'_> {
         if contents.len() as u64 > MAX_FILE_BYTES {
             return Err(Problem::TooLarge(MAX_FILE_BYTES).at("write", path));
         }
-        check_names("write", path, None)?;
-        let (parent, literal) = self.parent("write", path)?;
-        let name = literal.file_name();
-        let (present, mut xattrs) = match parent.metadata(name) {
-            Ok(Metadata { file_type: FileType::File, attributes, .. }) => {
-                (attributes, parent.xattrs(name).map_err(|error| at("write", path, &error))?)
-            }
-            Ok(_) => return Err(Problem::NotAFile.at("write", path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                (StagingAttributes { mode: 0o644, uid: 0, gid: 0, mtime: self.mtime }, BTreeMap::new())
-            }
-            Err(error) => return Err(at("write", path, &error)),
-        };
-        // Labels of the host's security modules come by themselves; capabilities do not survive a
-        // change of the file.
-        xattrs.retain(|key, _| !key.starts_with(b"security.") && !key.starts_with(b"trusted."));
-        let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
-        let mode = attributes.mode.map_or(present.mode, permissions);
-        let attributes = StagingAttributes { mode, uid, gid, mtime: self.mtime };
-        let replace = || -> Result<(), staging::Error> {
-            let mut file = parent.create_file_anew(UNFINISHED)?;
-            file.write_all(contents).map_err(|source| staging::Error::Entry {
-                action: "write",
-                path: literal.clone(),
-                source,
-            })?;
-            parent.finish_file(UNFINISHED, &file, &attributes, &xattrs)?;
-            parent.rename(UNFINISHED, name)
-        };
-        replace().map_err(|error| {
-            // What went wrong before is what counts.
-            let _ = parent.remove(UNFINISHED);
-            at("write", path, &error)
+        self.put("write", path, attributes, |file| {
+            file.write_all(contents).map_err(|error| Problem::Other(error.to_string()))
         })
+    }
+
+    fn copy(&mut self, file: &FileDigest, path: &Path, attributes: Attributes) -> Result<()> {
+        self.put("copy", path, attributes, |to| self.copied.copy(file, to))
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>> {

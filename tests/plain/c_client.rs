@@ -158,6 +158,13 @@ fn tells_what_it_is_told() {
                 assert_eq!(env, BTreeMap::from([("A".into(), "1=2".into()), ("B".into(), "\n".into())]));
                 (reply.status, reply.output) = (Some(-2_147_483_647), Some("ä\n".into()));
             }
+            Request::Copy { sha256, size, path, mode, owner } if sha256 == "c0ffee" => {
+                assert_eq!((size, path.0.as_slice()), (6_000_000_000, &b"/a\n"[..]));
+                assert_eq!((mode, owner), (Some(Mode(0o640)), Some((7, 4_000_000_000))));
+            }
+            Request::Copy { sha256, size: 0, mode: None, owner: None, .. } if sha256 == "0" => {
+                return Reply::error(&Problem::Changed("x".into()).at("copy", "/b"));
+            }
             Request::AddUser(user) => assert_eq!(user, NewUser { name: "ann".into(), ..NewUser::default() }),
             Request::Resolve { .. } => return Reply::error(&Problem::NotFound.at("find", "/no/such")),
             other => panic!("{other:?}"),
@@ -177,6 +184,7 @@ fn tells_what_it_is_told() {
         (true, "there is no /a/b"),
         (false, "f0d1"),
         (false, "status -2147483647: ä\n"),
+        (false, "copy /b: x has changed since the settings were checked"),
         (false, "add-user: what the plugin says is no JSON object"),
     ];
     assert_eq!(told.iter().map(|(warning, text)| (*warning, text.as_str())).collect::<Vec<_>>(), expected);

@@ -38,6 +38,7 @@ mod preseed;
 mod providers;
 mod readme;
 mod rebuild;
+mod recipe_files;
 mod recipes;
 mod recommends;
 mod reference;
@@ -102,6 +103,7 @@ fn main() -> ExitCode {
         providers::tests(),
         readme::tests(),
         rebuild::tests(),
+        recipe_files::tests(),
         recipes::tests(),
         recommends::tests(),
         reference::tests(),

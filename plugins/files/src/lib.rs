@@ -48,7 +48,7 @@ impl Plugin for Files {
     fn describe(&self) -> Description {
         Description::new("files", "copies files and directory trees into the system")
             .at(Stage::System)
-            .reads("files.source")
+            .copies("files.source")
             .version(env!("CARGO_PKG_VERSION"))
     }
 
@@ -73,7 +73,7 @@ impl Plugin for Files {
             }
             // A source that was not read passes for a tree: so it is where settings are checked
             // without their recipe.
-            let is_tree = copied.source.as_ref().is_some_and(|files| files.file().is_none());
+            let is_tree = copied.source.as_ref().is_some_and(|files| !files.is_file());
             if !is_tree && (copied.target.ends_with('/') || target.parent().is_none()) {
                 return Err(Error::setting(key("target"), "is a directory, and the source is a file")
                     .with_hint("write the whole path of the file"));
@@ -93,7 +93,7 @@ impl Plugin for Files {
                 root.create_dir_all(parent)?;
             }
             match (&copied.source, &copied.content) {
-                (_, Some(text)) => write(root, target, text.as_bytes(), false, copied, owner)?,
+                (_, Some(text)) => root.write_with(target, text, attributes(false, copied, owner)?)?,
                 (Some(files), None) if files.entries.is_empty() => {
                     return Err(Error::failed(format!("{:?} was not read", files.path)));
                 }
@@ -105,7 +105,7 @@ impl Plugin for Files {
                             RecipeEntryKind::Directory => directory(root, &path, copied, owner)?,
                             RecipeEntryKind::Symlink { target } => root.symlink(target, &path)?,
                             RecipeEntryKind::File { executable, contents } => {
-                                write(root, &path, contents.as_bytes(), *executable, copied, owner)?;
+                                root.copy(contents, &path, attributes(*executable, copied, owner)?)?;
                             }
                         }
                     }
@@ -121,16 +121,10 @@ impl Plugin for Files {
 #[cfg(feature = "library")]
 fam_plugin::export!(Files);
 
-fn write(
-    root: &mut Root<'_>,
-    path: &Path,
-    bytes: &[u8],
-    executable: bool,
-    copied: &Copied,
-    owner: (u32, u32),
-) -> Result<()> {
+/// Those of a file.
+fn attributes(executable: bool, copied: &Copied, owner: (u32, u32)) -> Result<Attributes> {
     let mode = mode(copied.mode.as_deref(), if executable { 0o755 } else { 0o644 }).map_err(Error::failed)?;
-    root.write_with(path, bytes, Attributes::mode(mode).owner(owner.0, owner.1))
+    Ok(Attributes::mode(mode).owner(owner.0, owner.1))
 }
 
 /// Makes a directory. One that is there keeps its mode and owner: it may be a package's.
@@ -177,7 +171,7 @@ fn owner(root: &Root<'_>, copied: &Copied) -> Result<(u32, u32)> {
 mod tests {
     use super::*;
     use fam_plugin::testing::{Harness, MemoryRoot};
-    use fam_plugin::{FileType, RootFs};
+    use fam_plugin::{Contents, FileDigest, FileType, RootFs};
 
     const TREE: &str = r#"{ "path": "tree", "entries": [
         { "path": "", "type": "directory" },
@@ -205,6 +199,27 @@ mod tests {
         assert_eq!(image.read("/opt/tool/blob".as_ref()).unwrap(), b"\xff\x00");
         let link = image.metadata("/opt/tool/link".as_ref()).unwrap();
         assert_eq!(link.file_type, FileType::Symlink("bin/run".into()));
+    }
+
+    #[test]
+    fn what_has_a_digest_is_copied_by_the_host() {
+        let mut image = MemoryRoot::debian();
+        let Contents::Digest(FileDigest { size, sha256 }) = image.recipe_file("large") else { panic!("a digest") };
+        let source = format!(
+            r#"{{ "path": "blob", "entries": [{{ "path": "", "type": "file", "executable": true,
+                "digest": {{ "size": {size}, "sha256": "{sha256}" }} }}] }}"#
+        );
+        let settings = format!(r#"{{ "files": [{{ "source": {source}, "target": "/opt/blob", "owner": "3" }}] }}"#);
+        Harness::new().settings(&settings).system(&Files, &mut image).unwrap();
+        assert_eq!(image.text("/opt/blob"), "large");
+        let metadata = image.metadata("/opt/blob".as_ref()).unwrap();
+        assert_eq!((metadata.mode, metadata.uid, metadata.gid), (0o755, 3, 3));
+        let directory = settings.replace("/opt/blob", "/opt/");
+        let error = Harness::new().settings(&directory).check(&Files).unwrap_err();
+        assert_eq!(error.to_string(), "setting files[0].target: is a directory, and the source is a file");
+        let unknown = settings.replace(&sha256, &sha256.replace('0', "1"));
+        let error = Harness::new().settings(&unknown).system(&Files, &mut image).unwrap_err();
+        assert_eq!(error.to_string(), "copy /opt/blob: no file of the settings has this digest");
     }
 
     #[test]

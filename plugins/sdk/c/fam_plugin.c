@@ -198,20 +198,37 @@ int fam_read(fam_host *host, const char *path, fam_slice *out)
     return ask_for(host, "contents", out);
 }
 
-int fam_write(fam_host *host, const char *path, const void *data, size_t len, const fam_attributes *attributes)
+static void put_attributes(struct text *request, const fam_attributes *attributes)
 {
     char owner[32];
 
+    if (attributes != NULL && (attributes->given & FAM_WITH_MODE) != 0)
+        put_number(request, "mode", attributes->mode);
+    if (attributes != NULL && (attributes->given & FAM_WITH_OWNER) != 0) {
+        snprintf(owner, sizeof owner, "[%lu,%lu]", (unsigned long)attributes->uid, (unsigned long)attributes->gid);
+        put_raw(request, "owner", owner);
+    }
+}
+
+int fam_write(fam_host *host, const char *path, const void *data, size_t len, const fam_attributes *attributes)
+{
     if (too_large(host, "write ", path, len) != FAM_OK)
         return FAM_FAILED;
     begin_at(host, "write", path);
     put(&host->request, "contents", data, len);
-    if (attributes != NULL && (attributes->given & FAM_WITH_MODE) != 0)
-        put_number(&host->request, "mode", attributes->mode);
-    if (attributes != NULL && (attributes->given & FAM_WITH_OWNER) != 0) {
-        snprintf(owner, sizeof owner, "[%lu,%lu]", (unsigned long)attributes->uid, (unsigned long)attributes->gid);
-        put_raw(&host->request, "owner", owner);
-    }
+    put_attributes(&host->request, attributes);
+    return ask(host);
+}
+
+int fam_copy(fam_host *host, const char *sha256, uint64_t size, const char *path, const fam_attributes *attributes)
+{
+    char digits[32];
+
+    begin_at(host, "copy", path);
+    put_string(&host->request, "sha256", sha256);
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)size);
+    put_raw(&host->request, "size", digits);
+    put_attributes(&host->request, attributes);
     return ask(host);
 }
 

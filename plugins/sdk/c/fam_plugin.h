@@ -54,7 +54,7 @@ typedef int (*fam_function)(fam_host *host);
 
 typedef struct fam_plugin {
     /* As JSON: {"name": "motd", "summary": "greets at login", "stages": ["system", "node"], "version": "1.0",
-     * "after": ["users"], "reads": ["file"], "provides": []}. All behind the stages may be left out; docs/plugins/protocol.md says what it
+     * "after": ["users"], "reads": ["file"], "copies": ["tree"], "provides": []}. All behind the stages may be left out; docs/plugins/protocol.md says what it
      * means. */
     const char *description;
     fam_function check;        /* before anything is fetched: whether the settings fit */
@@ -124,6 +124,9 @@ int fam_stat(fam_host *host, const char *path, int follow, fam_metadata *out, fa
 int fam_read(fam_host *host, const char *path, fam_slice *out);
 /* Replaces a whole file, or makes it; its directory must be there. attributes may be NULL. */
 int fam_write(fam_host *host, const char *path, const void *data, size_t len, const fam_attributes *attributes);
+/* The same with the bytes of a file beside the recipe, which a setting among "copies" names by this digest and size; at the
+ * system stage only. */
+int fam_copy(fam_host *host, const char *sha256, uint64_t size, const char *path, const fam_attributes *attributes);
 int fam_append(fam_host *host, const char *path, const void *data, size_t len);
 /* Adds a line to the end of a file unless it has such a line. */
 int fam_ensure_line(fam_host *host, const char *path, const char *line);

@@ -79,6 +79,9 @@ pub enum Problem {
     /// More bytes than a plugin may read or write.
     #[error("larger than the limit of {0} bytes")]
     TooLarge(u64),
+    /// A file beside the recipe is not what it was when the settings were checked.
+    #[error("{0} has changed since the settings were checked")]
+    Changed(String),
     /// The host could not do it.
     #[error("{0}")]
     Other(String),
@@ -117,6 +120,9 @@ impl Error {
         match self {
             Self::Settings { hint, .. } | Self::Crashed { hint, .. } => hint.clone(),
             Self::Run { .. } => Some("what the program printed is in the log of the build".into()),
+            Self::File { problem: Problem::Changed(_), .. } => {
+                Some("leave the files of a recipe as they are while it is built, and run it again".into())
+            }
             Self::File { .. } | Self::Failed(_) => None,
         }
     }

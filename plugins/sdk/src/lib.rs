@@ -64,7 +64,7 @@ pub use error::{Error, Problem, Result};
 pub use plugin::{Description, ErasedPlugin, Plugin, Stage};
 pub use process::{main, serve};
 pub use provided::{Provided, SshKeys};
-pub use recipe_files::{Contents, RecipeEntry, RecipeEntryKind, RecipeFiles};
+pub use recipe_files::{Contents, FileDigest, RecipeEntry, RecipeEntryKind, RecipeFiles};
 pub use root::Root;
 pub use rootfs::{Attributes, Command, FileType, Metadata, Output, RootFs};
 /// The type that settings arrive as, before they are deserialized.

@@ -46,6 +46,10 @@ pub struct Description {
     /// all its items. Their type is [`RecipeFiles`](crate::RecipeFiles).
     #[serde(default)]
     pub reads: Vec<String>,
+    /// Such settings whose files it only copies ([`Root::copy`]), which may be of any size: the
+    /// settings have their digests.
+    #[serde(default)]
+    pub copies: Vec<String>,
     /// What the host counts on it for.
     #[serde(default)]
     pub provides: Vec<Provided>,
@@ -61,6 +65,7 @@ impl Description {
             stages: Vec::new(),
             after: Vec::new(),
             reads: Vec::new(),
+            copies: Vec::new(),
             provides: Vec::new(),
         }
     }
@@ -86,6 +91,15 @@ impl Description {
     #[must_use]
     pub fn reads(mut self, setting: impl Into<String>) -> Self {
         self.reads.push(setting.into());
+        self
+    }
+
+    /// As [`Description::reads`], for files that it only copies into the system: they may be of any
+    /// size, since no more than their sizes and digests come with the settings. Only a plugin that
+    /// acts at the system stage can have some.
+    #[must_use]
+    pub fn copies(mut self, setting: impl Into<String>) -> Self {
+        self.copies.push(setting.into());
         self
     }
 

@@ -4,7 +4,8 @@
 //! A plugin never sees the build host's files. It says in its
 //! [`Description`](crate::Description) which of its settings name some, and the host reads them
 //! before anything else is done and puts what it read in the place of the path. So their bytes are
-//! settings like any other: part of what a template is made of.
+//! settings like any other: part of what a template is made of. Files that the plugin only copies may
+//! be of any size: of these the settings have the digests, and the host keeps the bytes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,8 +16,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::{Attributes, Result, Root};
+
 /// The file or directory at a path beside the recipe. Settings have this type where
-/// [`Description::reads`](crate::Description::reads) names them.
+/// [`Description::reads`](crate::Description::reads) or
+/// [`Description::copies`](crate::Description::copies) names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecipeFiles {
     /// The path as the recipe has it.
@@ -58,7 +62,7 @@ pub enum RecipeEntryKind {
     },
 }
 
-/// Bytes of a file, written as text where they are that.
+/// Bytes of a file, written as text where they are that; or what names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contents {
@@ -66,16 +70,50 @@ pub enum Contents {
     Text(String),
     /// Anything else, in base64 (RFC 4648, section 4).
     Base64(#[serde(serialize_with = "to_base64", deserialize_with = "from_base64")] Vec<u8>),
+    /// Bytes that the host keeps until [`Root::copy`] puts them into the image: those of files that
+    /// [`Description::copies`](crate::Description::copies) names.
+    Digest(FileDigest),
+}
+
+/// What names the bytes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileDigest {
+    /// How many there are.
+    pub size: u64,
+    /// Their SHA-256, as 64 hexadecimal digits in lower case.
+    pub sha256: String,
 }
 
 impl Contents {
-    /// The bytes.
+    /// The bytes, where they are here.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Base64(bytes) => bytes,
+            Self::Text(text) => Some(text.as_bytes()),
+            Self::Base64(bytes) => Some(bytes),
+            Self::Digest(_) => None,
         }
+    }
+}
+
+impl Root<'_> {
+    /// Writes a whole file of what one beside the recipe holds, with that mode and owner. What is
+    /// known by its digest may be of any size, and is copied by the host, at the system stage only.
+    ///
+    /// # Errors
+    /// [`Error::File`](crate::Error::File), with [`Problem::Changed`](crate::Problem::Changed) where
+    /// the file beside the recipe is another one by now.
+    pub fn copy(&mut self, contents: &Contents, path: impl AsRef<Path>, attributes: Attributes) -> Result<()> {
+        let bytes = match contents {
+            Contents::Digest(file) => {
+                let resolved = self.follow("copy", path.as_ref())?;
+                return self.fs.copy(file, &resolved, attributes);
+            }
+            Contents::Text(text) => text.as_bytes(),
+            Contents::Base64(bytes) => bytes,
+        };
+        self.write_with(path, bytes, attributes)
     }
 }
 
@@ -86,12 +124,22 @@ impl From<Vec<u8>> for Contents {
 }
 
 impl RecipeFiles {
-    /// The bytes of the file, where it is a single one.
+    /// The bytes of the file, where it is a single one, and they are here.
     #[must_use]
     pub fn file(&self) -> Option<&[u8]> {
+        self.single()?.as_bytes()
+    }
+
+    /// Whether it is a single file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.single().is_some()
+    }
+
+    fn single(&self) -> Option<&Contents> {
         match &self.entries[..] {
             [RecipeEntry { path, kind: RecipeEntryKind::File { contents, .. } }] if path == Path::new("") => {
-                Some(contents.as_bytes())
+                Some(contents)
             }
             _ => None,
         }
@@ -167,6 +215,11 @@ mod tests {
         assert_eq!(from_value::<RecipeFiles>(&value).unwrap(), files);
         assert_eq!(files.file(), None);
         assert_eq!(RecipeFiles { path: "a".into(), entries: vec![file("", b"x")] }.file(), Some(&b"x"[..]));
+        let digest = json!({ "path": "a", "entries": [
+            { "path": "", "type": "file", "executable": false, "digest": { "size": 5, "sha256": "00" } }] });
+        let digest_only = from_value::<RecipeFiles>(&digest).unwrap();
+        assert_eq!(serde_json::to_value(&digest_only).unwrap(), digest);
+        assert_eq!((digest_only.file(), digest_only.is_file(), files.is_file()), (None, true, false));
         assert_eq!(from_value::<RecipeFiles>(&json!("tree")).unwrap().entries, []);
         let error = from_value::<RecipeFiles>(&json!(1)).unwrap_err();
         assert!(error.to_string().contains("expected the path of a file beside the recipe"), "{error}");

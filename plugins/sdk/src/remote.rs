@@ -13,7 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::protocol::{self, Bytes, MAX_CONTENTS_BYTES, Mode, Reply, Request};
-use crate::{Attributes, Command, Error, FileType, Host, Level, Metadata, Output, Problem, Result, RootFs, Scope};
+use crate::{
+    Attributes, Command, Error, FileDigest, FileType, Host, Level, Metadata, Output, Problem, Result, RootFs, Scope,
+};
 
 /// The two directions in which lines go; they may be one socket.
 #[derive(Debug)]
@@ -169,6 +171,13 @@ impl RootFs for Remote {
         let (path_bytes, contents) = (bytes(path), Bytes(contents.to_vec()));
         let request = Request::Write { path: path_bytes, contents, mode: mode.map(Mode), owner };
         self.file("write", path, &request).map(drop)
+    }
+
+    fn copy(&mut self, file: &FileDigest, path: &Path, attributes: Attributes) -> Result<()> {
+        let Attributes { mode, owner } = attributes;
+        let (sha256, size) = (file.sha256.clone(), file.size);
+        let request = Request::Copy { sha256, size, path: bytes(path), mode: mode.map(Mode), owner };
+        self.file("copy", path, &request).map(drop)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>> {

@@ -26,7 +26,7 @@ impl<'a> Root<'a> {
         Self { fs }
     }
 
-    fn follow(&self, operation: &str, path: &Path) -> Result<PathBuf> {
+    pub(crate) fn follow(&self, operation: &str, path: &Path) -> Result<PathBuf> {
         self.fs.resolve(path, true).map_err(|problem| problem.at(operation, path))
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::resolve::resolve;
-use crate::{Error, Problem, Result};
+use crate::{Error, FileDigest, Problem, Result};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +170,17 @@ pub trait RootFs {
     /// # Errors
     /// [`Problem::NotAFile`] where something else is there.
     fn write(&mut self, path: &Path, contents: &[u8], attributes: Attributes) -> Result<()>;
+
+    /// As [`RootFs::write`], of the bytes of a file beside the recipe, which the settings of a plugin
+    /// name by this digest. Its size has no limit.
+    ///
+    /// # Errors
+    /// [`Problem::Changed`] where the file has other bytes by now; always at the node stage.
+    fn copy(&mut self, file: &FileDigest, path: &Path, attributes: Attributes) -> Result<()> {
+        let _ = (file, attributes);
+        let problem = "files beside the recipe can be copied at the system stage only";
+        Err(Problem::Other(problem.into()).at("copy", path))
+    }
 
     /// The names in a directory, in byte order, without `.` and `..`.
     ///

@@ -6,6 +6,7 @@
 //! So a plugin that crashes, hangs, exits or talks nonsense is an error like any other, and nothing
 //! of it is left.
 
+mod copies;
 mod init;
 mod library;
 mod mounts;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use fam_plugin::protocol::{self, Bytes, Call, Contents, Kind, Mode, Reply, Request, Stat};
 use fam_plugin::{
-    Attributes, Command, Context, Description, Error, FileType, Metadata, Problem, Result, Root, Scope, SshKeys,
+    Attributes, Command, Context, Description, Error, FileDigest, FileType, Metadata, Problem, Result, Root, Scope,
+    SshKeys,
 };
 
+use super::copies::Copies;
 use super::process::{self, Process};
 
 /// How much a plugin may write in one call, all files together. It is for faults: nothing sensible
@@ -25,6 +27,7 @@ pub(super) struct Session<'a, 'r> {
     context: Option<&'a Context>,
     root: Option<&'a mut Root<'r>>,
     written: u64,
+    copies: Copies,
 }
 
 /// What a plugin told in a call.
@@ -36,7 +39,7 @@ pub(super) struct Told {
 
 impl<'a, 'r> Session<'a, 'r> {
     pub(super) fn new(process: Process) -> Self {
-        Self { process, context: None, root: None, written: 0 }
+        Self { process, context: None, root: None, written: 0, copies: Copies::default() }
     }
 
     pub(super) fn with_context(self, context: &'a Context) -> Self {
@@ -49,6 +52,7 @@ impl<'a, 'r> Session<'a, 'r> {
 
     /// Makes the call, and serves the plugin until it is done. Gives what it told.
     pub(super) fn run(mut self, call: &Call) -> Result<Told, process::Error> {
+        self.copies = Copies::of(&call.settings);
         self.process.send(call)?;
         let mut told = Told::default();
         for _ in 0..MAX_REQUESTS {
@@ -133,17 +137,27 @@ impl<'a, 'r> Session<'a, 'r> {
             }
             Request::Write { path, contents, mode, owner } => {
                 let path = path_of(path);
-                count_written(&mut self.written, &path, contents.0.len())?;
+                count_written(&mut self.written, &path, contents.0.len() as u64)?;
                 root.write_with(path, contents.0, Attributes { mode: mode.map(|mode| mode.0), owner })?;
+            }
+            Request::Copy { sha256, size, path, mode, owner } => {
+                let path = path_of(path);
+                let file = FileDigest { size, sha256 };
+                self.copies.take(&file, &path, &mut self.written)?;
+                root.copy(
+                    &fam_plugin::Contents::Digest(file),
+                    path,
+                    Attributes { mode: mode.map(|mode| mode.0), owner },
+                )?;
             }
             Request::Append { path, contents } => {
                 let path = path_of(path);
-                count_written(&mut self.written, &path, contents.0.len())?;
+                count_written(&mut self.written, &path, contents.0.len() as u64)?;
                 root.append(path, contents.0)?;
             }
             Request::EnsureLine { path, line } => {
                 let path = path_of(path);
-                count_written(&mut self.written, &path, line.len())?;
+                count_written(&mut self.written, &path, line.len() as u64)?;
                 root.ensure_line(path, &line)?;
             }
             Request::List { path } => {
@@ -170,7 +184,7 @@ impl<'a, 'r> Session<'a, 'r> {
             }
             Request::SetXattr { path, name, value } => {
                 let path = path_of(path);
-                count_written(&mut self.written, &path, value.0.len())?;
+                count_written(&mut self.written, &path, value.0.len() as u64)?;
                 root.set_xattr(path, name.0, value.0)?;
             }
             Request::Run { program, args, env } => {
@@ -191,8 +205,8 @@ impl<'a, 'r> Session<'a, 'r> {
 }
 
 /// Counts bytes that are to be written at `path`; an error where a call has written too many.
-fn count_written(written: &mut u64, path: &Path, len: usize) -> Result<()> {
-    *written = written.saturating_add(len as u64);
+pub(super) fn count_written(written: &mut u64, path: &Path, len: u64) -> Result<()> {
+    *written = written.saturating_add(len);
     if *written > MAX_WRITTEN_BYTES {
         return Err(Problem::TooLarge(MAX_WRITTEN_BYTES).at("write", path));
     }

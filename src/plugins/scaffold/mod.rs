@@ -111,6 +111,7 @@ const SDK: &[File] = &[
     file!("fam-plugin/src/settings.rs", "../../../plugins/sdk/src/settings.rs"),
     file!("fam-plugin/src/suggest.rs", "../../../plugins/sdk/src/suggest.rs"),
     file!("fam-plugin/src/testing.rs", "../../../plugins/sdk/src/testing.rs"),
+    file!("fam-plugin/src/testing/memory_root.rs", "../../../plugins/sdk/src/testing/memory_root.rs"),
 ];
 
 const C: &[File] = &[

@@ -73,6 +73,7 @@ static int tell(fam_host *host)
     static const char *const pointers[] = { "", "/a", "/a~1b/1/~0", "/list/10", "/none", "/list/x", "/list/", "/a/b" };
     static const char *const arguments[] = { "printf", "%s\n", "\xff\xc3\xa4\"", NULL };
     static const char *const environment[] = { "A=1=2", "no sign", "B=\n", NULL };
+    static const fam_attributes given = { FAM_WITH_MODE | FAM_WITH_OWNER, 0640, 7, 4000000000u };
     uint8_t secret[32];
     char line[80];
     fam_slice slice;
@@ -93,6 +94,8 @@ static int tell(fam_host *host)
         snprintf(line, sizeof line, "status %d: %.40s", status, slice.data);
         fam_log(host, 0, line);
     }
+    if (fam_copy(host, "c0ffee", 6000000000u, "/a\n", &given) == FAM_OK && fam_copy(host, "0", 0, "/b", NULL) != FAM_OK)
+        fam_log(host, 0, fam_error(host));
     if (fam_add_user(host, "{ \"name\":\n\"ann\" }") == FAM_OK && fam_add_user(host, "[]") == FAM_FAILED)
         fam_log(host, 0, fam_error(host));
     return fam_resolve(host, "/no/such", 0, &slice);

@@ -146,6 +146,15 @@ pub enum Request {
         #[serde(default)]
         owner: Option<(u32, u32)>,
     },
+    Copy {
+        sha256: String,
+        size: u64,
+        path: Bytes,
+        #[serde(default)]
+        mode: Option<Mode>,
+        #[serde(default)]
+        owner: Option<(u32, u32)>,
+    },
     Append {
         path: Bytes,
         contents: Bytes,
