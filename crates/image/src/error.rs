@@ -60,6 +60,12 @@ pub enum Error {
     /// The name of a backing file does not fit the qcow2 header.
     #[error("backing file name of {len} bytes is longer than the 1023 that qcow2 allows")]
     BackingName { len: usize },
+    /// A format cannot hold a disk of this size.
+    #[error("a disk of this size is too large for {format}, which holds at most {most}")]
+    DiskTooLarge { format: &'static str, most: &'static str },
+    /// An image that is there already cannot be read.
+    #[error("{0}")]
+    Read(#[from] crate::qcow2::reader::Error),
     /// Maps that were made from different tarballs or sizes cannot share bulk data.
     #[error("images of different trees cannot share data")]
     Unrelated,

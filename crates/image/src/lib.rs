@@ -6,6 +6,9 @@
 //! which says for each stretch of the disk either its bytes or where in the tarball they lie; file
 //! contents are never held in memory. [`raw`] and [`qcow2`] walk such a map.
 //!
+//! What is there already is read again by [`qcow2::Image`], also after a guest has run on it, and
+//! written in the formats of other hypervisors.
+//!
 //! Nodes share work: files that a node changes are laid out last, so the maps of two nodes differ
 //! in few clusters, and [`qcow2::FullImages`] compresses what is common once.
 //!
@@ -49,9 +52,11 @@ pub mod map;
 mod output;
 pub mod qcow2;
 pub mod raw;
+mod sparse;
 
 pub use boot::BootCode;
 pub use disk::{DiskLayout, Partition, ROOT_PARTITION, SECTOR_BYTES};
 pub use error::Error;
 pub use layout::{Identity, ImageSettings, lay_out};
 pub use map::{DiskMap, Piece, Source};
+pub use sparse::{OnBytes, SparseDisk};

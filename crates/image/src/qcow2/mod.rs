@@ -15,6 +15,7 @@
 mod compress;
 mod header;
 mod nodes;
+pub mod reader;
 mod tables;
 mod thin;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
 pub use nodes::FullImages;
+pub use reader::Image;
 pub use thin::OverlayImages;
 
 use super::error::Error;
