@@ -7,7 +7,7 @@
 //! contents are never held in memory. [`raw`] and [`qcow2`] walk such a map.
 //!
 //! What is there already is read again by [`qcow2::Image`], also after a guest has run on it, and
-//! written in the formats of other hypervisors: [`vmdk`], [`vdi`].
+//! written in the formats of other hypervisors: [`vmdk`], [`vdi`], [`vhdx`].
 //!
 //! Nodes share work: files that a node changes are laid out last, so the maps of two nodes differ
 //! in few clusters, and [`qcow2::FullImages`] compresses what is common once.
@@ -56,6 +56,7 @@ mod sparse;
 #[cfg(test)]
 mod testing;
 pub mod vdi;
+pub mod vhdx;
 pub mod vmdk;
 
 pub use boot::BootCode;
