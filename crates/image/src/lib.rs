@@ -64,4 +64,5 @@ pub use disk::{DiskLayout, Partition, ROOT_PARTITION, SECTOR_BYTES};
 pub use error::Error;
 pub use layout::{Identity, ImageSettings, lay_out};
 pub use map::{DiskMap, Piece, Source};
+pub use output::Stream;
 pub use sparse::{OnBytes, SparseDisk};

@@ -6,7 +6,7 @@
 //! leaves memory a few windows later. Both are requests (`posix_fadvise(2)`): a file system that
 //! does not know them works as ever.
 
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZero;
 
 use fs_err::File;
@@ -116,6 +116,33 @@ impl<'a> Output<'a> {
     }
 }
 
+/// A file that is written as a stream, and does not pile up in memory.
+#[derive(Debug)]
+pub struct Stream<'a> {
+    output: Output<'a>,
+    at: u64,
+}
+
+impl<'a> Stream<'a> {
+    /// Begins at the beginning of the empty `file`, which is not read again soon.
+    #[must_use]
+    pub fn new(file: &'a File) -> Self {
+        Self { output: Output::passing(file), at: 0 }
+    }
+}
+
+impl Write for Stream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Tells the kernel that this part of the file is not read soon. It is only advice, so a refusal is
 /// ignored.
 fn done_with(file: &File, part: std::ops::Range<u64>) {
@@ -126,8 +153,6 @@ fn done_with(file: &File, part: std::ops::Range<u64>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
@@ -148,5 +173,10 @@ mod tests {
             output.write_all_at(&bytes[..9], 0).unwrap();
             assert!(fs_err::read(&path).unwrap() == bytes, "{name}");
         }
+        let path = directory.path().join("stream");
+        let to = File::create(&path).unwrap();
+        let mut stream = Stream::new(&to);
+        bytes.chunks(7 << 20).for_each(|chunk| stream.write_all(chunk).unwrap());
+        assert!(fs_err::read(&path).unwrap() == bytes);
     }
 }

@@ -16,6 +16,7 @@ use super::{CLUSTER_BYTES, Compression, OnBytes, Options};
 use crate::error::Error;
 use crate::map::DiskMap;
 use crate::output::Output;
+use crate::sparse::{SparseDisk, for_each_encoded};
 
 /// Clusters that a worker takes at once.
 const BATCH: usize = 16;
@@ -72,6 +73,28 @@ pub(super) fn write_clusters(
         }
         packer.finish()
     })
+}
+
+/// As [`write_clusters`], of all clusters of a disk that is there already, right behind the header.
+pub(super) fn write_disk(
+    disk: &mut dyn SparseDisk,
+    output: &mut Output<'_>,
+    options: Options,
+    on_bytes: OnBytes<'_>,
+) -> Result<(Entries, u64), Error> {
+    let encode = |clusters: &[&[u8]]| -> io::Result<Vec<(Encoded, Vec<u8>)>> {
+        let mut encoder = Encoder::new(options.compression)?;
+        let clusters = clusters.iter().map(|cluster| {
+            encoder.cluster.copy_from_slice(cluster);
+            encoder.encode().map(|(encoded, bytes)| (encoded, bytes.to_vec()))
+        });
+        clusters.collect()
+    };
+    let mut packer = Packer::new(output, CLUSTER_BYTES);
+    for_each_encoded(disk, CLUSTER_BYTES, options.jobs, on_bytes, encode, &mut |number, (encoded, stored)| {
+        Ok(packer.cluster(number, &encoded, &stored)?)
+    })?;
+    packer.finish()
 }
 
 /// Encodes batches until there are no more, one fails, or the writer has given up.
@@ -154,13 +177,18 @@ impl<'a, 'b> Packer<'a, 'b> {
         for (number, encoded, len) in &batch.clusters {
             let (stored, rest) = bytes.split_at(*len);
             bytes = rest;
-            let entry = match encoded {
-                Encoded::Zeros => continue,
-                Encoded::Whole => self.whole(stored)?,
-                Encoded::Compressed => self.compressed(stored)?,
-            };
-            self.entries.insert(*number, entry);
+            self.cluster(*number, encoded, stored)?;
         }
+        Ok(())
+    }
+
+    fn cluster(&mut self, number: u64, encoded: &Encoded, stored: &[u8]) -> io::Result<()> {
+        let entry = match encoded {
+            Encoded::Zeros => return Ok(()),
+            Encoded::Whole => self.whole(stored)?,
+            Encoded::Compressed => self.compressed(stored)?,
+        };
+        self.entries.insert(number, entry);
         Ok(())
     }
 

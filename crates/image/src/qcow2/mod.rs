@@ -28,8 +28,12 @@ pub use nodes::FullImages;
 pub use reader::Image;
 pub use thin::OverlayImages;
 
+pub use super::sparse::OnBytes;
+
 use super::error::Error;
 use super::map::DiskMap;
+use super::output::Output;
+use super::sparse::SparseDisk;
 
 /// Bytes of a cluster, of the disk and of the file alike: what `qemu-img` takes by default.
 pub const CLUSTER_BYTES: u64 = 64 << 10;
@@ -64,9 +68,6 @@ impl Default for Options {
     }
 }
 
-/// Called with how many more bytes of the disk were written to an image.
-pub type OnBytes<'a> = &'a (dyn Fn(u64) + Sync);
-
 /// Writes one disk that shares nothing with others.
 ///
 /// # Errors
@@ -78,4 +79,41 @@ pub fn write(
     on_bytes: OnBytes<'_>,
 ) -> Result<(), Error> {
     FullImages::write_first(map, None, file, options, on_bytes).map(drop)
+}
+
+/// Writes a disk that is there already into the empty `file`, which stands on no other image. What is
+/// written depends on what a guest sees, and not on how it was stored.
+///
+/// # Errors
+/// When the disk cannot be read, or the file cannot be written.
+pub fn write_disk(
+    disk: &mut dyn SparseDisk,
+    file: &fs_err::File,
+    options: Options,
+    on_bytes: OnBytes<'_>,
+) -> Result<(), Error> {
+    let mut output = Output::kept(file);
+    output.set_len(0)?;
+    let (entries, end) = compress::write_disk(disk, &mut output, options, on_bytes)?;
+    tables::finish(&mut output, disk.size_bytes(), &entries, end, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sparse::testing::Pieces;
+    use crate::testing::{assert_qemu_reads, written_to_file};
+
+    #[test]
+    fn a_disk_is_written_as_it_is_seen() {
+        let mut disk = Pieces::example();
+        for compression in [Compression::Zstd, Compression::None] {
+            let [one, other] = [1, 3].map(|jobs| {
+                let options = Options { compression, jobs: NonZero::new(jobs).expect("not zero") };
+                written_to_file(|file| write_disk(&mut disk, file, options, &|_| ()))
+            });
+            assert_qemu_reads("qcow2", &one, &disk);
+            assert_eq!(one, other);
+        }
+    }
 }
