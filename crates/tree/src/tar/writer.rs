@@ -96,6 +96,21 @@ impl<W: Write> TarWriter<W> {
         self.flush_if_full()
     }
 
+    /// As [`contents`](Self::contents), of what `write` writes.
+    ///
+    /// # Errors
+    /// Of kind `UnexpectedEof` when that is less or more than `size`; when `write` or the output
+    /// fail.
+    pub fn contents_from(&mut self, size: u64, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+        let mut contents = Contents { tar: self, left: size };
+        write(&mut contents)?;
+        if contents.left != 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file of an archive is too short"));
+        }
+        self.pad(BLOCK);
+        self.flush_if_full()
+    }
+
     /// Ends the archive. Returns its length in bytes.
     ///
     /// # Errors
@@ -127,6 +142,27 @@ impl<W: Write> TarWriter<W> {
         self.output.write_all(&self.buffer)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// The contents of a file while they are written.
+struct Contents<'a, W> {
+    tar: &'a mut TarWriter<W>,
+    left: u64,
+}
+
+impl<W: Write> Write for Contents<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left =
+            left.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "a file of an archive is too long"))?;
+        self.tar.push(bytes);
+        self.tar.flush_if_full()?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -360,5 +396,17 @@ mod tests {
         };
         writer.header(&header).unwrap();
         assert_eq!(writer.contents(&mut &b"abc"[..], 5).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        for (bytes, fits) in [(&b"abcd"[..], false), (b"abcde", true), (b"abcdef", false)] {
+            let mut writer = TarWriter::new(Vec::new());
+            writer.header(&header).unwrap();
+            let written = writer.contents_from(5, |output| output.write_all(bytes));
+            assert_eq!(
+                written.map_err(|error| error.kind()),
+                if fits { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof) }
+            );
+            if fits {
+                assert_eq!(writer.finish().unwrap(), 10_240);
+            }
+        }
     }
 }
