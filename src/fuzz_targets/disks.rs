@@ -1,4 +1,4 @@
-//! Writers of disks. The judges are e2fsck and qemu-img.
+//! Writers of disks, and the reader of images. The judges are e2fsck and qemu-img.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arbitrary::Unstructured;
 use fam_image::map::{DiskMap, MapBuilder};
-use fam_image::qcow2::{Compression, FullImages, Options, OverlayImages};
-use fam_image::{DiskLayout, Identity, ImageSettings, lay_out, raw};
+use fam_image::qcow2::{Compression, FullImages, Image, Options, OverlayImages};
+use fam_image::{DiskLayout, Identity, ImageSettings, SparseDisk, lay_out, raw};
 use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
 use uuid::Uuid;
@@ -56,6 +56,41 @@ pub fn qcow2(bytes: &[u8]) {
     {
         run("qemu-img", &["check", image], directory);
         run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", raw, image], directory);
+    }
+}
+
+/// An image from anybody: whatever is read of it lies within its disk, and is what QEMU reads, if it takes
+/// the image; and what is said to be zeros is.
+pub fn qcow2_reader(bytes: &[u8]) {
+    const MOST_BYTES: u64 = 16 << 20;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let directory = directory.path();
+    for (name, bytes) in [("image", bytes), ("base", &[7; 30_000])] {
+        create(directory, name).write_all(bytes).expect("room for the input");
+    }
+    let Ok(mut disk) = Image::open(&directory.join("image")) else { return };
+    let size = disk.size_bytes();
+    let mut read = vec![1; size.min(MOST_BYTES) as usize];
+    // By the one and the other: in the places where there is nothing, and in between.
+    for offset in [0, 512, size / 2, size - 512] {
+        if let Ok(zeros) = disk.zeros_from(offset) {
+            assert!(offset + zeros <= size);
+        }
+    }
+    if disk.read_at(0, &mut read).is_err() {
+        return;
+    }
+    for offset in (0..read.len()).step_by(512) {
+        let zeros = disk.zeros_from(offset as u64).expect("what can be read can be looked at");
+        let end = read.len().min(offset + zeros as usize);
+        assert!(read[offset..end].iter().all(|&byte| byte == 0), "{offset}");
+    }
+    let mut convert = Command::new("qemu-img");
+    convert.args(["convert", "-f", "qcow2", "-O", "raw", "image", "raw"]).current_dir(directory);
+    let taken = convert.output().expect("qemu-img").status.success();
+    if size <= MOST_BYTES && taken {
+        let expected = fs_err::read(directory.join("raw")).expect("what qemu-img wrote");
+        assert!(read == expected, "QEMU reads something else");
     }
 }
 

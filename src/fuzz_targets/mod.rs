@@ -11,7 +11,7 @@ mod disks;
 mod texts;
 
 pub use archives::{deb, tar, tarball};
-pub use disks::{ext4, qcow2};
+pub use disks::{ext4, qcow2, qcow2_reader};
 pub use texts::{
     deb822, debconf, inrelease, lock, netrc, path_pattern, plugin_protocol, recipe, relation, release, sources, version,
 };
@@ -48,6 +48,7 @@ mod tests {
         path_pattern: 400,
         plugin_protocol: 400,
         qcow2: 4,
+        qcow2_reader: 40,
         recipe: 400,
         relation: 400,
         release: 400,
