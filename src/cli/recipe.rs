@@ -9,7 +9,7 @@ use super::arguments::RecipeVerb;
 use super::screen::json_line;
 use super::{Engine, print, text, with_settings};
 use crate::recipe::{
-    DEFAULT, Environment, KeyRow, Listed, Origin, PathRule, Preseed, Recipe, SHIPPED, Settings, Source, schema,
+    DEFAULT, Environment, KeyRow, Listed, Origin, PathRule, Preseed, Recipe, SHIPPED, Settings, Source, Volume, schema,
 };
 use crate::report::Failure;
 
@@ -93,7 +93,15 @@ pub(super) fn as_json(recipe: &Recipe) -> Value {
         let place = if table.is_empty() { &mut json } else { &mut json[table] };
         place[key] = json!(value);
     }
+    for (key, volumes) in volumes(recipe) {
+        json["disk"][key] = volumes.iter().map(|listed| json!(listed.what)).collect();
+    }
     json
+}
+
+/// The lists of the table `disk`, by their keys.
+fn volumes(recipe: &Recipe) -> [(&'static str, &[Listed<Volume>]); 2] {
+    [("partition", &recipe.disk.partitions), ("more", &recipe.disk.more)]
 }
 
 /// The recipe as one that extends none, with a comment on each value that says who decided it.
@@ -112,6 +120,14 @@ pub(super) fn as_toml(settings: &Settings) -> String {
             in_table = table;
         }
         let _ = writeln!(text, "{key} = {value} # {}", decided_by(origin));
+    }
+    for (key, volumes) in volumes(&settings.recipe) {
+        for Listed { what, source } in volumes {
+            let _ = writeln!(text, "\n[[disk.{key}]] # {}", decided_by_recipe(source));
+            for (key, value) in json!(what).as_object().into_iter().flatten() {
+                let _ = writeln!(text, "{key} = {}", inline(value));
+            }
+        }
     }
     for plugin in &settings.recipe.plugins {
         let origin = decided_by_recipe(&plugin.source);

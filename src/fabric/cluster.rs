@@ -100,7 +100,7 @@ impl Cluster {
         Self {
             nodes: (1..=recipe.nodes.count.get()).map(|number| Node::new(&prefix, number, &network)).collect(),
             prefix,
-            machine: Machine::new(&recipe.nodes, &recipe.fabric),
+            machine: Machine::new(&recipe.nodes, &recipe.fabric, &recipe.disk),
             network,
             start_options: recipe.nodes.start_options.value.clone(),
             kernel_command_line: recipe.kernel.cmdline.value.clone(),

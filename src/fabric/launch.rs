@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::cluster::{Cluster, Node};
 use super::libvirt::{domain_uuid, network_uuid};
-use super::machine::{Machine, slot};
+use super::machine::{Machine, image_of_disk, slot};
 use super::names::{ClusterId, Names, WELL_KNOWN_PART};
 use super::network::NetworkPlan;
 use super::seed::Seed;
@@ -157,6 +157,11 @@ fn machine_arguments(machine: &Machine) -> String {
         device(machine, "virtio-rng-pci,rng=random", slot::RANDOM),
         interface(machine, "outside", "$mac", slot::NETWORK),
     ]);
+    for (label, slot) in machine.further_disks() {
+        let image = image_of_disk("${image_path%.qcow2}", label);
+        arguments.push(("-drive", format!("if=none,id=disk-{label},format=qcow2,discard=unmap,file={image}")));
+        arguments.push(device(machine, &format!("virtio-blk-pci,drive=disk-{label},serial={label}"), slot));
+    }
     arguments.iter().fold(String::new(), |mut text, (option, value)| {
         let _ = writeln!(text, "        {option} \"{value}\"");
         text
@@ -203,13 +208,10 @@ mod tests {
 
     #[test]
     fn facts_differ_and_the_rest_is_the_same() {
-        let scripts = [
-            (1, ""),
-            (4, "fabric.kind = 'nvdimm'"),
-            (2, "fabric.kind = 'cxl'\nnodes.cpus = 1\nnodes.start-options = ['--disk', \"it's.img\"]"),
-            (248, ""),
-        ]
-        .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
+        let disks = "disk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'log' }]";
+        let cxl = "fabric.kind = 'cxl'\nnodes.cpus = 1\nnodes.start-options = ['--disk', \"it's.img\"]";
+        let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, cxl), (248, ""), (1, disks)]
+            .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
         let heads = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().0);
         insta::assert_snapshot!("launch_heads", heads.join("\n---\n"));
         let bodies = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().1);

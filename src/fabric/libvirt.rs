@@ -7,7 +7,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::cluster::{Cluster, Node};
-use super::machine::{Machine, slot};
+use super::machine::{Machine, image_of_disk, slot};
 use super::names::{ClusterId, Names};
 use super::network::NetworkPlan;
 use super::seed::Seed;
@@ -114,7 +114,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
       <source file='{image}'/>
       <target dev='vda' bus='virtio'/>
 {disk}    </disk>
-    <interface type='network'>
+{disks}    <interface type='network'>
       <mac address='{mac}'/>
       <source network='{network}'/>
       <model type='virtio'/>
@@ -146,8 +146,29 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
         video = at_slot(slot::VGA),
         nic = at_slot(slot::NETWORK),
         disk = at_slot(slot::DISK),
+        disks = further_disks(machine, node, directory),
         rng = at_slot(slot::RANDOM),
     )
+}
+
+/// The disks beside the one that a domain boots from.
+fn further_disks(machine: &Machine, node: &Node, directory: &Path) -> String {
+    let mut elements = String::new();
+    for ((label, slot), letter) in machine.further_disks().zip('b'..) {
+        let image = escaped(&directory.join(image_of_disk(node.name(), label)).display().to_string());
+        let _ = write!(
+            elements,
+            "    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' discard='unmap'/>
+      <source file='{image}'/>
+      <target dev='vd{letter}' bus='virtio'/>
+      <serial>{label}</serial>
+{}    </disk>
+",
+            at_slot(slot)
+        );
+    }
+    elements
 }
 
 fn vcpu(machine: &Machine) -> String {
@@ -290,5 +311,9 @@ mod tests {
             let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
             insta::assert_snapshot!(format!("domain_{fabric}"), xml);
         }
+        let disks = "disk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'log' }]";
+        let cluster = example(1, disks);
+        let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
+        insta::assert_snapshot!("domain_disks", xml);
     }
 }

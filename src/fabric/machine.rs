@@ -2,7 +2,7 @@
 //! that shows the shared memory. The XML for libvirt and the arguments for QEMU are written from
 //! it.
 
-use crate::recipe::{Cpus, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
+use crate::recipe::{Cpus, Disk, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
 
 /// The slots of devices on the first PCI bus. Every device has its slot written down, so that the
 /// shared memory of ivshmem is at 00:04.0 whatever else a hypervisor or its user adds.
@@ -15,6 +15,9 @@ pub(super) mod slot {
     pub(crate) const SECOND_NETWORK: u8 = 6;
     pub(crate) const RANDOM: u8 = 7;
     pub(crate) const CXL_HOST_BRIDGE: u8 = 8;
+    /// The first of the disks beside the one that nodes boot from, of which there are ten at most: on
+    /// q35 the last slots are the mainboard's own.
+    pub(crate) const FURTHER_DISKS: u8 = 16;
 }
 
 /// The PCI address of the shared memory in a guest, on a fabric of the kind ivshmem.
@@ -34,16 +37,30 @@ pub struct Machine {
     pub fabric: FabricKind,
     /// The size of the memory that all nodes share.
     pub shared_memory: SharedMemory,
+    /// The labels of the disks beside the one that it boots from.
+    pub disks: Vec<String>,
+}
+
+/// The file name of the disk of this label of a node.
+#[must_use]
+pub fn image_of_disk(node: &str, label: &str) -> String {
+    format!("{node}-{label}.qcow2")
 }
 
 impl Machine {
-    pub(super) fn new(nodes: &Nodes, fabric: &Fabric) -> Self {
+    pub(super) fn new(nodes: &Nodes, fabric: &Fabric, disk: &Disk) -> Self {
         Self {
+            disks: disk.more.iter().map(|listed| listed.what.label.to_string()).collect(),
             memory: nodes.memory.value,
             cpus: nodes.cpus.value,
             fabric: fabric.kind.value,
             shared_memory: fabric.size.value,
         }
+    }
+
+    /// The disks beside the one that it boots from: labels, with their slots.
+    pub(super) fn further_disks(&self) -> impl Iterator<Item = (&str, u8)> {
+        self.disks.iter().map(String::as_str).zip(slot::FURTHER_DISKS..)
     }
 
     /// Its memory in MiB.

@@ -16,7 +16,7 @@ mod ssh;
 pub use cluster::{Cluster, Node};
 pub use launch::{LAUNCH_SCRIPT, launch_script};
 pub use libvirt::{Hypervisor, domain_xml, network_xml};
-pub use machine::{Machine, ivshmem_address};
+pub use machine::{Machine, image_of_disk, ivshmem_address};
 pub use network::{Mac, NetworkPlan};
 pub use seed::Seed;
 pub use ssh::{KEY_FILE, KNOWN_HOSTS_FILE, known_hosts, ssh_config};

@@ -192,13 +192,27 @@ pub fn ext4(bytes: &[u8]) {
     let tarball = tarball(directory);
     let Ok(tree) = any_tree(&mut choices) else { return };
     let id = Uuid::from_u128(0x1234_0000_4000_8000_0000_0000_0000);
-    let identity =
-        Identity { disk_guid: id, bios_guid: id, esp_guid: id, root_guid: id, fs_uuid: id, esp_volume_id: 1 };
-    let settings =
-        ImageSettings { size_bytes: 300 << 20, label: "fuzz".into(), layout_uuid: id, timestamp: 1_750_000_000 };
+    let identity = Identity {
+        disk_guid: id,
+        bios_guid: id,
+        esp_guid: id,
+        root_guid: id,
+        fs_uuid: id,
+        esp_volume_id: 1,
+        partitions: Vec::new(),
+        disks: Vec::new(),
+    };
+    let settings = ImageSettings {
+        size_bytes: 300 << 20,
+        label: "fuzz".into(),
+        layout_uuid: id,
+        timestamp: 1_750_000_000,
+        partitions: Vec::new(),
+        disks: Vec::new(),
+    };
     let Ok(map) = lay_out(&tree, tarball, &BTreeSet::new(), &identity, &settings) else { return };
     raw::write(&Arc::new(map), &create(directory, "disk"), &|_| ()).expect("all pieces can be read");
-    let layout = DiskLayout::new(settings.size_bytes, 0).expect("lay_out took the same size");
+    let layout = DiskLayout::new(settings.size_bytes, 0, &[]).expect("lay_out took the same size");
     run("e2fsck", &["-fn", &format!("disk?offset={}", layout.root.offset)], directory);
 }
 

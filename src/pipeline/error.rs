@@ -8,8 +8,8 @@ use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, launch, output};
 use fam_progress::Hint;
-use fam_rootfs::{bootloader, configure, install, staging, unpack};
-use fam_tree::tarball;
+use fam_rootfs::{bootloader, configure, growth, install, staging, unpack};
+use fam_tree::{InvalidPath, tarball};
 
 use crate::fabric::seed;
 use crate::hints;
@@ -53,6 +53,8 @@ pub enum Error {
     StagingTree(#[from] staging::Error),
     #[error("{0}")]
     BootLoader(#[from] bootloader::Error),
+    #[error("{0}")]
+    Growth(#[from] growth::Error),
     #[error("mount a file system in memory at {}: {source}", path.display())]
     Staging { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -80,6 +82,12 @@ pub enum Error {
     /// An archive beside that of the suite cannot be used as it is named.
     #[error("{place}: {reason}")]
     FurtherArchive { place: String, reason: String, hint: &'static str },
+    /// The directory that a partition or disk is to get cannot be read.
+    #[error("the volume {label}: {reason}")]
+    Volume { label: String, reason: String, hint: &'static str },
+    /// A path that this program made is malformed, which would be a fault of it.
+    #[error("{0}")]
+    Path(#[from] InvalidPath),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -95,7 +103,7 @@ impl Hint for Error {
             ),
             Self::IncludedTwice { .. } => Some("leave one of the two out".into()),
             Self::Named { flag, .. } => Some(format!("give {flag} the path of a file that you can read")),
-            Self::Answers { hint, .. } | Self::FurtherArchive { hint, .. } => Some((*hint).into()),
+            Self::Answers { hint, .. } | Self::FurtherArchive { hint, .. } | Self::Volume { hint, .. } => Some((*hint).into()),
             _ => None,
         }
     }
@@ -135,6 +143,7 @@ impl From<Error> for Failure {
             | Error::Lock { .. }
             | Error::Named { .. }
             | Error::FurtherArchive { .. }
+            | Error::Volume { .. }
             | Error::Answers { .. } => hints::usage(&error),
             _ => hints::failure(&error),
         }

@@ -1,22 +1,24 @@
 //! From the template to the disks: a tree for the template and one for each node, laid out and
-//! written.
+//! written; of each node also what it has beside the disk that it boots from.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fam_host::parallel::parallel;
-use fam_image::{BootCode, DiskMap, ImageSettings, lay_out, qcow2, raw};
+use fam_image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, lay_out_further, qcow2, raw};
 use fam_isolation::supervisor::Artifact;
 use fam_plugin::Node;
 use fam_progress::{Progress, Task};
 use fam_tree::{Overlay, RootPath, Tree};
 use fs_err::File;
-use uuid::Uuid;
 
 use super::Error;
 use super::disk_ids::{self, DiskIds};
 use super::job::Job;
+use super::volume_sources::Sources;
+use super::volumes;
+use crate::fabric::image_of_disk;
 use crate::recipe::Settings;
 
 /// The raw image of the template.
@@ -39,14 +41,47 @@ pub(super) struct Disks<'a> {
     /// What plugins made at the node stage of each node, by number.
     pub(super) overlays: Vec<Overlay>,
     pub(super) ids: DiskIds,
+    /// What partitions and further disks get beside what the tree has for them.
+    pub(super) sources: Sources,
     /// Whether file systems of nodes have the template's metadata, and their own UUID as a mere
     /// label on it.
     pub(super) one_layout: bool,
 }
 
-fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> ImageSettings {
+/// The image on which the overlays of thin nodes' further disk of this label lie.
+pub(super) fn backing_image(label: &str) -> String {
+    format!("fabric_backing-{label}.qcow2")
+}
+
+/// One of the disks that each node has.
+#[derive(Debug, Clone, Copy)]
+enum Which<'a> {
+    /// The one that it boots from.
+    Boot,
+    /// One beside it.
+    Further { index: usize, label: &'a str },
+}
+
+/// The maps of one of the disks: of the first node, and of the second if there is one. The second
+/// node stands for all further ones: what it shares with the first, all share.
+#[derive(Debug)]
+struct Pair<'a> {
+    which: Which<'a>,
+    first: Arc<DiskMap>,
+    second: Option<Arc<DiskMap>>,
+}
+
+fn image_settings(settings: &Settings, layout: &Identity, sources: &Sources, timestamp: i64) -> ImageSettings {
     let disk = &settings.recipe.disk;
-    ImageSettings { size_bytes: disk.size.get().bytes(), label: disk.label.to_string(), layout_uuid, timestamp }
+    let (partitions, disks) = volumes::to_lay_out(disk, layout, sources);
+    ImageSettings {
+        size_bytes: disk.size.get().bytes(),
+        label: disk.label.to_string(),
+        layout_uuid: layout.fs_uuid,
+        timestamp,
+        partitions,
+        disks,
+    }
 }
 
 /// Checks that a disk can hold what is in a new template. A disk that is only too small is reported
@@ -55,33 +90,46 @@ fn image_settings(settings: &Settings, layout_uuid: Uuid, timestamp: i64) -> Ima
 /// # Errors
 /// [`Error::Image`] with the entry that no disk can hold.
 pub(super) fn check(settings: &Settings, tree: &Tree, tarball: &Arc<File>, timestamp: i64) -> Result<(), Error> {
-    let identity = disk_ids::of_template();
-    let settings = image_settings(settings, identity.fs_uuid, timestamp);
-    match lay_out(tree, Arc::clone(tarball), &BTreeSet::new(), &identity, &settings) {
-        Ok(_) | Err(fam_image::Error::TooSmall { .. } | fam_image::Error::DiskTooSmall { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+    let identity = disk_ids::of_template(&settings.recipe.disk);
+    let settings = image_settings(settings, &identity, &Sources::default(), timestamp);
+    let nothing_last = BTreeSet::new();
+    let boot = [lay_out(tree, Arc::clone(tarball), &nothing_last, &identity, &settings)].into_iter();
+    let further = (0..settings.disks.len())
+        .map(|index| lay_out_further(index, tree, Arc::clone(tarball), &nothing_last, &identity, &settings));
+    match boot.chain(further).filter_map(Result::err).find(|error| !error.is_lack_of_room()) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
 }
 
 impl Disks<'_> {
-    fn settings(&self, layout_uuid: Uuid) -> ImageSettings {
-        image_settings(&self.job.settings, layout_uuid, self.timestamp)
+    fn settings(&self, layout: &Identity) -> ImageSettings {
+        image_settings(&self.job.settings, layout, &self.sources, self.timestamp)
     }
 
     /// Lays out the template, without what plugins make of a node.
     fn template_map(&self) -> Result<DiskMap, Error> {
-        let identity = self.ids.template;
-        let settings = self.settings(identity.fs_uuid);
-        Ok(lay_out(self.tree, Arc::clone(&self.tarball), &BTreeSet::new(), &identity, &settings)?)
+        let identity = &self.ids.template;
+        let contents = self.sources.contents(&self.tarball);
+        Ok(lay_out(self.tree, contents, &BTreeSet::new(), identity, &self.settings(identity))?)
     }
 
-    /// Lays out the disk of the node at `index`. What any node changes comes last on each, so that
+    /// Lays out a disk of the node at `index`. What any node changes comes last on each, so that
     /// all that comes before lies at the same place on all.
-    fn node_map(&self, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
+    fn node_map(&self, which: Which<'_>, index: usize, laid_last: &BTreeSet<RootPath>) -> Result<DiskMap, Error> {
         let tree = self.overlays[index].apply(self.tree);
         let identity = self.ids.of_node(self.nodes[index].number);
-        let layout = if self.one_layout { self.ids.template } else { identity };
-        Ok(lay_out(&tree, Arc::clone(&self.tarball), laid_last, &identity, &self.settings(layout.fs_uuid))?)
+        let settings = self.settings(if self.one_layout { &self.ids.template } else { &identity });
+        let contents = self.sources.contents(&self.tarball);
+        Ok(match which {
+            Which::Boot => lay_out(&tree, contents, laid_last, &identity, &settings)?,
+            Which::Further { index, .. } => lay_out_further(index, &tree, contents, laid_last, &identity, &settings)?,
+        })
+    }
+
+    fn pair<'b>(&self, which: Which<'b>, laid_last: &BTreeSet<RootPath>) -> Result<Pair<'b>, Error> {
+        let map = |index| self.node_map(which, index, laid_last).map(Arc::new);
+        Ok(Pair { which, first: map(0)?, second: (self.overlays.len() > 1).then(|| map(1)).transpose()? })
     }
 
     fn qcow2_options(&self) -> qcow2::Options {
@@ -90,7 +138,7 @@ impl Disks<'_> {
         qcow2::Options { compression: recipe.disk.compress.value, jobs: jobs.unwrap_or(default.jobs) }
     }
 
-    /// Writes the template's raw image and one qcow2 a node.
+    /// Writes the template's raw image and, of each node, one qcow2 for each of its disks.
     ///
     /// # Errors
     /// When a tree does not fit its disk, or a file cannot be written.
@@ -107,12 +155,14 @@ impl Disks<'_> {
         }
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
-        // The second node stands for all further ones: what it shares with the first, all share.
-        let first = Arc::new(self.node_map(0, &laid_last)?);
-        let second = (self.overlays.len() > 1).then(|| self.node_map(1, &laid_last).map(Arc::new)).transpose()?;
+        let labels = volumes::disk_labels(&self.job.settings.recipe.disk);
+        let further = labels.iter().enumerate().map(|(index, label)| Which::Further { index, label });
+        let disks = [Which::Boot].into_iter().chain(further).map(|which| self.pair(which, &laid_last));
+        let disks = disks.collect::<Result<Vec<_>, _>>()?;
 
         let nodes = self.overlays.len() as u64;
-        let bytes = template.data_bytes() + if self.job.settings.thin.value { 1 } else { nodes } * first.data_bytes();
+        let of_nodes: u64 = disks.iter().map(|pair| pair.first.data_bytes()).sum();
+        let bytes = template.data_bytes() + if self.job.settings.thin.value { 1 } else { nodes } * of_nodes;
         let running = progress.task(Task::Images, bytes);
         let on_bytes = |count| running.advance(count);
 
@@ -126,11 +176,13 @@ impl Disks<'_> {
                 artifact.finish()?;
                 Ok(())
             });
-            let nodes = if self.job.settings.thin.value {
-                self.write_thin(&first, second, &laid_last, &on_bytes)
-            } else {
-                self.write_whole(&first, second, &laid_last, &on_bytes)
-            };
+            let nodes = disks.into_iter().try_for_each(|pair| {
+                if self.job.settings.thin.value {
+                    self.write_thin(pair, &laid_last, &on_bytes)
+                } else {
+                    self.write_whole(pair, &laid_last, &on_bytes)
+                }
+            });
             let raw_image = raw_image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             nodes.and(raw_image)
         })
@@ -138,18 +190,17 @@ impl Disks<'_> {
 
     fn write_whole(
         &self,
-        first: &Arc<DiskMap>,
-        second: Option<Arc<DiskMap>>,
+        Pair { which, first, second }: Pair<'_>,
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
-        let artifact = self.job.output.create_private(&self.image_name(0))?;
-        let images =
-            qcow2::FullImages::write_first(first, second.as_deref(), artifact.file(), self.qcow2_options(), on_bytes)?;
-        let maps = Maps { disks: self, laid_last, second };
+        let artifact = self.job.output.create_private(&self.image_name(which, 0))?;
+        let options = self.qcow2_options();
+        let images = qcow2::FullImages::write_first(&first, second.as_deref(), artifact.file(), options, on_bytes)?;
+        let maps = Maps { disks: self, which, laid_last, second };
         let further: Vec<usize> = (1..self.overlays.len()).collect();
         let mut artifacts = at_once(&further, |&index| {
-            let node = self.job.output.create_private(&self.image_name(index))?;
+            let node = self.job.output.create_private(&self.image_name(which, index))?;
             images.write_next(&*maps.take(index)?, artifact.file(), node.file(), on_bytes)?;
             Ok(node)
         })?;
@@ -159,33 +210,35 @@ impl Disks<'_> {
 
     fn write_thin(
         &self,
-        first: &Arc<DiskMap>,
-        second: Option<Arc<DiskMap>>,
+        Pair { which, first, second }: Pair<'_>,
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<(), Error> {
-        let backing = self.job.output.create_private(BACKING_IMAGE)?;
-        let images = qcow2::OverlayImages::write_backing(
-            first,
-            second.as_deref(),
-            backing.file(),
-            self.qcow2_options(),
-            on_bytes,
-        )?;
-        let maps = Maps { disks: self, laid_last, second };
+        let backing_name = match which {
+            Which::Boot => BACKING_IMAGE.to_owned(),
+            Which::Further { label, .. } => backing_image(label),
+        };
+        let backing = self.job.output.create_private(&backing_name)?;
+        let options = self.qcow2_options();
+        let images = qcow2::OverlayImages::write_backing(&first, second.as_deref(), backing.file(), options, on_bytes)?;
+        let maps = Maps { disks: self, which, laid_last, second };
         let nodes: Vec<usize> = (0..self.overlays.len()).collect();
         let mut artifacts = at_once(&nodes, |&index| {
-            let map = if index == 0 { Arc::clone(first) } else { maps.take(index)? };
-            let node = self.job.output.create_private(&self.image_name(index))?;
-            images.write_node(&map, BACKING_IMAGE, node.file(), on_bytes)?;
+            let map = if index == 0 { Arc::clone(&first) } else { maps.take(index)? };
+            let node = self.job.output.create_private(&self.image_name(which, index))?;
+            images.write_node(&map, &backing_name, node.file(), on_bytes)?;
             Ok(node)
         })?;
         artifacts.insert(0, backing);
         finish_all(artifacts)
     }
 
-    fn image_name(&self, index: usize) -> String {
-        format!("{}.qcow2", self.nodes[index].name)
+    fn image_name(&self, which: Which<'_>, index: usize) -> String {
+        let name = &self.nodes[index].name;
+        match which {
+            Which::Boot => format!("{name}.qcow2"),
+            Which::Further { label, .. } => image_of_disk(name, label),
+        }
     }
 }
 
@@ -193,6 +246,7 @@ impl Disks<'_> {
 /// needed.
 struct Maps<'a> {
     disks: &'a Disks<'a>,
+    which: Which<'a>,
     laid_last: &'a BTreeSet<RootPath>,
     second: Option<Arc<DiskMap>>,
 }
@@ -201,7 +255,7 @@ impl Maps<'_> {
     fn take(&self, index: usize) -> Result<Arc<DiskMap>, Error> {
         match &self.second {
             Some(map) if index == 1 => Ok(Arc::clone(map)),
-            _ => Ok(Arc::new(self.disks.node_map(index, self.laid_last)?)),
+            _ => Ok(Arc::new(self.disks.node_map(self.which, index, self.laid_last)?)),
         }
     }
 }

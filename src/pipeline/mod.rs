@@ -24,6 +24,8 @@ mod plugins;
 mod preflight;
 mod report;
 mod template;
+mod volume_sources;
+mod volumes;
 
 pub use archives::{http_options, mirror};
 pub use error::Error;
@@ -50,6 +52,7 @@ use disk_ids::DiskIds;
 use images::Disks;
 use packages::Selection;
 use template::Template;
+use volume_sources::Sources;
 
 /// Builds what was asked for and checked.
 ///
@@ -83,6 +86,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let plugin_plan = plugins::plan(settings, &logins)?;
     let answers = answers::answers(settings)?;
     let local = local::packages(settings)?;
+    volumes::check(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
     let selection = Selection::choose(settings, archives, &local, progress)?;
     preflight::check_disk(settings, &selection, plugin_plan.copied_files().bytes())?;
@@ -109,6 +113,7 @@ pub fn check(settings: &Settings) -> Result<(), Error> {
     further_archives::further_archives(settings)?;
     answers::answers(settings)?;
     local::packages(settings)?;
+    volumes::check(settings)?;
     plugins::plan(settings, &Logins::default()).map(drop)
 }
 
@@ -166,7 +171,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
 
     progress.step(format!("Making disks for {} nodes", build.facts().nodes.len()));
     let has_identities = plugin_plan.provided().contains(&Provided::NodeIdentity);
-    let ids = DiskIds::new(has_identities.then(|| Secrets::new(job.seed)));
+    let ids = DiskIds::new(&settings.recipe.disk, has_identities.then(|| Secrets::new(job.seed)));
     let overlays = overlays(&template, &plugin_plan, &build, &ids)?;
     let ssh_keys = plugin_plan.ssh_keys(&build)?;
     let disks = Disks {
@@ -177,6 +182,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         nodes: &build.facts().nodes,
         overlays,
         ids,
+        sources: Sources::read(&settings.recipe.disk, &job.output.work(), build.facts().source_date_epoch)?,
         one_layout: boot_loader::knows_checksum_seeds(&template),
     };
     disks.write(progress)?;

@@ -8,7 +8,6 @@ use fam_archive::http::Http;
 use fam_archive::lock::Lock;
 use fam_host::regular;
 use fam_host::space::require_space;
-use fam_image::DiskLayout;
 use fam_isolation::supervisor::{Isolation, OutputLock};
 use fam_tree::tarball;
 
@@ -17,6 +16,7 @@ use super::answers::answers;
 use super::further_archives::further_archives;
 use super::job::Job;
 use super::packages::Selection;
+use super::{volume_sources, volumes};
 use crate::fabric::Seed;
 use crate::recipe::Settings;
 
@@ -46,6 +46,7 @@ impl Preflight {
     pub fn check(settings: &Settings) -> Result<Self, Error> {
         let logins = logins(settings)?;
         let plugins = super::plugins::plan(settings, &logins)?;
+        volumes::check(settings)?;
         let copied_bytes = plugins.copied_files().bytes();
         if settings.from_tarball.is_none() {
             check_disk_of(settings, copied_bytes)?;
@@ -134,7 +135,8 @@ pub(super) fn check_disk(settings: &Settings, selection: &Selection, copied_byte
 
 /// Checks that files of `needed_bytes` fit the disk of the recipe.
 fn check_disk_of(settings: &Settings, needed_bytes: u64) -> Result<(), Error> {
-    let available_bytes = DiskLayout::new(settings.recipe.disk.size.get().bytes(), 0)?.root.len;
+    let available_bytes =
+        volumes::layout(settings)?.root.len.saturating_add(volumes::mounted_bytes(&settings.recipe.disk));
     if needed_bytes > available_bytes {
         return Err(fam_image::Error::TooSmall { needed_bytes, available_bytes }.into());
     }
@@ -164,6 +166,7 @@ pub(super) fn check_room(job: &Job, root: &tarball::Survey<'_>) -> Result<(), Er
 /// goes into the error.
 fn require_room(job: &Job, remark: &str, content: u64) -> Result<(), Error> {
     let what = format!("{}{remark}", what_is_written(&job.settings));
+    let content = content.saturating_add(volume_sources::survey(&job.settings.recipe.disk)?);
     Ok(require_space(job.output.path(), &what, bytes_written(&job.settings, content))?)
 }
 
@@ -216,6 +219,7 @@ pub fn require_room_for_images(output: &Path, tarball: &Path, settings: &Setting
     let is_compressed = tarball::is_compressed(tarball).map_err(unreadable)?;
     let content = if is_compressed { bytes.saturating_mul(COMPRESSION) } else { bytes };
     let copy = content * u64::from(is_compressed);
+    let content = content.saturating_add(volume_sources::survey(&settings.recipe.disk)?);
     let nodes = settings.recipe.nodes.count.value;
     let what = format!("the build ({}raw image, {nodes} nodes)", if is_compressed { "unpacked tarball, " } else { "" });
     require_space(output, &what, copy.saturating_add(image_bytes(settings, content)).saturating_add(LEAST_BYTES))?;

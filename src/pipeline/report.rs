@@ -6,11 +6,11 @@ use std::time::Instant;
 use fam_plugin::Provided;
 
 use super::cluster_files::{LOCK, NETWORK_XML, SBOM, SSH_CONFIG};
-use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE};
+use super::images::{BACKING_IMAGE, TEMPLATE_IMAGE, backing_image};
 use super::job::Job;
 use super::packages::Selection;
 use super::template::TEMPLATE;
-use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT};
+use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT, image_of_disk};
 use crate::plugins::provided;
 use crate::recipe::Settings;
 use crate::report::{Artifact, BuildReport, PlanReport, PlannedPackage};
@@ -22,9 +22,15 @@ fn artifacts(settings: &Settings, provided: &BTreeSet<Provided>) -> Vec<Artifact
     let cluster = Cluster::new(&settings.recipe);
     if settings.thin.value {
         add(BACKING_IMAGE, "disk image that the nodes' images lie on".into());
+        for label in &cluster.machine.disks {
+            add(&backing_image(label), format!("disk image that the nodes' images of {label} lie on"));
+        }
     }
     for node in &cluster.nodes {
         add(&node.image(), format!("disk image of {}", node.name()));
+        for label in &cluster.machine.disks {
+            add(&image_of_disk(node.name(), label), format!("disk {label} of {}", node.name()));
+        }
     }
     add(LAUNCH_SCRIPT, "starts, stops and shows the nodes".into());
     if settings.from_tarball.is_none() {

@@ -22,7 +22,7 @@ use fam_rootfs::install::Installation;
 use fam_rootfs::staging::Staging;
 use fam_rootfs::tmpfs;
 use fam_rootfs::unpack::{Filters, UnpackOptions};
-use fam_rootfs::{apt, bootloader};
+use fam_rootfs::{apt, bootloader, growth};
 use fam_tree::{Content, Entry, Kind, RootPath, Tree, tarball};
 use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
@@ -31,7 +31,7 @@ use rustix::fs::{Mode, OFlags};
 use super::job::Job;
 use super::packages::Selection;
 use super::preflight::check_room;
-use super::{Error, disk_ids, images};
+use super::{Error, disk_ids, images, volumes};
 use crate::plugins::{Build, PluginPlan, StagingRoot};
 use crate::recipe::{Recipe, Settings};
 
@@ -94,7 +94,7 @@ pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
 }
 
 /// Makes a file in `directory` whose space is freed when it is closed.
-fn unnamed_file(directory: &Path) -> std::io::Result<File> {
+pub(super) fn unnamed_file(directory: &Path) -> std::io::Result<File> {
     let path = directory.join("tarball");
     let file = fs_err::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
     fs_err::remove_file(&path)?;
@@ -177,6 +177,8 @@ pub(super) fn key(
         "initramfs": recipe.initramfs.value,
         "kernel": recipe.kernel.cmdline.value,
         "label": recipe.disk.label.value,
+        "fstab": volumes::fstab(&recipe.disk, &disk_ids::of_template(&recipe.disk)),
+        "grow": recipe.disk.grow.value,
         "plugins": plugin_plan.system_key(build),
         "time": build.facts().source_date_epoch,
     });
@@ -271,12 +273,18 @@ fn populate(
     let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
     apt::record(staging, &lock.architecture, automatic)?;
 
-    let ids = disk_ids::of_template();
+    for mount in volumes::mount_points(&recipe.disk) {
+        staging.create_dir_all(&RootPath::new(mount.as_str())?)?;
+    }
+    let grows = recipe.disk.grow.value && growth::prepare(staging, progress)?;
+    let ids = disk_ids::of_template(&recipe.disk);
     let settings = bootloader::Settings {
         root_uuid: &disk_ids::root_uuid(&ids),
         esp_uuid: &disk_ids::esp_uuid(&ids),
         root_label: recipe.disk.label.as_str(),
         root_partition: ROOT_PARTITION,
+        grows,
+        more_fstab: &volumes::fstab(&recipe.disk, &ids),
         command_line: recipe.kernel.cmdline.as_str(),
     };
     let mut stand_ins = StandIn::no_services();

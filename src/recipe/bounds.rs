@@ -188,6 +188,12 @@ bounded_size! {
 }
 
 bounded_size! {
+    /// The size of a partition or a disk beside those that every node has.
+    VolumeSize, "volume size", "whole mebibytes from 1M to 16T",
+    |size| size.is_whole_mebibytes() && (1 << 20..=16 << 40).contains(&size.bytes())
+}
+
+bounded_size! {
     /// The memory of one node.
     NodeMemory, "memory of a node", "whole mebibytes from 256M to 1T",
     |size| size.is_whole_mebibytes() && (256 << 20..=1 << 40).contains(&size.bytes())

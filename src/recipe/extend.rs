@@ -66,6 +66,8 @@ impl Loaded {
         merge_list(&mut recipe.debconf, written.debconf.take(), &source, preseed)?;
         merge_list(&mut recipe.paths, written.paths.take(), &source, Ok)?;
         merge_list(&mut recipe.archives, written.archives.take(), &source, Ok)?;
+        merge_list(&mut recipe.disk.partitions, written.disk.partitions.take(), &source, Ok)?;
+        merge_list(&mut recipe.disk.more, written.disk.more.take(), &source, Ok)?;
         let origin = Origin::Recipe(source.recipe.clone());
         // Paths are relative to the recipe that names them, which is no longer known once they are
         // merged.

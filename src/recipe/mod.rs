@@ -30,9 +30,10 @@ mod size;
 mod sourced;
 mod start_options;
 mod subnet;
+mod volumes;
 
 pub use archive::{Archive, ArchiveKey, InvalidSnapshot, Snapshot};
-pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory};
+pub use bounds::{Cpus, DiskSize, NodeCount, NodeMemory, OutOfBounds, SharedMemory, VolumeSize};
 pub use debconf::{Answer, InvalidAnswer, InvalidLine};
 pub use environment::Environment;
 pub use extend::Loaded;
@@ -44,8 +45,8 @@ pub use items::{
 pub use load::{DEFAULT, SHIPPED, Shipped};
 pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};
 pub use names::{
-    ArchiveName, ArchiveSuite, Component, DiskLabel, InvalidName, KernelCommandLine, NodePrefix, PackageName,
-    PathPattern, PluginName, Suite,
+    ArchiveName, ArchiveSuite, Component, DiskLabel, InvalidName, KernelCommandLine, MountPoint, NodePrefix,
+    PackageName, PathPattern, PluginName, Suite,
 };
 pub use patch::schema;
 pub use recommends::Recommends;
@@ -55,3 +56,4 @@ pub use size::{InvalidSize, Size};
 pub use sourced::{Origin, Sourced};
 pub use start_options::{InvalidStartOptions, StartOptions};
 pub use subnet::{InvalidSubnet, Subnet};
+pub use volumes::{Clash, SWAP_LABEL, Swap, Volume, VolumeFormat};

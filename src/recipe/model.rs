@@ -17,6 +17,7 @@ use super::recommends::Recommends;
 use super::sourced::{Origin, Sourced};
 use super::start_options::StartOptions;
 use super::subnet::Subnet;
+use super::volumes::{Swap, Volume};
 
 /// A key of a recipe that has one value.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,27 +43,29 @@ impl<T: Serialize> Sourced<T> {
 }
 
 /// A table of a recipe, twice: with all its values, and as a file writes it, which may leave out
-/// any.
+/// any. Lists of it, behind `lists`, have the key that stands before their items' type.
 macro_rules! table {
     (
         $(#[$doc:meta])* $name:ident, $written:ident, $key:literal {
             $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:literal,)*
         }
+        $(lists { $($(#[$list_doc:meta])* $list:ident: $list_key:literal $item:ty,)* })?
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $name {
             $($(#[$field_doc])* pub $field: Sourced<$type>,)*
+            $($($(#[$list_doc])* pub $list: Vec<Listed<$item>>,)*)?
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $($field: Sourced::built_in(word($default)),)* }
+                Self { $($field: Sourced::built_in(word($default)),)* $($($list: Vec::new(),)*)? }
             }
         }
 
         $(#[$doc])*
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
         #[schemars(rename = $key)]
         pub(super) struct $written {
@@ -71,6 +74,11 @@ macro_rules! table {
                 #[schemars(extend("default" = word::<$type>($default)))]
                 $field: Option<$type>,
             )*
+            $($(
+                $(#[$list_doc])*
+                #[serde(rename = $list_key)]
+                pub(super) $list: Option<List<$item, Addition<$item>>>,
+            )*)?
         }
 
         impl $name {
@@ -94,6 +102,18 @@ table! {
         label: DiskLabel = "fabric",
         /// Whether the clusters of the images are compressed.
         compress: Compression = "zstd",
+        /// The size of a swap partition, or none.
+        swap: Swap = "none",
+        /// Whether the root file system grows with the disk when a node boots, by systemd and
+        /// systemd-repart.
+        grow: bool = "true",
+    }
+    lists {
+        /// Partitions in addition to those that every disk has.
+        partitions: "partition" Volume,
+        /// Disks in addition to the one that nodes boot from, each with a file system and without
+        /// a partition table.
+        more: "more" Volume,
     }
 }
 

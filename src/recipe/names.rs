@@ -187,6 +187,23 @@ checked_name! {
 }
 
 checked_name! {
+    /// Where a file system is mounted, as fstab(5) has it without escapes. The root file system keeps
+    /// what a system starts from, and the kernel has file systems of its own.
+    MountPoint, "mount point",
+    r"^(?!/(boot|dev|proc|run|sys|bin|sbin|lib|lib32|lib64|libx32)(/|$))(?!/(etc|usr)$)(?!.*/\.{1,2}(/|$))(/[A-Za-z0-9._-]+)+$",
+    "an absolute path of a-z, A-Z, 0-9, -, _, . and / was expected, as in /srv, and none that starts the system, as /boot, \
+     /etc, /usr or /dev",
+    |text| {
+        let mut parts = text.split('/');
+        let letters = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let is_path = text.starts_with('/') && parts.next() == Some("") && parts.all(|part| !["", ".", ".."].contains(&part) && letters(part));
+        let top = text.split('/').nth(1).unwrap_or_default();
+        let starts = ["boot", "dev", "proc", "run", "sys", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+        is_path && !starts.contains(&top) && !["/etc", "/usr"].contains(&text)
+    }
+}
+
+checked_name! {
     /// The kernel's command line: one line of printable ASCII that a GRUB configuration can hold in
     /// double quotes.
     KernelCommandLine, "kernel command line", r"^[ !#%&(-\[\]-_a-~]{0,2000}$",
@@ -243,6 +260,26 @@ mod tests {
         }
         for bad in ["", "usr/*", "[ab]", "/a ", "/a\nb", "/a\t", "# /x"] {
             assert!(bad.parse::<PathPattern>().is_err(), "{bad}");
+        }
+        for good in ["/srv", "/home", "/var/lib/docker", "/usr/local", "/etc/keys", "/.hidden", "/libs"] {
+            assert!(good.parse::<MountPoint>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/",
+            "srv",
+            "/srv/",
+            "/a//b",
+            "/a/../b",
+            "/./a",
+            "/a b",
+            "/usr",
+            "/etc",
+            "/boot",
+            "/boot/efi",
+            "/lib/x",
+        ] {
+            assert!(bad.parse::<MountPoint>().is_err(), "{bad}");
         }
         assert!("console=ttyS0,115200 net.ifnames=0".parse::<KernelCommandLine>().is_ok());
         assert!("seventeen-letters".parse::<DiskLabel>().is_err());

@@ -76,6 +76,14 @@ const SETTINGS: &[Setting] = &[
     key!("initramfs", initramfs, initramfs),
     key!("size", disk.size, size),
     key!("compress", disk.compress, compress),
+    Setting {
+        rows: |it| {
+            it.recipe.disk.swap.size().map(|_| it.recipe.disk.swap.map(ToString::to_string)).into_iter().collect()
+        },
+        ..key!("swap", disk.swap)
+    },
+    setting("partition", |it| listed(&it.recipe.disk.partitions)),
+    setting("disk", |it| listed(&it.recipe.disk.more)),
     Setting { rows: fabric, ..key!("fabric", fabric.kind, fabric) },
     setting("plugin", plugins),
     key!("nodes", nodes.count, nodes),

@@ -21,6 +21,7 @@ use super::load;
 use super::model::{Fabric, Recipe};
 use super::rows;
 use super::sourced::{Origin, Sourced};
+use super::volumes::Clash;
 
 /// Where security updates come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -138,6 +139,9 @@ pub enum Error {
         /// The architecture of the recipe.
         own: String,
     },
+    /// Partitions or disks contradict each other.
+    #[error("{0}")]
+    Volumes(#[from] Clash),
     /// The device that is to show the shared memory cannot have so little.
     #[error("the shared memory has {size}, but on a fabric of kind {kind} it takes 256M at the least")]
     FabricTooSmall {
@@ -152,6 +156,10 @@ impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Recipe(_) => None,
+            Self::Volumes(Clash::TooMany { .. }) => Some("put what is in several of them into one".into()),
+            Self::Volumes(_) => {
+                Some("each has a label and a mount point of its own; the root file system has `label` of [disk]".into())
+            }
             Self::ForeignPackage { .. } => {
                 Some("packages of a second architecture are not installed: leave it out".into())
             }
@@ -202,6 +210,7 @@ impl Settings {
         rows::override_with_flags(&mut recipe, &mut flags);
         check_fabric(&recipe.fabric)?;
         check_include(&recipe)?;
+        recipe.disk.check()?;
         let security = match flags.security_mirror {
             Some(security) => Sourced { value: security, origin: Origin::flag("security-mirror") },
             None if *recipe.security => Sourced::built_in(Security::Find),

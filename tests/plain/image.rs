@@ -17,8 +17,8 @@ use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
 use support::disk::{Partition, extract};
 
-mod fixture;
-mod tools;
+pub mod fixture;
+pub mod tools;
 
 use fixture::{Fixture, SECRET, SIZE_BYTES, file, identity};
 use tools::{Mounted, run};

@@ -15,6 +15,7 @@ mod check;
 mod cluster;
 mod clusters;
 mod credentials;
+mod disks;
 mod doctor;
 mod documents;
 mod examples;
@@ -52,6 +53,7 @@ mod socks;
 mod system;
 mod system_stage;
 mod vectors;
+mod volumes;
 
 use std::process::ExitCode;
 
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         cluster::tests(),
         clusters::tests(),
         credentials::tests(),
+        disks::tests(),
         system_stage::tests(),
         doctor::tests(),
         documents::tests(),
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         socks::tests(),
         system::tests(),
         vectors::tests(),
+        volumes::tests(),
     ];
     support::harness::run(tests.into_iter().flatten().collect())
 }

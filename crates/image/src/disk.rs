@@ -1,8 +1,8 @@
 //! Where the partitions of a disk lie.
 //!
-//! BIOS boot partition first (GRUB's core image), then the EFI system partition, then the root file
-//! system, which is last so that it can grow with the disk. All begin on a MiB boundary, as every
-//! partitioning tool of the last decade does.
+//! BIOS boot partition first (GRUB's core image), then the EFI system partition, then whatever
+//! partitions there are beside, then the root file system, which is last so that it can grow with
+//! the disk. All begin on a MiB boundary, as every partitioning tool of the last decade does.
 
 use super::Error;
 
@@ -17,7 +17,8 @@ const BIOS_BOOT_BYTES: u64 = MIB;
 const ESP_MIN_BYTES: u64 = 64 * MIB;
 /// Sectors of the backup table at the end: 32 of entries, one header.
 const GPT_TAIL_BYTES: u64 = 33 * SECTOR_BYTES;
-/// The number of the root partition in the table, from 1.
+/// The number of the root partition in the table, from 1: the same with and without partitions that
+/// lie before it, since GRUB's core image names it.
 pub const ROOT_PARTITION: u32 = 3;
 /// The smallest root file system that ext4 makes sense of, with a journal.
 const ROOT_MIN_BYTES: u64 = 16 * MIB;
@@ -45,8 +46,8 @@ impl Partition {
     }
 }
 
-/// The three partitions of a disk, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The partitions of a disk, in the order in which they lie on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskLayout {
     /// The whole disk in bytes, a multiple of the sector size.
     pub size_bytes: u64,
@@ -54,29 +55,41 @@ pub struct DiskLayout {
     pub bios_boot: Partition,
     /// The EFI system partition.
     pub esp: Partition,
+    /// Partitions beside these three.
+    pub further: Vec<Partition>,
     /// The root file system.
     pub root: Partition,
 }
 
 impl DiskLayout {
-    /// Places the partitions on a disk of `size_bytes`, with an ESP that holds `esp_content_bytes`.
+    /// Places the partitions on a disk of `size_bytes`, with an ESP that holds `esp_content_bytes`
+    /// and further ones that are `further` bytes long, rounded up to whole MiB.
     ///
     /// # Errors
     /// [`Error::DiskTooSmall`].
-    pub fn new(size_bytes: u64, esp_content_bytes: u64) -> Result<Self, Error> {
+    pub fn new(size_bytes: u64, esp_content_bytes: u64, further: &[u64]) -> Result<Self, Error> {
         let size_bytes = size_bytes / SECTOR_BYTES * SECTOR_BYTES;
         let bios_boot = Partition { offset: MIB, len: BIOS_BOOT_BYTES };
         // A quarter more than the content, for the two FATs, the directories and growth.
         let esp_bytes = ESP_MIN_BYTES.max((esp_content_bytes.saturating_mul(5) / 4).next_multiple_of(MIB));
         let esp = Partition { offset: bios_boot.offset + bios_boot.len, len: esp_bytes };
-        let root_offset = esp.offset.saturating_add(esp.len);
+        let mut root_offset = esp.offset.saturating_add(esp.len);
+        let mut place = |bytes: u64| {
+            // One that has no room is refused below, wherever it begins.
+            let len = bytes.div_ceil(MIB).saturating_mul(MIB);
+            let offset = root_offset;
+            root_offset = offset.saturating_add(len);
+            Partition { offset, len }
+        };
+        let further: Vec<Partition> = further.iter().map(|&bytes| place(bytes)).collect();
         // The backup of the partition table takes the last sectors of the disk (UEFI 5.3).
         let end = size_bytes.saturating_sub(GPT_TAIL_BYTES) / MIB * MIB;
         let len = end.saturating_sub(root_offset);
         if len < ROOT_MIN_BYTES {
-            return Err(Error::DiskTooSmall { size_bytes });
+            let needed_bytes = root_offset.saturating_add(ROOT_MIN_BYTES + MIB);
+            return Err(Error::DiskTooSmall { size_bytes, needed_bytes });
         }
-        Ok(Self { size_bytes, bios_boot, esp, root: Partition { offset: root_offset, len } })
+        Ok(Self { size_bytes, bios_boot, esp, further, root: Partition { offset: root_offset, len } })
     }
 }
 
@@ -87,27 +100,44 @@ mod tests {
     #[test]
     fn partitions_are_aligned_and_leave_room_for_the_backup_table() {
         for size in [8 << 30, (8 << 30) + 513, 200 << 20, 1 << 41] {
-            let layout = DiskLayout::new(size, 0).unwrap();
-            for partition in [layout.bios_boot, layout.esp, layout.root] {
-                assert_eq!(partition.offset % MIB, 0);
-                assert_eq!(partition.len % MIB, 0);
+            for further in [&[][..], &[16 << 20], &[20 << 20, (5 << 20) + 1]] {
+                let layout = DiskLayout::new(size, 0, further).unwrap();
+                assert_eq!(layout.further.len(), further.len());
+                let mut end = MIB;
+                let beside = layout.further.iter();
+                for partition in [&layout.bios_boot, &layout.esp].into_iter().chain(beside).chain([&layout.root]) {
+                    assert_eq!(partition.len % MIB, 0);
+                    assert_eq!(partition.offset, end);
+                    end += partition.len;
+                }
+                assert!(layout.further.iter().zip(further).all(|(partition, &bytes)| partition.len >= bytes));
+                assert!(end + GPT_TAIL_BYTES <= layout.size_bytes);
             }
-            assert_eq!(layout.bios_boot.offset + layout.bios_boot.len, layout.esp.offset);
-            assert_eq!(layout.esp.offset + layout.esp.len, layout.root.offset);
-            assert!(layout.root.offset + layout.root.len + GPT_TAIL_BYTES <= layout.size_bytes);
         }
     }
 
     #[test]
     fn the_esp_grows_with_its_content() {
-        assert_eq!(DiskLayout::new(8 << 30, 1 << 20).unwrap().esp.len, 64 * MIB);
-        assert_eq!(DiskLayout::new(8 << 30, 200 * MIB).unwrap().esp.len, 250 * MIB);
+        assert_eq!(DiskLayout::new(8 << 30, 1 << 20, &[]).unwrap().esp.len, 64 * MIB);
+        assert_eq!(DiskLayout::new(8 << 30, 200 * MIB, &[]).unwrap().esp.len, 250 * MIB);
     }
 
     #[test]
     fn refuses_a_disk_without_room_for_a_root() {
-        for (size, esp) in [(0, 0), (64 * MIB, 0), (8 << 30, 1 << 40), (1 << 30, u64::MAX)] {
-            assert!(matches!(DiskLayout::new(size, esp), Err(Error::DiskTooSmall { .. })));
+        for (size, esp, further) in [
+            (0, 0, 0),
+            (64 * MIB, 0, 0),
+            (8 << 30, 1 << 40, 0),
+            (1 << 30, u64::MAX, 0),
+            (1 << 30, 0, 1 << 30),
+            (1 << 30, 0, u64::MAX),
+            (1 << 30, u64::MAX, u64::MAX),
+        ] {
+            assert!(matches!(DiskLayout::new(size, esp, &[further]), Err(Error::DiskTooSmall { .. })));
         }
+        let Err(Error::DiskTooSmall { needed_bytes, .. }) = DiskLayout::new(1 << 30, 0, &[1 << 30]) else {
+            panic!("a disk is no larger than itself");
+        };
+        assert!(DiskLayout::new(needed_bytes, 0, &[1 << 30]).is_ok());
     }
 }

@@ -19,10 +19,29 @@ pub enum Error {
         available_bytes: u64,
     },
     /// The disk cannot even hold the partition table and the smallest partitions.
-    #[error("a disk of {size_bytes} bytes is too small for its partitions")]
+    #[error("a disk of {size_bytes} bytes is too small for its partitions, which take {needed_bytes}")]
     DiskTooSmall {
         /// The requested size.
         size_bytes: u64,
+        /// What the partitions take at least.
+        needed_bytes: u64,
+    },
+    /// A further partition or disk cannot be laid out.
+    #[error("the volume {label}: {source}")]
+    Volume {
+        /// Its label.
+        label: String,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A volume is to be mounted where no directory is.
+    #[error("a volume cannot be mounted on {path}: {place} is no directory")]
+    MountPoint {
+        /// The mount point.
+        path: RootPath,
+        /// Itself, or what is above it.
+        place: RootPath,
     },
     /// ext4 names are bytes, but the layout engine takes UTF-8 only.
     #[error("lay out {path}: its name or link target is not UTF-8")]
@@ -45,8 +64,8 @@ pub enum Error {
     /// The ext4 layout engine refuses the whole.
     #[error("lay out the ext4 file system: {reason}")]
     Ext4 { reason: String },
-    /// An entry under `/boot/efi` that FAT cannot hold.
-    #[error("lay out {path}: the EFI system partition is FAT and cannot hold it: {reason}")]
+    /// An entry that FAT cannot hold: under `/boot/efi`, or in a volume.
+    #[error("lay out {path}: its file system is FAT and cannot hold it: {reason}")]
     Fat { path: RootPath, reason: &'static str },
     /// GRUB's files in the tree are not what they should be.
     #[error("install GRUB from {path}: {reason}")]
@@ -74,6 +93,18 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
+impl Error {
+    /// Whether a larger disk or partition could hold it all.
+    #[must_use]
+    pub fn is_lack_of_room(&self) -> bool {
+        match self {
+            Self::TooSmall { .. } | Self::DiskTooSmall { .. } => true,
+            Self::Volume { source, .. } => source.is_lack_of_room(),
+            _ => false,
+        }
+    }
+}
+
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
@@ -81,7 +112,19 @@ impl Hint for Error {
                 let gib = (needed_bytes.saturating_mul(5) / 4).div_ceil(1 << 30) + 1;
                 Some(format!("give the disk more room, for example `--size {gib}G`"))
             }
-            Self::DiskTooSmall { .. } => Some("use a disk of at least 256 MiB, for example `--size 8G`".to_owned()),
+            Self::DiskTooSmall { needed_bytes, .. } => {
+                let gib = needed_bytes.saturating_add(256 << 20).div_ceil(1 << 30);
+                Some(format!("give the disk room for the system, too: more than `--size {gib}G`"))
+            }
+            Self::Volume { source, .. } => match &**source {
+                Self::TooSmall { needed_bytes, .. } => {
+                    let mib = (needed_bytes.saturating_mul(5) / 4).div_ceil(1 << 20) + 16;
+                    Some(format!("give it more room in the recipe, for example size = \"{mib}M\""))
+                }
+                Self::Fat { .. } => Some("keep only directories and regular files in it, or make it ext4".to_owned()),
+                _ => None,
+            },
+            Self::MountPoint { .. } => Some("mount it on a directory, or on a path that is not there".to_owned()),
             Self::NotUtf8 { .. } => Some("rename it in the tarball, or leave out the package that has it".to_owned()),
             Self::Fat { .. } => Some("keep only directories and regular files under /boot/efi".to_owned()),
             Self::LostAndFound { .. } => Some("remove /lost+found from the tarball".to_owned()),

@@ -1,17 +1,23 @@
 //! The GUID partition table with its protective MBR (UEFI specification 2.10, chapter 5).
 //!
-//! It is some hundred fixed bytes of three partitions, so they are encoded here; a library that
+//! It is some hundred fixed bytes of a few partitions, so they are encoded here; a library that
 //! edits tables on devices would need a device made up for it.
 
 use uuid::{Uuid, uuid};
 
 use super::disk::{DiskLayout, Partition, SECTOR_BYTES};
 use super::layout::Identity;
+use super::volume::{Format, Volume};
 
 const BIOS_BOOT_TYPE: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
 const ESP_TYPE: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 /// Root of x86-64, from the Discoverable Partitions Specification.
 const LINUX_ROOT_TYPE: Uuid = uuid!("4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
+
+/// Swap and any file system of Linux, from the same; what Windows calls basic data, for FAT.
+const SWAP_TYPE: Uuid = uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f");
+const LINUX_TYPE: Uuid = uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+const BASIC_DATA_TYPE: Uuid = uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
 
 /// The least: UEFI 5.3 demands 16 KiB for the entries.
 const ENTRIES: usize = 128;
@@ -28,10 +34,10 @@ pub(super) struct Table {
     pub(super) tail: Vec<u8>,
 }
 
-/// Encodes the table of `layout`.
-pub(super) fn encode(layout: &DiskLayout, identity: &Identity) -> Table {
+/// Encodes the table of `layout`, whose further partitions are `volumes`.
+pub(super) fn encode(layout: &DiskLayout, identity: &Identity, volumes: &[Volume]) -> Table {
     let sectors = layout.size_bytes / SECTOR_BYTES;
-    let entries = encode_entries(layout, identity);
+    let entries = encode_entries(layout, identity, volumes);
     let backup_lba = sectors - 1;
     let header = |own_lba, other_lba, entries_lba| {
         encode_header(own_lba, other_lba, entries_lba, sectors, &identity.disk_guid, &entries)
@@ -57,12 +63,16 @@ fn protective_mbr(sectors: u64) -> [u8; SECTOR_BYTES as usize] {
     mbr
 }
 
-fn encode_entries(layout: &DiskLayout, identity: &Identity) -> Vec<u8> {
-    let partitions: [(&str, Uuid, Uuid, Partition); 3] = [
+fn encode_entries(layout: &DiskLayout, identity: &Identity, volumes: &[Volume]) -> Vec<u8> {
+    let own: [(&str, Uuid, Uuid, Partition); 3] = [
         ("BIOS boot", BIOS_BOOT_TYPE, identity.bios_guid, layout.bios_boot),
         ("EFI system", ESP_TYPE, identity.esp_guid, layout.esp),
         ("root", LINUX_ROOT_TYPE, identity.root_guid, layout.root),
     ];
+    let further = volumes.iter().zip(&identity.partitions).zip(&layout.further);
+    let further =
+        further.map(|((volume, id), &partition)| (volume.label.as_str(), type_of(volume), id.guid, partition));
+    let partitions = own.into_iter().chain(further);
     let mut entries = vec![0; ENTRIES * ENTRY_BYTES];
     for (entry, (name, kind, guid, partition)) in entries.chunks_exact_mut(ENTRY_BYTES).zip(partitions) {
         entry[..16].copy_from_slice(&kind.to_bytes_le());
@@ -74,6 +84,14 @@ fn encode_entries(layout: &DiskLayout, identity: &Identity) -> Vec<u8> {
         }
     }
     entries
+}
+
+fn type_of(volume: &Volume) -> Uuid {
+    match volume.format {
+        Format::Swap => SWAP_TYPE,
+        Format::Vfat => BASIC_DATA_TYPE,
+        Format::Ext4 | Format::None => LINUX_TYPE,
+    }
 }
 
 fn encode_header(
@@ -118,8 +136,8 @@ mod tests {
 
     #[test]
     fn head_and_tail_have_their_places() {
-        let layout = DiskLayout::new(1 << 30, 0).unwrap();
-        let table = encode(&layout, &Identity::for_tests());
+        let layout = DiskLayout::new(1 << 30, 0, &[]).unwrap();
+        let table = encode(&layout, &Identity::for_tests(), &[]);
         assert_eq!(table.head.len(), 34 * 512);
         assert_eq!(table.tail.len(), 33 * 512);
         assert_eq!(&table.head[512..520], b"EFI PART");

@@ -1,5 +1,5 @@
-//! From a [`Tree`](fam_tree::Tree) to disk images: partition table, boot code, ESP, ext4, raw
-//! and qcow2 files.
+//! From a [`Tree`](fam_tree::Tree) to disk images: partition table, boot code, ESP, ext4, FAT, swap,
+//! raw and qcow2 files.
 //!
 //! Everything here is a pure function of its arguments: no clock, no randomness, no privilege, no
 //! mount, no host program. [`lay_out`] decides the place of every byte and gives a [`DiskMap`],
@@ -33,9 +33,17 @@
 //!     root_guid: Uuid::from_u128(4),
 //!     fs_uuid: Uuid::from_u128(5),
 //!     esp_volume_id: 6,
+//!     partitions: Vec::new(),
+//!     disks: Vec::new(),
 //! };
-//! let settings =
-//!     ImageSettings { size_bytes: 512 << 20, label: "root".into(), layout_uuid: identity.fs_uuid, timestamp: 0 };
+//! let settings = ImageSettings {
+//!     size_bytes: 512 << 20,
+//!     label: "root".into(),
+//!     layout_uuid: identity.fs_uuid,
+//!     timestamp: 0,
+//!     partitions: Vec::new(),
+//!     disks: Vec::new(),
+//! };
 //! let disk = lay_out(&tree, tarball, &BTreeSet::new(), &identity, &settings)?;
 //! raw::write(&disk, &File::create(directory.path().join("disk.img"))?, &|_| {})?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -46,6 +54,7 @@ mod disk;
 mod error;
 mod esp;
 mod ext4;
+mod fat;
 mod gpt;
 mod layout;
 pub mod map;
@@ -53,16 +62,19 @@ mod output;
 pub mod qcow2;
 pub mod raw;
 mod sparse;
+mod swap;
 #[cfg(test)]
 mod testing;
 pub mod vdi;
 pub mod vhdx;
 pub mod vmdk;
+mod volume;
 
 pub use boot::BootCode;
 pub use disk::{DiskLayout, Partition, ROOT_PARTITION, SECTOR_BYTES};
 pub use error::Error;
-pub use layout::{Identity, ImageSettings, lay_out};
-pub use map::{DiskMap, Piece, Source};
+pub use layout::{Identity, ImageSettings, lay_out, lay_out_further};
+pub use map::{Contents, DiskMap, Piece, Source};
 pub use output::Stream;
 pub use sparse::{OnBytes, SparseDisk};
+pub use volume::{Format, Volume, VolumeIdentity};

@@ -16,6 +16,56 @@ use fam_tree::Content;
 use super::boot::BootCode;
 use super::error::Error;
 
+/// From this offset on, contents lie in the second file of [`Contents`]. No file is as long.
+const SECOND_FILE: u64 = 1 << 62;
+
+/// The files that contents of trees lie in, of which each entry names bytes by one offset: those of
+/// the tarball that the trees come from, and behind [`Contents::offset_in_second`] those of a
+/// second file, with what a tarball does not have.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    tarball: Arc<File>,
+    second: Option<Arc<File>>,
+}
+
+impl Contents {
+    /// Contents in a tarball, and in a second file if there is one.
+    #[must_use]
+    pub fn new(tarball: Arc<File>, second: Option<Arc<File>>) -> Self {
+        Self { tarball, second }
+    }
+
+    /// The offset by which an entry of a tree names the bytes at `offset` of the second file.
+    #[must_use]
+    pub fn offset_in_second(offset: u64) -> u64 {
+        SECOND_FILE + offset
+    }
+
+    /// The file in which the bytes at `offset` lie, and their offset in that.
+    pub(super) fn at(&self, offset: u64) -> (&File, u64) {
+        match &self.second {
+            Some(second) if offset >= SECOND_FILE => (second, offset - SECOND_FILE),
+            _ => (&self.tarball, offset),
+        }
+    }
+
+    /// Whether the same offset names the same bytes in both.
+    fn same(&self, other: &Self) -> bool {
+        let same_second = match (&self.second, &other.second) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        Arc::ptr_eq(&self.tarball, &other.tarball) && same_second
+    }
+}
+
+impl From<Arc<File>> for Contents {
+    fn from(tarball: Arc<File>) -> Self {
+        Self::new(tarball, None)
+    }
+}
+
 /// Where the bytes of a piece come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -24,9 +74,9 @@ pub enum Source {
         /// Index of the first byte.
         start: usize,
     },
-    /// Bytes of the tarball.
+    /// Bytes of the tarball, or of the second file of [`Contents`].
     Tarball {
-        /// Offset of the first byte in that file.
+        /// Offset of the first byte, as contents have it.
         offset: u64,
     },
 }
@@ -65,7 +115,7 @@ pub struct DiskMap {
     size_bytes: u64,
     pieces: Vec<Piece>,
     bytes: Vec<u8>,
-    tarball: Arc<File>,
+    contents: Contents,
     private: Vec<Range<u64>>,
     boot_code: BootCode,
 }
@@ -95,8 +145,8 @@ impl DiskMap {
         self.boot_code
     }
 
-    pub(super) fn tarball(&self) -> &Arc<File> {
-        &self.tarball
+    pub(super) fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// The bytes of an inline piece.
@@ -118,7 +168,10 @@ impl DiskMap {
             match run.source {
                 None => place.fill(0),
                 Some(Source::Inline { start }) => place.copy_from_slice(self.inline(start, run.len)),
-                Some(Source::Tarball { offset }) => read_exact_at(&self.tarball, place, offset)?,
+                Some(Source::Tarball { offset }) => {
+                    let (file, offset) = self.contents.at(offset);
+                    read_exact_at(file, place, offset)?;
+                }
             }
             at += run.len;
         }
@@ -142,7 +195,7 @@ impl DiskMap {
     pub fn same_in(&self, other: &Self, range: Range<u64>) -> bool {
         // Contents are not compared, only where they come from: that takes no reading, and nodes of
         // one build have one tarball.
-        let one_tarball = Arc::ptr_eq(&self.tarball, &other.tarball);
+        let same_contents = self.contents.same(&other.contents);
         let (mut index, mut other_index) = (self.piece_at(range.start), other.piece_at(range.start));
         let mut at = range.start;
         while at < range.end {
@@ -155,7 +208,7 @@ impl DiskMap {
                     self.inline(start, len) == other.inline(other_start, len)
                 }
                 (Some(Source::Tarball { offset }), Some(Source::Tarball { offset: other_offset })) => {
-                    one_tarball && offset == other_offset
+                    same_contents && offset == other_offset
                 }
                 _ => false,
             };
@@ -227,10 +280,11 @@ pub struct MapBuilder {
 }
 
 impl MapBuilder {
-    /// Begins the map of an empty disk, with file contents taken from `tarball`.
-    pub fn new(size_bytes: u64, tarball: Arc<File>) -> Self {
+    /// Begins the map of an empty disk, with file contents taken from `contents`.
+    pub fn new(size_bytes: u64, contents: impl Into<Contents>) -> Self {
         let (pieces, bytes, private) = (Vec::new(), Vec::new(), Vec::new());
-        Self { map: DiskMap { size_bytes, pieces, bytes, tarball, private, boot_code: BootCode::None } }
+        let contents = contents.into();
+        Self { map: DiskMap { size_bytes, pieces, bytes, contents, private, boot_code: BootCode::None } }
     }
 
     pub(super) fn set_boot_code(&mut self, boot_code: BootCode) {
@@ -271,7 +325,8 @@ impl MapBuilder {
             Content::Inline(bytes) => Ok(bytes.to_vec()),
             Content::InTarball { offset, len } => {
                 let mut bytes = vec![0; *len as usize];
-                read_exact_at(&self.map.tarball, &mut bytes, *offset)?;
+                let (file, offset) = self.map.contents.at(*offset);
+                read_exact_at(file, &mut bytes, offset)?;
                 Ok(bytes)
             }
         }

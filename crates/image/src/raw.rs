@@ -30,7 +30,8 @@ pub fn write(map: &DiskMap, file: &File, on_bytes: &(dyn Fn(u64) + Sync)) -> Res
         match piece.source {
             Source::Tarball { offset } if piece.len >= COPY_FROM_BYTES => {
                 pending.flush()?;
-                pending.output.copy_from(map.tarball(), offset, piece.offset, piece.len)?;
+                let (file, offset) = map.contents().at(offset);
+                pending.output.copy_from(file, offset, piece.offset, piece.len)?;
             }
             _ => pending.append(map, piece)?,
         }

@@ -20,6 +20,7 @@ use fam_isolation::sandbox::{self, Command, Sandbox, StandIn};
 use fam_progress::{Hint, Progress};
 use fam_tree::{InvalidPath, RootPath};
 
+use super::growth;
 use super::staging::{self, Staging};
 
 const INSTALL: &str = include_str!("grub.sh");
@@ -46,6 +47,10 @@ pub struct Settings<'a> {
     pub root_partition: u32,
     /// What the kernel is told beside the root file system.
     pub command_line: &'a str,
+    /// Whether the root file system grows with its partition when it is mounted.
+    pub grows: bool,
+    /// Lines of /etc/fstab for what there is beside the root file system and the ESP.
+    pub more_fstab: &'a str,
 }
 
 /// Why the boot loader could not be set up.
@@ -210,16 +215,19 @@ fn mounts_root(fstab: &str) -> bool {
 }
 
 fn root_line(settings: &Settings<'_>) -> String {
-    format!("UUID={}\t/\text4\terrors=remount-ro\t0\t1", settings.root_uuid)
+    let more = if settings.grows { format!(",{}", growth::FSTAB_OPTION) } else { String::new() };
+    format!("UUID={}\t/\text4\terrors=remount-ro{more}\t0\t1", settings.root_uuid)
 }
 
 fn fstab(settings: &Settings<'_>) -> String {
     format!(
         "# file system\tmount point\ttype\toptions\tdump\tpass\n\
          {root}\n\
-         UUID={esp}\t/boot/efi\tvfat\tumask=0077,nofail\t0\t0\n",
+         UUID={esp}\t/boot/efi\tvfat\tumask=0077,nofail\t0\t0\n\
+         {more}",
         root = root_line(settings),
         esp = settings.esp_uuid,
+        more = settings.more_fstab,
     )
 }
 
@@ -311,9 +319,14 @@ mod tests {
             root_label: "fabric",
             root_partition: 3,
             command_line: "console=ttyS0",
+            grows: true,
+            more_fstab: "UUID=3\tnone\tswap\tsw\t0\t0\n",
         };
         assert!(fstab(&settings).contains("UUID=0-1-2\t/\text4"));
         assert!(fstab(&settings).contains("UUID=AB-CD\t/boot/efi"));
+        assert!(fstab(&settings).contains("\terrors=remount-ro,x-systemd.growfs\t0\t1\n"));
+        assert!(fstab(&settings).ends_with("\nUUID=3\tnone\tswap\tsw\t0\t0\n"));
+        assert!(fstab(&Settings { grows: false, ..settings }).contains("\terrors=remount-ro\t0\t1\n"));
         assert!(mounts_root(&fstab(&settings)));
         assert!(stand_ins(&settings)[0].content.contains("device) echo UUID=0-1-2 ;;"));
         assert!(signed_cfg(&settings).starts_with("search.fs_uuid 0-1-2 root\n"));

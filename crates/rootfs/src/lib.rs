@@ -23,6 +23,7 @@ pub mod apt;
 pub mod bootloader;
 pub mod configure;
 pub mod dpkg;
+pub mod growth;
 pub mod install;
 pub mod names;
 pub mod staging;

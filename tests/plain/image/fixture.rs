@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fam_image::{DiskMap, Error, Identity, ImageSettings};
+use fam_image::{DiskMap, Error, Identity, ImageSettings, VolumeIdentity};
 use fam_tree::tar::{EntryKind, Header, TarWriter};
 use fam_tree::tarball;
 use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 pub const SIZE_BYTES: u64 = 400 << 20;
-const NOW: i64 = 1_750_000_000;
+pub const NOW: i64 = 1_750_000_000;
 pub const SECRET: &str = "this is known to one node alone";
 
 /// A tree in a tarball, as the left half of a build leaves it.
@@ -102,7 +102,14 @@ impl Fixture {
 
     pub fn settings() -> ImageSettings {
         let layout_uuid = identity(0).fs_uuid;
-        ImageSettings { size_bytes: SIZE_BYTES, label: "fabric".to_owned(), layout_uuid, timestamp: NOW }
+        ImageSettings {
+            size_bytes: SIZE_BYTES,
+            label: "fabric".to_owned(),
+            layout_uuid,
+            timestamp: NOW,
+            partitions: Vec::new(),
+            disks: Vec::new(),
+        }
     }
 
     pub fn lay_out(&self, tree: &Tree, laid_last: &BTreeSet<RootPath>, number: u128) -> Result<Arc<DiskMap>, Error> {
@@ -134,6 +141,7 @@ pub fn file(contents: &[u8], mode: u16) -> Entry {
 
 pub fn identity(number: u128) -> Identity {
     let guid = |kind: u128| Uuid::from_u128(0x1234_0000_4000_8000_0000_0000_0000 + (number << 16) + kind);
+    let volume_identity = |kind| VolumeIdentity { guid: guid(kind), fs_uuid: guid(kind + 0x80) };
     Identity {
         disk_guid: guid(1),
         bios_guid: guid(2),
@@ -141,6 +149,8 @@ pub fn identity(number: u128) -> Identity {
         root_guid: guid(4),
         fs_uuid: guid(5),
         esp_volume_id: 0xfab0_0000 + number as u32,
+        partitions: (0..5).map(|index| volume_identity(0x100 + index)).collect(),
+        disks: (0..3).map(|index| volume_identity(0x200 + index)).collect(),
     }
 }
 

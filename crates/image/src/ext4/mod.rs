@@ -1,4 +1,4 @@
-//! The root file system: a tree declared to mkext4, whose layout becomes pieces of the disk.
+//! ext4 file systems: a tree declared to mkext4, whose layout becomes pieces of the disk.
 //!
 //! mkext4 decides the place of every block and makes the metadata. What it does not do is done
 //! here: access control lists are brought into ext4's own form, times outside its range are
@@ -17,7 +17,6 @@ use uuid::Uuid;
 use super::disk::Partition;
 use super::error::Error;
 use super::esp;
-use super::layout::ImageSettings;
 use super::map::MapBuilder;
 use sink::MetadataSink;
 
@@ -33,23 +32,38 @@ const INODE_BYTES: u64 = 256;
 const RESERVED_INODES: u64 = 11;
 const LABEL_BYTES: usize = 16;
 
-/// Lays out all of `tree` but what belongs to the ESP, and puts metadata and contents into
-/// `builder`.
+/// What a file system has beside its files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileSystem<'a> {
+    /// Its label, 16 bytes at most; empty for none.
+    pub(super) label: &'a str,
+    /// Its UUID.
+    pub(super) fs_uuid: Uuid,
+    /// The UUID that every checksum of it is seeded with.
+    pub(super) layout_uuid: Uuid,
+    /// Seconds since 1970 for its creation.
+    pub(super) timestamp: i64,
+}
+
+/// Lays out what `holds` of `tree`, and puts metadata and contents into `builder`.
 pub(super) fn emit(
     tree: &Tree,
+    holds: &dyn Fn(&RootPath) -> bool,
     laid_last: &BTreeSet<RootPath>,
     partition: Partition,
-    fs_uuid: Uuid,
-    settings: &ImageSettings,
+    file_system: &FileSystem<'_>,
     builder: &mut MapBuilder,
 ) -> Result<(), Error> {
     let size_bytes = file_system_bytes(partition.len);
-    let needs = Needs::of(tree, size_bytes);
+    // Also the little that the ESP has: the number of inodes of a small disk follows from this, and
+    // the same tree is to give the same disk as ever.
+    let counts = |path: &RootPath| holds(path) || path.starts_with(&esp::MOUNT_POINT);
+    let needs = Needs::of(tree.iter().filter(|(path, _)| counts(path)).map(|(_, entry)| entry), size_bytes);
     if needs.bytes > size_bytes {
         return Err(Error::TooSmall { needed_bytes: needs.bytes, available_bytes: size_bytes });
     }
-    let mut declared = Declaration::new(options(size_bytes, &needs, settings))?;
-    declared.tree(tree, laid_last)?;
+    let mut declared = Declaration::new(options(size_bytes, &needs, file_system))?;
+    declared.tree(tree, holds, laid_last)?;
     let Declaration { fs, files, .. } = declared;
     let layout = fs.seal().map_err(|error| {
         // The estimate is a lower bound; near it, lack of room is the only thing that sealing can
@@ -60,7 +74,7 @@ pub(super) fn emit(
             Error::Ext4 { reason: error.to_string() }
         }
     })?;
-    let sink = MetadataSink::new(builder, partition.offset, settings.layout_uuid, fs_uuid);
+    let sink = MetadataSink::new(builder, partition.offset, file_system.layout_uuid, file_system.fs_uuid);
     layout.writer(sink).map_err(|error| Error::Ext4 { reason: error.to_string() })?;
     for DeclaredFile { handle, content, private } in files {
         let mut done = 0;
@@ -88,9 +102,9 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(tree: &Tree, size_bytes: u64) -> Self {
+    fn of<'a>(entries: impl Iterator<Item = &'a Entry>, size_bytes: u64) -> Self {
         let (mut blocks, mut inodes) = (0, RESERVED_INODES);
-        for (_, entry) in tree.iter() {
+        for entry in entries {
             match &entry.kind {
                 Kind::File(content) => blocks += content.len().div_ceil(BLOCK_BYTES),
                 Kind::Directory => blocks += 1,
@@ -105,16 +119,16 @@ impl Needs {
     }
 }
 
-fn options(size_bytes: u64, needs: &Needs, settings: &ImageSettings) -> Options {
+fn options(size_bytes: u64, needs: &Needs, file_system: &FileSystem<'_>) -> Options {
     // The superblock has its times as 32 bits without a sign.
-    let timestamp = settings.timestamp.clamp(0, i64::from(u32::MAX));
-    let mut options = Options::new(size_bytes, *settings.layout_uuid.as_bytes(), timestamp);
+    let timestamp = file_system.timestamp.clamp(0, i64::from(u32::MAX));
+    let mut options = Options::new(size_bytes, *file_system.layout_uuid.as_bytes(), timestamp);
     // mke2fs's ratio would leave the guest hardly any inode for files of its own.
     if needs.inodes + needs.inodes / 10 > size_bytes / BYTES_PER_INODE {
         options.inodes = InodeCount::Exact(u32::try_from(needs.inodes + needs.inodes / 4).unwrap_or(u32::MAX));
     }
-    if !settings.label.is_empty() {
-        let mut label = settings.label.clone();
+    if !file_system.label.is_empty() {
+        let mut label = file_system.label.to_owned();
         // Between characters, so that what is left is still UTF-8.
         label.truncate(label.floor_char_boundary(LABEL_BYTES));
         options.label = Some(label);
@@ -148,17 +162,22 @@ impl<'a> Declaration<'a> {
     /// Declares everything in the order in which it shall lie on the disk: contents follow the
     /// order of declaration, and directories precede all contents whenever they are declared. Hard
     /// links have no place and need their targets, so they are last.
-    fn tree(&mut self, tree: &'a Tree, laid_last: &BTreeSet<RootPath>) -> Result<(), Error> {
-        let on_root = || tree.iter().filter(|(path, _)| !esp::holds(path));
+    fn tree(
+        &mut self,
+        tree: &'a Tree,
+        holds: &dyn Fn(&RootPath) -> bool,
+        laid_last: &BTreeSet<RootPath>,
+    ) -> Result<(), Error> {
+        let held = || tree.iter().filter(|(path, _)| holds(path));
         let comes_last = |path: &RootPath, entry: &Entry| entry.kind != Kind::Directory && laid_last.contains(path);
         let is_link = |entry: &Entry| matches!(entry.kind, Kind::HardLink(_));
-        for (path, entry) in on_root().filter(|(path, entry)| !is_link(entry) && !comes_last(path, entry)) {
+        for (path, entry) in held().filter(|(path, entry)| !is_link(entry) && !comes_last(path, entry)) {
             self.entry(path, entry, false)?;
         }
-        for (path, entry) in on_root().filter(|(path, entry)| !is_link(entry) && comes_last(path, entry)) {
+        for (path, entry) in held().filter(|(path, entry)| !is_link(entry) && comes_last(path, entry)) {
             self.entry(path, entry, true)?;
         }
-        for (path, entry) in on_root() {
+        for (path, entry) in held() {
             if let Kind::HardLink(target) = &entry.kind {
                 self.hard_link(tree, path, entry, target, laid_last.contains(path))?;
             }
@@ -217,8 +236,8 @@ impl<'a> Declaration<'a> {
         if let Some(&handle) = self.inodes.get(target) {
             return self.fs.hardlink(parent, name, handle).map_err(|error| refused(path, &error));
         }
-        // A link into the ESP cannot be one across file systems: the first such name holds the
-        // file, others join it.
+        // A link into another file system cannot be one: the first such name holds the file, others
+        // join it.
         let Some(Entry { kind: Kind::File(content), .. }) = tree.get(target) else {
             return Err(Error::DanglingHardLink { path: path.clone(), target: target.clone() });
         };

@@ -1,6 +1,6 @@
 //! Boot sector, allocation table and cluster geometry of FAT32.
 
-use super::directory::{LABEL, Place};
+use super::directory::{Place, VolumeLabel};
 use super::{Partition, SECTOR_BYTES};
 
 /// As the specification has it for FAT32 (`BPB_RsvdSecCnt`).
@@ -51,6 +51,16 @@ impl Geometry {
         self.sectors_per_cluster * SECTOR_BYTES
     }
 
+    /// Whether all that was allocated lies in the partition; else how many bytes there are for it,
+    /// and how many it takes.
+    pub(super) fn check(&self, table: &Table) -> Result<(), (u64, u64)> {
+        let used = table.entries.len() as u64 - u64::from(FIRST_CLUSTER);
+        if used <= self.clusters {
+            return Ok(());
+        }
+        Err((self.clusters * self.cluster_bytes(), used * self.cluster_bytes()))
+    }
+
     /// The place on the disk of what was allocated.
     pub(super) fn offset_of(&self, place: Place) -> u64 {
         let data = RESERVED_SECTORS + TABLES * self.table_sectors;
@@ -66,8 +76,8 @@ impl Geometry {
 
     /// Boot sector, information sector, their backups and both tables, each with its offset on the
     /// disk.
-    pub(super) fn metadata(&self, table: &Table, volume_id: u32) -> Vec<(u64, Vec<u8>)> {
-        let boot = self.boot_sector(volume_id);
+    pub(super) fn metadata(&self, table: &Table, volume_id: u32, label: VolumeLabel) -> Vec<(u64, Vec<u8>)> {
+        let boot = self.boot_sector(volume_id, label);
         let info = self.info_sector(table);
         let entries: Vec<u8> = table.entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let sectors = [
@@ -81,7 +91,7 @@ impl Geometry {
         sectors.map(|(sector, bytes)| (self.partition.offset + sector * SECTOR_BYTES, bytes)).into()
     }
 
-    fn boot_sector(&self, volume_id: u32) -> Vec<u8> {
+    fn boot_sector(&self, volume_id: u32, label: VolumeLabel) -> Vec<u8> {
         let mut sector = vec![0; SECTOR_BYTES as usize];
         let mut put = |at: usize, bytes: &[u8]| sector[at..at + bytes.len()].copy_from_slice(bytes);
         // A jump to code that returns to the firmware by int 18h: BIOS does not boot from here.
@@ -96,7 +106,8 @@ impl Geometry {
         // Sectors a track and heads, which only int 13h asks for.
         put(24, &63_u16.to_le_bytes());
         put(26, &255_u16.to_le_bytes());
-        put(28, &(self.partition.first_lba() as u32).to_le_bytes());
+        // What lies before it, which only int 13h asks for, too.
+        put(28, &u32::try_from(self.partition.first_lba()).unwrap_or(0).to_le_bytes());
         put(32, &((self.partition.len / SECTOR_BYTES) as u32).to_le_bytes());
         put(36, &(self.table_sectors as u32).to_le_bytes());
         put(44, &FIRST_CLUSTER.to_le_bytes());
@@ -105,7 +116,7 @@ impl Geometry {
         // The first hard disk; 0x29 announces the volume id, the label and the type behind it.
         put(64, &[0x80, 0, 0x29]);
         put(67, &volume_id.to_le_bytes());
-        put(71, LABEL);
+        put(71, &label.0);
         put(82, b"FAT32   ");
         put(90, &[0xcd, 0x18, 0xeb, 0xfe]);
         put(510, &[0x55, 0xaa]);

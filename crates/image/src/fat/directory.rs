@@ -5,8 +5,21 @@ use std::collections::BTreeSet;
 use fam_tree::Timestamp;
 use jiff::tz::TimeZone;
 
-/// The volume label, in the boot sector and as the first entry of the root directory.
-pub(super) const LABEL: &[u8; 11] = b"EFI        ";
+/// The volume label, in the boot sector and as the first entry of the root directory; filled with
+/// spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VolumeLabel(pub(crate) [u8; 11]);
+
+impl VolumeLabel {
+    /// The label `text` as FAT has it: 11 characters at most, in upper case.
+    pub(crate) fn new(text: &str) -> Self {
+        let mut label = [b' '; 11];
+        for (place, byte) in label.iter_mut().zip(text.bytes()) {
+            *place = byte.to_ascii_uppercase();
+        }
+        Self(label)
+    }
+}
 
 const ENTRY_BYTES: u64 = 32;
 const ATTRIBUTE_LABEL: u8 = 0x08;
@@ -37,7 +50,8 @@ impl Place {
 /// The names of one directory, of which its size follows.
 #[derive(Debug)]
 pub(super) struct DirectoryBuilder {
-    is_root: bool,
+    /// That of the volume, in its root directory.
+    label: Option<VolumeLabel>,
     children: Vec<Name>,
     short_names: BTreeSet<[u8; 11]>,
     folded_names: BTreeSet<String>,
@@ -53,10 +67,10 @@ struct Name {
 }
 
 impl DirectoryBuilder {
-    pub(super) fn new(is_root: bool) -> Self {
+    pub(super) fn new(label: Option<VolumeLabel>) -> Self {
         // The label is an entry of the root directory like any other, so no file may have its name.
-        let short_names = if is_root { BTreeSet::from([*LABEL]) } else { BTreeSet::new() };
-        Self { is_root, children: Vec::new(), short_names, folded_names: BTreeSet::new() }
+        let short_names = label.iter().map(|label| label.0).collect();
+        Self { label, children: Vec::new(), short_names, folded_names: BTreeSet::new() }
     }
 
     /// Adds a name, or returns why FAT cannot hold it.
@@ -105,28 +119,30 @@ impl DirectoryBuilder {
     /// The size of the directory.
     pub(super) fn len_bytes(&self) -> u64 {
         // The root directory has the label, all others have `.` and `..`.
-        let own = if self.is_root { 1 } else { 2 };
+        let own = if self.label.is_some() { 1 } else { 2 };
         let entries: usize = self.children.iter().map(|name| 1 + name.long.len().div_ceil(UNITS_PER_LONG_ENTRY)).sum();
         (own + entries as u64) * ENTRY_BYTES
     }
 
-    /// The directory's bytes. `own` are the places of itself and of the one above, for any but the
-    /// root directory; `places` those of its children in the order of [`Self::add`].
+    /// The directory's bytes. `own` and `above` are the places of itself and of the one above, which
+    /// the root directory does not name; `places` those of its children in the order of
+    /// [`Self::add`].
     pub(super) fn encode(
         &self,
-        own: Option<(Place, Place)>,
+        own: Place,
+        above: Place,
         places: impl Iterator<Item = Place>,
         mtime: Timestamp,
         label_time: i64,
     ) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len_bytes() as usize);
-        match own {
-            None => {
+        match &self.label {
+            Some(VolumeLabel(label)) => {
                 let time = Timestamp { seconds: label_time, nanoseconds: 0 };
-                bytes.extend(encode_entry(LABEL, ATTRIBUTE_LABEL, time, Place::default()));
+                bytes.extend(encode_entry(label, ATTRIBUTE_LABEL, time, Place::default()));
             }
-            Some((itself, above)) => {
-                bytes.extend(encode_entry(b".          ", ATTRIBUTE_DIRECTORY, mtime, itself));
+            None => {
+                bytes.extend(encode_entry(b".          ", ATTRIBUTE_DIRECTORY, mtime, own));
                 bytes.extend(encode_entry(b"..         ", ATTRIBUTE_DIRECTORY, mtime, above));
             }
         }
@@ -211,7 +227,7 @@ mod tests {
     use super::*;
 
     fn short_names(names: &[&str]) -> Vec<String> {
-        let mut builder = DirectoryBuilder::new(false);
+        let mut builder = DirectoryBuilder::new(None);
         for name in names {
             builder.add(name.as_bytes(), false, Timestamp::default()).unwrap();
         }
@@ -228,7 +244,7 @@ mod tests {
 
     #[test]
     fn refuses_what_fat_cannot_name() {
-        let mut builder = DirectoryBuilder::new(false);
+        let mut builder = DirectoryBuilder::new(None);
         builder.add(b"Grub.cfg", false, Timestamp::default()).unwrap();
         for name in [&b"a:b"[..], b"dot.", b"\xff", b"GRUB.CFG", &[b'x'; 256]] {
             assert!(builder.add(name, false, Timestamp::default()).is_err(), "{name:?}");

@@ -1,5 +1,5 @@
-//! The EFI system partition: what a tree has under `/boot/efi`, as a FAT32 file system (Microsoft's
-//! FAT specification 1.03, UEFI specification 2.10 section 13.3).
+//! FAT32 file systems (Microsoft's FAT specification 1.03) of a tree, or of what it has under one
+//! directory.
 //!
 //! It is written by hand because all of it is known beforehand: clusters are handed out in one
 //! ascending pass, contents are pieces that point into the tarball, and no byte depends on a clock.
@@ -7,30 +7,25 @@
 //! special files are refused.
 
 mod directory;
-mod fat;
+mod geometry;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use fam_tree::{Content, Kind, RootPath, Timestamp, Tree};
 
 use super::disk::{Partition, SECTOR_BYTES};
 use super::error::Error;
 use super::map::MapBuilder;
+pub(super) use directory::VolumeLabel;
 use directory::{DirectoryBuilder, Place};
-use fat::Geometry;
+use geometry::Geometry;
 
-static MOUNT_POINT: LazyLock<RootPath> = LazyLock::new(|| "boot/efi".parse().expect("a constant without dots"));
-
-/// Whether the entry at `path` belongs to the ESP. The mount point itself belongs to the root file
-/// system.
-pub(super) fn holds(path: &RootPath) -> bool {
-    path.starts_with(&MOUNT_POINT) && *path != *MOUNT_POINT
-}
-
-/// What the ESP will hold.
+/// What a file system will hold.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
+    /// The directory of the tree that becomes the root directory.
+    top: RootPath,
+    label: VolumeLabel,
     /// By path, the root directory included, so that parents precede children.
     directories: BTreeMap<RootPath, Directory<'a>>,
     files: Vec<File<'a>>,
@@ -57,14 +52,19 @@ struct File<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Takes what is under `/boot/efi`.
+    /// Takes what is under `top`.
     ///
     /// # Errors
     /// [`Error::Fat`] for what FAT cannot hold.
-    pub(super) fn new(tree: &'a Tree, laid_last: &BTreeSet<RootPath>) -> Result<Self, Error> {
-        let root = Directory::default();
-        let mut plan = Self { directories: BTreeMap::from([(MOUNT_POINT.clone(), root)]), files: Vec::new() };
-        for (path, entry) in tree.iter().filter(|(path, _)| holds(path)) {
+    pub(super) fn new(
+        tree: &'a Tree,
+        top: &RootPath,
+        label: VolumeLabel,
+        laid_last: &BTreeSet<RootPath>,
+    ) -> Result<Self, Error> {
+        let directories = BTreeMap::from([(top.clone(), Directory::default())]);
+        let mut plan = Self { top: top.clone(), label, directories, files: Vec::new() };
+        for (path, entry) in tree.iter().filter(|(path, _)| path.starts_with(top) && *path != top) {
             let child = match &entry.kind {
                 Kind::Directory => {
                     plan.directories.insert(path.clone(), Directory { mtime: entry.mtime, children: Vec::new() });
@@ -88,10 +88,13 @@ impl<'a> Plan<'a> {
         let files = self.files.iter().map(|file| file.content.len());
         // An entry with the longest name has 21 parts of 32 bytes. `.`, `..` and the label take 96.
         let directories = self.directories.values().map(|directory| directory.children.len() as u64 * 21 * 32 + 96);
-        files.chain(directories).map(|len| len.next_multiple_of(fat::LARGEST_CLUSTER_BYTES)).sum()
+        files.chain(directories).map(|len| len.next_multiple_of(geometry::LARGEST_CLUSTER_BYTES)).sum()
     }
 
     /// Puts the file system at its place on the disk.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`].
     pub(super) fn emit(
         &self,
         partition: Partition,
@@ -118,28 +121,31 @@ impl<'a> Plan<'a> {
                 builder.put_content(geometry.offset_of(*place), file.content, 0, file.content.len(), private);
             }
         }
+        geometry
+            .check(&table)
+            .map_err(|(available_bytes, needed_bytes)| Error::TooSmall { needed_bytes, available_bytes })?;
         for (path, directory) in &self.directories {
             let (encoded, place) = &directories[path];
-            let own = Place { first_cluster: place.first_cluster, len_bytes: 0 };
             // The root directory is 0 in the ".." of its children, and has no such entries itself.
-            let above = path.parent().filter(|_| *path != *MOUNT_POINT).map(|parent| {
-                if parent == *MOUNT_POINT { Place::default() } else { directories[&parent].1.without_len() }
-            });
+            let above = match path.parent() {
+                Some(parent) if *path != self.top && parent != self.top => directories[&parent].1.without_len(),
+                _ => Place::default(),
+            };
             let children = directory.children.iter().map(|&(child, kind)| match kind {
                 Child::Directory => directories[child].1.without_len(),
                 Child::File(index) => places[index],
             });
-            let bytes = encoded.encode(above.map(|above| (own, above)), children, directory.mtime, timestamp);
+            let bytes = encoded.encode(place.without_len(), above, children, directory.mtime, timestamp);
             builder.put_bytes(geometry.offset_of(*place), &bytes);
         }
-        for (offset, bytes) in geometry.metadata(&table, volume_id) {
+        for (offset, bytes) in geometry.metadata(&table, volume_id, self.label) {
             builder.put_bytes(offset, &bytes);
         }
         Ok(())
     }
 
     fn directory(&self, path: &RootPath, directory: &Directory<'_>) -> Result<DirectoryBuilder, Error> {
-        let mut builder = DirectoryBuilder::new(*path == *MOUNT_POINT);
+        let mut builder = DirectoryBuilder::new((*path == self.top).then_some(self.label));
         for (child, kind) in &directory.children {
             let mtime = match *kind {
                 Child::Directory => self.directories[*child].mtime,
