@@ -59,8 +59,8 @@ pub fn build_recipe(text: &str, arguments: &[&str], directory: &Path) -> PathBuf
 /// Linux 5.10, e2fsprogs 1.46 and GRUB 2.06, and / and /usr that no package merges. Its security
 /// archive loses its packages.
 fn bullseye_boots() {
-    let dhcp = "include.drop = [\"dhcpcd-base\"]\ninclude.add = [\"isc-dhcp-client\"]";
-    build_and_boot(&format!("suite = \"bullseye\"\nsecurity = false\n{dhcp}"), &[]);
+    let packages = "include.drop = [\"dhcpcd-base\", \"systemd-repart\"]\ninclude.add = [\"isc-dhcp-client\"]";
+    build_and_boot(&format!("suite = \"bullseye\"\nsecurity = false\n{packages}"), &[]);
 }
 
 /// The initramfs is by dracut, and the kernel lies beside its modules until it is configured.
