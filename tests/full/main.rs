@@ -13,6 +13,7 @@ mod comparison;
 mod configure;
 mod containers;
 mod controllers;
+mod disks;
 mod downloads;
 mod fabrics;
 mod faults;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         containers::tests(),
         controllers::tests(),
         controllers::each(),
+        disks::tests(),
         fabrics::tests(),
         faults::tests(),
         install_order::tests(),
