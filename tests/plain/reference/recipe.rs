@@ -21,7 +21,11 @@ pub fn page() -> String {
         let keys = schema.properties(schema.resolve(property));
         schema.add_keys(&mut page, &format!("{name}."), &keys);
     }
-    for (key, name, what) in [("pin", "Pin", "One pin"), ("plugin", "Plugin", "One plugin to apply")] {
+    for (key, name, what) in [
+        ("disk.partition", "Volume", "One partition, or a disk in `[[disk.more]]`"),
+        ("pin", "Pin", "One pin"),
+        ("plugin", "Plugin", "One plugin to apply"),
+    ] {
         page += &format!("\n## \\[\\[{key}]]\n\n{what}, here or in `[[{key}.add]]`.\n");
         schema.add_keys(&mut page, "", &schema.properties(&schema.0["$defs"][name]));
     }
@@ -61,8 +65,10 @@ impl<'a> Schema<'a> {
         let mut rows = Vec::new();
         for &(name, property) in keys {
             let name = format!("{prefix}{name}");
+            let forms = self.forms(property);
+            let is_list = forms.iter().any(|form| form["type"] == "array");
             let (changes, forms): (Vec<_>, Vec<_>) =
-                self.forms(property).into_iter().partition(|form| prefix.is_empty() && form["properties"].is_object());
+                forms.into_iter().partition(|form| is_list && form["properties"].is_object());
             rows.push(self.row(&name, property, &forms));
             for (key, change) in changes.into_iter().flat_map(|change| self.properties(change)) {
                 rows.push(self.row(&format!("{name}.{key}"), change, &self.forms(change)));
