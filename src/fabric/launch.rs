@@ -57,6 +57,7 @@ fn facts(cluster: &Cluster, seed: &Seed) -> String {
 readonly nodes={count} prefix={prefix}
 readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_flags}
 readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
+readonly further_disks=({further_disks})
 readonly subnet={subnet} user_network={user_network}
 # The names of this cluster where it is the first of its host, and where another cluster has these.
 {first}
@@ -93,6 +94,7 @@ add_second_interface() {{
         fabric = machine.fabric,
         shm_device = machine.shared_memory_device(),
         shm_mib = machine.shared_mib(),
+        further_disks = machine.disks.join(" "),
         subnet = network.subnet,
         user_network = network.user_mode().map(|user_mode| user_mode.to_string()).unwrap_or_default(),
         first = names("first", &Names::first()),

@@ -67,15 +67,15 @@ network() {
 # The domain of node $1, which is to have the name $2, as this host can run it: only here is it known where the images are
 # and whether KVM works.
 domain() {
-    local line kind=kvm cpu=host-model image=$here/$prefix$1.qcow2
+    local line kind=kvm cpu=host-model place=$here
     if [[ $accel == tcg ]]; then kind=qemu cpu=maximum; fi
-    image=${image//&/\&amp;} image=${image//</\&lt;} image=${image//\'/\&apos;}
+    place=${place//&/\&amp;} place=${place//</\&lt;} place=${place//\'/\&apos;}
     with_names "$here/$prefix$1.xml" | while IFS= read -r line; do
         case $line in
             "  <name>"*) line="  <name>$2</name>" ;;
             "<domain type="*) line="<domain type='$kind'${line#*\'*\'}" ;;
             *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
-            *"<source file="*) line="      <source file='$image'/>" ;;
+            *"<source file="*) line=${line%\'*} && line="      <source file='$place/${line##*/}'/>" ;;
         esac
         say "$line"
     done

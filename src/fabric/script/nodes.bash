@@ -69,15 +69,17 @@ clean_up() {
 
 # find_images N...: whether the disks of these nodes are there, and this user's to write.
 find_images() {
-    local n image missing=()
+    local n disk image missing=()
     for n in "$@"; do
-        image=$here/$prefix$n.qcow2
-        if [[ ! -e $image ]]; then
-            missing+=("$prefix$n.qcow2")
-        elif [[ ! -r $image || ! -w $image ]]; then
-            fail "$image belongs to the user $(stat -L -c %U -- "$image"), and this user may not read and write it" \
-                "start the nodes as that user, or have it give the images away: chown"
-        fi
+        for disk in '' "${further_disks[@]+"${further_disks[@]/#/-}"}"; do
+            image=$here/$prefix$n$disk.qcow2
+            if [[ ! -e $image ]]; then
+                missing+=("${image##*/}")
+            elif [[ ! -r $image || ! -w $image ]]; then
+                fail "$image belongs to the user $(stat -L -c %U -- "$image"), and this user may not read and write it" \
+                    "start the nodes as that user, or have it give the images away: chown"
+            fi
+        done
     done
     ((${#missing[@]} == 0)) || fail "not in $here: ${missing[*]}" "build them: fam-build --output $here $nodes"
 }
