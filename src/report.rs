@@ -45,6 +45,9 @@ pub struct PlanReport {
     pub packages: Vec<PlannedPackage>,
     /// What it writes.
     pub artifacts: Vec<Artifact>,
+    /// The plugins to which the recipe gives the network. With any, the build is not reproducible.
+    #[serde(default)]
+    pub networked: Vec<String>,
     /// Whether the template in the output directory is used again, so that nothing is installed.
     pub reuses_template: bool,
 }

@@ -118,6 +118,7 @@ fn planned() -> PlanReport {
         ],
         packages: vec![package("vim", true), package("vim-common", false)],
         artifacts: artifacts(),
+        networked: Vec::new(),
         reuses_template: false,
     }
 }

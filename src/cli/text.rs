@@ -146,6 +146,10 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
         let (fetch, cached) = (bytes(report.bytes_to_fetch()), bytes(report.bytes_cached()));
         let _ = writeln!(text, "\nTo fetch: {fetch}; in the cache: {cached}");
     }
+    if !report.networked.is_empty() {
+        let plugins = word(&report.networked.join(", "));
+        let _ = writeln!(text, "\nNot reproducible: the recipe gives the network to {plugins}");
+    }
     text.push_str("\nTo write\n");
     artifacts(&mut text, &report.artifacts);
     text

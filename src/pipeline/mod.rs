@@ -19,6 +19,7 @@ mod images;
 mod job;
 mod local;
 mod logins;
+mod network;
 mod packages;
 mod plugins;
 mod preflight;
@@ -88,7 +89,8 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let local = local::packages(settings)?;
     volumes::check(settings)?;
     let archives = Archives::open(settings, &logins, progress)?;
-    let selection = Selection::choose(settings, archives, &local, progress)?;
+    let networked = network::networked(settings, &plugin_plan);
+    let selection = Selection::choose(settings, archives, &local, progress)?.with_networked(&networked);
     preflight::check_disk(settings, &selection, plugin_plan.copied_files().bytes())?;
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
@@ -100,7 +102,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
         _ => false,
     };
     let settings = selection.with_resolved_archives(settings);
-    Ok(report::plan(&settings, &plugin_plan.provided(), &selection, reuses_template))
+    Ok(report::plan(&settings, &plugin_plan.provided(), &selection, networked, reuses_template))
 }
 
 /// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself
@@ -125,7 +127,8 @@ pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Erro
     let local = local::packages(settings)?;
     let output = OutputLock::acquire(&settings.output, &Isolation::none())?;
     let archives = Archives::open(settings, &preflight::logins(settings)?, progress)?;
-    let selection = Selection::choose(settings, archives, &local, progress)?;
+    let networked = plugins::networked(settings)?;
+    let selection = Selection::choose(settings, archives, &local, progress)?.with_networked(&networked);
     let path = cluster_files::write_lock(output.directory(), selection.lock())?;
     output.release()?;
     Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
@@ -145,6 +148,8 @@ pub fn work(mut job: Job, progress: Progress) -> Result<bool, Failure> {
 fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Result<bool, Error> {
     let Job { settings, logins, local, .. } = job;
     let plugin_plan = plugins::take_over(job, planned)?;
+    let networked = network::networked(settings, &plugin_plan);
+    network::warn(&networked, progress);
     let (template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
@@ -156,7 +161,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         }
         None => {
             let archives = Archives::open(settings, logins, progress)?;
-            let selection = Selection::choose(settings, archives, local, progress)?;
+            let selection = Selection::choose(settings, archives, local, progress)?.with_networked(&networked);
             let copied_bytes = plugin_plan.copied_files().bytes();
             preflight::check_disk(settings, &selection, copied_bytes)?;
             preflight::check_space(job, &selection, copied_bytes)?;

@@ -73,6 +73,12 @@ impl Selection {
                         )),
                     );
                 }
+                if !lock.reproducible {
+                    progress.warning(
+                        format!("{} is of a build that was not reproducible", path.display()),
+                        Some("it has the packages, and not what a plugin fetched that had the network".into()),
+                    );
+                }
                 lock
             }
             None => Self::resolve(settings, &archives, local, progress)?,
@@ -131,6 +137,11 @@ impl Selection {
         }
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
+    }
+
+    /// Notes in the lock to which plugins of this run the recipe gives the network.
+    pub(super) fn with_networked(self, plugins: &[String]) -> Self {
+        Self { lock: self.lock.with_networked(plugins), ..self }
     }
 
     /// The files of the packages, in the order of the lock.

@@ -15,8 +15,16 @@ use crate::report::{Failure, PluginReport, PluginsReport};
 /// The recipe's plugins, found, checked and in order, with the files that their settings name. The
 /// one built-in plugin that writes logins is the only one that gets them.
 pub(super) fn plan(settings: &Settings, logins: &Logins) -> Result<PluginPlan, Error> {
-    let requests: Vec<Request> = settings.recipe.plugins.iter().map(request).collect();
-    Ok(registry(settings).with_logins(logins).plan(&requests)?)
+    Ok(registry(settings).with_logins(logins).plan(&requests(settings))?)
+}
+
+/// The plugins to which the recipe gives the network.
+pub(super) fn networked(settings: &Settings) -> Result<Vec<String>, Error> {
+    Ok(registry(settings).networked(&requests(settings))?)
+}
+
+fn requests(settings: &Settings) -> Vec<Request> {
+    settings.recipe.plugins.iter().map(request).collect()
 }
 
 /// Asks for a plugin, with paths made of those that are relative to the directory of a recipe.

@@ -56,6 +56,7 @@ pub(super) fn plan(
     settings: &Settings,
     provided: &BTreeSet<Provided>,
     selection: &Selection,
+    networked: Vec<String>,
     reuses_template: bool,
 ) -> PlanReport {
     let packages = selection.lock().packages.iter().enumerate().map(|(position, package)| PlannedPackage {
@@ -71,6 +72,7 @@ pub(super) fn plan(
         settings: settings.rows(),
         packages: packages.collect(),
         artifacts: artifacts(settings, provided),
+        networked,
         reuses_template,
     }
 }

@@ -31,7 +31,7 @@ use rustix::fs::{Mode, OFlags};
 use super::job::Job;
 use super::packages::Selection;
 use super::preflight::check_room;
-use super::{Error, disk_ids, images, volumes};
+use super::{Error, disk_ids, images, network, volumes};
 use crate::plugins::{Build, PluginPlan, StagingRoot};
 use crate::recipe::{Recipe, Settings};
 
@@ -289,7 +289,7 @@ fn populate(
     };
     let mut stand_ins = StandIn::no_services();
     stand_ins.extend(bootloader::stand_ins(&settings));
-    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins };
+    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins, network: None };
     let enter_sandbox = || Sandbox::enter(staging.host_path(), &inside);
     let mut sandbox = enter_sandbox()?;
     bootloader::install(staging, &mut sandbox, &settings, progress)?;
@@ -297,7 +297,7 @@ fn populate(
 
     progress.step(format!("Applying {} plugins to the system", recipe.plugins.len()));
     let root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
-    let mut root = root.with_copied_files(plugin_plan.copied_files());
+    let mut root = root.with_copied_files(plugin_plan.copied_files()).with_network(network::of_host(&job.settings));
     plugin_plan.apply_system(&mut root, build)?;
     // Once more, since plugins may have changed /etc/fstab and the settings of GRUB.
     bootloader::apply_settings(staging, enter_sandbox, &settings, progress)?;

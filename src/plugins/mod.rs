@@ -84,6 +84,19 @@ pub struct PlannedStep {
     time_limit: Option<Duration>,
 }
 
+/// Whether a recipe with these `settings` gives the network to what such a plugin runs. What a
+/// plugin says of itself is not enough, nor is a setting of which it does not say so.
+fn has_network(description: &Description, settings: &Value) -> bool {
+    let is_set = settings.get("network") == Some(&Value::Bool(true));
+    is_set && description.network && description.stages.contains(&Stage::System)
+}
+
+impl PlannedStep {
+    fn has_network(&self) -> bool {
+        has_network(&self.description, &self.settings)
+    }
+}
+
 /// What the plugins of a plan provide.
 pub fn provided<'a>(steps: impl IntoIterator<Item = &'a PlannedStep>) -> BTreeSet<Provided> {
     steps.into_iter().flat_map(|step| step.description.provides.iter().copied()).collect()
@@ -115,6 +128,14 @@ impl PluginPlan {
     #[must_use]
     pub fn into_planned(self) -> Vec<PlannedStep> {
         self.steps.into_iter().map(|step| step.planned).collect()
+    }
+
+    /// The names of those that the recipe gives the network to, each once: what they do is not the
+    /// same in each build.
+    #[must_use]
+    pub fn networked(&self) -> Vec<String> {
+        let networked = self.steps.iter().filter(|step| step.planned.has_network());
+        each_once(networked.map(|step| step.planned.description.name.clone()))
     }
 
     /// The files beside the recipe that are copied into the system.
@@ -156,7 +177,8 @@ impl PluginPlan {
             build.progress().detail(format!("applying to the system: {}", step.planned.description.name));
             let context = build.context(&step.planned.description.name, Stage::System);
             catch_panic(&step.planned.description.name, None, || {
-                step.plugin.apply_system(&step.planned.settings, &mut Root::new(files), &context)
+                let mut root = Root::new(files).with_network(step.planned.has_network());
+                step.plugin.apply_system(&step.planned.settings, &mut root, &context)
             })?;
         }
         Ok(())
@@ -201,6 +223,16 @@ impl PluginPlan {
     fn steps_at(&self, stage: Stage) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(move |step| step.planned.description.stages.contains(&stage))
     }
+}
+
+fn each_once(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut once = Vec::new();
+    for name in names {
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    once
 }
 
 /// Calls into a plugin: its errors and panics get its name.

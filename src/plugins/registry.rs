@@ -17,7 +17,9 @@ use super::external::External;
 use super::host::GuestLogins;
 use super::recipe_files::RecipeReader;
 use super::search_path::plugins_in;
-use super::{Error, Form, HostFiles, PlannedStep, PluginPlan, Request, SearchPath, Step, panic_message};
+use super::{
+    Error, Form, HostFiles, PlannedStep, PluginPlan, Request, SearchPath, Step, each_once, has_network, panic_message,
+};
 
 /// Where a plugin comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +230,23 @@ impl Registry {
         Ok(PluginPlan { steps })
     }
 
+    /// The names of the plugins that [`PluginPlan::networked`] would give of these requests, without
+    /// a plan: nothing is read or checked but what such a plugin says of itself.
+    ///
+    /// # Errors
+    /// [`Error`] where one that may be among them is not found.
+    pub fn networked(&self, requests: &[Request]) -> Result<Vec<String>, Error> {
+        let mut loaded = BTreeMap::new();
+        let mut names = Vec::new();
+        for request in requests.iter().filter(|request| request.settings.get("network") == Some(&Value::Bool(true))) {
+            let (Known { description, .. }, _) = self.find(request, &mut loaded)?;
+            if has_network(&description, &request.settings) {
+                names.push(description.name);
+            }
+        }
+        Ok(each_once(names.into_iter()))
+    }
+
     /// Takes over what another process planned by the same settings: nothing is looked for, read or
     /// checked again. A file must be the one that was checked; of those that plugins copy, each must
     /// be there.
@@ -316,6 +335,10 @@ fn validate(description: &Description) -> Result<(), Error> {
     }
     if !description.copies.is_empty() && !description.stages.contains(&Stage::System) {
         let problem = "copies files, and does not act at the system stage";
+        return Err(Error::Description { name: name.clone(), problem });
+    }
+    if description.network && !description.stages.contains(&Stage::System) {
+        let problem = "has the setting `network`, and does not act at the system stage";
         return Err(Error::Description { name: name.clone(), problem });
     }
     if description.copies.iter().any(|setting| description.reads.contains(setting)) {

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use fam_isolation::sandbox::{self, Command as SandboxCommand, Sandbox, Settings, TimeLimits};
+use fam_isolation::sandbox::{self, Command as SandboxCommand, Network, RESOLV_CONF, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::ExitStatus;
 use fam_plugin::{
     Attributes, Command, FileDigest, FileType as PluginFileType, Metadata as PluginMetadata, Output, Problem, Result,
@@ -42,6 +42,7 @@ pub struct StagingRoot<'a> {
     progress: Progress,
     mtime: Timestamp,
     copied: CopiedFiles,
+    network: Network,
 }
 
 impl<'a> StagingRoot<'a> {
@@ -49,13 +50,20 @@ impl<'a> StagingRoot<'a> {
     /// to `progress`; what is written has the time `source_date_epoch`, in seconds since 1970.
     pub fn new(staging: &'a Staging, sandbox: Settings, progress: Progress, source_date_epoch: i64) -> Self {
         let mtime = Timestamp { seconds: source_date_epoch, nanoseconds: 0 };
-        Self { staging, sandbox, progress, mtime, copied: CopiedFiles::default() }
+        let (copied, network) = (CopiedFiles::default(), Network::default());
+        Self { staging, sandbox, progress, mtime, copied, network }
     }
 
     /// Lets plugins copy these files, which lie beside the recipe.
     #[must_use]
     pub fn with_copied_files(self, copied: CopiedFiles) -> Self {
         Self { copied, ..self }
+    }
+
+    /// Programs that ask for the network find `network` in it.
+    #[must_use]
+    pub fn with_network(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     /// The open directory of an entry other than the root, and the path of the entry.
@@ -236,12 +244,19 @@ impl RootFs for StagingRoot<'_> {
         if let Some(limit) = command.time_limit {
             inside = inside.within(TimeLimits { whole: limit, silent: limit });
         }
-        let stand_ins = self.sandbox.stand_ins.iter().map(|stand_in| Path::new(&stand_in.path));
+        let mut settings = self.sandbox.clone();
+        if command.network {
+            settings.network = Some(self.network.clone());
+            self.progress.detail(format!("{} has the network of this host", command.program));
+        }
+        let stand_ins = settings.stand_ins.iter().map(|stand_in| Path::new(&stand_in.path));
+        let resolv_conf = settings.network.as_ref().map(|_| Path::new(RESOLV_CONF));
         let absent: Vec<PathBuf> = stand_ins
+            .chain(resolv_conf)
             .filter(|path| self.metadata(path).is_err_and(|error| error.is_not_found()))
             .map(Path::to_owned)
             .collect();
-        let mut sandbox = Sandbox::enter(self.staging.host_path(), &self.sandbox).map_err(failed)?;
+        let mut sandbox = Sandbox::enter(self.staging.host_path(), &settings).map_err(failed)?;
         let mut printed = Printed::default();
         let ended = sandbox.run(&inside, |line| {
             self.progress.output(&command.program, line);

@@ -153,7 +153,10 @@ fn tells_what_it_is_told() {
                 assert_eq!((label.as_str(), node), ("client/label", Some(7)));
                 reply.secret = Some(Secret(std::array::from_fn(|index| 0xf0 - index as u8)));
             }
-            Request::Run { program, args, env } => {
+            Request::Run { network: true, env, .. } if env.is_empty() => {
+                return Reply::error(&Error::failed("no network"));
+            }
+            Request::Run { program, args, env, network: false } => {
                 assert_eq!((program.as_str(), args), ("printf", vec!["%s\n".into(), "\u{fffd}ä\"".into()]));
                 assert_eq!(env, BTreeMap::from([("A".into(), "1=2".into()), ("B".into(), "\n".into())]));
                 (reply.status, reply.output) = (Some(-2_147_483_647), Some("ä\n".into()));
@@ -184,6 +187,7 @@ fn tells_what_it_is_told() {
         (true, "there is no /a/b"),
         (false, "f0d1"),
         (false, "status -2147483647: ä\n"),
+        (true, "no network"),
         (false, "copy /b: x has changed since the settings were checked"),
         (false, "add-user: what the plugin says is no JSON object"),
     ];

@@ -31,6 +31,7 @@ mod interruption;
 mod local_packages;
 mod mirror_files;
 mod network;
+mod networked;
 mod output;
 mod packages;
 mod paths;
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         local_packages::tests(),
         mirror_files::tests(),
         network::tests(),
+        networked::tests(),
         output::tests(),
         packages::tests(),
         paths::tests(),

@@ -68,10 +68,11 @@ fn with_memory(command: &Command, mebibytes: u64) -> Command {
 }
 
 fn a_file_larger_than_memory_may_be_is_copied() {
-    for (who, size) in [(Who::Root, 600), (Who::User, 300)] {
+    for (who, size) in [(Who::Root, 700), (Who::User, 500)] {
         let bench = Bench::copying(who, "blob", "/opt/blob");
         write_pattern(&bench.beside("blob"), size);
-        succeed(&mut with_memory(&bench.build(&["--fresh"]), 256));
+        // The resolver reserves 256 MiB for its stack, of which it uses next to nothing.
+        succeed(&mut with_memory(&bench.build(&[]), 448));
         let compare = "tar --extract --to-stdout --file \"$1\" ./opt/blob | cmp - \"$2\"";
         succeed(Command::new("sh").args(["-c", compare, "sh"]).arg(bench.template()).arg(bench.beside("blob")));
         let listed =
@@ -80,7 +81,7 @@ fn a_file_larger_than_memory_may_be_is_copied() {
         let log = fs_err::read_to_string(bench.output().join("fabric_emulation.log")).unwrap();
         let peak = log.lines().find_map(|line| line.split_once("peak memory of the worker: ")).expect("a peak").1;
         println!("{who:?}: {peak} for {size} MiB");
-        assert!(peak.trim_end_matches(" MiB").parse::<u64>().unwrap() < size, "{peak}");
+        assert!(peak.trim_end_matches(" MiB").parse::<u64>().unwrap() < 256, "{peak}");
     }
 }
 

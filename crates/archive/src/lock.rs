@@ -35,6 +35,13 @@ const HEADER: &str = "\
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     format: u32,
+    /// Whether a build from it gives the same bytes: not so where a plugin had the network, since
+    /// what it fetched is not locked.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub reproducible: bool,
+    /// The plugins that had it. They are named in a comment, which is not read.
+    #[serde(skip)]
+    networked: Vec<String>,
     /// The architecture of the system.
     pub architecture: String,
     /// The suites that were read, in the order of reading.
@@ -187,7 +194,14 @@ impl Lock {
             })
         };
         let packages = selection.packages().iter().map(locked).collect::<Result<_, _>>()?;
-        Ok(Self { format: FORMAT, architecture: architecture.to_owned(), sources, packages })
+        let architecture = architecture.to_owned();
+        Ok(Self { format: FORMAT, architecture, reproducible: true, networked: Vec::new(), sources, packages })
+    }
+
+    /// The same, of a build in which these plugins have the network.
+    #[must_use]
+    pub fn with_networked(self, plugins: &[String]) -> Self {
+        Self { reproducible: plugins.is_empty(), networked: plugins.to_vec(), ..self }
     }
 
     /// The mirrors of all sources and packages; those of an old lock may have logins.
@@ -219,7 +233,15 @@ impl Lock {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let body = toml::to_string(self).expect("text, numbers and booleans under string keys are TOML");
-        format!("{HEADER}{body}")
+        if self.reproducible {
+            return format!("{HEADER}{body}");
+        }
+        let who = if self.networked.is_empty() { "a plugin".to_owned() } else { self.networked.join(", ") };
+        let key = "reproducible = false\n";
+        // It is the second key, so no text before it can have the same.
+        let noted =
+            body.replacen(key, &format!("# Not locked is what was fetched from the network by {who}.\n{key}"), 1);
+        format!("{HEADER}{noted}")
     }
 
     /// Reads a lock file.
@@ -264,6 +286,15 @@ fn check_digest(algorithm: Algorithm, text: &str) -> Result<Digest, String> {
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|error| de::Error::custom(format!("`{text}`: {error}")))
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 fn serialize_date<S: Serializer>(date: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

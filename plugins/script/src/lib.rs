@@ -20,6 +20,8 @@ pub struct Settings {
     pub args: Vec<String>,
     /// Variables of its environment.
     pub env: BTreeMap<String, String>,
+    /// Whether it has the network of the host.
+    pub network: bool,
 }
 
 /// Where the script lies while it runs. The directory is there in every system, and nothing is
@@ -33,6 +35,7 @@ impl Plugin for Script {
         Description::new("script", "runs a script inside the new system")
             .at(Stage::System)
             .reads("file")
+            .network()
             .version(env!("CARGO_PKG_VERSION"))
     }
 
@@ -75,7 +78,7 @@ impl Plugin for Script {
         let mut command =
             // With `-e`, so that a script stops at the first command that fails.
             if script.starts_with(b"#!") { Command::new(PLACE) } else { Command::new("/bin/sh").args(["-e", PLACE]) };
-        command = command.args(&settings.args);
+        command = command.args(&settings.args).network(settings.network);
         for (name, value) in &settings.env {
             command = command.env(name, value);
         }
@@ -119,9 +122,17 @@ mod tests {
         ] {
             let mut image = image(0);
             Harness::new().settings(&settings).system(&Script, &mut image).unwrap();
-            assert_eq!(image.commands()[0].line(), line);
+            assert_eq!((image.commands()[0].line().as_str(), image.commands()[0].network), (line, false));
             assert!(image.metadata(PLACE.as_ref()).is_err(), "the script is taken away");
         }
+    }
+
+    #[test]
+    fn it_asks_for_the_network_where_the_recipe_says_so() {
+        let mut image = image(0);
+        let settings = r#"{ "script": "wget x", "network": true }"#;
+        Harness::new().settings(settings).system(&Script, &mut image).unwrap();
+        assert!(image.commands()[0].network);
     }
 
     #[test]

@@ -321,7 +321,8 @@ int fam_set_xattr(fam_host *host, const char *path, const char *name, const void
     return ask(host);
 }
 
-int fam_run(fam_host *host, const char *const arguments[], const char *const environment[], int *status, fam_slice *output)
+static int run(fam_host *host, const char *const arguments[], const char *const environment[], int network, int *status,
+               fam_slice *output)
 {
     struct piece value;
     const char *sign;
@@ -350,6 +351,8 @@ int fam_run(fam_host *host, const char *const arguments[], const char *const env
         put_text(&host->request, sign + 1, strlen(sign + 1));
     }
     add_string(&host->request, "}");
+    if (network)
+        put_raw(&host->request, "network", "true");
     code = ask_for(host, "output", output);
     if (code != FAM_OK)
         return code;
@@ -361,6 +364,17 @@ int fam_run(fam_host *host, const char *const arguments[], const char *const env
         return broken(host);
     *status = negative ? -(int)number_of : (int)number_of;
     return FAM_OK;
+}
+
+int fam_run(fam_host *host, const char *const arguments[], const char *const environment[], int *status, fam_slice *output)
+{
+    return run(host, arguments, environment, 0, status, output);
+}
+
+int fam_run_with_network(fam_host *host, const char *const arguments[], const char *const environment[], int *status,
+                         fam_slice *output)
+{
+    return run(host, arguments, environment, 1, status, output);
 }
 
 int fam_add_user(fam_host *host, const char *json)

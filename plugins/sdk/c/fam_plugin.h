@@ -54,7 +54,8 @@ typedef int (*fam_function)(fam_host *host);
 
 typedef struct fam_plugin {
     /* As JSON: {"name": "motd", "summary": "greets at login", "stages": ["system", "node"], "version": "1.0",
-     * "after": ["users"], "reads": ["file"], "copies": ["tree"], "provides": []}. All behind the stages may be left out; docs/plugins/protocol.md says what it
+     * "after": ["users"], "reads": ["file"], "copies": ["tree"], "network": false,
+     * "provides": []}. All behind the stages may be left out; docs/plugins/protocol.md says what it
      * means. */
     const char *description;
     fam_function check;        /* before anything is fetched: whether the settings fit */
@@ -150,6 +151,10 @@ int fam_set_xattr(fam_host *host, const char *path, const char *name, const void
  * environment, which may be NULL, is of NAME=VALUE, beside a small fixed one. status is that of its exit, or 128 and the
  * signal; output, which may be NULL, is what it printed on both outputs. FAM_OK says that it ran, whatever its status. */
 int fam_run(fam_host *host, const char *const arguments[], const char *const environment[], int *status, fam_slice *output);
+/* The same with the network of the host, which a plugin has whose description says "network": true, where the recipe says
+ * network = true in its settings. A build that uses it is not reproducible. */
+int fam_run_with_network(fam_host *host, const char *const arguments[], const char *const environment[], int *status,
+                         fam_slice *output);
 /* As JSON: {"name": "ann", "uid": 1000, "group": "users", "groups": ["sudo"], "comment": "", "home": "/home/ann",
  * "shell": "/bin/bash", "password-hash": "$6$...", "system": false}. Only the name is needed. */
 int fam_add_user(fam_host *host, const char *json);

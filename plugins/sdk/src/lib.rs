@@ -47,6 +47,7 @@ mod context;
 mod error;
 mod plugin;
 mod process;
+mod programs;
 pub mod protocol;
 mod provided;
 mod recipe_files;

@@ -50,6 +50,10 @@ pub struct Description {
     /// settings have their digests.
     #[serde(default)]
     pub copies: Vec<String>,
+    /// Whether `network = true` in its settings gives the programs that it runs the network, if they
+    /// ask for it. A build that does so is not reproducible.
+    #[serde(default)]
+    pub network: bool,
     /// What the host counts on it for.
     #[serde(default)]
     pub provides: Vec<Provided>,
@@ -66,6 +70,7 @@ impl Description {
             after: Vec::new(),
             reads: Vec::new(),
             copies: Vec::new(),
+            network: false,
             provides: Vec::new(),
         }
     }
@@ -101,6 +106,15 @@ impl Description {
     pub fn copies(mut self, setting: impl Into<String>) -> Self {
         self.copies.push(setting.into());
         self
+    }
+
+    /// Says that it has the setting `network`, a boolean: where a recipe sets it, the programs that it
+    /// runs have the network of the host, if they [ask for it](crate::Command::network), and plan, log
+    /// and lock say that the build is not reproducible. Only a plugin that acts at the system stage
+    /// runs any.
+    #[must_use]
+    pub fn network(self) -> Self {
+        Self { network: true, ..self }
     }
 
     /// Says that it provides that.

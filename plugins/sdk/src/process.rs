@@ -130,7 +130,10 @@ fn obey<T: Plugin>(plugin: &T, call: &Call, remote: &Remote) -> Result<()> {
         Entry::Describe => remote.request(&Request::Describe(Plugin::describe(plugin))).map(drop),
         Entry::Check => ErasedPlugin::check(plugin, &call.settings),
         Entry::ApplySystem => {
-            ErasedPlugin::apply_system(plugin, &call.settings, &mut Root::new(&mut remote.clone()), &context()?)
+            // Whether programs may have the network is for fam-build to say.
+            let mut remote = remote.clone();
+            let mut root = Root::new(&mut remote).with_network(true);
+            ErasedPlugin::apply_system(plugin, &call.settings, &mut root, &context()?)
         }
         Entry::ApplyNode => {
             let node: &Node = call.node.as_ref().ok_or_else(|| Error::failed("fam-build tells no node"))?;

@@ -223,9 +223,9 @@ impl RootFs for Remote {
     }
 
     fn run(&mut self, command: &Command) -> Result<Output> {
-        let Command { program, args, env, .. } = command;
+        let Command { program, args, env, network, .. } = command;
         let env = env.iter().cloned().collect();
-        let request = Request::Run { program: program.clone(), args: args.clone(), env };
+        let request = Request::Run { program: program.clone(), args: args.clone(), env, network: *network };
         let reply = self.ask(&request, |reply| {
             let (program, text) = (command.line(), reply.error.clone()?);
             // The text begins as that of `Error::Run` does, which would then stand there twice.

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::{Attributes, Command, Error, FileType, Metadata, Output, Problem, Result, RootFs};
+use crate::{Attributes, FileType, Metadata, Problem, Result, RootFs};
 
 /// The files of the image. Paths are taken from the image's top, with or without a leading slash,
 /// and symbolic links on the way are followed inside the image; the last component is followed
 /// except where a method says otherwise.
 pub struct Root<'a> {
     pub(crate) fs: &'a mut dyn RootFs,
+    pub(crate) has_network: bool,
 }
 
 impl fmt::Debug for Root<'_> {
@@ -21,9 +22,9 @@ impl fmt::Debug for Root<'_> {
 }
 
 impl<'a> Root<'a> {
-    /// The handle on what a host keeps.
+    /// The handle on what a host keeps. What it runs has no network.
     pub fn new(fs: &'a mut dyn RootFs) -> Self {
-        Self { fs }
+        Self { fs, has_network: false }
     }
 
     pub(crate) fn follow(&self, operation: &str, path: &Path) -> Result<PathBuf> {
@@ -293,33 +294,6 @@ impl<'a> Root<'a> {
         self.symlink(file, wants.join(unit))
     }
 
-    /// Runs a program inside the new system, at the system stage only, and gives how it ended,
-    /// however that was.
-    ///
-    /// # Errors
-    /// [`Error::Run`] where it cannot be started.
-    pub fn run_unchecked(&mut self, command: &Command) -> Result<Output> {
-        self.fs.run(command)
-    }
-
-    /// Runs a program inside the new system, at the system stage only.
-    ///
-    /// # Errors
-    /// [`Error::Run`] where it cannot be started or ends with another status than 0.
-    pub fn run(&mut self, command: &Command) -> Result<Output> {
-        let output = self.run_unchecked(command)?;
-        if output.status == 0 {
-            return Ok(output);
-        }
-        let last: Vec<&str> = output.text.lines().rev().take(5).collect();
-        let mut message = format!("exit status {}", output.status);
-        for line in last.iter().rev() {
-            message.push_str("\n  ");
-            message.push_str(line);
-        }
-        Err(Error::Run { program: command.line(), message })
-    }
-
     fn read_or_empty(&self, path: &Path) -> Result<Vec<u8>> {
         match self.read(path) {
             Err(error) if error.is_not_found() => Ok(Vec::new()),
@@ -382,18 +356,5 @@ mod tests {
         assert_eq!(root.symlink_metadata("/etc/link").unwrap().file_type, FileType::Symlink("/run/b".into()));
         root.write("/etc/file", "").unwrap();
         assert!(root.symlink("/run/c", "/etc/file").is_err());
-    }
-
-    #[test]
-    fn runs_at_the_system_stage() {
-        let mut image = MemoryRoot::debian();
-        image.on_run(|command| match command.program.as_str() {
-            "false" => Ok(Output { status: 1, text: "no\n".into() }),
-            _ => Ok(Output::default()),
-        });
-        let mut root = Root::new(&mut image);
-        root.run(&Command::new("true").arg("x")).unwrap();
-        let error = root.run(&Command::new("false")).unwrap_err().to_string();
-        assert_eq!(error, "run false: exit status 1\n  no");
     }
 }

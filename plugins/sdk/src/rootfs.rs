@@ -88,6 +88,9 @@ pub struct Command {
     pub env: Vec<(String, String)>,
     /// How long it may take, where that is limited. It is killed then, and running it is an error.
     pub time_limit: Option<Duration>,
+    /// Whether it is to reach the network of the host. It does where the recipe says so: see
+    /// [`Description::network`](crate::Description::network).
+    pub network: bool,
 }
 
 impl Command {
@@ -115,6 +118,12 @@ impl Command {
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.push((name.into(), value.into()));
         self
+    }
+
+    /// Asks for the network of the host, or not.
+    #[must_use]
+    pub fn network(self, network: bool) -> Self {
+        Self { network, ..self }
     }
 
     /// Program and arguments in one line, for messages.

@@ -130,7 +130,8 @@ impl Harness {
     /// What the plugin gives.
     pub fn system(&self, plugin: &dyn ErasedPlugin, image: &mut dyn RootFs) -> Result<()> {
         plugin.check(&self.settings)?;
-        plugin.apply_system(&self.settings, &mut Root::new(image), &self.context_of(self.facts.for_system()))
+        let mut root = Root::new(image).with_network(self.settings["network"] == Value::Bool(true));
+        plugin.apply_system(&self.settings, &mut root, &self.context_of(self.facts.for_system()))
     }
 
     /// Checks the settings and applies the node stage of the node with that number.

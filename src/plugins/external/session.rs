@@ -187,8 +187,8 @@ impl<'a, 'r> Session<'a, 'r> {
                 count_written(&mut self.written, &path, value.0.len() as u64)?;
                 root.set_xattr(path, name.0, value.0)?;
             }
-            Request::Run { program, args, env } => {
-                let mut command = Command::new(program).args(args);
+            Request::Run { program, args, env, network } => {
+                let mut command = Command::new(program).args(args).network(network);
                 command.env = env.into_iter().collect();
                 command.time_limit = Some(time_left);
                 let output = root.run_unchecked(&command)?;

@@ -99,6 +99,7 @@ const SDK: &[File] = &[
     file!("fam-plugin/src/lib.rs", "../../../plugins/sdk/src/lib.rs"),
     file!("fam-plugin/src/plugin.rs", "../../../plugins/sdk/src/plugin.rs"),
     file!("fam-plugin/src/process.rs", "../../../plugins/sdk/src/process.rs"),
+    file!("fam-plugin/src/programs.rs", "../../../plugins/sdk/src/programs.rs"),
     file!("fam-plugin/src/protocol/mod.rs", "../../../plugins/sdk/src/protocol/mod.rs"),
     file!("fam-plugin/src/protocol/reply.rs", "../../../plugins/sdk/src/protocol/reply.rs"),
     file!("fam-plugin/src/protocol/values.rs", "../../../plugins/sdk/src/protocol/values.rs"),

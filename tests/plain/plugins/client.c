@@ -94,6 +94,8 @@ static int tell(fam_host *host)
         snprintf(line, sizeof line, "status %d: %.40s", status, slice.data);
         fam_log(host, 0, line);
     }
+    if (fam_run_with_network(host, arguments, NULL, &status, NULL) != FAM_OK)
+        fam_log(host, 1, fam_error(host));
     if (fam_copy(host, "c0ffee", 6000000000u, "/a\n", &given) == FAM_OK && fam_copy(host, "0", 0, "/b", NULL) != FAM_OK)
         fam_log(host, 0, fam_error(host));
     if (fam_add_user(host, "{ \"name\":\n\"ann\" }") == FAM_OK && fam_add_user(host, "[]") == FAM_FAILED)

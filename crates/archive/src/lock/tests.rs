@@ -100,6 +100,23 @@ fn reads_what_it_writes() {
 }
 
 #[test]
+fn says_that_a_build_was_not_reproducible() {
+    let plain = example();
+    assert!(plain.reproducible && !plain.to_toml().contains("reproducible"));
+    let names = ["script".to_owned(), "fetcher".to_owned()];
+    let text = plain.clone().with_networked(&names).to_toml();
+    let noted = "\n\nformat = 1\n# Not locked is what was fetched from the network by script, fetcher.\nreproducible = false\n\
+                 architecture = \"amd64\"\n\n[[source]]\n";
+    assert!(text.contains(noted), "{text}");
+    let read = Lock::parse(&text).unwrap();
+    assert!(!read.reproducible);
+    assert!(read.to_toml().contains("by a plugin.\nreproducible = false\n"));
+    assert_eq!(Lock::parse(&read.to_toml()).unwrap(), read);
+    // Who takes it for a build without such plugins writes the lock that others would.
+    assert_eq!(read.with_networked(&[]), plain);
+}
+
+#[test]
 fn is_for_one_architecture() {
     let mut lock = example();
     "all".clone_into(&mut lock.packages[1].architecture);

@@ -11,6 +11,9 @@
 //! 3. Sockets of other families than those needed fail with `EAFNOSUPPORT`, as on a kernel without
 //!    them. `EPERM` from the socket for audit records would make useradd and its like give up.
 //!
+//! Where programs have the [host's network](Reach::HostNetwork), there are fewer sockets still, and
+//! none to which anyone could connect.
+//!
 //! A program that enters the kernel by the calls of 32 bits, whose numbers mean something else, is
 //! killed. The numbers of x32 are not listed. The filters hold for this process and all that it
 //! starts, whichever program or user that becomes.
@@ -49,6 +52,21 @@ const TERMINAL_INPUT: [u32; 2] = [libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 /// here can get it.
 const NETLINK: [c_int; 3] = [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_NETFILTER];
 
+/// Of these, what is for addresses and routes alone.
+const NETLINK_ON_HOST: [c_int; 1] = [libc::NETLINK_ROUTE];
+
+/// Which network programs are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// One of their own, in which there is nothing but themselves.
+    Itself,
+    /// That of the host, to which they may connect by IPv4 and IPv6. Sockets of files and names in
+    /// memory lead to services of the host, many of which trust whoever connects; so there are
+    /// none, but connected pairs. And nobody is to take a program inside for a service of the host:
+    /// none listens.
+    HostNetwork,
+}
+
 /// The kernel reads the argument of this number as a `u32` or `int`, so the upper half must not
 /// matter here either.
 fn argument(number: u8, is: Is, value: impl Into<u64>) -> Result<Condition, BackendError> {
@@ -59,8 +77,11 @@ fn argument(number: u8, is: Is, value: impl Into<u64>) -> Result<Condition, Back
 /// there is none.
 type Call = (c_long, Vec<Rule>);
 
-fn denied() -> Result<Vec<Call>, BackendError> {
+fn denied(reach: Reach) -> Result<Vec<Call>, BackendError> {
     let mut calls: Vec<Call> = DENIED.iter().map(|&number| (number, Vec::new())).collect();
+    if reach == Reach::HostNetwork {
+        calls.push((libc::SYS_listen, Vec::new()));
+    }
     let namespace = |flag: c_int| {
         let bit = u64::from(flag.cast_unsigned());
         Rule::new(vec![argument(0, Is::MaskedEq(bit), bit)?])
@@ -76,22 +97,34 @@ fn denied() -> Result<Vec<Call>, BackendError> {
 /// The sockets that are left: of files, of the loopback interface, and the netlink families below.
 /// Each other family is much code of the kernel's, and `AF_VSOCK` leads out of the network
 /// namespace.
-fn other_sockets() -> Result<Vec<Call>, BackendError> {
+fn other_sockets(reach: Reach) -> Result<Vec<Call>, BackendError> {
     const DOMAIN: u8 = 0;
+    const TYPE: u8 = 1;
     const PROTOCOL: u8 = 2;
     let all_others = |number: u8, known: &[c_int]| -> Result<Vec<Condition>, BackendError> {
         known.iter().map(|known| argument(number, Is::Ne, known.cast_unsigned())).collect()
     };
-    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    let mut netlink = all_others(PROTOCOL, &NETLINK)?;
+    let families = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_UNIX];
+    let mut pairs = vec![Rule::new(all_others(DOMAIN, &[libc::AF_UNIX])?)?];
+    let (families, protocols) = match reach {
+        Reach::Itself => (&families[..], &NETLINK[..]),
+        Reach::HostNetwork => {
+            // Datagrams of a pair can be sent to any name. The kernel takes "raw" for the same.
+            for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+                pairs.push(Rule::new(vec![argument(TYPE, Is::MaskedEq(0xf), kind.cast_unsigned())?])?);
+            }
+            (&families[..3], &NETLINK_ON_HOST[..])
+        }
+    };
+    let mut netlink = all_others(PROTOCOL, protocols)?;
     netlink.push(argument(DOMAIN, Is::Eq, libc::AF_NETLINK.cast_unsigned())?);
     Ok(vec![
-        (libc::SYS_socket, vec![Rule::new(all_others(DOMAIN, &families)?)?, Rule::new(netlink)?]),
-        (libc::SYS_socketpair, vec![Rule::new(all_others(DOMAIN, &[libc::AF_UNIX])?)?]),
+        (libc::SYS_socket, vec![Rule::new(all_others(DOMAIN, families)?)?, Rule::new(netlink)?]),
+        (libc::SYS_socketpair, pairs),
     ])
 }
 
-fn programs() -> Result<[BpfProgram; 3], BackendError> {
+fn programs(reach: Reach) -> Result<[BpfProgram; 3], BackendError> {
     let architecture = std::env::consts::ARCH.try_into()?;
     let errno = |number: c_int| Action::Errno(number.cast_unsigned());
     let program = |calls: Vec<Call>, others, listed| {
@@ -101,8 +134,8 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
     Ok([
         program(allowed, errno(libc::ENOSYS), Action::Allow)?,
         // Of two errors the kernel takes that of the later filter.
-        program(denied()?, Action::Allow, errno(libc::EPERM))?,
-        program(other_sockets()?, Action::Allow, errno(libc::EAFNOSUPPORT))?,
+        program(denied(reach)?, Action::Allow, errno(libc::EPERM))?,
+        program(other_sockets(reach)?, Action::Allow, errno(libc::EAFNOSUPPORT))?,
     ])
 }
 
@@ -112,11 +145,11 @@ fn programs() -> Result<[BpfProgram; 3], BackendError> {
 ///
 /// # Errors
 /// The kernel has no filters, or does not allow them.
-pub(crate) fn install() -> io::Result<()> {
+pub(crate) fn install(reach: Reach) -> io::Result<()> {
     if cfg!(fam_build_unprotected) {
         return Ok(());
     }
-    programs().map_err(io::Error::other)?.iter().try_for_each(install_program)
+    programs(reach).map_err(io::Error::other)?.iter().try_for_each(install_program)
 }
 
 #[allow(unsafe_code)]
@@ -144,13 +177,17 @@ mod tests {
     /// What the kernel would do: it runs all programs, and takes the strictest answer, of two
     /// errors the later program's.
     fn answer(number: c_long, arguments: &[u64], architecture: u32) -> &'static str {
+        answer_in(Reach::Itself, number, arguments, architecture)
+    }
+
+    fn answer_in(reach: Reach, number: c_long, arguments: &[u64], architecture: u32) -> &'static str {
         let mut data = vec![0_u32; 16];
         (data[0], data[1]) = (u32::try_from(number).unwrap(), architecture);
         for (at, argument) in arguments.iter().enumerate() {
             data[4 + 2 * at] = *argument as u32;
             data[5 + 2 * at] = (*argument >> 32) as u32;
         }
-        let answers = programs().unwrap().map(|program| execute(&program, &data));
+        let answers = programs(reach).unwrap().map(|program| execute(&program, &data));
         let strictest = answers.into_iter().rev().min_by_key(|answer| (answer & 0xffff_0000).cast_signed()).unwrap();
         match (strictest & 0xffff_0000, (strictest & 0xffff).cast_signed()) {
             (libc::SECCOMP_RET_ALLOW, _) => FINE,
@@ -230,6 +267,36 @@ mod tests {
         for (number, arguments, expected) in cases {
             assert_eq!(answer(*number, arguments, THIS), *expected, "{number} {arguments:x?}");
         }
+    }
+
+    #[test]
+    fn in_the_network_of_the_host_programs_connect_by_addresses_alone() {
+        let flag = |flag: c_int| u64::from(flag.cast_unsigned());
+        let (stream, datagram, closed) = (flag(libc::SOCK_STREAM), flag(libc::SOCK_DGRAM), flag(libc::SOCK_CLOEXEC));
+        let cases: &[(c_long, &[u64], &str)] = &[
+            (libc::SYS_socket, &[flag(libc::AF_INET), stream, 6], FINE),
+            (libc::SYS_socket, &[flag(libc::AF_INET6), datagram, 17], FINE),
+            (libc::SYS_socket, &[flag(libc::AF_NETLINK), 3, flag(libc::NETLINK_ROUTE)], FINE),
+            (libc::SYS_socket, &[flag(libc::AF_NETLINK), 3, flag(libc::NETLINK_SOCK_DIAG)], "EAFNOSUPPORT"),
+            (libc::SYS_socket, &[flag(libc::AF_NETLINK), 3, flag(libc::NETLINK_NETFILTER)], "EAFNOSUPPORT"),
+            (libc::SYS_socket, &[flag(libc::AF_UNIX), stream, 0], "EAFNOSUPPORT"),
+            (libc::SYS_socket, &[1 << 32 | flag(libc::AF_UNIX), datagram, 0], "EAFNOSUPPORT"),
+            (libc::SYS_socket, &[flag(libc::AF_VSOCK), stream, 0], "EAFNOSUPPORT"),
+            (libc::SYS_socketpair, &[flag(libc::AF_UNIX), stream | closed, 0], FINE),
+            (libc::SYS_socketpair, &[flag(libc::AF_UNIX), flag(libc::SOCK_SEQPACKET), 0], FINE),
+            (libc::SYS_socketpair, &[flag(libc::AF_UNIX), datagram | closed, 0], "EAFNOSUPPORT"),
+            (libc::SYS_socketpair, &[flag(libc::AF_UNIX), flag(libc::SOCK_RAW), 0], "EAFNOSUPPORT"),
+            (libc::SYS_socketpair, &[flag(libc::AF_INET), stream, 0], "EAFNOSUPPORT"),
+            (libc::SYS_connect, &[], FINE),
+            (libc::SYS_listen, &[], "EPERM"),
+            (libc::SYS_unshare, &[0], "EPERM"),
+            (libc::SYS_io_uring_setup, &[], "ENOSYS"),
+        ];
+        for (number, arguments, expected) in cases {
+            assert_eq!(answer_in(Reach::HostNetwork, *number, arguments, THIS), *expected, "{number} {arguments:x?}");
+        }
+        assert_eq!(answer(libc::SYS_listen, &[], THIS), FINE);
+        assert_eq!(answer(libc::SYS_socketpair, &[flag(libc::AF_UNIX), datagram, 0], THIS), FINE);
     }
 
     #[test]

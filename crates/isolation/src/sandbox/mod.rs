@@ -2,8 +2,8 @@
 //! the kernel and a few devices. They see no process, mount, network or terminal of the host, can
 //! raise no privilege beyond the tree, and nothing of them runs on when they are done.
 //!
-//! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces in which one program after
-//! another is run. Inside there are two processes of this program: the first, which only waits, and
+//! A [`Sandbox`] is a set of mount, PID, IPC, UTS and network namespaces (the last one not where
+//! programs are to have the host's [`Network`]) in which one program after another is run. Inside there are two processes of this program: the first, which only waits, and
 //! the runner, which sets everything up and obeys the [`Sandbox`] through a socket.
 //!
 //! To programs this is a chroot, as under debootstrap and mmdebstrap: many ask, and then leave
@@ -17,8 +17,10 @@ mod ids;
 mod init;
 mod limits;
 mod mounts;
+mod network;
 mod output;
 mod runner;
+mod stand_in;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,10 +40,12 @@ use crate::supervisor::{ExitStatus, Ids, Role};
 pub use clock::TimeLimits;
 pub(crate) use ids::{describe as describe_ids, try_own as try_own_ids};
 pub(crate) use init::sandbox_init;
+pub use network::{Network, RESOLV_CONF};
 pub use output::Tail;
 pub use output::read_lines;
 pub use runner::keep_capabilities;
 pub(crate) use runner::{be_a_machine_of_its_own, runner};
+pub use stand_in::StandIn;
 
 /// Why a program could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -170,41 +174,6 @@ impl Command {
     }
 }
 
-/// A file that programs find in place of the tree's own while the sandbox lives. It is mounted over
-/// the tree's file, which stays as it is; where there is none, a file is put there and taken away
-/// at the end. A link in its place is left alone, since what it leads to may have other names with
-/// other meanings (depmod and modprobe are one program): the stand-in is then found by its name, as
-/// the first in PATH, and not by its path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StandIn {
-    /// Where, as an absolute path of the new system. Its directory must exist, else the stand-in is
-    /// left out.
-    pub path: String,
-    /// The whole content, executable for all.
-    pub content: String,
-    /// Whether to put it where the tree has no such file.
-    pub even_if_missing: bool,
-}
-
-impl StandIn {
-    /// What keeps services from starting: the policy that invoke-rc.d and deb-systemd-invoke ask
-    /// (policy-rc.d.5), and a start-stop-daemon that does nothing, for scripts that call it
-    /// themselves.
-    #[must_use]
-    pub fn no_services() -> Vec<Self> {
-        let nothing = "#!/bin/sh\nexit 0\n";
-        vec![
-            Self {
-                path: "/usr/sbin/policy-rc.d".into(),
-                // `action forbidden by policy`.
-                content: "#!/bin/sh\nexit 101\n".into(),
-                even_if_missing: true,
-            },
-            Self { path: "/usr/sbin/start-stop-daemon".into(), content: nothing.into(), even_if_missing: false },
-        ]
-    }
-}
-
 /// What programs find inside.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -212,6 +181,9 @@ pub struct Settings {
     pub source_date_epoch: Option<i64>,
     /// Files that differ from the tree's.
     pub stand_ins: Vec<StandIn>,
+    /// The host's network, where programs are to have it; else they have one of their own, with
+    /// nothing but the loopback interface.
+    pub network: Option<Network>,
 }
 
 /// What the runner is asked.
@@ -295,7 +267,9 @@ impl Sandbox {
         let output = mounts::open_tree_directory(&tree).map_err(|error| prepare("open it", error.into()))?;
         // The tree crosses as a descriptor, since a mount that is attached nowhere has no path.
         // Standard input is the control socket, so standard output takes it.
-        let launched = launch_with(Role::SANDBOX, NAMESPACES, ids, output.into(), Stdio::inherit())?;
+        let namespaces =
+            if settings.network.is_some() { NAMESPACES.difference(UnshareFlags::NEWNET) } else { NAMESPACES };
+        let launched = launch_with(Role::SANDBOX, namespaces, ids, output.into(), Stdio::inherit())?;
         let has_own_ids = *ids != Ids::Own;
         if has_own_ids {
             let translated = launched.user_namespace().and_then(|namespace| ids::translate(&tree, namespace));

@@ -285,15 +285,29 @@ fn attach(mount: &OwnedFd, path: &str) -> Result<(), Step> {
     }
 }
 
-fn move_onto(mount: &OwnedFd, path: &str) -> Result<(), Step> {
+pub(super) fn move_onto(mount: &OwnedFd, path: impl AsRef<Path>) -> Result<(), Step> {
+    let path = path.as_ref();
     // Without MOVE_MOUNT_T_SYMLINKS a link in the last place is an error.
     move_mount(mount, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(|error| Step::new(format!("mount {path}"), error))
+        .map_err(|error| Step::new(format!("mount {}", path.display()), error))
 }
 
-fn create_at(directory: impl AsFd, path: &str, mode: Mode) -> Result<OwnedFd, Errno> {
+fn create_at(directory: impl AsFd, path: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(directory, path, flags, mode)
+    rustix::fs::openat(directory, path.as_ref(), flags, mode)
+}
+
+/// A file of the inside as a mount that is attached nowhere.
+pub(super) fn clone_of_file(path: &str) -> Result<OwnedFd, Errno> {
+    clone_of(CWD, path, OpenTreeFlags::empty())
+}
+
+/// Makes the directory of what stands in for files of the tree.
+pub(super) fn make_stand_in_directory() -> Result<(), Errno> {
+    match rustix::fs::mkdir(STAND_INS, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
+    }
 }
 
 /// Puts the stand-ins in place, after [`Mounts::enter`]. Gives back the paths of those that were
@@ -302,11 +316,10 @@ pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step
     if stand_ins.is_empty() {
         return Ok(Vec::new());
     }
-    let executable = Mode::from_raw_mode(0o755);
     let mut placed = Vec::new();
-    for directory in [STAND_INS, STAND_INS_OF_LINKS] {
-        rustix::fs::mkdir(directory, executable).map_err(|error| not_placed(directory, error))?;
-    }
+    make_stand_in_directory().map_err(|error| not_placed(STAND_INS, error))?;
+    rustix::fs::mkdir(STAND_INS_OF_LINKS, Mode::from_raw_mode(0o755))
+        .map_err(|error| not_placed(STAND_INS_OF_LINKS, error))?;
     for (number, stand_in) in stand_ins.iter().enumerate() {
         let path = stand_in.path.as_str();
         match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -318,7 +331,7 @@ pub(super) fn place_stand_ins(stand_ins: &[StandIn]) -> Result<Vec<String>, Step
             Ok(_) => {
                 let source = format!("{STAND_INS}/{number}");
                 let written = write(&source, &stand_in.content);
-                let mount = written.and_then(|()| clone_of(CWD, &source, OpenTreeFlags::empty()));
+                let mount = written.and_then(|()| clone_of_file(&source));
                 move_onto(&mount.map_err(|error| not_placed(path, error))?, path)?;
             }
             Err(Errno::NOENT) => {
@@ -342,7 +355,7 @@ fn write(path: &str, content: &str) -> Result<(), Errno> {
     write_at(CWD, path, content, Mode::from_raw_mode(0o755))
 }
 
-fn write_at(directory: impl AsFd, path: &str, content: &str, mode: Mode) -> Result<(), Errno> {
+pub(super) fn write_at(directory: impl AsFd, path: impl AsRef<Path>, content: &str, mode: Mode) -> Result<(), Errno> {
     let file = create_at(directory, path, mode)?;
     let mut rest = content.as_bytes();
     while !rest.is_empty() {

@@ -14,9 +14,10 @@ use std::thread;
 use rustix::process::{DumpableBehavior, WaitOptions, set_child_subreaper, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities};
 
-use super::filter;
+use super::filter::{self, Reach};
 use super::limits::{self, Room};
 use super::mounts::{self, Mounts};
+use super::network::{self, Placed};
 use super::output::read_lines;
 use super::{Answer, Command, Request, Settings};
 use crate::supervisor::ExitStatus;
@@ -121,8 +122,14 @@ impl Step {
     }
 }
 
+/// What was put into the tree.
+struct InTree {
+    stand_ins: Vec<String>,
+    resolv_conf: Option<Placed>,
+}
+
 /// Makes the inside; returns the files that it put into the tree.
-fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
+fn set_up(settings: &Settings) -> Result<InTree, Refusal> {
     make_mounts_private().map_err(|(what, error)| Step::from_io(what, &error))?;
     rustix::process::umask(rustix::fs::Mode::empty());
     // This and the next write to /proc, which is read-only once the mounts are entered.
@@ -135,16 +142,26 @@ fn set_up(settings: &Settings) -> Result<Vec<String>, Refusal> {
     }
     // What a program leaves running becomes a child of this process when its parent has ended.
     set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| Step::new("adopt processes", error))?;
-    let placed = mounts::place_stand_ins(&settings.stand_ins)?;
+    let stand_ins = mounts::place_stand_ins(&settings.stand_ins)?;
+    let resolv_conf = settings.network.as_ref().and_then(|network| network.resolv_conf.as_deref());
+    let resolv_conf = resolv_conf.map(network::place_resolv_conf).transpose()?.flatten();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    be_a_machine_of_its_own()?;
+    set_host_name()?;
+    let (reach, capabilities) = match settings.network {
+        None => {
+            raise_loopback().map_err(|error| Step::from_io(LOOPBACK, &error))?;
+            (Reach::Itself, CAPABILITIES)
+        }
+        // Of the host no port is taken that is root's alone.
+        Some(_) => (Reach::HostNetwork, CAPABILITIES.difference(CapabilitySet::NET_BIND_SERVICE)),
+    };
     hide_this_process().map_err(|error| Step::from_io("hide the process that runs programs", &error))?;
     limits::limit_resources().map_err(|error| Step::new("set the limits of programs", error))?;
     // While CAP_SYS_ADMIN is there, which [`filter::install`] needs, and after all that the filter
     // denies.
-    filter::install().map_err(|error| Step::from_io("install the filter of system calls", &error))?;
-    keep_capabilities(CAPABILITIES).map_err(|error| Step::from_io("drop capabilities", &error))?;
-    Ok(placed)
+    filter::install(reach).map_err(|error| Step::from_io("install the filter of system calls", &error))?;
+    keep_capabilities(capabilities).map_err(|error| Step::from_io("drop capabilities", &error))?;
+    Ok(InTree { stand_ins, resolv_conf })
 }
 
 /// Keeps the programs that this process will run from its descriptors and its memory.
@@ -203,6 +220,7 @@ fn run(command: &Command, answers: &Arc<Sender>, settings: &Settings) -> io::Res
         .env_clear()
         .envs(ENVIRONMENT)
         .env("PATH", path(settings))
+        .envs(settings.network.iter().flat_map(|network| &network.environment))
         .envs(settings.source_date_epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch.to_string())))
         .envs(&command.environment)
         .current_dir("/")
@@ -246,8 +264,11 @@ fn kill_everything() {
     }
 }
 
-fn take_away(placed: &[String]) -> Result<(), Step> {
-    for path in placed {
+fn take_away(placed: &InTree) -> Result<(), Step> {
+    if let Some(resolv_conf) = &placed.resolv_conf {
+        network::take_resolv_conf_away(resolv_conf)?;
+    }
+    for path in &placed.stand_ins {
         match rustix::fs::unlink(path.as_str()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(Step::new(format!("take away {path}"), error)),
@@ -259,8 +280,14 @@ fn take_away(placed: &[String]) -> Result<(), Step> {
 /// Gives the namespaces for host name and network what programs expect there, and nothing of the
 /// host's.
 pub(crate) fn be_a_machine_of_its_own() -> Result<(), Step> {
-    rustix::system::sethostname(b"localhost").map_err(|error| Step::new("set the host name", error))?;
-    raise_loopback().map_err(|error| Step::from_io("bring the loopback interface up", &error))
+    set_host_name()?;
+    raise_loopback().map_err(|error| Step::from_io(LOOPBACK, &error))
+}
+
+const LOOPBACK: &str = "bring the loopback interface up";
+
+fn set_host_name() -> Result<(), Step> {
+    rustix::system::sethostname(b"localhost").map_err(|error| Step::new("set the host name", error))
 }
 
 /// Programs that talk to themselves expect 127.0.0.1 to answer (netdevice(7)).

@@ -117,7 +117,8 @@ fn attempt() -> Result<Option<i32>, Step> {
     be_a_machine_of_its_own()?;
     // Last, since these forbid all of the above.
     let landlock = try_landlock();
-    filter::install().map_err(|error| Step::from_io("install a filter of system calls", &error))?;
+    filter::install(filter::Reach::Itself)
+        .map_err(|error| Step::from_io("install a filter of system calls", &error))?;
     Ok(landlock)
 }
 

@@ -199,8 +199,11 @@ pub(super) fn make(staging: &Staging, configuration: &Configuration, progress: &
         staging.write(&in_tree("etc/dracut.conf.d/virtual-machine.conf"), text.as_bytes(), 0o644)?;
     }
     // Without the stand-ins of `deferring`: here the programs themselves are meant.
-    let settings =
-        Settings { source_date_epoch: Some(configuration.source_date_epoch), stand_ins: StandIn::no_services() };
+    let settings = Settings {
+        source_date_epoch: Some(configuration.source_date_epoch),
+        stand_ins: StandIn::no_services(),
+        network: None,
+    };
     let mut sandbox = Sandbox::enter(staging.host_path(), &settings)?;
     for kernel in kernels {
         progress.detail(format!("making the initramfs of Linux {kernel}"));

@@ -218,7 +218,8 @@ impl<'a> Configurator<'a> {
     }
 
     fn enter_with(&self, stand_ins: Vec<StandIn>) -> Result<Sandbox, Error> {
-        let settings = Settings { source_date_epoch: Some(self.configuration.source_date_epoch), stand_ins };
+        let source_date_epoch = Some(self.configuration.source_date_epoch);
+        let settings = Settings { source_date_epoch, stand_ins, network: None };
         Ok(Sandbox::enter(self.staging.host_path(), &settings)?)
     }
 }

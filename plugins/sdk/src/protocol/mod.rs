@@ -206,6 +206,8 @@ pub enum Request {
         args: Vec<String>,
         #[serde(default)]
         env: BTreeMap<String, String>,
+        #[serde(default)]
+        network: bool,
     },
     AddUser(NewUser),
     AddGroup(NewGroup),
