@@ -4,6 +4,7 @@
 //! Everything here is text made from a [`Cluster`]: nothing is executed and nothing of the host is
 //! asked, so the same cluster gives the same text. Only [`Seed`] touches a file.
 
+pub mod cloud_init;
 mod cluster;
 mod launch;
 mod libvirt;

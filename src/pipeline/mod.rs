@@ -11,6 +11,7 @@
 mod answers;
 mod archives;
 mod boot_loader;
+mod cloud_seeds;
 mod cluster_files;
 mod disk_ids;
 mod error;
@@ -192,6 +193,8 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
     };
     disks.write(progress)?;
     cluster_files::write(job, ssh_keys.as_ref())?;
+    let private_key = ssh_keys.as_ref().map(|keys| keys.private_key.as_str());
+    cloud_seeds::write(job, &template, private_key, build.facts().source_date_epoch, progress)?;
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }

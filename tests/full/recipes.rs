@@ -7,16 +7,18 @@ use std::path::Path;
 use std::process::Command;
 
 use fam_build::recipe::SHIPPED;
+use support::cluster::Nodes;
 use support::files::in_tarball;
 use support::harness::{ROOT, Test};
 use support::qemu::{Console, Machine};
 use support::{as_user, directory_of, mirror, program, public_program, succeed, user};
 
-const NEEDS: [&str; 6] = [ROOT, "mcopy", "mformat", "newuidmap", "qemu-img", "qemu-system-x86_64"];
+const NEEDS: [&str; 7] = [ROOT, "mcopy", "mformat", "newuidmap", "qemu-img", "qemu-system-x86_64", "ssh"];
 
 support::tests! {
     needs NEEDS;
     plugins_with_files_beside_the_recipe_reach_the_guest,
+    nodes_of_the_recipe_for_clouds_are_a_cluster,
 }
 
 /// Everything that the plugins of this test do, one recipe on top of another.
@@ -203,5 +205,29 @@ fn cloud_seed(image: &Path, password: &str) {
         let file = image.with_file_name(name);
         fs_err::write(&file, text).unwrap();
         succeed(Command::new("mcopy").arg("-i").arg(image).arg(&file).arg("::"));
+    }
+}
+
+/// By the seeds that the build made: the launch script logs in, knows the host keys, and the nodes
+/// know each other.
+fn nodes_of_the_recipe_for_clouds_are_a_cluster() {
+    let nodes = Nodes::new(35000);
+    let mut build = as_user(public_program());
+    build
+        .args(["--mirror", &mirror(), "--recipe", "cloud", "--nodes", "2", "--thin", "--output"])
+        .arg(&nodes.directory);
+    succeed(&mut build);
+    let seed = nodes.directory.join("cloud2-seed.img");
+    succeed(Command::new("/sbin/fsck.vfat").arg("-n").arg(&seed));
+    assert_eq!(succeed(Command::new("/sbin/blkid").args(["-o", "value", "-s", "LABEL"]).arg(&seed)).trim(), "CIDATA");
+    let said = nodes.start(&["start"], &[1, 2]);
+    assert!(!said.contains("WARNING"), "{said}");
+    for (number, other) in [(1, 2), (2, 1)] {
+        assert_eq!(nodes.ssh(number, "hostname; id -un; sudo -n id -un"), format!("cloud{number}\nfabric\nroot"));
+        assert!(nodes.ssh(number, "cloud-init status --wait").ends_with("status: done"));
+        assert_eq!(nodes.ssh(number, "systemctl is-system-running --wait || systemctl --failed"), "running");
+        let met = nodes.ssh(number, &format!("ping -q -c 1 -W 20 cloud{other} | head -n 1"));
+        assert!(met.contains(&format!("(192.168.42.{other})")), "{met}");
+        assert_eq!(nodes.ssh(number, "sudo sh -c 'ls /etc/ssh/ssh_host_*_key'"), "/etc/ssh/ssh_host_ed25519_key");
     }
 }

@@ -38,6 +38,13 @@ start_node() {
         say "127.0.0.1 $port" >"$run/$name.ssh"
     fi
     add_additions "$n"
+    # Behind what is added, whose names then do not depend on it.
+    if [[ -r $here/$name-seed.img ]]; then
+        arguments+=(
+            -drive "if=none,id=seed,format=raw,readonly=on,file=${image_path%.qcow2}-seed.img"
+            -device "virtio-blk-pci,drive=seed"
+        )
+    fi
 
     # QEMU takes a pipe by the name that these two have before `.in` and `.out`. Bash can write to
     # it without other programs, which it cannot to a socket.

@@ -1,0 +1,85 @@
+//! What cloud-init is told of a node by its data source NoCloud, so that a system that takes its users
+//! from a cloud becomes one of a cluster: the user and the key of the launch script open it, its ssh
+//! host key is the one that the host knows, and it reaches the other nodes.
+
+use super::cluster::{Cluster, Node};
+use super::seed::Seed;
+
+/// The user whom the launch script logs in as.
+const USER: &str = "fabric";
+
+/// The label by which cloud-init knows the disk.
+pub const LABEL: &str = "CIDATA";
+
+/// The files of a node's seed, with their names
+/// (<https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html>). `public_key` is a line
+/// of `authorized_keys`, without its newline.
+#[must_use]
+pub fn files(cluster: &Cluster, node: &Node, seed: &Seed, public_key: &str) -> [(&'static str, String); 3] {
+    [
+        ("meta-data", meta_data(node, seed)),
+        ("user-data", user_data(public_key)),
+        ("network-config", network(cluster, node)),
+    ]
+}
+
+/// The name of the file with a node's seed, beside its image.
+#[must_use]
+pub fn image(node: &Node) -> String {
+    format!("{}-seed.img", node.name())
+}
+
+fn meta_data(node: &Node, seed: &Seed) -> String {
+    let id = seed.uuid(&format!("instance {}", node.name()));
+    format!("instance-id: {id}\nlocal-hostname: {}\n", node.name())
+}
+
+/// The host keys are there already, a node's own; cloud-init would make others in their place, for
+/// images of which many machines are made.
+fn user_data(public_key: &str) -> String {
+    format!(
+        "#cloud-config
+users:
+  - default
+  - name: {USER}
+    shell: /bin/bash
+    sudo: ALL=(ALL) NOPASSWD:ALL
+    ssh_authorized_keys:
+      - {public_key}
+ssh_deletekeys: false
+ssh_genkeytypes: []
+"
+    )
+}
+
+/// As the plugin `network` has it: the second interface is there in user mode only.
+fn network(cluster: &Cluster, node: &Node) -> String {
+    format!(
+        "version: 2
+ethernets:
+  eth0:
+    dhcp4: true
+  eth1:
+    addresses: [{}/{}]
+    optional: true
+",
+        node.address(),
+        cluster.network.subnet.prefix_len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::example;
+    use super::*;
+
+    #[test]
+    fn a_node_gets_its_name_keys_and_network() {
+        let cluster = example(2, "nodes.name = 'cloud'");
+        let node = &cluster.nodes[1];
+        let files = files(&cluster, node, &Seed::from_bytes([42; 32]), "ssh-ed25519 AAAA");
+        let text: Vec<_> = files.iter().map(|(name, text)| format!("== {name}\n{text}")).collect();
+        insta::assert_snapshot!(text.concat());
+        assert_eq!(image(node), "cloud2-seed.img");
+    }
+}
