@@ -217,7 +217,7 @@ fn populate_outer(outer: impl AsFd) -> Result<(), Errno> {
         rustix::fs::mkdirat(&outer, name, Mode::from_raw_mode(0o555))?;
     }
     for (name, content) in hardware::PROC_FILES {
-        write_at(&outer, &format!("{COVERS}/{name}"), content, Mode::from_raw_mode(0o444))?;
+        write_at(&outer, format!("{COVERS}/{name}"), content, Mode::from_raw_mode(0o444))?;
     }
     Ok(())
 }
