@@ -105,11 +105,15 @@ fn newer_qemu(directory: &Path) -> PathBuf {
     let recipe = r#"
         suite = "trixie"
         variant = "apt"
-        include = ["qemu-system-x86/trixie-backports"]
+        include = ["qemu-system-x86"]
         kernel.package = "hostname"
         nodes.count = 1
         [[archive]]
         suites = ["trixie-backports"]
+        [[pin]]
+        packages = ["qemu-*", "seabios"]
+        pin = "release n=trixie-backports"
+        priority = 500
     "#;
     fs_err::write(directory.join("recipe.toml"), recipe).unwrap();
     let mut program = as_user(public_program());
