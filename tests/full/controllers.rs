@@ -118,8 +118,8 @@ const CONTROLLERS: &[Controller] = &[
 
 const LSI53C895A: &str = "-device lsi53c895a -device scsi-hd,drive=disk";
 
-/// What QEMU lists among its devices for storage, and no image is booted from. A star stands for any
-/// end of a name.
+/// What QEMU lists among its devices for storage, and no image is booted from. A star stands for
+/// any end of a name.
 const NOT_TRIED: &[(&str, &str)] = &[
     ("floppy", "a floppy disk is too small for a system"),
     ("isa-fdc", "a floppy disk is too small for a system"),
@@ -194,8 +194,8 @@ fn boot(controller: &Controller, image: &Path) {
     let disk = image.join("fabric1.qcow2");
     let mut machine = Machine::new(&disk);
     machine.controller = controller.arguments.split_whitespace().map(str::to_owned).collect();
-    // Time in the guest goes by what it has executed. Else, on a busy machine, an initramfs waits its 30
-    // seconds for the root and gives up, while drivers are still being loaded.
+    // Time in the guest goes by what it has executed. Else, on a busy machine, an initramfs waits
+    // its 30 seconds for the root and gives up, while drivers are still being loaded.
     machine.arguments = ["-icount", "shift=1"].map(str::to_owned).to_vec();
     if !controller.by_firmware {
         let path = |name: &str| image.join(name).display().to_string();

@@ -14,7 +14,8 @@ support::tests! {
     an_unsigned_boot_loader_is_refused,
 }
 
-/// The files of the ESP with their sums. GRUB's own grub.cfg may say where it found the root before.
+/// The files of the ESP with their sums, but for grub.cfg, in which grub-install says where the root
+/// was.
 const FILES: &str = "cd /boot/efi && find . -type f ! -name grub.cfg -exec sha256sum {} + | sort -k 2";
 
 fn assert_enforced(console: &mut Console) {
