@@ -18,6 +18,7 @@ use fam_rootfs::{bootloader, configure, staging, unpack};
 use fam_tree::{tar, tarball};
 
 use crate::cli::log;
+use crate::export;
 use crate::fabric::seed;
 use crate::pipeline;
 use crate::plugins::{self, scaffold};
@@ -43,6 +44,7 @@ const ALL: &[Kind] = &[
     Kind::of::<signature::Error>(),
     Kind::of::<space::Error>(),
     Kind::of::<fam_image::Error>(),
+    Kind::of::<fam_image::qcow2::reader::Error>(),
     Kind::of::<sandbox::Error>(),
     Kind::of::<idmap::Error>(),
     Kind::of::<launch::Error>(),
@@ -57,6 +59,7 @@ const ALL: &[Kind] = &[
     Kind::of::<tar::Error>(),
     Kind::of::<tarball::Error>(),
     Kind::of::<log::Error>(),
+    Kind::of::<export::Error>(),
     Kind::of::<seed::Error>(),
     Kind::of::<pipeline::Error>(),
     Kind::of::<plugins::Error>(),

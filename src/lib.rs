@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod doctor;
+pub mod export;
 pub mod fabric;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

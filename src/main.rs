@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use fam_build::cli::{self, Engine, PreparedBuild};
 use fam_build::doctor;
+use fam_build::export;
 use fam_build::pipeline::{self, Preflight};
 use fam_build::plugins;
 use fam_build::recipe::{Environment, Settings};
-use fam_build::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
+use fam_build::report::{
+    BuildReport, DoctorReport, ExportReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport,
+};
 use fam_isolation::supervisor::{Interrupts, enter_role};
 use fam_progress::Progress;
 use serde_json::Value;
@@ -51,6 +54,11 @@ impl Engine for Pipeline {
 
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure> {
         Ok(pipeline::lock(settings, progress)?)
+    }
+
+    fn export(&self, request: &export::Request, progress: &Progress) -> Result<ExportReport, Failure> {
+        let interrupts = Interrupts::install().map_err(export::Error::from)?;
+        Ok(export::export(request, progress, &interrupts)?)
     }
 
     fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure> {

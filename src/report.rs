@@ -91,6 +91,21 @@ pub struct BuildReport {
     pub seconds: f64,
 }
 
+/// What an export did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExportReport {
+    /// The directory with the artifacts.
+    pub output: String,
+    /// The format, as the command line names it.
+    pub format: String,
+    /// What was written, with the length of each.
+    pub artifacts: Vec<Artifact>,
+    /// The numbers of the nodes.
+    pub nodes: Vec<u8>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
 /// What a lock holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockReport {

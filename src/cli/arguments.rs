@@ -1,12 +1,14 @@
 //! The arguments, and the help that teaches them.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
+use crate::export::{Format, Registry};
 use crate::plugins::scaffold::Language;
 use crate::recipe::{Flags, NodeCount, OutOfBounds};
 
@@ -38,6 +40,7 @@ Examples:
   fam-build --locked fabric.lock                   exactly the packages of an earlier build
   fam-build --from-tarball rootfs.tar              disk images of any root file system
   fam-build up                                     start what was built
+  fam-build export --format ova                    the same for VMware and VirtualBox
 
 Exit codes: 0 done; 1 the build failed, or the doctor found a fault; 2 the request was wrong";
 
@@ -92,6 +95,8 @@ pub enum Verb {
     Console(NodesRequest),
     /// Show what a node wrote to its serial console; -f goes on as it grows
     Log(NodesRequest),
+    /// Write the nodes for VMware, VirtualBox, Hyper-V, KubeVirt, Incus or Proxmox
+    Export(ExportRequest),
     /// List plugins, begin a new one, or check one
     Plugin {
         /// What to do with plugins.
@@ -114,6 +119,29 @@ pub struct NodesRequest {
     /// Numbers of nodes, and all else that the launch script takes: `fabric_emulation.bash help`
     #[arg(value_name = "N", trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
+}
+
+/// Nodes that were built, for another hypervisor.
+#[derive(Debug, Args)]
+pub struct ExportRequest {
+    /// What to write
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub format: Format,
+    /// The numbers of the nodes [default: all]
+    #[arg(value_name = "N")]
+    pub nodes: Vec<u8>,
+    /// The directory of their images, where the artifacts go, too [default: $TMPDIR, else /tmp]
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Where OCI images will be pushed, with the path there: the manifests name them by it
+    #[arg(long, value_name = "HOST/PATH", default_value_t)]
+    pub registry: Registry,
+    /// How many threads compress [default: a thread a processor]
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Print events and the result as JSON lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do with plugins.

@@ -9,6 +9,7 @@ pub mod arguments;
 mod build;
 mod completions;
 mod doctor;
+mod export;
 mod lock;
 pub mod log;
 mod nodes;
@@ -29,9 +30,12 @@ use fam_archive::credentials::{redact, without_login};
 use fam_progress::Progress;
 use serde_json::Value;
 
+use crate::export::Request;
 use crate::hints;
 use crate::recipe::{Environment, Flags, Settings};
-use crate::report::{BuildReport, DoctorReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport};
+use crate::report::{
+    BuildReport, DoctorReport, ExportReport, Failure, LockReport, PlanReport, PluginReport, PluginsReport,
+};
 use arguments::{Arguments, Verb};
 
 /// A build that passed its checks and holds the lock of its output directory until it is dropped.
@@ -70,6 +74,12 @@ pub trait Engine {
     /// # Errors
     /// The packages cannot be chosen, or the lock cannot be written.
     fn lock(&self, settings: &Settings, progress: &Progress) -> Result<LockReport, Failure>;
+
+    /// Writes nodes that were built for another hypervisor.
+    ///
+    /// # Errors
+    /// There are no such nodes, an image cannot be read, or an artifact cannot be written.
+    fn export(&self, request: &Request, progress: &Progress) -> Result<ExportReport, Failure>;
 
     /// Examines whether this host can build, and run, what is asked for.
     ///
@@ -111,6 +121,7 @@ pub fn run(engine: &dyn Engine, arguments: impl IntoIterator<Item = OsString>, e
         Verb::Ssh(request) => nodes::run("ssh", request, environment),
         Verb::Console(request) => nodes::run("console", request, environment),
         Verb::Log(request) => nodes::run("log", request, environment),
+        Verb::Export(request) => export::run(engine, request, environment),
         Verb::Plugin { verb } => plugin::run(engine, verb, environment),
         Verb::Completions { shell } => completions::run(shell),
     };

@@ -1,10 +1,11 @@
 //! `fam-build up`, `stop`, `status`, `ssh`, `console`, `log`: run the launch script of a build. The
 //! script does the work, so nodes run the same on hosts without this program.
 
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+use fam_host::regular;
 
 use super::arguments::NodesRequest;
 use crate::fabric::LAUNCH_SCRIPT;
@@ -29,8 +30,7 @@ fn check(script: &Path) -> Result<(), Failure> {
     let metadata = fs_err::symlink_metadata(script).map_err(|error| {
         Failure::new(&error, Some("name the directory of the images with --output, or build them first".to_owned()))
     })?;
-    let own = rustix::process::geteuid().as_raw();
-    if metadata.is_file() && [0, own].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0 {
+    if regular::is_own(&metadata) {
         return Ok(());
     }
     let what = format!("{} is not this user's own file, or others may write to it", script.display());

@@ -12,6 +12,7 @@ use crate::report::{Artifact, Finding, PlannedPackage, Purpose, Verdict};
 #[derive(Default)]
 struct Told {
     asked: Mutex<Vec<(&'static str, Settings)>>,
+    exports: Mutex<Vec<Request>>,
     fails: bool,
 }
 
@@ -50,6 +51,11 @@ impl Engine for Told {
         self.remember("lock", settings, LockReport { path: "/tmp/fabric.lock".to_owned(), packages: 242 })
     }
 
+    fn export(&self, request: &Request, _: &Progress) -> Result<ExportReport, Failure> {
+        self.exports.lock().unwrap().push(request.clone());
+        Ok(exported())
+    }
+
     fn doctor(&self, settings: &Settings) -> Result<DoctorReport, Failure> {
         let mut report = examined();
         if self.fails {
@@ -80,6 +86,18 @@ fn artifacts() -> Vec<Artifact> {
 fn built() -> BuildReport {
     let output = "/tmp".to_owned();
     BuildReport { output, artifacts: artifacts(), nodes: 4, reused_template: true, seconds: 3.25 }
+}
+
+fn exported() -> ExportReport {
+    let artifact =
+        |name: &str, bytes| Artifact { name: name.to_owned(), what: "disk for VMware: fabric1".to_owned(), bytes };
+    ExportReport {
+        output: "/tmp".to_owned(),
+        format: "vmdk".to_owned(),
+        artifacts: vec![artifact("fabric1.vmdk", Some(300 << 20)), artifact("fabric2.vmdk", None)],
+        nodes: vec![1, 2],
+        seconds: 7.5,
+    }
 }
 
 fn examined() -> DoctorReport {
@@ -167,6 +185,33 @@ fn verbs_reach_the_engine_with_their_settings() {
 }
 
 #[test]
+fn an_export_reaches_the_engine() {
+    use crate::export::{Format, Registry};
+    let engine = Told::default();
+    let arguments = ["export", "--format", "oci", "3", "1", "-o", "vms", "--registry", "registry.example/a", "-j", "2"];
+    assert_eq!(code(&engine, &arguments), exits(0));
+    assert_eq!(code(&engine, &["export", "--format", "vmdk", "--json"]), exits(0));
+    let expected = Request {
+        format: Format::Oci,
+        output: "vms".into(),
+        nodes: vec![3, 1],
+        registry: "registry.example/a".parse().unwrap(),
+        jobs: std::num::NonZero::new(2),
+        time: None,
+    };
+    let all = Request {
+        format: Format::Vmdk,
+        output: "/tmp".into(),
+        nodes: Vec::new(),
+        registry: Registry::default(),
+        jobs: None,
+        time: None,
+    };
+    assert_eq!(*engine.exports.lock().unwrap(), [expected, all]);
+    insta::assert_snapshot!("exported", text::exported(&exported()));
+}
+
+#[test]
 fn wrong_requests_end_with_2_and_reach_nobody() {
     for arguments in [
         &["0"][..],
@@ -184,11 +229,14 @@ fn wrong_requests_end_with_2_and_reach_nobody() {
         &["--frobnicate"],
         &["recipe"],
         &["recipe", "show", "nothing"],
+        &["export"],
+        &["export", "--format", "ami"],
+        &["export", "--format", "oci", "--registry", "https://registry.example"],
         &["recipe", "show", "minimal", "--recipe", "fabric"],
     ] {
         let engine = Told::default();
         assert_eq!(code(&engine, arguments), exits(2), "{arguments:?}");
-        assert!(engine.asked.lock().unwrap().is_empty());
+        assert!(engine.asked.lock().unwrap().is_empty() && engine.exports.lock().unwrap().is_empty());
     }
 }
 

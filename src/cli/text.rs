@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 
 use fam_archive::credentials::redact;
 
-use crate::report::{Artifact, BuildReport, DoctorReport, Failure, PlanReport, Purpose, Verdict};
+use crate::report::{Artifact, BuildReport, DoctorReport, ExportReport, Failure, PlanReport, Purpose, Verdict};
 
 /// Whether text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,6 +189,18 @@ pub(super) fn examined(report: &DoctorReport, style: Style) -> String {
             }
         }
     }
+    text
+}
+
+/// Formats what was exported.
+pub(super) fn exported(report: &ExportReport) -> String {
+    let nodes = match report.nodes.len() {
+        1 => "1 node".to_owned(),
+        count => format!("{count} nodes"),
+    };
+    let (format, seconds, output) = (&report.format, report.seconds, word(&report.output));
+    let mut text = format!("Wrote {nodes} for {format} in {seconds:.1} s: {output}\n");
+    artifacts(&mut text, &report.artifacts);
     text
 }
 

@@ -26,6 +26,14 @@ impl Environment {
         Sourced::of_flag("output", flag).or(self.path(&[("TMPDIR", "")])).unwrap_or("/tmp")
     }
 
+    /// The time of files, in seconds since 1970, where one is given: `SOURCE_DATE_EPOCH`.
+    ///
+    /// # Errors
+    /// It is no number.
+    pub fn source_date_epoch(&self) -> Result<Sourced<Option<u64>>, settings::Error> {
+        self.value(&["SOURCE_DATE_EPOCH"])
+    }
+
     /// The first of `names` that is set, with its value.
     pub(super) fn first(&self, names: &[&'static str]) -> Option<(&'static str, &OsString)> {
         names.iter().find_map(|name| {

@@ -233,7 +233,7 @@ impl Settings {
             https_proxy: Sourced::of_flag("proxy", flags.proxy.clone()).or_else(|| environment.value(&https))?,
             http_proxy: Sourced::of_flag("proxy", flags.proxy).or_else(|| environment.value(&http))?,
             no_proxy: environment.value(&["no_proxy", "NO_PROXY"])?,
-            source_date_epoch: environment.value(&["SOURCE_DATE_EPOCH"])?,
+            source_date_epoch: environment.source_date_epoch()?,
             output: environment.output_directory(flags.output),
             cache_dir: Sourced::of_flag("cache-dir", flags.cache_dir)
                 .or(environment.path(&cache))

@@ -19,6 +19,7 @@ mod disks;
 mod doctor;
 mod documents;
 mod examples;
+mod export;
 mod fabric;
 mod file_names;
 mod guest_apt;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         doctor::tests(),
         documents::tests(),
         examples::tests(),
+        export::tests(),
         check::tests(),
         fabric::tests(),
         file_names::tests(),

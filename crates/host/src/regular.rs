@@ -2,9 +2,9 @@
 //! end, and a device might be read without end. The kind is checked on what was opened, not on
 //! the name before, so that no other file can take its place in between.
 
-use std::fs::FileType;
+use std::fs::{FileType, Metadata};
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
@@ -34,6 +34,13 @@ impl From<Error> for io::Error {
             other => Self::new(io::ErrorKind::InvalidInput, other),
         }
     }
+}
+
+/// Whether a regular file can have been written by nobody but this user and root.
+#[must_use]
+pub fn is_own(metadata: &Metadata) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    metadata.is_file() && [0, own].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0
 }
 
 /// Opens `path` for reading; follows symbolic links.

@@ -45,7 +45,10 @@ impl Hint for Error {
             Self::Unsupported { .. } | Self::BackingName { .. } | Self::TooDeep { .. } => {
                 Some("make an image of it that is whole by itself: qemu-img convert -O qcow2 OLD NEW".to_owned())
             }
-            Self::Damaged { .. } => Some("`qemu-img check` says what is wrong with it; build it again".to_owned()),
+            Self::NotQcow2 { .. } => Some("build the node again".to_owned()),
+            Self::Damaged { .. } => {
+                Some("`qemu-img check` says what is wrong with it; build the node again".to_owned())
+            }
             Self::Io(error) if error.kind() == io::ErrorKind::NotFound => {
                 Some("name the directory of the images with --output, or build them first".to_owned())
             }

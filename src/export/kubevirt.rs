@@ -1,0 +1,116 @@
+//! The manifest of a machine of KubeVirt whose disk is in an OCI image
+//! (<https://kubevirt.io/user-guide/storage/disks_and_volumes/#containerdisk>).
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::facts::{Facts, Machine};
+
+/// Where OCI images are pushed: a registry, and the path in it. The name of the node follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry(String);
+
+impl Default for Registry {
+    /// A name that no registry has (RFC 2606).
+    fn default() -> Self {
+        Self("registry.example".to_owned())
+    }
+}
+
+impl fmt::Display for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is no registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a registry was expected, with a path if there is one, as in registry.example:5000/fabric")]
+pub struct InvalidRegistry;
+
+impl FromStr for Registry {
+    type Err = InvalidRegistry;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRegistry> {
+        let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
+        let is_part = |text: &str, also: &str| {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || also.contains(c);
+            text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits)
+        };
+        let host_fits = is_part(&host.to_ascii_lowercase(), ".-:");
+        let path_fits = path.is_none_or(|path| path.split('/').all(|part| is_part(part, "._-")));
+        if host_fits && path_fits { Ok(Self(text.to_owned())) } else { Err(InvalidRegistry) }
+    }
+}
+
+/// The manifest of `machine`.
+pub(super) fn manifest(facts: &Facts, machine: &Machine, registry: &Registry) -> String {
+    let name = &machine.name;
+    format!(
+        "# Written by fam-build export. Push the disk first:
+#   skopeo copy oci-archive:{archive} docker://{registry}/{name}:latest
+# What the machine writes to its disk is gone when it stops. It has no memory in common with others.
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata:
+  name: {name}
+spec:
+  runStrategy: Always
+  template:
+    metadata:
+      labels:
+        kubevirt.io/vm: {name}
+    spec:
+      domain:
+        cpu:
+          cores: {cpus}
+        memory:
+          guest: {memory}Mi
+        devices:
+          disks:
+            - name: disk
+              disk:
+                bus: virtio
+          interfaces:
+            - name: default
+              model: virtio
+              masquerade: {{}}
+          rng: {{}}
+      networks:
+        - name: default
+          pod: {{}}
+      volumes:
+        - name: disk
+          containerDisk:
+            image: \"{registry}/{name}:latest\"
+",
+        archive = super::oci::archive_name(machine),
+        cpus = facts.cpus,
+        memory = facts.memory_mib,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::tests::example;
+    use super::*;
+
+    #[test]
+    fn a_machine_runs_from_its_image() {
+        let facts = example("nodes.count = 2\nnodes.memory = '2G'");
+        let machine = &facts.machines(&[2]).unwrap()[0];
+        let registry = "registry.example:5000/fabric".parse().unwrap();
+        insta::assert_snapshot!("kubevirt", manifest(&facts, machine, &registry));
+    }
+
+    #[test]
+    fn registries() {
+        for good in ["registry.example", "localhost:5000", "REGISTRY.example/a/b-c_d.e", "10.0.0.1:5000/x"] {
+            assert_eq!(good.parse::<Registry>().unwrap().to_string(), good);
+        }
+        for bad in ["", "/x", "a/", "a//b", "a/B", "https://a/b", "a b", "a\"", "a/b\nc", "a/../b", "-a", "a/b:latest"]
+        {
+            assert!(bad.parse::<Registry>().is_err(), "{bad}");
+        }
+    }
+}
