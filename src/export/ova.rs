@@ -52,7 +52,7 @@ pub(super) fn write(
 /// The description. In each item the elements are in the order of the alphabet, as the schema wants
 /// them. None of the words needs escapes in XML: the facts hold letters, digits and hyphens.
 fn description(facts: &Facts, machine: &Machine, vmdk: &Vmdk) -> String {
-    /// Debian on 64 bits (CIM_OperatingSystem, OsType).
+    /// Debian on 64 bits (`CIM_OperatingSystem`, `OsType`).
     const DEBIAN: u32 = 96;
     /// The hardware of ESXi 5.5 and Workstation 10, which all later ones run.
     const HARDWARE: &str = "vmx-10";

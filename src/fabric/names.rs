@@ -104,7 +104,7 @@ mod tests {
         let ports = |id: u16| Names::own(ClusterId(id.to_be_bytes())).port;
         assert_eq!(ports(0), first + 256);
         for id in 0..=u16::MAX {
-            assert!((ports(id) - first) % 256 == 0 && ports(id) > first && ports(id) + 255 < 32768);
+            assert!((ports(id) - first).is_multiple_of(256) && ports(id) > first && ports(id) + 255 < 32768);
         }
     }
 }

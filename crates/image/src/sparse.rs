@@ -28,13 +28,16 @@ pub trait SparseDisk {
 /// Called with how many more bytes of a disk were read.
 pub type OnBytes<'a> = &'a (dyn Fn(u64) + Sync);
 
+/// Takes a block by its number.
+type Visit<'a> = dyn FnMut(u64, &[u8]) -> Result<(), Error> + 'a;
+
 /// Calls `visit` with the number and the bytes of each block that is not all zeros, in ascending
 /// order. Zeros follow the disk in a last block that it does not fill.
 pub(crate) fn for_each_block(
     disk: &mut dyn SparseDisk,
     block_bytes: u64,
     on_bytes: OnBytes<'_>,
-    visit: &mut dyn FnMut(u64, &[u8]) -> Result<(), Error>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
     let size = disk.size_bytes();
     let mut block = vec![0; block_bytes as usize];

@@ -19,7 +19,7 @@ pub(crate) fn assert_qemu_reads(format: &str, image: &[u8], disk: &Pieces) {
         said
     };
     let create = |name: &str, write: &dyn Fn(&File)| write(&File::create(directory.path().join(name)).unwrap());
-    create("image", &|file| std::io::Write::write_all(&mut &*file.file(), image).unwrap());
+    create("image", &|file| std::io::Write::write_all(&mut file.file(), image).unwrap());
     create("raw", &|file| {
         file.set_len(disk.size_bytes).unwrap();
         for (offset, bytes) in &disk.pieces {

@@ -20,7 +20,7 @@ pub(super) fn has_writer(file: &File) -> io::Result<bool> {
     Ok(fs_err::read_to_string("/proc/locks").is_ok_and(|locks| is_locked(&locks, &name, WRITERS_BYTE)))
 }
 
-/// Whether a line of /proc/locks (proc_locks(5)) locks this byte of the file of this name, which is
+/// Whether a line of /proc/locks (`proc_locks(5)`) locks this byte of the file of this name, which is
 /// its device and its inode.
 fn is_locked(locks: &str, name: &str, byte: u64) -> bool {
     locks.lines().any(|line| {
