@@ -34,8 +34,8 @@ fn meta_data(node: &Node, seed: &Seed) -> String {
     format!("instance-id: {id}\nlocal-hostname: {}\n", node.name())
 }
 
-/// The host keys are there already, a node's own; cloud-init would make others in their place, for
-/// images of which many machines are made.
+/// The host key is there already, a node's own; cloud-init would make others in its place, for images
+/// of which many machines are made. What is there is not made again.
 fn user_data(public_key: &str) -> String {
     format!(
         "#cloud-config
@@ -47,7 +47,7 @@ users:
     ssh_authorized_keys:
       - {public_key}
 ssh_deletekeys: false
-ssh_genkeytypes: []
+ssh_genkeytypes: [ed25519]
 "
     )
 }
