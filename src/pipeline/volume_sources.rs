@@ -1,15 +1,12 @@
 //! The directories beside a recipe whose content partitions and disks get: owned by root, as the plugin
-//! `files` puts them into the system.
-//!
-//! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody
-//! else wrote cannot take other files of the host into an image. Contents are copied into one file
-//! of the build and never held in memory.
+//! `files` puts them into the system. Contents are copied into one file of the build and never held in
+//! memory.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fam_host::regular;
@@ -20,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Error;
 use super::template::unnamed_file;
+use crate::recipe::beside::{self, Found};
 use crate::recipe::{Disk, Listed, Volume};
 
 /// The contents of all sources.
@@ -45,11 +43,13 @@ impl Sources {
                 none => none.insert(Arc::new(unnamed_file(work)?)),
             };
             let mut tree = Tree::default();
-            walk(&place(listed)?, RootPath::root(), &mut |place, path, found| {
+            beside::walk(&place(listed)?, &mut |place, path, found| {
+                let path = RootPath::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
                 let (kind, mode) = match found {
                     Found::Directory => (Kind::Directory, 0o755),
-                    Found::Symlink(target) => (Kind::Symlink(target), 0o777),
-                    Found::File { .. } => {
+                    Found::Symlink(target) => (Kind::Symlink(target.into_os_string().into_vec()), 0o777),
+                    Found::Other => return Err(no_file(place)),
+                    Found::File(_) => {
                         let file = regular::open_with(place, OFlags::RDONLY | OFlags::NOFOLLOW, Mode::empty())
                             .map_err(io::Error::from)?;
                         let is_program = file.metadata()?.permissions().mode() & 0o100 != 0;
@@ -63,7 +63,7 @@ impl Sources {
                 tree.insert(path, Entry { kind, mode, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() });
                 Ok(())
             })
-            .map_err(|error| unusable(listed, &error))?;
+            .map_err(|error: io::Error| unusable(listed, &error))?;
             sources.trees.insert(listed.what.label.to_string(), Arc::new(tree));
         }
         sources.contents = contents;
@@ -89,13 +89,16 @@ pub(super) fn survey(disk: &Disk) -> Result<u64, Error> {
     let mut bytes = 0;
     for listed in with_source(disk) {
         let mut needed_bytes: u64 = 0;
-        walk(&place(listed)?, RootPath::root(), &mut |_, _, found| {
-            if let Found::File { len } = found {
-                needed_bytes = needed_bytes.saturating_add(len);
+        beside::walk(&place(listed)?, &mut |place, path, found| {
+            RootPath::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+            match found {
+                Found::File(metadata) => needed_bytes = needed_bytes.saturating_add(metadata.len()),
+                Found::Other => return Err(no_file(place)),
+                Found::Directory | Found::Symlink(_) => {}
             }
             Ok(())
         })
-        .map_err(|error| unusable(listed, &error))?;
+        .map_err(|error: io::Error| unusable(listed, &error))?;
         let available_bytes = listed.what.size.get().bytes();
         if needed_bytes > available_bytes {
             let source = Box::new(fam_image::Error::TooSmall { needed_bytes, available_bytes });
@@ -112,25 +115,16 @@ fn with_source(disk: &Disk) -> impl Iterator<Item = &Listed<Volume>> {
 
 /// The directory that a recipe names.
 fn place(listed: &Listed<Volume>) -> Result<PathBuf, Error> {
-    const BENEATH: &str = "move it beside the recipe, or beneath, and name it from there";
     let path = listed.what.source.as_deref().unwrap_or_default();
     let refused = |reason: String, hint| Error::Volume { label: listed.what.label.to_string(), reason, hint };
     let Some(directory) = &listed.source.directory else {
         let hint = "name it in a recipe of your own, which may extend this one";
         return Err(refused("a recipe that is built in has no files beside it".into(), hint));
     };
-    if path.is_empty()
-        || !Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-    {
-        return Err(refused(format!("{path:?} is no path of something beneath the recipe's directory"), BENEATH));
-    }
-    // Both without links: a link in the directory may lead out of it, and the directory itself may
-    // be one.
-    let real = |path: &Path| fs_err::canonicalize(path).map_err(|error| unusable(listed, &error));
-    let (top, place) = (real(directory)?, real(&directory.join(path))?);
-    if !place.starts_with(&top) {
-        return Err(refused(format!("{path:?} leads out of the recipe's directory"), BENEATH));
-    }
+    let place = beside::find(path, directory).map_err(|error| match error {
+        beside::Error::Io(error) => unusable(listed, &error),
+        error => refused(error.to_string(), beside::MOVE_IT),
+    })?;
     if !place.is_dir() {
         return Err(refused(format!("{path:?} is no directory"), "put what the volume gets into a directory"));
     }
@@ -142,38 +136,9 @@ fn unusable(listed: &Listed<Volume>, error: &io::Error) -> Error {
     Error::Volume { label: listed.what.label.to_string(), reason: error.to_string(), hint }
 }
 
-/// What is at a path of a source.
-enum Found {
-    Directory,
-    File { len: u64 },
-    Symlink(Vec<u8>),
-}
-
-type Visit<'a> = dyn FnMut(&Path, RootPath, Found) -> io::Result<()> + 'a;
-
-/// Visits what is at `place`, which is called `path`, and all under it, in the order of the names.
-fn walk(place: &Path, path: RootPath, visit: &mut Visit<'_>) -> io::Result<()> {
-    let metadata = fs_err::symlink_metadata(place)?;
-    if metadata.is_symlink() {
-        return visit(place, path, Found::Symlink(fs_err::read_link(place)?.into_os_string().into_vec()));
-    }
-    if metadata.is_file() {
-        return visit(place, path, Found::File { len: metadata.len() });
-    }
-    if !metadata.is_dir() {
-        let message = format!("{} is neither a file nor a directory nor a symbolic link", place.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    }
-    visit(place, path.clone(), Found::Directory)?;
-    let names = fs_err::read_dir(place)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
-    let mut names = names?;
-    // The order that the system gives differs from host to host.
-    names.sort();
-    for name in names {
-        let inner = path.join(name.as_bytes()).map_err(io::Error::other)?;
-        walk(&place.join(name), inner, visit)?;
-    }
-    Ok(())
+fn no_file(place: &Path) -> io::Error {
+    let message = format!("{} is neither a file nor a directory nor a symbolic link", place.display());
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
 #[cfg(test)]

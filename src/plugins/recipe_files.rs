@@ -1,18 +1,17 @@
 //! The files beside a recipe that settings of plugins name, read into the settings; of those that a
-//! plugin only copies, their digests ([`super::copied_files`]).
-//!
-//! Only what lies in the recipe's own directory, or under it, can be named: a recipe that somebody
-//! else wrote cannot take other files of the host into an image.
+//! plugin only copies, their digests ([`super::copied_files`]). Which files can be named,
+//! [`beside`] decides.
 
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use fam_plugin::{Contents, Description, RecipeEntry, RecipeEntryKind, RecipeFiles, Result, Value};
 
 use super::copied_files::CopiedFiles;
 use super::{Error, Request};
+use crate::recipe::beside::{self, Found};
 
 /// The most that a recipe may bring of what plugins read: it is held in memory, as the settings are.
 const MAX_BYTES: u64 = 256 << 20;
@@ -129,67 +128,52 @@ impl From<std::io::Error> for Unreadable {
     }
 }
 
+impl From<beside::Error> for Unreadable {
+    fn from(error: beside::Error) -> Self {
+        match error {
+            beside::Error::Io(error) => error.into(),
+            error => Self(error.to_string(), Some(beside::MOVE_IT)),
+        }
+    }
+}
+
 fn read(path: &str, directory: Option<&Path>, take: &mut Take<'_>) -> std::result::Result<RecipeFiles, Unreadable> {
-    const BENEATH: &str = "move it beside the recipe, or beneath, and name it from there";
     let Some(directory) = directory else {
         return Err(Unreadable("a recipe that is built in has no files beside it".into(), None));
     };
-    if path.is_empty()
-        || !Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-    {
-        return Err(Unreadable(
-            format!("{path:?} is no path of something beneath the recipe's directory"),
-            Some(BENEATH),
-        ));
-    }
-    // Both without links: a link in the directory may lead out of it, and the directory itself may
-    // be one.
-    let (top, place) = (fs_err::canonicalize(directory)?, fs_err::canonicalize(directory.join(path))?);
-    if !place.starts_with(&top) {
-        return Err(Unreadable(format!("{path:?} leads out of the recipe's directory"), Some(BENEATH)));
-    }
     let mut files = RecipeFiles { path: path.to_owned(), entries: Vec::new() };
-    add(&place, PathBuf::new(), &mut files, take)?;
+    beside::walk(&beside::find(path, directory)?, &mut |place, path, found| {
+        files.entries.push(RecipeEntry { path: path.to_owned(), kind: entry_kind(place, path, found, take)? });
+        Ok::<_, Unreadable>(())
+    })?;
     Ok(files)
 }
 
-/// Adds what is at `place`, and all under it, under the name `path`.
-fn add(
+/// What settings say of what was found at `place`, which is called `path`.
+fn entry_kind(
     place: &Path,
-    path: PathBuf,
-    files: &mut RecipeFiles,
+    path: &Path,
+    found: Found,
     take: &mut Take<'_>,
-) -> std::result::Result<(), Unreadable> {
-    let metadata = fs_err::symlink_metadata(place)?;
-    let nameless = || Unreadable(format!("{} has a name or target that is not UTF-8", place.display()), None);
-    if metadata.is_dir() {
-        files.entries.push(RecipeEntry { path: path.clone(), kind: RecipeEntryKind::Directory });
-        let mut names = Vec::new();
-        for entry in fs_err::read_dir(place)? {
-            names.push(entry?.file_name());
+) -> std::result::Result<RecipeEntryKind, Unreadable> {
+    let nameless =
+        |place: &Path| Unreadable(format!("{} has a name or target that is not UTF-8", place.display()), None);
+    path.to_str().ok_or_else(|| nameless(place.parent().unwrap_or(place)))?;
+    match found {
+        Found::Directory => Ok(RecipeEntryKind::Directory),
+        Found::Symlink(target) => {
+            target.to_str().ok_or_else(|| nameless(place))?;
+            Ok(RecipeEntryKind::Symlink { target })
         }
-        // The order that the system gives differs from host to host, and the settings go into the
-        // template's key.
-        names.sort();
-        for name in names {
-            let name = name.to_str().ok_or_else(nameless)?;
-            add(&place.join(name), path.join(name), files, take)?;
+        Found::File(metadata) => {
+            let executable = metadata.permissions().mode() & 0o100 != 0;
+            Ok(RecipeEntryKind::File { executable, contents: take(place)? })
         }
-        return Ok(());
+        Found::Other => {
+            let name = place.file_name().unwrap_or(OsStr::new("/")).to_string_lossy();
+            Err(Unreadable(format!("{name:?} is neither a file nor a directory nor a symbolic link"), None))
+        }
     }
-    let kind = if metadata.is_symlink() {
-        let target = fs_err::read_link(place)?;
-        target.to_str().ok_or_else(nameless)?;
-        RecipeEntryKind::Symlink { target }
-    } else if metadata.is_file() {
-        let executable = metadata.permissions().mode() & 0o100 != 0;
-        RecipeEntryKind::File { executable, contents: take(place)? }
-    } else {
-        let name = place.file_name().unwrap_or(OsStr::new("/")).to_string_lossy();
-        return Err(Unreadable(format!("{name:?} is neither a file nor a directory nor a symbolic link"), None));
-    };
-    files.entries.push(RecipeEntry { path, kind });
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! the table of `rows`, and the flag is declared with its help in `flags`.
 
 mod archive;
+pub(crate) mod beside;
 mod bounds;
 mod debconf;
 mod environment;
