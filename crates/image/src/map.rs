@@ -255,22 +255,29 @@ struct Run {
 }
 
 /// As `FileExt::read_exact_at`, with the path in the error.
-pub(super) fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match file.read_at(buffer, offset) {
-            Ok(0) => {
-                let message = format!("{} ends at byte {offset}, before its contents do", file.path().display());
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
-            }
-            Ok(count) => {
-                buffer = &mut buffer[count..];
-                offset += count as u64;
-            }
+pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let filled = read_up_to(file, buffer, offset)?;
+    if filled == buffer.len() {
+        return Ok(());
+    }
+    let end = offset + filled as u64;
+    let message = format!("{} ends at byte {end}, before its contents do", file.path().display());
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
+}
+
+/// Fills `buffer` from `offset` on, or as much of it as there is up to the end of the file; returns
+/// how much that is.
+pub(super) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(filled)
 }
 
 /// Collects pieces in any order.

@@ -3,7 +3,7 @@
 use super::CLUSTER_BYTES;
 use crate::error::Error;
 
-const MAGIC: &[u8; 4] = b"QFI\xfb";
+pub(super) const MAGIC: &[u8; 4] = b"QFI\xfb";
 const VERSION: u32 = 3;
 const CLUSTER_BITS: u32 = CLUSTER_BYTES.trailing_zeros();
 /// log2 of the bits of a refcount.
@@ -12,9 +12,9 @@ const REFCOUNT_ORDER: u32 = 4;
 const HEADER_BYTES: u32 = 112;
 const COMPRESSION_TYPE_BIT: u8 = 3;
 const COMPRESSION_ZSTD: u8 = 1;
-const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+pub(super) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 const EXTENSION_FEATURE_NAMES: u32 = 0x6803_f857;
-const LONGEST_BACKING_NAME: usize = 1023;
+pub(super) const LONGEST_BACKING_NAME: usize = 1023;
 
 /// What the header says.
 #[derive(Debug)]

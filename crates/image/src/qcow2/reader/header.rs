@@ -1,21 +1,19 @@
 //! The header of an image that is there already, versions 2 and 3 (QEMU, docs/interop/qcow2,
 //! "Header"). Everything in it may be a lie until it is checked.
 
+use super::super::header::{EXTENSION_BACKING_FORMAT, LONGEST_BACKING_NAME, MAGIC};
 use super::error::Fault;
 
 /// How much of an image is read for its header: QEMU writes header, extensions and the name of the
 /// backing file one after another, in less than a tenth of that.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
-const MAGIC: &[u8; 4] = b"QFI\xfb";
 const V2_HEADER_BYTES: usize = 72;
 const V3_HEADER_BYTES: usize = 104;
 /// What QEMU takes, so that no table is larger than 32 MiB.
 const MOST_L1_ENTRIES: u64 = (32 << 20) / 8;
 /// The largest disk: as many bytes as VHDX knows, so that no image takes for ever to be read.
 const MOST_DISK_BYTES: u64 = 64 << 40;
-const LONGEST_BACKING_NAME: usize = 1023;
-const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 
 /// Incompatible features, by their bits.
 mod feature {

@@ -4,11 +4,11 @@ use std::io::{self, Read};
 
 use flate2::{Decompress, FlushDecompress};
 use fs_err::File;
-use fs_err::os::unix::fs::FileExt;
 use zstd::stream::read::Decoder;
 
 use super::error::{Error, Fault};
 use super::header::{HEAD_BYTES, Header};
+use crate::map::read_up_to;
 
 const SECTOR_BYTES: u64 = 512;
 const COMPRESSED: u64 = 1 << 62;
@@ -263,20 +263,8 @@ fn read_entries(file: &File, offset: u64, len: u64) -> io::Result<Vec<u64>> {
 }
 
 /// Reads at `offset`. What lies behind the end of the file is zeros, as it is to QEMU.
-fn read_or_zeros(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match file.read_at(buffer, offset) {
-            Ok(0) => {
-                buffer.fill(0);
-                break;
-            }
-            Ok(count) => {
-                buffer = &mut buffer[count..];
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn read_or_zeros(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let filled = read_up_to(file, buffer, offset)?;
+    buffer[filled..].fill(0);
     Ok(())
 }
