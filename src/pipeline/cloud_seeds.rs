@@ -2,7 +2,6 @@
 //! part of the nodes' images: in a cloud, the cloud's own data counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use fam_image::{Format, ImageSettings, Volume, VolumeIdentity, lay_out_further, raw};
@@ -44,10 +43,7 @@ pub(super) fn write(
         let name = cloud_init::image(node);
         match &public_key {
             Some(key) => write_one(job, template, &name, &cloud_init::files(&cluster, node, &seed, key), node, time)?,
-            None => match fs_err::remove_file(job.artifact(&name)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            },
+            None => job.remove_artifact(&name)?,
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The artifacts around the disks: lock, bill of materials, libvirt XML, launch script, ssh
 //! configuration.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fam_archive::lock::Lock;
@@ -59,10 +59,7 @@ pub(super) fn write_sbom(
     });
     let Some(text) = text else {
         progress.detail(format!("no {SBOM}: the root tree has no packages in /{DPKG_STATUS}"));
-        return match fs_err::remove_file(job.artifact(SBOM)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        };
+        return Ok(job.remove_artifact(SBOM)?);
     };
     write_artifact(&job.output, SBOM, 0o644, &text).map(drop)
 }

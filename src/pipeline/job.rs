@@ -40,6 +40,14 @@ impl Job {
     pub(super) fn artifact(&self, name: &str) -> PathBuf {
         self.output.path().join(name)
     }
+
+    /// Removes the artifact of an earlier build, if there is one.
+    pub(super) fn remove_artifact(&self, name: &str) -> std::io::Result<()> {
+        match fs_err::remove_file(self.artifact(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What plugins may know of a build.
