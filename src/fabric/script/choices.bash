@@ -4,7 +4,6 @@
 need_qemu() {
     examine_qemu || fail "$detail" "$hint"
     examine_device || fail "$detail" "$hint"
-    detail_of_device=$detail
 }
 
 choose_acceleration() {
@@ -19,7 +18,7 @@ choose_acceleration() {
     else
         say "processors: emulated (TCG), slower than KVM${why_not:+: $why_not}"
     fi
-    if [[ $fabric == cxl ]]; then say "CXL memory: ${detail_of_device#*"$shm_device and "}"; fi
+    if [[ $fabric == cxl ]]; then say "CXL memory: $cxl_access"; fi
 }
 
 # Nodes that run already decide, since all must be on one network.

@@ -53,9 +53,11 @@ examine_qemu() {
     detail="$qemu, ${version#QEMU emulator }"
 }
 
-# Whether `qemu` has the device that shows nodes the shared memory.
+# Whether `qemu` has the device that shows nodes the shared memory; and what it does with CXL memory, into `cxl_is_mapped`
+# and, as words, `cxl_access`.
 examine_device() {
     local devices
+    cxl_is_mapped=no cxl_access='emulates each access to its memory: slow, and not atomic across nodes (QEMU 11.1 maps it)'
     devices=$("$qemu" -device help 2>&1) || true
     if [[ $devices != *"\"$shm_device\""* ]]; then
         detail="$qemu was built without the device $shm_device, which shows the shared memory to the nodes"
@@ -69,11 +71,8 @@ examine_device() {
     fi
     detail="$qemu has the device $shm_device"
     if [[ $fabric == cxl ]]; then
-        if maps_cxl_memory; then
-            detail+=' and maps its memory, which is as fast as other memory'
-        else
-            detail+=' and emulates each access to its memory: slow, and not atomic across nodes (QEMU 11.1 maps it)'
-        fi
+        if maps_cxl_memory; then cxl_is_mapped=yes cxl_access='maps its memory, which is as fast as other memory'; fi
+        detail+=" and $cxl_access"
     fi
 }
 
@@ -115,12 +114,12 @@ examine_kvm() {
     return 1
 }
 
-# As examine_kvm. Where QEMU emulates each access to CXL memory, that access leaves the guest, and KVM emulates but plain
+# As examine_kvm, after examine_device. Where QEMU emulates each access to CXL memory, that access leaves the guest, and KVM emulates but plain
 # instructions: no vectors.
 examine_kvm_for_fabric() {
     detail='programs may fail in KVM on CXL memory that QEMU emulates'
     hint="install QEMU 11.1 or newer, which maps it; or use KVM all the same: ACCEL=kvm $0"
-    if [[ $fabric == cxl ]] && ! maps_cxl_memory; then return 1; fi
+    if [[ $fabric == cxl && $cxl_is_mapped == no ]]; then return 1; fi
     examine_kvm
 }
 
