@@ -66,12 +66,8 @@ impl Files {
 
     /// The command lines of its nodes.
     fn processes(&self) -> Vec<String> {
-        let pidfile = format!("-pidfile\0{}/", self.directory.path().display());
-        let lines = fs_err::read_dir("/proc").unwrap().filter_map(|entry| {
-            let line = fs_err::read(entry.ok()?.path().join("cmdline")).ok()?;
-            Some(String::from_utf8_lossy(&line).into_owned())
-        });
-        lines.filter(|line| line.contains(&pidfile)).map(|line| line.replace('\0', " ")).collect()
+        let pidfile = format!("-pidfile {}/", self.directory.path().display());
+        support::command_lines().into_iter().filter(|line| line.contains(&pidfile)).collect()
     }
 
     #[track_caller]

@@ -159,11 +159,8 @@ impl Running {
     /// The command lines of the nodes that run from this directory.
     pub(crate) fn processes(&self) -> Vec<String> {
         let place = self.directory.path().to_str().unwrap();
-        let lines = fs_err::read_dir("/proc").unwrap().filter_map(|entry| {
-            let line = fs_err::read(entry.ok()?.path().join("cmdline")).ok()?;
-            Some(String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        lines.filter(|line| line.contains(place) && line.contains("-pidfile")).collect()
+        let is_node = |line: &String| line.contains(place) && line.contains("-pidfile");
+        support::command_lines().into_iter().filter(is_node).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::shared::take_turn;
 use crate::system::default_system;
-use crate::{as_user, directory_of, scratch, succeed, user};
+use crate::{as_user, command_lines, directory_of, scratch, succeed, user};
 
 /// Nodes in a directory, run by a normal user in user mode, without KVM.
 #[derive(Debug)]
@@ -224,11 +224,7 @@ impl Nodes {
     /// The command lines that name the directory.
     pub fn processes(&self) -> Vec<String> {
         let place = self.directory.to_str().unwrap();
-        let lines = fs_err::read_dir("/proc").unwrap().filter_map(|entry| {
-            let line = fs_err::read(entry.ok()?.path().join("cmdline")).ok()?;
-            Some(String::from_utf8_lossy(&line).replace('\0', " "))
-        });
-        lines.filter(|line| line.contains(place)).collect()
+        command_lines().into_iter().filter(|line| line.contains(place)).collect()
     }
 }
 

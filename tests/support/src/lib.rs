@@ -160,6 +160,15 @@ pub fn public_program() -> PathBuf {
     public_copy(&program(), "program")
 }
 
+/// The command lines of all processes, with a blank behind each word.
+pub fn command_lines() -> Vec<String> {
+    let lines = fs_err::read_dir("/proc").unwrap().filter_map(|entry| {
+        let line = fs_err::read(entry.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    lines.collect()
+}
+
 /// A copy of a program in a directory `name` that everyone may pass through, made once.
 pub fn public_copy(program: &Path, name: &str) -> PathBuf {
     let file = program.file_name().unwrap();

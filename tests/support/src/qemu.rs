@@ -122,7 +122,7 @@ impl Console {
         self.type_line("");
     }
 
-    /// Waits until a system that boots prints `mark`; gives back what came before it.
+    /// Waits until a system that boots prints `mark`; returns what came before it.
     ///
     /// # Panics
     /// As [`Dialogue::wait_for`], and as soon as it is seen that the system cannot boot.
@@ -134,7 +134,7 @@ impl Console {
         before
     }
 
-    /// Waits for the login prompt; gives back the host name it shows.
+    /// Waits for the login prompt; returns the host name it shows.
     #[track_caller]
     pub fn wait_for_login(&mut self) -> String {
         self.wait_for_boot(" login: ").rsplit(['\n', '\r', ' ']).next().unwrap_or_default().to_owned()
@@ -157,7 +157,7 @@ impl Console {
         self.wait_for("READY:", COMMAND_TIMEOUT);
     }
 
-    /// Runs a shell command; gives back its exit status and what it printed.
+    /// Runs a shell command; returns its exit status and what it printed.
     pub fn run(&mut self, command: &str) -> (i32, String) {
         self.type_line(&format!("{{ {command}\n}} 2>&1; echo \"@@\"STATUS:$?:"));
         let output = self.wait_for("@@STATUS:", COMMAND_TIMEOUT);
@@ -165,7 +165,7 @@ impl Console {
         (status.trim().parse().unwrap(), output.replace('\r', "").trim().to_owned())
     }
 
-    /// Runs a command that must succeed; gives back what it printed.
+    /// Runs a command that must succeed; returns what it printed.
     pub fn check(&mut self, command: &str) -> String {
         let (status, output) = self.run(command);
         assert_eq!(status, 0, "{}: {command}: {output}", self.name);
