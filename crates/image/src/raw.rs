@@ -7,6 +7,7 @@ use fs_err::File;
 use super::error::Error;
 use super::map::{DiskMap, Piece, Source};
 use super::output::Output;
+use super::sparse::{OnBytes, SparseDisk, for_each_block};
 
 /// Pieces that are smaller go through a buffer, together with their neighbours: one system call for
 /// many files.
@@ -15,6 +16,8 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Gaps below a file system block are written as zeros instead of ending the buffer: they would not
 /// stay sparse.
 const JOINED_GAP_BYTES: u64 = 4096;
+/// Of a disk that is there already, blocks of this size that are all zeros stay holes.
+const BLOCK_BYTES: u64 = 64 << 10;
 
 /// Writes the disk into `file`, which is empty or is cut to its size first. `on_bytes` is called
 /// with the length of each piece.
@@ -39,6 +42,22 @@ pub fn write(map: &DiskMap, file: &File, on_bytes: &(dyn Fn(u64) + Sync)) -> Res
     }
     pending.flush()?;
     Ok(())
+}
+
+/// Writes a disk that is there already into `file`, which is cut to its size first.
+///
+/// # Errors
+/// When the disk cannot be read, or the file cannot be written.
+pub fn write_disk(disk: &mut dyn SparseDisk, file: &File, on_bytes: OnBytes<'_>) -> Result<(), Error> {
+    let mut output = Output::passing(file);
+    let size = disk.size_bytes();
+    output.set_len(0)?;
+    output.set_len(size)?;
+    for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
+        let offset = number * BLOCK_BYTES;
+        let len = (size - offset).min(BLOCK_BYTES) as usize;
+        Ok(output.write_all_at(&block[..len], offset)?)
+    })
 }
 
 /// Bytes that will be written at `start` in one call.
@@ -74,5 +93,25 @@ impl Pending<'_> {
         self.output.write_all_at(&self.bytes, self.start)?;
         self.bytes.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::sparse::testing::Pieces;
+
+    #[test]
+    fn a_disk_that_is_there_is_written_with_its_holes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("raw");
+        let file = File::create(&path).unwrap();
+        let mut disk = Pieces::example();
+        write_disk(&mut disk, &file, &|_| ()).unwrap();
+        assert!(fs_err::read(&path).unwrap() == disk.bytes());
+        let stored = fs_err::metadata(&path).unwrap().blocks() * 512;
+        assert!(stored < 1 << 20, "{stored} bytes are stored of a disk that has 450 KB");
     }
 }

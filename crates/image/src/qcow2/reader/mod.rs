@@ -23,6 +23,7 @@ use rustix::fs::{Mode, OFlags};
 
 pub use error::Error;
 
+use crate::disk::SECTOR_BYTES;
 use crate::sparse::SparseDisk;
 use header::BackingFormat;
 use layer::{Layer, Mapping, Qcow2, Run};
@@ -44,9 +45,22 @@ impl Image {
     /// # Errors
     /// [`Error`].
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_as(path, BackingFormat::Qcow2)
+    }
+
+    /// Opens a raw disk, which stands on no other. Zeros follow it up to the end of its last sector, as
+    /// with QEMU.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_raw(path: &Path) -> Result<Self, Error> {
+        Self::open_as(path, BackingFormat::Raw)
+    }
+
+    fn open_as(path: &Path, format: BackingFormat) -> Result<Self, Error> {
         let mut layers = Vec::new();
         let mut states = Vec::new();
-        let mut next = Some((path.to_owned(), BackingFormat::Qcow2));
+        let mut next = Some((path.to_owned(), format));
         while let Some((below, format)) = next.take() {
             if layers.len() == MOST_LAYERS {
                 return Err(Error::TooDeep { path: path.to_owned(), most: MOST_LAYERS });
@@ -102,7 +116,7 @@ impl Image {
 
 impl SparseDisk for Image {
     fn size_bytes(&self) -> u64 {
-        self.layers[0].size_bytes()
+        self.layers[0].size_bytes().next_multiple_of(SECTOR_BYTES)
     }
 
     fn zeros_from(&mut self, offset: u64) -> Result<u64, crate::Error> {

@@ -184,3 +184,19 @@ fn damaged_tables_are_faults() {
         assert!(error.contains(expected), "{at}: {error}");
     }
 }
+
+#[test]
+fn a_raw_disk_ends_with_a_whole_sector() {
+    let bench = Bench::new();
+    let whole = fs_err::read(bench.path("raw")).unwrap();
+    let path = bench.path("odd");
+    fs_err::write(&path, &whole[..whole.len() - 100]).unwrap();
+    for (name, zeros) in [("raw", 0), ("odd", 100)] {
+        let mut disk = Image::open_raw(&bench.path(name)).unwrap();
+        assert_eq!(disk.size_bytes(), whole.len() as u64);
+        let mut read = vec![0xff; whole.len()];
+        disk.read_at(0, &mut read).unwrap();
+        let (stored, rest) = read.split_at(whole.len() - zeros);
+        assert!(stored == &whole[..stored.len()] && rest.iter().all(|&byte| byte == 0), "{name}");
+    }
+}
