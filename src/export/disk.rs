@@ -1,4 +1,4 @@
-//! The disk of a node while it is exported, and what is known beforehand of all of them.
+//! The disks of a node while they are exported, and what is known beforehand of all of them.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use super::Format;
 use super::error::Error;
-use super::facts::Machine;
+use super::facts::{Facts, Machine};
+use crate::fabric::{cloud_init, image_of_disk};
+use crate::recipe::DiskLabel;
 
 /// The bill of materials of a build, which has its time.
 const SBOM: &str = "fabric.spdx.json";
@@ -25,21 +27,82 @@ const LONGEST_SBOM: u64 = 64 << 20;
 const UNIT_BYTES: u64 = 1 << 20;
 const SPARE_BYTES: u64 = 64 << 20;
 
-/// The disk of a node. Reading it ends when the program is told to stop.
+/// What a disk is to its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The node boots from it.
+    Boot,
+    /// It is one of the recipe's further disks, of this label.
+    Further(DiskLabel),
+    /// cloud-init reads it.
+    Seed,
+}
+
+impl Role {
+    /// What tells the disk from others of its node; nothing of the one that it boots from.
+    pub(super) fn label(&self) -> Option<&str> {
+        match self {
+            Self::Boot => None,
+            Self::Further(label) => Some(label.as_str()),
+            Self::Seed => Some("seed"),
+        }
+    }
+}
+
+/// A disk of a node. Reading it ends when the program is told to stop.
 #[derive(Debug)]
 pub(super) struct Disk<'a> {
+    pub(super) role: Role,
+    /// The name of its file.
+    pub(super) file_name: String,
     image: Image,
     interrupts: &'a Interrupts,
 }
 
 impl<'a> Disk<'a> {
-    /// Opens the image of `machine` in `directory`.
-    pub(super) fn open(directory: &Path, machine: &Machine, interrupts: &'a Interrupts) -> Result<Self, Error> {
-        let path = directory.join(format!("{}.qcow2", machine.name));
+    /// Opens all disks of `machine` in `directory`: the one that it boots from, the further ones in the
+    /// order of the recipe, then its seed for cloud-init, if there is one.
+    pub(super) fn all_of(
+        directory: &Path,
+        facts: &Facts,
+        machine: &Machine,
+        interrupts: &'a Interrupts,
+    ) -> Result<Vec<Self>, Error> {
+        let name = &machine.name;
+        let mut roles = vec![Role::Boot];
+        roles.extend(facts.further_disks.iter().cloned().map(Role::Further));
+        // As the launch script has it: nodes are started with it where it is there.
+        if fs_err::symlink_metadata(directory.join(cloud_init::image(name))).is_ok() {
+            let seed = Role::Seed.label();
+            if roles.iter().any(|role| role.label().map(str::to_ascii_lowercase).as_deref() == seed) {
+                return Err(Error::TwoSeeds(name.clone()));
+            }
+            roles.push(Role::Seed);
+        }
+        roles.into_iter().map(|role| Self::open(directory, name, role, interrupts)).collect()
+    }
+
+    fn open(directory: &Path, node: &str, role: Role, interrupts: &'a Interrupts) -> Result<Self, Error> {
+        let file_name = match &role {
+            Role::Boot => format!("{node}.qcow2"),
+            Role::Further(label) => image_of_disk(node, label.as_str()),
+            Role::Seed => cloud_init::image(node),
+        };
+        let path = directory.join(&file_name);
         // The directory may be /tmp, where anybody can put an image that stands on a secret file.
         let is_own = fs_err::symlink_metadata(&path).is_ok_and(|metadata| regular::is_own(&metadata));
-        let image = Image::open(&path)?;
-        if is_own { Ok(Self { image, interrupts }) } else { Err(Error::Foreign(path)) }
+        let image = if role == Role::Seed { Image::open_raw(&path)? } else { Image::open(&path)? };
+        if is_own { Ok(Self { role, file_name, image, interrupts }) } else { Err(Error::Foreign(path)) }
+    }
+
+    /// What the names of its files begin with: that of the node, and the label.
+    pub(super) fn stem(&self) -> &str {
+        self.file_name.rsplit_once('.').map_or(&self.file_name, |(stem, _)| stem)
+    }
+
+    /// Whether it is written anew for `format`. Incus attaches raw files as they are.
+    pub(super) fn is_written_for(&self, format: Format) -> bool {
+        (format, &self.role) != (Format::Incus, &Role::Seed)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -52,12 +115,13 @@ impl<'a> Disk<'a> {
     }
 
     /// A number for the disk in a format that tells disks apart by numbers. It follows from the
-    /// node's name and the first bytes of the disk, among which its own number is (GPT), so that two
-    /// clusters differ, and the same disk has it again.
-    pub(super) fn id(&mut self, format: Format, name: &str) -> Result<Uuid, Error> {
+    /// disk's name and its first bytes, among which its own number is (GPT, or the file system's), so
+    /// that two clusters differ, and the same disk has it again.
+    pub(super) fn id(&mut self, format: Format) -> Result<Uuid, Error> {
         let mut start = vec![0; UNIT_BYTES.min(self.bytes()) as usize];
         self.read_at(0, &mut start)?;
-        let digest = Sha256::new().chain_update(format!("fam-build export {format} {name}\n")).chain_update(start);
+        let begin = format!("fam-build export {format} {}\n", self.stem());
+        let digest = Sha256::new().chain_update(begin).chain_update(start);
         let digest = digest.finalize();
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
@@ -93,20 +157,26 @@ impl SparseDisk for Disk<'_> {
     }
 }
 
-/// Checks that what is written has room. Compressed disks take half of what is stored at the worst
-/// that systems of Debian come to; archives are made of a disk that is written first.
-pub(super) fn require_room(directory: &Path, format: Format, disks: &mut [Disk<'_>]) -> Result<(), Error> {
-    let mut stored = Vec::with_capacity(disks.len());
-    for disk in disks {
-        stored.push(disk.stored_bytes()?);
+/// Checks that what is written of these nodes has room. Compressed disks take half of what is stored at
+/// the worst that systems of Debian come to; archives are made of disks that are written first: of
+/// one, or in an OVA of all that a node has.
+pub(super) fn require_room(directory: &Path, format: Format, nodes: &mut [Vec<Disk<'_>>]) -> Result<(), Error> {
+    let (mut all, mut plain, mut most_unfinished) = (0, 0, 0);
+    for disks in nodes {
+        let mut unfinished = 0;
+        for disk in disks.iter_mut().filter(|disk| disk.is_written_for(format)) {
+            let stored = disk.stored_bytes()?;
+            match (format, &disk.role) {
+                (Format::Vdi | Format::Vhdx, _) | (Format::Incus, Role::Further(_)) => plain += stored,
+                (Format::Ova, _) => unfinished += stored,
+                (Format::Oci | Format::Incus, _) => unfinished = stored.max(unfinished),
+                (Format::Vmdk | Format::Proxmox, _) => {}
+            }
+            all += stored;
+        }
+        most_unfinished = unfinished.max(most_unfinished);
     }
-    let (all, largest): (u64, u64) = (stored.iter().sum(), stored.iter().copied().max().unwrap_or(0));
-    let needed = match format {
-        Format::Vdi | Format::Vhdx => all,
-        Format::Vmdk => all / 2,
-        Format::Ova | Format::Oci | Format::Incus => (all + largest) / 2,
-        Format::Proxmox => 0,
-    };
+    let needed = plain + (all - plain + most_unfinished) / 2;
     Ok(require_space(directory, "the export", needed + SPARE_BYTES)?)
 }
 

@@ -27,6 +27,9 @@ pub enum Error {
     /// A node that was not built.
     #[error("there is no node {number}: {nodes} were built")]
     NoNode { number: u8, nodes: u8 },
+    /// Two disks of a node that would have one name.
+    #[error("{0} has a disk labelled seed, and a seed for cloud-init: what is written of both would have one name")]
+    TwoSeeds(String),
     #[error("{0}")]
     Image(#[from] fam_image::Error),
     #[error("{0}")]
@@ -53,6 +56,9 @@ impl Hint for Error {
             Self::Foreign(_) => Some("be the user who built it, and take write permission from others".to_owned()),
             // Not that of a build, which speaks of what was fetched.
             Self::Interrupted(_) => Some("nothing unfinished is left: run it again".to_owned()),
+            Self::TwoSeeds(node) => {
+                Some(format!("take {node}-seed.img away, or give the disk another label and build the nodes again"))
+            }
             Self::NoNode { .. } => Some("without numbers, all nodes are written".to_owned()),
             _ => None,
         }

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::error::Error;
 use crate::fabric::LAUNCH_SCRIPT;
-use crate::recipe::{Cpus, FabricKind, NodeCount, NodePrefix};
+use crate::recipe::{Cpus, DiskLabel, FabricKind, NodeCount, NodePrefix};
 
 /// A launch script has 32 KiB, and for 253 nodes less than as much again.
 const LONGEST_SCRIPT: u64 = 1 << 20;
@@ -31,6 +31,8 @@ pub struct Facts {
     pub shared_mib: u64,
     /// The file of the shared memory on a host.
     pub shared_file: String,
+    /// The labels of the disks beside the one that each boots from.
+    pub further_disks: Vec<DiskLabel>,
     /// The hardware addresses of their first network interfaces.
     macs: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Facts {
             fabric: checked(script, "fabric")?,
             shared_mib: checked(script, "shm_mib")?,
             shared_file: checked(script, "first_memory")?,
+            further_disks: further_disks(script)?,
             macs: macs(script)?,
         };
         let plain =
@@ -119,10 +122,22 @@ fn checked<T: std::str::FromStr>(script: &str, name: &str) -> Result<T, String> 
     value.parse().map_err(|_| format!("{name} is {value:?}"))
 }
 
+/// The elements of the fact `name`, which has a line of its own.
+fn elements<'a>(script: &'a str, name: &str) -> Result<std::str::SplitWhitespace<'a>, String> {
+    let begin = format!("readonly {name}=(");
+    let line = script.lines().find_map(|line| line.strip_prefix(&begin)?.strip_suffix(')'));
+    Ok(line.ok_or_else(|| format!("{name} are missing"))?.split_whitespace())
+}
+
+/// The labels: `further_disks=(data log)`.
+fn further_disks(script: &str) -> Result<Vec<DiskLabel>, String> {
+    let label = |element: &str| element.parse().map_err(|_| format!("an element of further_disks is {element:?}"));
+    elements(script, "further_disks")?.map(label).collect()
+}
+
 /// The hardware addresses, in the order of the nodes: `macs=([1]=52:54:… [2]=…)`.
 fn macs(script: &str) -> Result<Vec<String>, String> {
-    let line = script.lines().find_map(|line| line.strip_prefix("readonly macs=(")?.strip_suffix(')'));
-    let elements = line.ok_or("macs are missing")?.split_whitespace().enumerate();
+    let elements = elements(script, "macs")?.enumerate();
     let macs = elements.map(|(index, element)| {
         let mac = element.strip_prefix(&format!("[{}]=", index + 1)).filter(|mac| is_mac(mac));
         mac.map(str::to_owned).ok_or_else(|| format!("an element of macs is {element:?}"))
@@ -151,8 +166,10 @@ pub(super) mod tests {
 
     #[test]
     fn the_launch_script_tells_what_was_built() {
-        let recipe = "nodes.count = 3\nnodes.name = 'a-b'\nnodes.memory = '2G'\nnodes.cpus = 1\nfabric.size = '64M'\nfabric.kind = 'nvdimm'";
+        let recipe = "nodes.count = 3\nnodes.name = 'a-b'\nnodes.memory = '2G'\nnodes.cpus = 1\nfabric.size = '64M'\nfabric.kind = 'nvdimm'
+            disk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'Log.1' }]";
         let facts = example(recipe);
+        assert_eq!(facts.further_disks.iter().map(DiskLabel::as_str).collect::<Vec<_>>(), ["data", "Log.1"]);
         assert_eq!((facts.prefix.to_string().as_str(), facts.nodes.get(), facts.memory_mib), ("a-b", 3, 2048));
         assert_eq!((facts.cpus.get(), facts.fabric, facts.shared_mib), (1, FabricKind::Nvdimm, 64));
         let numbers = |machines: Vec<Machine>| machines.iter().map(|machine| machine.number).collect::<Vec<_>>();
@@ -177,6 +194,8 @@ pub(super) mod tests {
             ("[2]=52:54:48:50:45:02)", "[2]=$(id))", "an element of macs"),
             ("[1]=52:54:48:50:45:01", "[0]=52:54:48:50:45:01", "an element of macs"),
             ("readonly macs", "macs", "macs are missing"),
+            ("further_disks=()", "further=()", "further_disks are missing"),
+            ("further_disks=()", "further_disks=(a ../b)", "an element of further_disks is \"../b\""),
             ("first_memory=/dev/shm/", "first_memory=/dev/shm/../", "first_memory is"),
         ] {
             assert!(good.contains(from), "{from}");

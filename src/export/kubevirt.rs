@@ -1,10 +1,12 @@
-//! The manifest of a machine of KubeVirt whose disk is in an OCI image
+//! The manifest of a machine of KubeVirt whose disks are in OCI images, one in each
 //! (<https://kubevirt.io/user-guide/storage/disks_and_volumes/#containerdisk>).
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
+use super::disk::Role;
 use super::facts::{Facts, Machine};
+use super::oci;
 
 /// Where OCI images are pushed: a registry, and the path in it. The name of the node follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +45,40 @@ impl FromStr for Registry {
     }
 }
 
-/// The manifest of `machine`.
-pub(super) fn manifest(facts: &Facts, machine: &Machine, registry: &Registry) -> String {
+/// The tag of the image with a disk. All of a node have one name, and labels may have letters that only
+/// a tag may have, too.
+fn tag(role: &Role) -> String {
+    match role {
+        Role::Boot => "latest".to_owned(),
+        Role::Further(label) => format!("disk-{label}"),
+        Role::Seed => "seed".to_owned(),
+    }
+}
+
+/// The manifest of `machine`, which has these disks.
+pub(super) fn manifest(facts: &Facts, machine: &Machine, roles: &[&Role], registry: &Registry) -> String {
     let name = &machine.name;
+    let (mut pushes, mut disks, mut volumes) = (String::new(), String::new(), String::new());
+    for (role, number) in roles.iter().zip(1..) {
+        let stem = role.label().map_or_else(|| name.clone(), |label| format!("{name}-{label}"));
+        let image = format!("{registry}/{name}:{}", tag(role));
+        // Volumes have names of the DNS, which labels need not be.
+        let volume = match role {
+            Role::Boot => "disk".to_owned(),
+            Role::Further(_) => format!("disk{number}"),
+            Role::Seed => "seed".to_owned(),
+        };
+        let _ = writeln!(pushes, "#   skopeo copy oci-archive:{} docker://{image}", oci::archive_name(&stem));
+        let _ = writeln!(disks, "            - name: {volume}\n              disk:\n                bus: virtio");
+        if let Role::Further(label) = role {
+            let _ = writeln!(disks, "              serial: \"{label}\"");
+        }
+        let _ = writeln!(volumes, "        - name: {volume}\n          containerDisk:\n            image: \"{image}\"");
+    }
+    let (whole, its) = if roles.len() == 1 { ("the disk", "its disk") } else { ("the disks", "its disks") };
     format!(
-        "# Written by fam-build export. Push the disk first:
-#   skopeo copy oci-archive:{archive} docker://{registry}/{name}:latest
-# What the machine writes to its disk is gone when it stops. It has no memory in common with others.
+        "# Written by fam-build export. Push {whole} first:
+{pushes}# What the machine writes to {its} is gone when it stops. It has no memory in common with others.
 apiVersion: kubevirt.io/v1
 kind: VirtualMachine
 metadata:
@@ -68,10 +97,7 @@ spec:
           guest: {memory}Mi
         devices:
           disks:
-            - name: disk
-              disk:
-                bus: virtio
-          interfaces:
+{disks}          interfaces:
             - name: default
               model: virtio
               masquerade: {{}}
@@ -80,11 +106,7 @@ spec:
         - name: default
           pod: {{}}
       volumes:
-        - name: disk
-          containerDisk:
-            image: \"{registry}/{name}:latest\"
-",
-        archive = super::oci::archive_name(machine),
+{volumes}",
         cpus = facts.cpus,
         memory = facts.memory_mib,
     )
@@ -100,7 +122,11 @@ mod tests {
         let facts = example("nodes.count = 2\nnodes.memory = '2G'");
         let machine = &facts.machines(&[2]).unwrap()[0];
         let registry = "registry.example:5000/fabric".parse().unwrap();
-        insta::assert_snapshot!("kubevirt", manifest(&facts, machine, &registry));
+        insta::assert_snapshot!("kubevirt", manifest(&facts, machine, &[&Role::Boot], &registry));
+        let further = |label: &str| Role::Further(label.parse().unwrap());
+        let roles = [Role::Boot, further("data"), further("Log.1"), Role::Seed];
+        let roles: Vec<_> = roles.iter().collect();
+        insta::assert_snapshot!("kubevirt_disks", manifest(&facts, machine, &roles, &registry));
     }
 
     #[test]

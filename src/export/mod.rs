@@ -38,17 +38,17 @@ use write::Writer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, strum::Display)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Format {
-    /// VMware: a disk as vSphere imports it (stream-optimized)
+    /// VMware: disks as vSphere imports them (stream-optimized)
     Vmdk,
-    /// VirtualBox: a disk
+    /// VirtualBox: disks
     Vdi,
-    /// Hyper-V: a disk
+    /// Hyper-V: disks
     Vhdx,
-    /// VMware and VirtualBox: machine and disk in one file
+    /// VMware and VirtualBox: machine and disks in one file
     Ova,
-    /// KubeVirt: an OCI image with the disk (containerDisk), and the manifest of its machine
+    /// KubeVirt: an OCI image with each disk (containerDisk), and the manifest of the machine
     Oci,
-    /// Incus: an image of a virtual machine
+    /// Incus: an image of a virtual machine, and its further disks beside it
     Incus,
     /// Proxmox VE: a script that makes machines of the images that are there
     Proxmox,
@@ -120,14 +120,15 @@ fn write(
         return writer.proxmox(machines);
     }
     // All of them first: what is wrong with the last one is not found out after minutes.
-    let disks = machines.iter().map(|machine| Disk::open(output.path(), machine, interrupts));
-    let mut disks = disks.collect::<Result<Vec<_>, Error>>()?;
-    require_room(output.path(), request.format, &mut disks)?;
-    let running = progress.task(Task::Images, disks.iter().map(Disk::bytes).sum());
+    let nodes = machines.iter().map(|machine| Disk::all_of(output.path(), facts, machine, interrupts));
+    let mut nodes = nodes.collect::<Result<Vec<_>, Error>>()?;
+    require_room(output.path(), request.format, &mut nodes)?;
+    let written = nodes.iter().flatten().filter(|disk| disk.is_written_for(request.format));
+    let running = progress.task(Task::Images, written.map(Disk::bytes).sum());
     let mut artifacts = Vec::new();
-    for (machine, disk) in machines.iter().zip(&mut disks) {
+    for (machine, disks) in machines.iter().zip(&mut nodes) {
         progress.step(format!("Writing {} for {}", machine.name, request.format));
-        artifacts.extend(writer.node(machine, disk, &|count| running.advance(count))?);
+        artifacts.extend(writer.node(machine, disks, &|count| running.advance(count))?);
     }
     Ok(artifacts)
 }

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::facts::Machine;
 use super::member::{Attributes, add_text, directory, file};
 
 /// The user and the group of QEMU in KubeVirt's pods.
@@ -19,16 +18,16 @@ const QEMU: u32 = 107;
 /// The tag under which the archive has the image.
 const TAG: &str = "latest";
 
-/// The name of the archive of `machine`.
-pub(super) fn archive_name(machine: &Machine) -> String {
-    format!("{}.oci.tar", machine.name)
+/// The name of the archive with the disk of this name.
+pub(super) fn archive_name(disk: &str) -> String {
+    format!("{disk}.oci.tar")
 }
 
-/// Writes the image of `machine`, whose qcow2 disk has `disk_bytes`. The disk is read twice: the
+/// Writes the image with the disk of this name, a qcow2 file of `disk_bytes`. It is read twice: the
 /// layer's name in the archive is its digest.
 pub(super) fn write(
     output: impl Write,
-    machine: &Machine,
+    name: &str,
     disk: &mut (impl Read + Seek),
     disk_bytes: u64,
     time: i64,
@@ -37,7 +36,7 @@ pub(super) fn write(
         disk.seek(SeekFrom::Start(0))?;
         let mut tar = TarWriter::new(output);
         tar.header(&directory("disk", Attributes { id: 0, mode: 0o755 }, time))?;
-        let name = format!("disk/{}.qcow2", machine.name);
+        let name = format!("disk/{name}.qcow2");
         tar.header(&file(&name, disk_bytes, Attributes { id: QEMU, mode: 0o440 }, time))?;
         tar.contents(disk, disk_bytes)?;
         tar.finish()

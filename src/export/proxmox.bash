@@ -15,7 +15,10 @@ directory=$(cd -- "$(dirname -- "$0")" && pwd)
 command -v qm >/dev/null || fail "this host has no qm: run it on a host of Proxmox VE"
 [[ $(id -u) == 0 ]] || fail "only root may set QEMU's own arguments"
 for node in "${nodes[@]}"; do
-    [[ -f $directory/$prefix$node.qcow2 ]] || fail "$directory/$prefix$node.qcow2 is not there"
+    for disk in '' "${further_disks[@]/#/-}"; do
+        image=$directory/$prefix$node$disk.qcow2
+        [[ -f $image ]] || fail "$image is not there"
+    done
 done
 if [[ -z $shared_memory ]]; then
     printf 'warning: machines are made without the shared memory, since its kind is %s\n' "$fabric" >&2
@@ -27,6 +30,14 @@ for node in "${nodes[@]}"; do
         --net0 "virtio=${macs[node]},bridge=$bridge"
         --virtio0 "$storage:0,import-from=$directory/$prefix$node.qcow2,discard=on" --boot order=virtio0
     )
+    number=0
+    for label in "${further_disks[@]}"; do
+        image=$directory/$prefix$node-$label.qcow2
+        options+=("--virtio$((++number))" "$storage:0,import-from=$image,discard=on,serial=$label")
+    done
+    # What cloud-init reads, where the system has it.
+    seed=$directory/$prefix$node-seed.img
+    if [[ -f $seed ]]; then options+=("--virtio$((++number))" "$storage:0,import-from=$seed"); fi
     # All machines with it must be on one host, and stay there.
     if [[ -n $shared_memory ]]; then options+=(--args "$shared_memory"); fi
     qm create "$((first_id + node - 1))" "${options[@]}"

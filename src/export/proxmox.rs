@@ -15,6 +15,7 @@ const BODY: &str = include_str!("proxmox.bash");
 pub(super) fn script(facts: &Facts, machines: &[Machine]) -> String {
     let numbers: Vec<_> = machines.iter().map(|machine| machine.number.to_string()).collect();
     let macs: Vec<_> = machines.iter().map(|machine| format!("[{}]={}", machine.number, machine.mac)).collect();
+    let further_disks: Vec<_> = facts.further_disks.iter().map(ToString::to_string).collect();
     let address = ivshmem_address();
     let slot = address.rsplit(':').next().unwrap_or_default();
     // Proxmox has its devices on the first bus in fixed slots, and in this one a watchdog, where a
@@ -35,6 +36,7 @@ pub(super) fn script(facts: &Facts, machines: &[Machine]) -> String {
 
 readonly nodes=({numbers}) prefix={prefix} memory_mib={memory_mib} cpus={cpus} fabric={fabric}
 readonly macs=({macs})
+readonly further_disks=({further_disks})
 readonly shared_memory='{memory}'
 
 {BODY}",
@@ -44,6 +46,7 @@ readonly shared_memory='{memory}'
         cpus = facts.cpus,
         fabric = facts.fabric,
         macs = macs.join(" "),
+        further_disks = further_disks.join(" "),
     )
 }
 
@@ -92,6 +95,22 @@ mod tests {
         let (printed, failed) = run(&of("nodes.count = 1\nfabric.kind = 'cxl'"), &[], &["fabric1.qcow2"]);
         assert!(printed.contains("[fabric1]") && !printed.contains("--args"), "{printed}");
         assert!(failed.contains("without the shared memory"), "{failed}");
+    }
+
+    #[test]
+    fn a_machine_gets_its_further_disks_and_its_seed() {
+        let script =
+            of("nodes.count = 2\ndisk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'Log.1' }]");
+        let images = ["", "-data", "-Log.1"].map(|disk| [1, 2].map(|node| format!("fabric{node}{disk}.qcow2")));
+        let mut images: Vec<_> = images.iter().flatten().map(String::as_str).collect();
+        images.push("fabric2-seed.img");
+        let (printed, failed) = run(&script, &[], &images);
+        assert_eq!(failed, "");
+        insta::assert_snapshot!("proxmox_disks", printed);
+        images.retain(|image| *image != "fabric2-data.qcow2");
+        let (printed, failed) = run(&script, &[], &images);
+        assert_eq!(printed, "");
+        assert!(failed.contains("DIRECTORY/fabric2-data.qcow2 is not there"), "{failed}");
     }
 
     #[test]

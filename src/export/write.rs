@@ -2,14 +2,15 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 use std::num::NonZero;
+use std::slice;
 
-use fam_image::{OnBytes, Stream, qcow2, vdi, vhdx, vmdk};
+use fam_image::{OnBytes, Stream, qcow2, raw, vdi, vhdx, vmdk};
 use fam_isolation::supervisor::{self, OutputDir};
 use fs_err::File;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::disk::Disk;
+use super::disk::{Disk, Role};
 use super::error::Error;
 use super::facts::{Facts, Machine};
 use super::{Format, Request, incus, kubevirt, oci, ova, proxmox};
@@ -30,45 +31,18 @@ impl Writer<'_> {
     pub(super) fn node(
         &self,
         machine: &Machine,
-        disk: &mut Disk<'_>,
+        disks: &mut [Disk<'_>],
         on_bytes: OnBytes<'_>,
     ) -> Result<Vec<Artifact>, Error> {
-        let name = &machine.name;
-        let (suffix, what) = match self.request.format {
-            Format::Vmdk => ("vmdk", "disk for VMware"),
-            Format::Vdi => ("vdi", "disk for VirtualBox"),
-            Format::Vhdx => ("vhdx", "disk for Hyper-V"),
-            Format::Ova => ("ova", "machine for VMware and VirtualBox"),
-            Format::Oci => ("oci.tar", "OCI image with its disk for KubeVirt"),
-            Format::Incus => ("incus.tar", "image for Incus"),
-            Format::Proxmox => return Ok(Vec::new()),
-        };
-        let file_name = format!("{name}.{suffix}");
-        // It holds the node's private keys, as its image does.
-        let artifact = self.output.create_private(&file_name)?;
-        let file = artifact.file();
-        let id = disk.id(self.request.format, name)?;
         match self.request.format {
-            Format::Vmdk => self.vmdk(disk, &mut Stream::new(file), &file_name, id, on_bytes)?,
-            Format::Vdi => vdi::write(disk, file, id, on_bytes)?,
-            Format::Vhdx => vhdx::write(disk, file, id, on_bytes)?,
-            Format::Ova => self.ova(machine, disk, file, id, on_bytes)?,
-            Format::Oci | Format::Incus => self.around_qcow2(machine, disk, file, on_bytes)?,
-            Format::Proxmox => {}
+            Format::Vmdk => self.disks(disks, "vmdk", "disk for VMware", on_bytes),
+            Format::Vdi => self.disks(disks, "vdi", "disk for VirtualBox", on_bytes),
+            Format::Vhdx => self.disks(disks, "vhdx", "disk for Hyper-V", on_bytes),
+            Format::Ova => self.ova(machine, disks, on_bytes),
+            Format::Oci => self.oci(machine, disks, on_bytes),
+            Format::Incus => self.incus(machine, disks, on_bytes),
+            Format::Proxmox => Ok(Vec::new()),
         }
-        disk.require_unchanged()?;
-        artifact.finish()?;
-        let mut written = vec![self.written(&file_name, format!("{what}: {name}"))];
-        if self.request.format == Format::Oci {
-            let manifest = kubevirt::manifest(self.facts, machine, &self.request.registry);
-            written.push(self.text(
-                &format!("{name}.kubevirt.yaml"),
-                0o644,
-                &manifest,
-                format!("machine for KubeVirt: {name}"),
-            )?);
-        }
-        Ok(written)
     }
 
     /// Writes the script for all nodes.
@@ -79,6 +53,48 @@ impl Writer<'_> {
 
     fn jobs(&self) -> NonZero<usize> {
         self.request.jobs.unwrap_or_else(|| qcow2::Options::default().jobs)
+    }
+
+    /// A file with what `write` makes of these disks.
+    fn private<'d>(
+        &self,
+        name: &str,
+        what: String,
+        disks: &mut [Disk<'d>],
+        write: impl FnOnce(&File, &mut [Disk<'d>]) -> Result<(), Error>,
+    ) -> Result<Artifact, Error> {
+        // It holds the node's private keys, as its images do.
+        let artifact = self.output.create_private(name)?;
+        write(artifact.file(), disks)?;
+        for disk in disks {
+            disk.require_unchanged()?;
+        }
+        artifact.finish()?;
+        Ok(self.written(name, what))
+    }
+
+    /// Each disk as a file of its own.
+    fn disks(
+        &self,
+        disks: &mut [Disk<'_>],
+        suffix: &str,
+        what: &str,
+        on_bytes: OnBytes<'_>,
+    ) -> Result<Vec<Artifact>, Error> {
+        let write = |disk: &mut Disk<'_>| {
+            let (name, what) = (format!("{}.{suffix}", disk.stem()), format!("{what}: {}", disk.stem()));
+            self.private(&name, what, slice::from_mut(disk), |file, disks| {
+                let disk = &mut disks[0];
+                let id = disk.id(self.request.format)?;
+                match self.request.format {
+                    Format::Vmdk => self.vmdk(disk, &mut Stream::new(file), &name, id, on_bytes)?,
+                    Format::Vdi => vdi::write(disk, file, id, on_bytes)?,
+                    _ => vhdx::write(disk, file, id, on_bytes)?,
+                }
+                Ok(())
+            })
+        };
+        disks.iter_mut().map(write).collect()
     }
 
     fn vmdk(
@@ -94,43 +110,91 @@ impl Writer<'_> {
         Ok(vmdk::write(disk, output, vmdk::Options { name, content_id, jobs: self.jobs() }, on_bytes)?)
     }
 
-    fn ova(
+    fn ova(&self, machine: &Machine, disks: &mut [Disk<'_>], on_bytes: OnBytes<'_>) -> Result<Vec<Artifact>, Error> {
+        let name = &machine.name;
+        let what = format!("machine for VMware and VirtualBox: {name}");
+        let written = self.private(&format!("{name}.ova"), what, disks, |file, disks| {
+            let parts = disks.iter_mut().zip(1..).map(|(disk, number)| self.part(machine, number, disk, on_bytes));
+            let mut parts = parts.collect::<Result<Vec<_>, Error>>()?;
+            Ok(ova::write(Stream::new(file), self.facts, machine, &mut parts, self.time)?)
+        });
+        Ok(vec![written?])
+    }
+
+    /// The disk of this number, counted from 1, as it is in an OVA.
+    fn part(
         &self,
         machine: &Machine,
+        number: usize,
         disk: &mut Disk<'_>,
-        file: &File,
-        id: Uuid,
         on_bytes: OnBytes<'_>,
-    ) -> Result<(), Error> {
-        let name = ova::disk_name(machine);
+    ) -> Result<ova::Vmdk<supervisor::Artifact>, Error> {
+        let name = ova::disk_name(machine, number);
+        let id = disk.id(self.request.format)?;
         let mut unfinished = self.unfinished(&name)?;
         let mut hashing = Hashing { output: &mut unfinished, digest: Sha256::new(), bytes: 0 };
         self.vmdk(disk, &mut hashing, &name, id, on_bytes)?;
         let (bytes, sha256) = (hashing.bytes, hex::encode(hashing.digest.finalize()));
-        let vmdk = ova::Vmdk { bytes, sha256, disk_bytes: disk.bytes() };
         unfinished.seek(SeekFrom::Start(0))?;
-        Ok(ova::write(Stream::new(file), self.facts, machine, &vmdk, &mut unfinished, self.time)?)
+        let label = disk.role.label().map(str::to_owned);
+        Ok(ova::Vmdk { name, label, bytes, sha256, disk_bytes: disk.bytes(), file: unfinished })
     }
 
-    /// Writes the disk anew, since an image may stand on another one, and then what has it in it.
-    fn around_qcow2(
-        &self,
-        machine: &Machine,
-        disk: &mut Disk<'_>,
-        file: &File,
-        on_bytes: OnBytes<'_>,
-    ) -> Result<(), Error> {
-        let mut unfinished = self.unfinished(&format!("{}.qcow2", machine.name))?;
+    /// An image with each disk, and the manifest that names them.
+    fn oci(&self, machine: &Machine, disks: &mut [Disk<'_>], on_bytes: OnBytes<'_>) -> Result<Vec<Artifact>, Error> {
+        let mut written = Vec::new();
+        for disk in &mut *disks {
+            let stem = disk.stem().to_owned();
+            let what = format!("OCI image with its disk for KubeVirt: {stem}");
+            written.push(self.private(&oci::archive_name(&stem), what, slice::from_mut(disk), |file, disks| {
+                let (mut qcow2, bytes) = self.qcow2(&mut disks[0], on_bytes)?;
+                Ok(oci::write(Stream::new(file), &stem, &mut qcow2, bytes, self.time)?)
+            })?);
+        }
+        let roles: Vec<_> = disks.iter().map(|disk| &disk.role).collect();
+        let manifest = kubevirt::manifest(self.facts, machine, &roles, &self.request.registry);
+        let (name, what) =
+            (format!("{}.kubevirt.yaml", machine.name), format!("machine for KubeVirt: {}", machine.name));
+        written.push(self.text(&name, 0o644, &manifest, what)?);
+        Ok(written)
+    }
+
+    /// An image of the disk that the machine boots from, and further ones as files that are attached.
+    fn incus(&self, machine: &Machine, disks: &mut [Disk<'_>], on_bytes: OnBytes<'_>) -> Result<Vec<Artifact>, Error> {
+        let name = &machine.name;
+        let mut written = Vec::new();
+        for disk in disks {
+            let what = match &disk.role {
+                Role::Boot => format!("image for Incus: {name}"),
+                Role::Further(_) => format!("disk for Incus, attached beside the image: {}", disk.stem()),
+                Role::Seed => {
+                    let what = format!("seed for cloud-init, attached as it is: {}", disk.stem());
+                    written.push(self.written(&disk.file_name, what));
+                    continue;
+                }
+            };
+            let is_boot = disk.role == Role::Boot;
+            let file_name = format!("{}.incus.{}", disk.stem(), if is_boot { "tar" } else { "img" });
+            written.push(self.private(&file_name, what, slice::from_mut(disk), |file, disks| {
+                let disk = &mut disks[0];
+                if !is_boot {
+                    return Ok(raw::write_disk(disk, file, on_bytes)?);
+                }
+                let (mut qcow2, bytes) = self.qcow2(disk, on_bytes)?;
+                Ok(incus::write(Stream::new(file), machine, &mut qcow2, bytes, self.time)?)
+            })?);
+        }
+        Ok(written)
+    }
+
+    /// Writes the disk anew, since an image may stand on another one; with its length.
+    fn qcow2(&self, disk: &mut Disk<'_>, on_bytes: OnBytes<'_>) -> Result<(supervisor::Artifact, u64), Error> {
+        let mut unfinished = self.unfinished(&format!("{}.qcow2", disk.stem()))?;
         let options = qcow2::Options { jobs: self.jobs(), ..qcow2::Options::default() };
         qcow2::write_disk(disk, unfinished.file(), options, on_bytes)?;
         let bytes = unfinished.seek(SeekFrom::End(0))?;
         unfinished.seek(SeekFrom::Start(0))?;
-        let output = Stream::new(file);
-        match self.request.format {
-            Format::Oci => oci::write(output, machine, &mut unfinished, bytes, self.time)?,
-            _ => incus::write(output, machine, &mut unfinished, bytes, self.time)?,
-        }
-        Ok(())
+        Ok((unfinished, bytes))
     }
 
     /// A file that is put into another one. It never gets its name, and is removed when it is

@@ -23,10 +23,10 @@ pub fn files(cluster: &Cluster, node: &Node, seed: &Seed, public_key: &str) -> [
     ]
 }
 
-/// The name of the file with a node's seed, beside its image.
+/// The name of the file with the seed of the node of this name, beside its image.
 #[must_use]
-pub fn image(node: &Node) -> String {
-    format!("{}-seed.img", node.name())
+pub fn image(node: &str) -> String {
+    format!("{node}-seed.img")
 }
 
 fn meta_data(node: &Node, seed: &Seed) -> String {
@@ -80,6 +80,6 @@ mod tests {
         let files = files(&cluster, node, &Seed::from_bytes([42; 32]), "ssh-ed25519 AAAA");
         let text: Vec<_> = files.iter().map(|(name, text)| format!("== {name}\n{text}")).collect();
         insta::assert_snapshot!(text.concat());
-        assert_eq!(image(node), "cloud2-seed.img");
+        assert_eq!(image(node.name()), "cloud2-seed.img");
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn write(
         progress.detail("no seeds for cloud-init: no plugin provides an ssh key of the cluster".to_owned());
     }
     for node in &cluster.nodes {
-        let name = cloud_init::image(node);
+        let name = cloud_init::image(node.name());
         match &public_key {
             Some(key) => write_one(job, template, &name, &cloud_init::files(&cluster, node, &seed, key), node, time)?,
             None => job.remove_artifact(&name)?,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::archive::sha256;
+use support::archive::{Deb, sha256};
 use support::succeed;
 
 use crate::small::{Bench, Who, archive, assert_failed, assert_fails, names, program_with};
@@ -19,6 +19,8 @@ support::tests! {
     an_ova_has_its_description_its_digests_and_its_disk,
     an_oci_image_has_the_disk_where_kubevirt_looks,
     an_incus_image_has_its_description_and_its_disk,
+    further_disks_and_seeds_are_exported,
+    a_disk_cannot_have_the_name_of_a_seed,
     the_same_disks_give_the_same_bytes,
     what_cannot_be_exported_is_named,
     an_interruption_leaves_nothing,
@@ -55,11 +57,34 @@ impl Bench {
     #[track_caller]
     fn assert_is_disk_of(&self, node: &str, disk: &Path, format: &str) {
         let mut compare = Command::new("qemu-img");
-        compare.args(["compare", "-f", "qcow2", "-F", format]).arg(self.exported(node)).arg(disk);
+        let of_node = if node.ends_with(".img") { "raw" } else { "qcow2" };
+        compare.args(["compare", "-f", of_node, "-F", format]).arg(self.exported(node)).arg(disk);
         // A difference in size is no more than a warning to it.
         assert_eq!(succeed(&mut compare).trim(), "Images are identical.", "{node} as {format}");
     }
 }
+
+/// One node with two more disks, of which a guest has written to one, and a seed for cloud-init.
+fn built_with_disks(thin: bool) -> Bench {
+    let cloud_init = Deb::new("cloud-init").essential().file_with_mode("/usr/bin/cloud-init", "#!/bin/sh\n", 0o755);
+    let bench = Bench::new(archive().with(cloud_init));
+    let disks = "extends = './tiny.toml'\nplugin.add = [{ name = 'identity' }]
+        [[disk.more]]\nsize = '100M'\nlabel = 'data'\n[[disk.more]]\nsize = '8M'\nlabel = 'Log.1'\ntype = 'none'\n";
+    let recipe = bench.write("disks.toml", disks).display().to_string();
+    let arguments = ["--recipe", &recipe, "--thin"];
+    succeed(&mut bench.build(if thin { &arguments } else { &arguments[..2] }));
+    let mut guest = Command::new("qemu-io");
+    succeed(guest.args(["-c", "write -P 7 5M 1M"]).arg(bench.exported("fabric1-data.qcow2")));
+    bench
+}
+
+/// The disks of such a node, each with the name that it has in formats of disks.
+const DISKS: [(&str, &str); 4] = [
+    ("fabric1.qcow2", "fabric1"),
+    ("fabric1-data.qcow2", "fabric1-data"),
+    ("fabric1-Log.1.qcow2", "fabric1-Log.1"),
+    ("fabric1-seed.img", "fabric1-seed"),
+];
 
 /// What qemu-img says of an image.
 fn information(image: &Path) -> Value {
@@ -158,10 +183,7 @@ fn an_oci_image_has_the_disk_where_kubevirt_looks() {
     bench.assert_is_disk_of("fabric2.qcow2", &disk, "qcow2");
     assert!(information(&disk).get("backing-filename").is_none(), "it must be whole by itself");
 
-    let to_json = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
-    let manifest = bench.exported("fabric2.kubevirt.yaml");
-    let manifest: Value =
-        serde_json::from_str(&succeed(Command::new("python3").args(["-c", to_json]).arg(manifest))).unwrap();
+    let manifest = read_yaml(&bench.exported("fabric2.kubevirt.yaml"));
     assert_eq!((&manifest["kind"], &manifest["metadata"]["name"]), (&"VirtualMachine".into(), &"fabric2".into()));
     let machine = &manifest["spec"]["template"]["spec"];
     assert_eq!(machine["volumes"][0]["containerDisk"]["image"], "registry.example/vms/fabric2:latest");
@@ -179,6 +201,116 @@ fn an_incus_image_has_its_description_and_its_disk() {
     let description = fs_err::read_to_string(place.join("metadata.yaml")).unwrap();
     assert!(description.contains("architecture: x86_64\ncreation_date: 1"), "{description}");
     bench.assert_is_disk_of("fabric1.qcow2", &place.join("rootfs.img"), "qcow2");
+}
+
+fn further_disks_and_seeds_are_exported() {
+    for thin in [false, true] {
+        let bench = built_with_disks(thin);
+        let private = |file: &Path| {
+            let mode = fs_err::metadata(file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+        };
+        for format in ["vmdk", "vdi", "vhdx"] {
+            let said = succeed(&mut bench.export(&["--format", format]));
+            for (image, name) in DISKS {
+                let disk = bench.exported(&format!("{name}.{format}"));
+                succeed(Command::new("qemu-img").args(["check", "-f", format]).arg(&disk));
+                bench.assert_is_disk_of(image, &disk, format);
+                private(&disk);
+                assert!(said.contains(&format!("{name}.{format} ")), "{said}");
+            }
+        }
+
+        succeed(&mut bench.export(&["--format", "ova"]));
+        let place = bench.place("ova");
+        let ova = bench.exported("fabric1.ova");
+        succeed(Command::new("tar").arg("--extract").arg("--file").arg(&ova).arg("--directory").arg(&place));
+        succeed(Command::new("sha256sum").args(["--check", "--strict", "fabric1.mf"]).current_dir(&place));
+        let description = fs_err::read_to_string(place.join("fabric1.ovf")).unwrap();
+        for ((image, name), number) in DISKS.into_iter().zip(1..) {
+            let vmdk = format!("fabric1-disk{number}.vmdk");
+            bench.assert_is_disk_of(image, &place.join(&vmdk), "vmdk");
+            let bytes = fs_err::metadata(place.join(&vmdk)).unwrap().len();
+            let file = format!("<File ovf:href=\"{vmdk}\" ovf:id=\"file{number}\" ovf:size=\"{bytes}\"/>");
+            let size = information(&bench.exported(&format!("{name}.vdi")))["virtual-size"].clone();
+            let disk = format!("<Disk ovf:capacity=\"{size}\" ovf:diskId=\"vmdisk{number}\"");
+            assert!(description.contains(&file) && description.contains(&disk), "{file} {disk} {description}");
+        }
+        succeed(Command::new("xmllint").arg("--noout").arg(place.join("fabric1.ovf")));
+
+        let said = succeed(&mut bench.export(&["--format", "incus"]));
+        for (image, name) in &DISKS[1..3] {
+            let disk = bench.exported(&format!("{name}.incus.img"));
+            bench.assert_is_disk_of(image, &disk, "raw");
+            private(&disk);
+            assert!(said.contains(&format!("attached beside the image: {name} ")), "{said}");
+        }
+        assert!(said.contains("attached as it is: fabric1-seed "), "{said}");
+        let data = fs_err::metadata(bench.exported("fabric1-data.incus.img")).unwrap();
+        assert!(data.blocks() * 512 < data.len() / 4, "what is zeros is a hole: {data:?}");
+        assert!(!bench.exported("fabric1-seed.incus.img").exists());
+
+        let before = names(&bench.output());
+        let said = succeed(&mut bench.export(&["--format", "proxmox"]));
+        let after: Vec<_> = names(&bench.output()).into_iter().filter(|name| !before.contains(name)).collect();
+        assert_eq!(after, ["fabric_proxmox.bash"], "{said}");
+        let script = fs_err::read_to_string(bench.exported("fabric_proxmox.bash")).unwrap();
+        assert!(script.contains("\nreadonly further_disks=(data Log.1)\n"), "{script}");
+        assert_containers(&bench);
+    }
+}
+
+/// Asserts that there is an OCI image with each disk, and a manifest of KubeVirt that names each.
+fn assert_containers(bench: &Bench) {
+    succeed(&mut bench.export(&["--format", "oci", "--registry", "registry.example/vms"]));
+    let manifest = read_yaml(&bench.exported("fabric1.kubevirt.yaml"));
+    let machine = &manifest["spec"]["template"]["spec"];
+    let (disks, volumes) = (&machine["domain"]["devices"]["disks"], &machine["volumes"]);
+    assert_eq!((disks.as_array().unwrap().len(), volumes.as_array().unwrap().len()), (4, 4), "{manifest}");
+    let expected = [
+        ("disk", Value::Null, "latest"),
+        ("disk2", "data".into(), "disk-data"),
+        ("disk3", "Log.1".into(), "disk-Log.1"),
+        ("seed", Value::Null, "seed"),
+    ];
+    for ((index, (image, name)), (volume, serial, tag)) in DISKS.into_iter().enumerate().zip(expected) {
+        assert_eq!((&disks[index]["name"], &disks[index]["serial"]), (&volume.into(), &serial));
+        assert_eq!(volumes[index]["name"], volume);
+        let pushed = format!("registry.example/vms/fabric1:{tag}");
+        assert_eq!(volumes[index]["containerDisk"]["image"], pushed.as_str());
+        let archive = format!("oci-archive:{}", bench.exported(&format!("{name}.oci.tar")).display());
+        let text = fs_err::read_to_string(bench.exported("fabric1.kubevirt.yaml")).unwrap();
+        assert!(text.contains(&format!("oci-archive:{name}.oci.tar docker://{pushed}\n")), "{text}");
+        let place = bench.place(name);
+        let layout = place.join("layout").display().to_string();
+        // It takes names for docker's archives only as a registry would take them.
+        let named = format!("docker-archive:{}:{pushed}", place.join("archive").display());
+        for copy in [&format!("oci:{layout}:copy"), &named] {
+            succeed(Command::new("skopeo").args(["--insecure-policy", "copy", &archive, copy]));
+        }
+        succeed(Command::new("umoci").args(["unpack", "--image", &format!("{layout}:copy")]).arg(place.join("bundle")));
+        let directory = place.join("bundle/rootfs/disk");
+        assert_eq!(names(&directory), [format!("{name}.qcow2")]);
+        bench.assert_is_disk_of(image, &directory.join(format!("{name}.qcow2")), "qcow2");
+    }
+}
+
+/// A document in YAML, read by Python.
+fn read_yaml(path: &Path) -> Value {
+    let to_json = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+    serde_json::from_str(&succeed(Command::new("python3").args(["-c", to_json]).arg(path))).unwrap()
+}
+
+fn a_disk_cannot_have_the_name_of_a_seed() {
+    let bench = Bench::new(archive());
+    let disks = "extends = './tiny.toml'\n[[disk.more]]\nsize = '8M'\nlabel = 'Seed'\ntype = 'none'\n";
+    let recipe = bench.write("seed.toml", disks).display().to_string();
+    succeed(&mut bench.build(&["--recipe", &recipe]));
+    let mut export = bench.export(&["--format", "vdi"]);
+    succeed(&mut export);
+    assert!(bench.exported("fabric1-Seed.vdi").exists());
+    fs_err::write(bench.exported("fabric1-seed.img"), [0; 512]).unwrap();
+    assert_fails(&mut export, 1, &["fabric1 has a disk labelled seed, and a seed"], "take fabric1-seed.img away");
 }
 
 fn the_same_disks_give_the_same_bytes() {
