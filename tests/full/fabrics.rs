@@ -3,13 +3,14 @@
 //! writes there, the other and the host read. CXL memory is tried with the host's QEMU, and with that of
 //! trixie's backports, which maps it.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::cluster::Nodes;
-use support::{as_user, directory_of, mirror, public_program, succeed, user};
+use support::root::root_of;
+use support::{as_user, mirror, public_program, succeed};
+use tempfile::TempDir;
 
 support::tests! {
     needs [support::harness::ROOT, "newuidmap", "qemu-system-x86_64", "ssh"];
@@ -100,9 +101,10 @@ fn nvdimm() {
     assert_atomic(&sharing("nvdimm", 28000, None).0);
 }
 
-/// QEMU of the backports of trixie, in a tree of its own in `directory`: a program that runs it.
-fn newer_qemu(directory: &Path) -> PathBuf {
-    let recipe = r#"
+/// QEMU of the backports of trixie, in a root of its own: a program `qemu` in it, which runs it.
+fn newer_qemu() -> TempDir {
+    let root = root_of(
+        r#"
         suite = "trixie"
         variant = "apt"
         include = ["qemu-system-x86"]
@@ -114,32 +116,22 @@ fn newer_qemu(directory: &Path) -> PathBuf {
         packages = ["qemu-*", "seabios"]
         pin = "release n=trixie-backports"
         priority = 500
-    "#;
-    fs_err::write(directory.join("recipe.toml"), recipe).unwrap();
-    let mut program = as_user(public_program());
-    program.args(["--mirror", &mirror(), "--thin", "--recipe"]).arg(directory.join("recipe.toml"));
-    succeed(program.arg("--output").arg(directory));
-    let root = directory.join("root");
-    fs_err::create_dir(&root).unwrap();
-    let mut tar = Command::new("tar");
-    tar.arg("-xf").arg(directory.join("fabric_template.tar")).arg("-C").arg(&root);
-    succeed(tar.args(["--no-same-owner", "--wildcards", "./usr/*", "./lib64"]));
-    let qemu = directory.join("qemu");
+    "#,
+    );
     // By its own loader, libraries, modules and firmware.
     let wrapper = r#"#!/bin/sh
-root=${0%/*}/root/usr
+root=${0%/*}/usr
 export QEMU_MODULE_DIR=$root/lib/x86_64-linux-gnu/qemu
 exec "$root/lib64/ld-linux-x86-64.so.2" --library-path "$root/lib/x86_64-linux-gnu" "$root/bin/qemu-system-x86_64" \
     -L "$root/share/seabios" -L "$root/share/qemu" "$@"
 "#;
-    support::write_executable(&qemu, wrapper);
-    qemu
+    support::write_executable(&root.path().join("qemu"), wrapper);
+    root
 }
 
 fn cxl_memory_that_is_mapped() {
-    let directory = directory_of(user());
-    fs_err::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let (nodes, said) = sharing("cxl", 30000, Some(newer_qemu(directory.path())));
+    let root = newer_qemu();
+    let (nodes, said) = sharing("cxl", 30000, Some(root.path().join("qemu")));
     assert!(said.contains("CXL memory: maps its memory, which is as fast as other memory"), "{said}");
     for node in [1, 2] {
         let map = nodes.ask_monitor(node, &["info mtree -f"]).unwrap().concat();

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::bare::{command_in, command_in_as_root, prepare_root};
-use support::files::extract;
 use support::harness::{ROOT, RUST_FOR_MUSL};
+use support::root::root_of;
 use support::shared::shared;
-use support::{SMALL_SYSTEM, directory_of, fail, mirror, public_program, succeed};
+use support::{SMALL_SYSTEM, directory_of, fail, mirror, succeed};
 
 support::tests! {
     needs [
@@ -76,15 +76,8 @@ fn the_package_in_the_newest_debian() {
 
 /// A small root of Debian with what the package recommends, and `man`.
 fn debian(suite: &str) -> tempfile::TempDir {
-    let (build, root) = (directory_of("root"), directory_of("root"));
-    let recipe = build.path().join("small.toml");
     let system = SMALL_SYSTEM.replace("trixie", suite);
-    fs_err::write(&recipe, format!("include = [\"man-db\", \"uidmap\"]\n{system}")).unwrap();
-    let mut program = Command::new(public_program());
-    program.args(["--accept-expired", "--mirror", &mirror(), "--recipe"]).arg(recipe);
-    succeed(program.arg("--output").arg(build.path()));
-    extract(&build.path().join("fabric_template.tar"), root.path());
-    fs_err::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let root = root_of(&format!("include = [\"man-db\", \"uidmap\"]\n{system}"));
     prepare_root(root.path());
     root
 }

@@ -20,6 +20,7 @@ pub mod mounted;
 pub mod packages;
 pub mod qemu;
 pub mod room;
+pub mod root;
 pub mod server;
 pub mod shared;
 pub mod socks;
