@@ -15,6 +15,7 @@ mod containers;
 mod controllers;
 mod disks;
 mod downloads;
+mod export;
 mod fabrics;
 mod faults;
 mod install_order;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         controllers::tests(),
         controllers::each(),
         disks::tests(),
+        export::tests(),
         fabrics::tests(),
         faults::tests(),
         install_order::tests(),
