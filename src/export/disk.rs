@@ -17,7 +17,7 @@ use super::Format;
 use super::error::Error;
 use super::facts::{Facts, Machine};
 use crate::fabric::{cloud_init, image_of_disk};
-use crate::recipe::DiskLabel;
+use crate::recipe::{DiskLabel, SectorSize};
 
 /// The bill of materials of a build, which has its time.
 const SBOM: &str = "fabric.spdx.json";
@@ -46,6 +46,12 @@ impl Role {
             Self::Further(label) => Some(label.as_str()),
             Self::Seed => Some("seed"),
         }
+    }
+
+    /// The size of its sectors, where disks of the build have those of `built`. A seed is FAT with
+    /// sectors of 512 bytes, and no disk with larger ones holds such.
+    pub(super) fn sector_size(&self, built: SectorSize) -> SectorSize {
+        if *self == Self::Seed { SectorSize::Bytes512 } else { built }
     }
 }
 

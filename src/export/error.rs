@@ -7,7 +7,9 @@ use fam_host::space;
 use fam_isolation::supervisor::{self, output};
 use fam_progress::Hint;
 
+use super::Format;
 use crate::hints;
+use crate::recipe::SectorSize;
 use crate::report::Failure;
 
 /// Why nodes could not be exported.
@@ -30,6 +32,9 @@ pub enum Error {
     /// Two disks of a node that would have one name.
     #[error("{0} has a disk labelled seed, and a seed for cloud-init: what is written of both would have one name")]
     TwoSeeds(String),
+    /// What reads the format has disks of one size of sectors.
+    #[error("{format}: its disks have sectors of 512 bytes, and those of these nodes have {sector_size}")]
+    SectorSize { format: Format, sector_size: SectorSize },
     #[error("{0}")]
     Image(#[from] fam_image::Error),
     #[error("{0}")]
@@ -58,6 +63,9 @@ impl Hint for Error {
             Self::Interrupted(_) => Some("nothing unfinished is left: run it again".to_owned()),
             Self::TwoSeeds(node) => {
                 Some(format!("take {node}-seed.img away, or give the disk another label and build the nodes again"))
+            }
+            Self::SectorSize { .. } => {
+                Some("take vhdx, oci or proxmox, or build the nodes without `sector-size` under [disk]".to_owned())
             }
             Self::NoNode { .. } => Some("without numbers, all nodes are written".to_owned()),
             _ => None,

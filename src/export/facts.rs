@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::error::Error;
 use crate::fabric::LAUNCH_SCRIPT;
-use crate::recipe::{Cpus, DiskLabel, FabricKind, NodeCount, NodePrefix};
+use crate::recipe::{Cpus, DiskLabel, FabricKind, NodeCount, NodePrefix, SectorSize};
 
 /// A launch script has 32 KiB, and for 253 nodes less than as much again.
 const LONGEST_SCRIPT: u64 = 1 << 20;
@@ -33,6 +33,8 @@ pub struct Facts {
     pub shared_file: String,
     /// The labels of the disks beside the one that each boots from.
     pub further_disks: Vec<DiskLabel>,
+    /// The size of the sectors of their disks.
+    pub sector_size: SectorSize,
     /// The hardware addresses of their first network interfaces.
     macs: Vec<String>,
 }
@@ -79,6 +81,12 @@ impl Facts {
             shared_mib: checked(script, "shm_mib")?,
             shared_file: checked(script, "first_memory")?,
             further_disks: further_disks(script)?,
+            sector_size: if words(script).any(|word| word.starts_with("sector_size=")) {
+                checked(script, "sector_size")?
+            } else {
+                // A script of an older version, when there was one size.
+                SectorSize::Bytes512
+            },
             macs: macs(script)?,
         };
         let plain =
@@ -172,6 +180,10 @@ pub(super) mod tests {
         assert_eq!(facts.further_disks.iter().map(DiskLabel::as_str).collect::<Vec<_>>(), ["data", "Log.1"]);
         assert_eq!((facts.prefix.to_string().as_str(), facts.nodes.get(), facts.memory_mib), ("a-b", 3, 2048));
         assert_eq!((facts.cpus.get(), facts.fabric, facts.shared_mib), (1, FabricKind::Nvdimm, 64));
+        assert_eq!(facts.sector_size, SectorSize::Bytes512);
+        assert_eq!(example("disk.sector-size = 4096").sector_size, SectorSize::Bytes4096);
+        let older = script("suite = 'sid'\ndisk.sector-size = 4096").replace(" sector_size=4096", "");
+        assert_eq!(Facts::parse(&older).unwrap().sector_size, SectorSize::Bytes512);
         let numbers = |machines: Vec<Machine>| machines.iter().map(|machine| machine.number).collect::<Vec<_>>();
         assert_eq!(numbers(facts.machines(&[]).unwrap()), [1, 2, 3]);
         assert_eq!(numbers(facts.machines(&[3, 1, 3]).unwrap()), [1, 3]);
@@ -196,6 +208,7 @@ pub(super) mod tests {
             ("readonly macs", "macs", "macs are missing"),
             ("further_disks=()", "further=()", "further_disks are missing"),
             ("further_disks=()", "further_disks=(a ../b)", "an element of further_disks is \"../b\""),
+            ("sector_size=512", "sector_size=2048", "sector_size is \"2048\""),
             ("first_memory=/dev/shm/", "first_memory=/dev/shm/../", "first_memory is"),
         ] {
             assert!(good.contains(from), "{from}");

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use super::disk::Role;
 use super::facts::{Facts, Machine};
 use super::oci;
+use crate::recipe::SectorSize;
 
 /// Where OCI images are pushed: a registry, and the path in it. The name of the node follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,23 @@ impl FromStr for Registry {
     }
 }
 
+/// The part of a manifest that starts a machine by UEFI, with a GRUB that is not signed.
+const UEFI: &str = "        firmware:
+          bootloader:
+            efi:
+              secureBoot: false
+";
+
+/// The part of a disk that has other sectors than usual.
+fn sectors(size: SectorSize) -> String {
+    if size == SectorSize::default() {
+        return String::new();
+    }
+    format!(
+        "              blockSize:\n                custom:\n                  logical: {size}\n                  physical: {size}\n"
+    )
+}
+
 /// The tag of the image with a disk. All of a node have one name, and labels may have letters that only
 /// a tag may have, too.
 fn tag(role: &Role) -> String {
@@ -58,6 +76,7 @@ fn tag(role: &Role) -> String {
 /// The manifest of `machine`, which has these disks.
 pub(super) fn manifest(facts: &Facts, machine: &Machine, roles: &[&Role], registry: &Registry) -> String {
     let name = &machine.name;
+    let needs_uefi = facts.sector_size != SectorSize::default();
     let (mut pushes, mut disks, mut volumes) = (String::new(), String::new(), String::new());
     for (role, number) in roles.iter().zip(1..) {
         let stem = role.label().map_or_else(|| name.clone(), |label| format!("{name}-{label}"));
@@ -73,6 +92,7 @@ pub(super) fn manifest(facts: &Facts, machine: &Machine, roles: &[&Role], regist
         if let Role::Further(label) = role {
             let _ = writeln!(disks, "              serial: \"{label}\"");
         }
+        disks.push_str(&sectors(role.sector_size(facts.sector_size)));
         let _ = writeln!(volumes, "        - name: {volume}\n          containerDisk:\n            image: \"{image}\"");
     }
     let (whole, its) = if roles.len() == 1 { ("the disk", "its disk") } else { ("the disks", "its disks") };
@@ -102,13 +122,14 @@ spec:
               model: virtio
               masquerade: {{}}
           rng: {{}}
-      networks:
+{firmware}      networks:
         - name: default
           pod: {{}}
       volumes:
 {volumes}",
         cpus = facts.cpus,
         memory = facts.memory_mib,
+        firmware = if needs_uefi { UEFI } else { "" },
     )
 }
 
@@ -119,14 +140,16 @@ mod tests {
 
     #[test]
     fn a_machine_runs_from_its_image() {
-        let facts = example("nodes.count = 2\nnodes.memory = '2G'");
-        let machine = &facts.machines(&[2]).unwrap()[0];
         let registry = "registry.example:5000/fabric".parse().unwrap();
-        insta::assert_snapshot!("kubevirt", manifest(&facts, machine, &[&Role::Boot], &registry));
         let further = |label: &str| Role::Further(label.parse().unwrap());
-        let roles = [Role::Boot, further("data"), further("Log.1"), Role::Seed];
-        let roles: Vec<_> = roles.iter().collect();
-        insta::assert_snapshot!("kubevirt_disks", manifest(&facts, machine, &roles, &registry));
+        let disks = [Role::Boot, further("data"), further("Log.1"), Role::Seed];
+        for (name, sectors, roles) in
+            [("kubevirt", 512, &disks[..1]), ("kubevirt_disks", 512, &disks), ("kubevirt_sectors", 4096, &disks)]
+        {
+            let facts = example(&format!("nodes.count = 2\nnodes.memory = '2G'\ndisk.sector-size = {sectors}"));
+            let machine = &facts.machines(&[2]).unwrap()[0];
+            insta::assert_snapshot!(name, manifest(&facts, machine, &roles.iter().collect::<Vec<_>>(), &registry));
+        }
     }
 
     #[test]

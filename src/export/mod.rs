@@ -30,6 +30,7 @@ pub use error::Error;
 pub use facts::{Facts, Machine};
 pub use kubevirt::Registry;
 
+use crate::recipe::SectorSize;
 use crate::report::ExportReport;
 use disk::{Disk, build_time, require_room};
 use write::Writer;
@@ -52,6 +53,17 @@ pub enum Format {
     Incus,
     /// Proxmox VE: a script that makes machines of the images that are there
     Proxmox,
+}
+
+impl Format {
+    /// Whether what reads it can be told that a disk has such sectors. VMware and VirtualBox have
+    /// disks of 512 alone; Incus has no setting for it.
+    fn takes(self, sector_size: SectorSize) -> bool {
+        match self {
+            Self::Vmdk | Self::Vdi | Self::Ova | Self::Incus => sector_size == SectorSize::Bytes512,
+            Self::Vhdx | Self::Oci | Self::Proxmox => true,
+        }
+    }
 }
 
 /// What is to be written.
@@ -81,6 +93,9 @@ pub fn export(request: &Request, progress: &Progress, interrupts: &Interrupts) -
     // Before the lock, which would make a directory that is not there.
     let facts = Facts::of_directory(&request.output)?;
     let machines = facts.machines(&request.nodes)?;
+    if !request.format.takes(facts.sector_size) {
+        return Err(Error::SectorSize { format: request.format, sector_size: facts.sector_size });
+    }
     let lock = OutputLock::acquire(&request.output, &Isolation::none())?;
     // An interruption ends the reading of the disk, so that what is unfinished is removed.
     let _shield = interrupts.shield();

@@ -37,8 +37,13 @@ for node in "${nodes[@]}"; do
     done
     # What cloud-init reads, where the system has it.
     seed=$directory/$prefix$node-seed.img
-    if [[ -f $seed ]]; then options+=("--virtio$((++number))" "$storage:0,import-from=$seed"); fi
+    # It is FAT with sectors of 512 bytes, which no disk with larger ones holds.
+    bus=${sectors:+ide0}
+    if [[ -f $seed ]]; then options+=("--${bus:-virtio$((++number))}" "$storage:0,import-from=$seed"); fi
     # All machines with it must be on one host, and stay there.
-    if [[ -n $shared_memory ]]; then options+=(--args "$shared_memory"); fi
+    arguments=$shared_memory${sectors:+${shared_memory:+ }$sectors}
+    if [[ -n $arguments ]]; then options+=(--args "$arguments"); fi
+    # BIOS boots from no disk with other sectors. The disk of UEFI's variables is none of virtio.
+    if [[ -n $sectors ]]; then options+=(--bios ovmf --efidisk0 "$storage:1,efitype=4m,pre-enrolled-keys=0"); fi
     qm create "$((first_id + node - 1))" "${options[@]}"
 done

@@ -3,7 +3,7 @@
 
 use super::facts::{Facts, Machine};
 use crate::fabric::ivshmem_address;
-use crate::recipe::FabricKind;
+use crate::recipe::{FabricKind, SectorSize};
 
 /// The name of the script.
 pub(super) const SCRIPT: &str = "fabric_proxmox.bash";
@@ -29,6 +29,13 @@ pub(super) fn script(facts: &Facts, machines: &[Machine]) -> String {
         // Their mainboards need more than arguments at the end of QEMU's command line.
         FabricKind::Nvdimm | FabricKind::Cxl => String::new(),
     };
+    // Its disks have no setting for it, so it is that of QEMU's device.
+    let sectors = match facts.sector_size {
+        SectorSize::Bytes512 => String::new(),
+        size @ SectorSize::Bytes4096 => {
+            ["logical", "physical"].map(|which| format!("-global virtio-blk-pci.{which}_block_size={size}")).join(" ")
+        }
+    };
     format!(
         "#!/usr/bin/env bash
 #
@@ -37,7 +44,7 @@ pub(super) fn script(facts: &Facts, machines: &[Machine]) -> String {
 readonly nodes=({numbers}) prefix={prefix} memory_mib={memory_mib} cpus={cpus} fabric={fabric}
 readonly macs=({macs})
 readonly further_disks=({further_disks})
-readonly shared_memory='{memory}'
+readonly shared_memory='{memory}' sectors='{sectors}'
 
 {BODY}",
         numbers = numbers.join(" "),
@@ -95,6 +102,19 @@ mod tests {
         let (printed, failed) = run(&of("nodes.count = 1\nfabric.kind = 'cxl'"), &[], &["fabric1.qcow2"]);
         assert!(printed.contains("[fabric1]") && !printed.contains("--args"), "{printed}");
         assert!(failed.contains("without the shared memory"), "{failed}");
+        for fabric in ["ivshmem", "cxl"] {
+            let script = of(&format!("nodes.count = 1\ndisk.sector-size = 4096\nfabric.kind = '{fabric}'"));
+            let (printed, _) = run(&script, &[], &["fabric1.qcow2", "fabric1-seed.img"]);
+            assert!(printed.contains("[--ide0]"), "{printed}");
+            assert!(
+                printed.contains("[--bios] [ovmf] [--efidisk0] [tank:1,efitype=4m,pre-enrolled-keys=0]"),
+                "{printed}"
+            );
+            let sizes =
+                "-global virtio-blk-pci.logical_block_size=4096 -global virtio-blk-pci.physical_block_size=4096]";
+            assert!(printed.contains(sizes), "{printed}");
+            assert_eq!(printed.contains("[-global"), fabric == "cxl", "{printed}");
+        }
     }
 
     #[test]

@@ -86,10 +86,11 @@ impl Writer<'_> {
             self.private(&name, what, slice::from_mut(disk), |file, disks| {
                 let disk = &mut disks[0];
                 let id = disk.id(self.request.format)?;
+                let sector_size = disk.role.sector_size(self.facts.sector_size);
                 match self.request.format {
                     Format::Vmdk => self.vmdk(disk, &mut Stream::new(file), &name, id, on_bytes)?,
                     Format::Vdi => vdi::write(disk, file, id, on_bytes)?,
-                    _ => vhdx::write(disk, file, id, on_bytes)?,
+                    _ => vhdx::write(disk, sector_size, file, id, on_bytes)?,
                 }
                 Ok(())
             })

@@ -15,10 +15,11 @@ use crate::recipe::FabricKind;
 pub const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 
 /// Everything under the facts: functions, then `main.bash`, which calls them.
-const BODY: [&str; 11] = [
+const BODY: [&str; 12] = [
     include_str!("script/lib.bash"),
     include_str!("script/names.bash"),
     include_str!("script/host.bash"),
+    include_str!("script/uefi.bash"),
     include_str!("script/memory.bash"),
     include_str!("script/check.bash"),
     include_str!("script/choices.bash"),
@@ -57,7 +58,7 @@ fn facts(cluster: &Cluster, seed: &Seed) -> String {
 readonly nodes={count} prefix={prefix}
 readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_flags}
 readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
-readonly further_disks=({further_disks})
+readonly further_disks=({further_disks}) sector_size={sector_size}
 readonly subnet={subnet} user_network={user_network}
 # The names of this cluster where it is the first of its host, and where another cluster has these.
 {first}
@@ -95,6 +96,7 @@ add_second_interface() {{
         shm_device = machine.shared_memory_device(),
         shm_mib = machine.shared_mib(),
         further_disks = machine.disks.join(" "),
+        sector_size = machine.sector_size,
         subnet = network.subnet,
         user_network = network.user_mode().map(|user_mode| user_mode.to_string()).unwrap_or_default(),
         first = names("first", &Names::first()),
@@ -150,11 +152,14 @@ fn machine_arguments(machine: &Machine) -> String {
         FabricKind::Nvdimm => arguments.push(("-device", shared_memory + ",id=module")),
         FabricKind::Cxl => arguments.extend(machine.cxl_devices().map(|device| ("-device", device))),
     }
+    let sectors = machine.own_sector_bytes();
+    let sectors = sectors.map(|bytes| format!(",logical_block_size={bytes},physical_block_size={bytes}"));
+    let sectors = sectors.unwrap_or_default();
     arguments.extend([
         device(machine, "VGA", slot::VGA),
         // With `discard`, blocks that the guest frees are freed in the image, too.
         ("-drive", "if=none,id=disk,format=qcow2,discard=unmap,file=$image_path".to_owned()),
-        device(machine, "virtio-blk-pci,drive=disk,bootindex=1", slot::DISK),
+        device(machine, &format!("virtio-blk-pci,drive=disk,bootindex=1{sectors}"), slot::DISK),
         ("-object", "rng-random,id=random,filename=/dev/urandom".to_owned()),
         device(machine, "virtio-rng-pci,rng=random", slot::RANDOM),
         interface(machine, "outside", "$mac", slot::NETWORK),
@@ -162,7 +167,8 @@ fn machine_arguments(machine: &Machine) -> String {
     for (label, slot) in machine.further_disks() {
         let image = image_of_disk("${image_path%.qcow2}", label);
         arguments.push(("-drive", format!("if=none,id=disk-{label},format=qcow2,discard=unmap,file={image}")));
-        arguments.push(device(machine, &format!("virtio-blk-pci,drive=disk-{label},serial={label}"), slot));
+        let disk = format!("virtio-blk-pci,drive=disk-{label},serial={label}{sectors}");
+        arguments.push(device(machine, &disk, slot));
     }
     arguments.iter().fold(String::new(), |mut text, (option, value)| {
         let _ = writeln!(text, "        {option} \"{value}\"");
@@ -211,8 +217,9 @@ mod tests {
     #[test]
     fn facts_differ_and_the_rest_is_the_same() {
         let disks = "disk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'log' }]";
+        let sectors = format!("{disks}\ndisk.sector-size = 4096");
         let cxl = "fabric.kind = 'cxl'\nnodes.cpus = 1\nnodes.start-options = ['--disk', \"it's.img\"]";
-        let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, cxl), (248, ""), (1, disks)]
+        let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, cxl), (248, ""), (1, disks), (1, &sectors)]
             .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
         let heads = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().0);
         insta::assert_snapshot!("launch_heads", heads.join("\n---\n"));

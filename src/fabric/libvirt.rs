@@ -87,6 +87,13 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
         Hypervisor::Kvm | Hypervisor::Qemu => ("qemu", "maximum"),
     };
     let machine = &cluster.machine;
+    // libvirt finds the firmware. That of Secure Boot needs another mainboard, and signed boot loaders.
+    let (firmware, firmware_features) = if machine.needs_uefi() {
+        let without = "    <firmware>\n      <feature enabled='no' name='secure-boot'/>\n    </firmware>\n";
+        (" firmware='efi'", without)
+    } else {
+        ("", "")
+    };
     let Shared { namespace, most_memory, cpu: cpu_more, device: shmem, arguments } = Shared::new(machine);
     format!(
         // The screens are for this host alone, since VNC has no password here.
@@ -95,9 +102,9 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
   <uuid>{uuid}</uuid>
 {most_memory}  <memory unit='MiB'>{memory}</memory>
   {vcpu}
-  <os>
+  <os{firmware}>
     <type arch='x86_64' machine='{board}'>hvm</type>
-    <boot dev='hd'/>
+{firmware_features}    <boot dev='hd'/>
   </os>
   <features>
     <acpi/>
@@ -112,7 +119,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2' discard='unmap'/>
       <source file='{image}'/>
-      <target dev='vda' bus='virtio'/>
+{sectors}      <target dev='vda' bus='virtio'/>
 {disk}    </disk>
 {disks}    <interface type='network'>
       <mac address='{mac}'/>
@@ -145,6 +152,7 @@ pub fn domain_xml(cluster: &Cluster, node: &Node, seed: &Seed, directory: &Path,
         mac = node.mac(),
         video = at_slot(slot::VGA),
         nic = at_slot(slot::NETWORK),
+        sectors = sectors(machine),
         disk = at_slot(slot::DISK),
         disks = further_disks(machine, node, directory),
         rng = at_slot(slot::RANDOM),
@@ -161,14 +169,21 @@ fn further_disks(machine: &Machine, node: &Node, directory: &Path) -> String {
             "    <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2' discard='unmap'/>
       <source file='{image}'/>
-      <target dev='vd{letter}' bus='virtio'/>
+{sectors}      <target dev='vd{letter}' bus='virtio'/>
       <serial>{label}</serial>
-{}    </disk>
+{address}    </disk>
 ",
-            at_slot(slot)
+            sectors = sectors(machine),
+            address = at_slot(slot)
         );
     }
     elements
+}
+
+/// The element of a disk for the size of its sectors, where that is not the usual one.
+fn sectors(machine: &Machine) -> String {
+    let element = |bytes| format!("      <blockio logical_block_size='{bytes}' physical_block_size='{bytes}'/>\n");
+    machine.own_sector_bytes().map(element).unwrap_or_default()
 }
 
 fn vcpu(machine: &Machine) -> String {
@@ -312,8 +327,11 @@ mod tests {
             insta::assert_snapshot!(format!("domain_{fabric}"), xml);
         }
         let disks = "disk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'log' }]";
-        let cluster = example(1, disks);
-        let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
-        insta::assert_snapshot!("domain_disks", xml);
+        let sectors = "disk.more = [{ size = '1G', label = 'data' }]\ndisk.sector-size = 4096";
+        for (name, recipe) in [("disks", disks), ("sectors", sectors)] {
+            let cluster = example(1, recipe);
+            let xml = domain_xml(&cluster, &cluster.nodes[0], &seed(), Path::new("/tmp"), Hypervisor::Kvm);
+            insta::assert_snapshot!(format!("domain_{name}"), xml);
+        }
     }
 }

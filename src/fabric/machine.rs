@@ -2,7 +2,7 @@
 //! that shows the shared memory. The XML for libvirt and the arguments for QEMU are written from
 //! it.
 
-use crate::recipe::{Cpus, Disk, Fabric, FabricKind, NodeMemory, Nodes, SharedMemory};
+use crate::recipe::{Cpus, Disk, Fabric, FabricKind, NodeMemory, Nodes, SectorSize, SharedMemory};
 
 /// The slots of devices on the first PCI bus. Every device has its slot written down, so that the
 /// shared memory of ivshmem is at 00:04.0 whatever else a hypervisor or its user adds.
@@ -39,6 +39,8 @@ pub struct Machine {
     pub shared_memory: SharedMemory,
     /// The labels of the disks beside the one that it boots from.
     pub disks: Vec<String>,
+    /// The size of the sectors of all its disks.
+    pub sector_size: SectorSize,
 }
 
 /// The file name of the disk of this label of a node.
@@ -51,6 +53,7 @@ impl Machine {
     pub(super) fn new(nodes: &Nodes, fabric: &Fabric, disk: &Disk) -> Self {
         Self {
             disks: disk.more.iter().map(|listed| listed.what.label.to_string()).collect(),
+            sector_size: disk.sector_size.value,
             memory: nodes.memory.value,
             cpus: nodes.cpus.value,
             fabric: fabric.kind.value,
@@ -61,6 +64,16 @@ impl Machine {
     /// The disks beside the one that it boots from: labels, with their slots.
     pub(super) fn further_disks(&self) -> impl Iterator<Item = (&str, u8)> {
         self.disks.iter().map(String::as_str).zip(slot::FURTHER_DISKS..)
+    }
+
+    /// The size of sectors that its disks must be told to have, which is not that of any disk.
+    pub(super) fn own_sector_bytes(&self) -> Option<u64> {
+        (self.sector_size != SectorSize::default()).then(|| self.sector_size.bytes())
+    }
+
+    /// Whether it must be started by UEFI: BIOS boots from no disk with other sectors.
+    pub(super) fn needs_uefi(&self) -> bool {
+        self.own_sector_bytes().is_some()
     }
 
     /// Its memory in MiB.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arbitrary::Unstructured;
 use fam_image::map::{DiskMap, MapBuilder};
 use fam_image::qcow2::{Compression, FullImages, Image, Options, OverlayImages};
-use fam_image::{DiskLayout, Identity, ImageSettings, SparseDisk, lay_out, raw};
+use fam_image::{DiskLayout, Identity, ImageSettings, SectorSize, SparseDisk, lay_out, raw};
 use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
 use uuid::Uuid;
@@ -204,6 +204,7 @@ pub fn ext4(bytes: &[u8]) {
     };
     let settings = ImageSettings {
         size_bytes: 300 << 20,
+        sector_size: SectorSize::Bytes512,
         label: "fuzz".into(),
         layout_uuid: id,
         timestamp: 1_750_000_000,
@@ -212,7 +213,8 @@ pub fn ext4(bytes: &[u8]) {
     };
     let Ok(map) = lay_out(&tree, tarball, &BTreeSet::new(), &identity, &settings) else { return };
     raw::write(&Arc::new(map), &create(directory, "disk"), &|_| ()).expect("all pieces can be read");
-    let layout = DiskLayout::new(settings.size_bytes, 0, &[]).expect("lay_out took the same size");
+    let layout =
+        DiskLayout::new(settings.size_bytes, settings.sector_size, 0, &[]).expect("lay_out took the same size");
     run("e2fsck", &["-fn", &format!("disk?offset={}", layout.root.offset)], directory);
 }
 

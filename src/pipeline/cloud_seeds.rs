@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fam_image::{Format, ImageSettings, Volume, VolumeIdentity, lay_out_further, raw};
+use fam_image::{Format, ImageSettings, SectorSize, Volume, VolumeIdentity, lay_out_further, raw};
 use fam_progress::Progress;
 use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use ssh_key::PrivateKey;
@@ -81,6 +81,8 @@ fn write_one(
     };
     let settings = ImageSettings {
         size_bytes: SIZE_BYTES,
+        // Whatever the other disks have: the launch script adds it as one of such sectors.
+        sector_size: SectorSize::Bytes512,
         label: String::new(),
         layout_uuid: fs_uuid,
         timestamp: time,

@@ -76,6 +76,7 @@ fn image_settings(settings: &Settings, layout: &Identity, sources: &Sources, tim
     let (partitions, disks) = volumes::to_lay_out(disk, layout, sources);
     ImageSettings {
         size_bytes: disk.size.get().bytes(),
+        sector_size: disk.sector_size.value,
         label: disk.label.to_string(),
         layout_uuid: layout.fs_uuid,
         timestamp,
@@ -144,14 +145,19 @@ impl Disks<'_> {
     /// When a tree does not fit its disk, or a file cannot be written.
     pub(super) fn write(&self, progress: &Progress) -> Result<(), Error> {
         let template = self.template_map()?;
-        if template.boot_code() == BootCode::None {
-            progress.warning(
+        match template.boot_code() {
+            BootCode::Grub => {}
+            BootCode::UefiOnly => progress.step(format!(
+                "Disks get sectors of {} bytes, and start by UEFI alone",
+                self.job.settings.recipe.disk.sector_size.value
+            )),
+            BootCode::None => progress.warning(
                 "the root tree has no GRUB in /boot/grub, so the disks do not start by themselves",
                 Some(
                     "include grub2-common, grub-pc-bin and grub-efi-amd64-bin, or boot the kernel with QEMU's -kernel"
                         .into(),
                 ),
-            );
+            ),
         }
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();

@@ -74,7 +74,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
 pub(super) fn layout(settings: &Settings) -> Result<DiskLayout, Error> {
     let disk = &settings.recipe.disk;
     let further: Vec<u64> = partitions(disk).iter().map(|volume| volume.size_bytes).collect();
-    Ok(DiskLayout::new(disk.size.get().bytes(), 0, &further)?)
+    Ok(DiskLayout::new(disk.size.get().bytes(), disk.sector_size.value, 0, &further)?)
 }
 
 /// The bytes of all volumes that hold parts of the system.

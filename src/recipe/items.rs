@@ -14,6 +14,7 @@ use super::debconf::Answer;
 use super::names::{PathPattern, PluginName};
 pub use fam_archive::policy::Pin;
 pub use fam_archive::resolve::Variant;
+pub use fam_image::SectorSize;
 pub use fam_image::qcow2::Compression;
 pub use fam_rootfs::configure::Initramfs;
 

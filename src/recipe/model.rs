@@ -10,7 +10,9 @@ use toml::Spanned;
 use super::archive::{Archive, Snapshot};
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::include::Include;
-use super::items::{Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, Variant};
+use super::items::{
+    Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, SectorSize, Variant,
+};
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
 use super::patch::{Addition, IncludeChange, List, PinChange, PluginChange, PluginPatch, PreseedPatch};
 use super::recommends::Recommends;
@@ -98,6 +100,9 @@ table! {
     Disk, DiskPatch, "disk" {
         /// Its size as the guest sees it; the image takes only what is used.
         size: DiskSize = "8G",
+        /// The size of its sectors in bytes, and that of further disks. BIOS boots from no disk with
+        /// sectors of 4096 bytes: those start by UEFI alone.
+        sector_size: SectorSize = "512",
         /// The label of the root file system.
         label: DiskLabel = "fabric",
         /// Whether the clusters of the images are compressed.

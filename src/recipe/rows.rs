@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extend::add_packages;
 use super::flags::Flags;
-use super::items::{Listed, Plugin};
+use super::items::{Listed, Plugin, SectorSize};
 use super::model::Recipe;
 use super::settings::Settings;
 use super::sourced::{Origin, Sourced};
@@ -75,6 +75,14 @@ const SETTINGS: &[Setting] = &[
     key!("kernel", kernel.package),
     key!("initramfs", initramfs, initramfs),
     key!("size", disk.size, size),
+    Setting {
+        rows: |it| {
+            let size = &it.recipe.disk.sector_size;
+            let said = |size: &SectorSize| format!("{size}, boots by UEFI alone");
+            (size.value != SectorSize::default()).then(|| size.map(said)).into_iter().collect()
+        },
+        ..key!("sector-size", disk.sector_size)
+    },
     key!("compress", disk.compress, compress),
     Setting {
         rows: |it| {

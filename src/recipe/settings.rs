@@ -157,6 +157,10 @@ impl Hint for Error {
         match self {
             Self::Recipe(_) => None,
             Self::Volumes(Clash::TooMany { .. }) => Some("put what is in several of them into one".into()),
+            Self::Volumes(Clash::FatTooSmall { sector_size, .. }) => {
+                let least = sector_size.least_fat_bytes() >> 20;
+                Some(format!("give it size = \"{least}M\", or type = \"ext4\""))
+            }
             Self::Volumes(_) => {
                 Some("each has a label and a mount point of its own; the root file system has `label` of [disk]".into())
             }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
 use super::bounds::{OutOfBounds, VolumeSize};
+use super::items::SectorSize;
 use super::model::Disk;
 use super::names::{DiskLabel, MountPoint};
 
@@ -26,7 +27,7 @@ pub enum VolumeFormat {
     /// An ext4 file system; 16M at least.
     #[default]
     Ext4,
-    /// A FAT32 file system; 64M to 1T.
+    /// A FAT32 file system; 64M to 1T, 260M at least where sectors have 4096 bytes.
     Vfat,
     /// Nothing: it is left to the guest.
     None,
@@ -183,6 +184,14 @@ pub enum Clash {
     /// Two have one mount point.
     #[error("two partitions or disks are to be mounted on {0}")]
     Mount(MountPoint),
+    /// A FAT32 has more clusters than so many sectors are.
+    #[error("the vfat file system {label} must have {}M or more where sectors have {sector_size} bytes", mib(*.sector_size))]
+    FatTooSmall {
+        /// The label of its partition or disk.
+        label: DiskLabel,
+        /// The size of the sectors.
+        sector_size: SectorSize,
+    },
     /// There are more than a disk or a machine takes.
     #[error("{given} of {key}, where at most {most} can be")]
     TooMany {
@@ -193,6 +202,11 @@ pub enum Clash {
         /// How many there can be.
         most: usize,
     },
+}
+
+/// The size of the smallest FAT32 in mebibytes.
+pub(super) fn mib(sector_size: SectorSize) -> u64 {
+    sector_size.least_fat_bytes() >> 20
 }
 
 /// The label of the swap partition.
@@ -217,6 +231,10 @@ impl Disk {
                 || (self.swap.size().is_some() && volume.label.as_str() == SWAP_LABEL)
             {
                 return Err(Clash::Label(volume.label.clone()));
+            }
+            let sector_size = self.sector_size.value;
+            if volume.format == VolumeFormat::Vfat && volume.size.get().mebibytes() < mib(sector_size) {
+                return Err(Clash::FatTooSmall { label: volume.label.clone(), sector_size });
             }
             if let Some(mount) = &volume.mount
                 && !mounts.insert(mount)
@@ -285,12 +303,19 @@ mod tests {
 
     #[test]
     fn volumes_that_contradict_each_other() {
+        let vfat = |sector_size: u32, mib: u32| {
+            let volume = format!("[[disk.more]]\nsize = '{mib}M'\nlabel = 'seed'\ntype = 'vfat'\n");
+            format!("disk.sector-size = {sector_size}\n{volume}")
+        };
+        assert_eq!(disk(&vfat(512, 64)).unwrap().check(), Ok(()));
+        assert_eq!(disk(&vfat(4096, 260)).unwrap().check(), Ok(()));
         let volume = |key: &str, label: &str, mount: &str| {
             format!("[[disk.{key}]]\nsize = '64M'\nlabel = '{label}'\nmount = '{mount}'\n")
         };
         for (text, message) in [
             (volume("partition", "a", "/a") + &volume("more", "A", "/b"), "two partitions or disks are called A"),
             (volume("partition", "fabric", "/a"), "called fabric"),
+            (vfat(4096, 259), "the vfat file system seed must have 260M or more where sectors have 4096 bytes"),
             (format!("disk.swap = '1G'\n{}", volume("more", "swap", "/a")), "called swap"),
             (volume("more", "a", "/a") + &volume("more", "b", "/a"), "are to be mounted on /a"),
             (

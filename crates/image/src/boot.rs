@@ -4,18 +4,25 @@
 //! here is what grub-bios-setup patches (util/setup.c; offsets of include/grub/i386/pc/boot.h and
 //! include/grub/offsets.h). For UEFI there is nothing to do: the firmware finds
 //! `EFI/BOOT/BOOTX64.EFI` in the ESP.
+//!
+//! All that BIOS stages count in sectors, they count in sectors of 512 bytes, and SeaBIOS does not
+//! show others to them (src/hw/virtio-blk.c: "block size %d is unsupported"). So on a disk of
+//! others they have no place, and only UEFI starts it.
 
 use fam_tree::{Content, Kind, RootPath, Tree};
 
-use super::disk::{DiskLayout, SECTOR_BYTES};
+use super::disk::DiskLayout;
 use super::error::Error;
 use super::map::MapBuilder;
+use super::sector::SectorSize;
 
 /// Whether a disk boots by BIOS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootCode {
     /// GRUB's boot and core images are in place.
     Grub,
+    /// They are left out, since the disk has sectors of 4096 bytes. What boots it by UEFI is there.
+    UefiOnly,
     /// The tree has no `/boot/grub/i386-pc/boot.img` and `core.img`: the disk boots by UEFI only,
     /// or not at all.
     None,
@@ -23,6 +30,12 @@ pub enum BootCode {
 
 const BOOT_IMG: &str = "boot/grub/i386-pc/boot.img";
 const CORE_IMG: &str = "boot/grub/i386-pc/core.img";
+/// Where firmware looks on a disk that no boot entry names (UEFI 2.10, 3.5.1.1).
+const UEFI_LOADER: &str = "boot/efi/EFI/BOOT/BOOTX64.EFI";
+
+/// What these stages count in.
+const SECTOR_SIZE: SectorSize = SectorSize::Bytes512;
+const SECTOR_BYTES: u64 = SECTOR_SIZE.bytes();
 
 /// The MBR's code area ends where the disk signature and the partition table begin.
 const CODE_BYTES: usize = 440;
@@ -43,15 +56,24 @@ const BLOCK_LIST: usize = 0x1f4;
 const KERNEL_SEGMENT: u16 = 0x820;
 
 /// Installs boot code from the tree, if it is there, into an MBR and the BIOS boot partition.
+///
+/// # Errors
+/// [`Error::BootCode`], or [`Error::BiosOnly`] for a disk that this code cannot start.
 pub(super) fn install(
     tree: &Tree,
     layout: &DiskLayout,
     mbr: &mut [u8],
     builder: &mut MapBuilder,
 ) -> Result<BootCode, Error> {
-    let (Some(boot), Some(core)) = (regular_file(tree, BOOT_IMG), regular_file(tree, CORE_IMG)) else {
-        return Ok(BootCode::None);
-    };
+    let files = (regular_file(tree, BOOT_IMG), regular_file(tree, CORE_IMG));
+    if layout.sector_size != SECTOR_SIZE {
+        return match (regular_file(tree, UEFI_LOADER), files) {
+            (Some(_), _) => Ok(BootCode::UefiOnly),
+            (None, (Some(_), Some(_))) => Err(Error::BiosOnly { sector_size: layout.sector_size }),
+            _ => Ok(BootCode::None),
+        };
+    }
+    let (Some(boot), Some(core)) = files else { return Ok(BootCode::None) };
     // boot.img is a master boot record: one sector, of which everything behind [`CODE_BYTES`] is
     // left to the partition table.
     if boot.1.len() != SECTOR_BYTES {
@@ -66,9 +88,10 @@ pub(super) fn install(
     if code[510..] != [0x55, 0xaa] {
         return Err(refused(boot.0, "no boot signature".to_owned()));
     }
-    patch_boot(&mut mbr[..CODE_BYTES], &code, layout.bios_boot.first_lba());
+    let core_lba = layout.bios_boot.first_lba(SECTOR_SIZE);
+    patch_boot(&mut mbr[..CODE_BYTES], &code, core_lba);
     let mut image = builder.read(core.1)?;
-    patch_core(&mut image, layout.bios_boot.first_lba());
+    patch_core(&mut image, core_lba);
     builder.put_bytes(layout.bios_boot.offset, &image);
     Ok(BootCode::Grub)
 }

@@ -2,21 +2,16 @@
 //!
 //! BIOS boot partition first (GRUB's core image), then the EFI system partition, then whatever
 //! partitions there are beside, then the root file system, which is last so that it can grow with
-//! the disk. All begin on a MiB boundary, as every partitioning tool of the last decade does.
+//! the disk. All begin on a MiB boundary, as every partitioning tool of the last decade does, and
+//! have the same numbers whatever the size of the sectors.
 
 use super::Error;
-
-/// Logical sector size of the disk; GPT and GRUB count in these.
-pub const SECTOR_BYTES: u64 = 512;
+use super::gpt;
+use super::sector::SectorSize;
 
 const MIB: u64 = 1 << 20;
 /// A core image has some 30 KiB; the space between partitions is counted in MiB.
 const BIOS_BOOT_BYTES: u64 = MIB;
-/// Smallest ESP: FAT32 with 512-byte clusters needs more than 33 MiB, and a kernel or two should
-/// fit.
-const ESP_MIN_BYTES: u64 = 64 * MIB;
-/// Sectors of the backup table at the end: 32 of entries, one header.
-const GPT_TAIL_BYTES: u64 = 33 * SECTOR_BYTES;
 /// The number of the root partition in the table, from 1: the same with and without partitions that
 /// lie before it, since GRUB's core image names it.
 pub const ROOT_PARTITION: u32 = 3;
@@ -35,14 +30,14 @@ pub struct Partition {
 impl Partition {
     /// The first sector.
     #[must_use]
-    pub fn first_lba(&self) -> u64 {
-        self.offset / SECTOR_BYTES
+    pub fn first_lba(&self, sector_size: SectorSize) -> u64 {
+        self.offset / sector_size.bytes()
     }
 
     /// The last sector, which is part of it.
     #[must_use]
-    pub fn last_lba(&self) -> u64 {
-        (self.offset + self.len) / SECTOR_BYTES - 1
+    pub fn last_lba(&self, sector_size: SectorSize) -> u64 {
+        (self.offset + self.len) / sector_size.bytes() - 1
     }
 }
 
@@ -51,7 +46,9 @@ impl Partition {
 pub struct DiskLayout {
     /// The whole disk in bytes, a multiple of the sector size.
     pub size_bytes: u64,
-    /// GRUB's core image for BIOS.
+    /// The size of its sectors.
+    pub sector_size: SectorSize,
+    /// GRUB's core image for BIOS. It is empty where sectors have 4096 bytes.
     pub bios_boot: Partition,
     /// The EFI system partition.
     pub esp: Partition,
@@ -62,16 +59,24 @@ pub struct DiskLayout {
 }
 
 impl DiskLayout {
-    /// Places the partitions on a disk of `size_bytes`, with an ESP that holds `esp_content_bytes`
-    /// and further ones that are `further` bytes long, rounded up to whole MiB.
+    /// Places the partitions on a disk of `size_bytes` in sectors of `sector_size`, with an ESP that
+    /// holds `esp_content_bytes` and further ones that are `further` bytes long, rounded up to whole
+    /// MiB.
     ///
     /// # Errors
     /// [`Error::DiskTooSmall`].
-    pub fn new(size_bytes: u64, esp_content_bytes: u64, further: &[u64]) -> Result<Self, Error> {
-        let size_bytes = size_bytes / SECTOR_BYTES * SECTOR_BYTES;
+    pub fn new(
+        size_bytes: u64,
+        sector_size: SectorSize,
+        esp_content_bytes: u64,
+        further: &[u64],
+    ) -> Result<Self, Error> {
+        let size_bytes = size_bytes / sector_size.bytes() * sector_size.bytes();
         let bios_boot = Partition { offset: MIB, len: BIOS_BOOT_BYTES };
-        // A quarter more than the content, for the two FATs, the directories and growth.
-        let esp_bytes = ESP_MIN_BYTES.max((esp_content_bytes.saturating_mul(5) / 4).next_multiple_of(MIB));
+        // A quarter more than the content, for the two FATs, the directories and growth. The smallest
+        // FAT has room for a kernel or two.
+        let esp_bytes = (esp_content_bytes.saturating_mul(5) / 4).next_multiple_of(MIB);
+        let esp_bytes = sector_size.least_fat_bytes().max(esp_bytes);
         let esp = Partition { offset: bios_boot.offset + bios_boot.len, len: esp_bytes };
         let mut root_offset = esp.offset.saturating_add(esp.len);
         let mut place = |bytes: u64| {
@@ -83,13 +88,14 @@ impl DiskLayout {
         };
         let further: Vec<Partition> = further.iter().map(|&bytes| place(bytes)).collect();
         // The backup of the partition table takes the last sectors of the disk (UEFI 5.3).
-        let end = size_bytes.saturating_sub(GPT_TAIL_BYTES) / MIB * MIB;
+        let end = size_bytes.saturating_sub(gpt::tail_bytes(sector_size)) / MIB * MIB;
         let len = end.saturating_sub(root_offset);
         if len < ROOT_MIN_BYTES {
             let needed_bytes = root_offset.saturating_add(ROOT_MIN_BYTES + MIB);
             return Err(Error::DiskTooSmall { size_bytes, needed_bytes });
         }
-        Ok(Self { size_bytes, bios_boot, esp, further, root: Partition { offset: root_offset, len } })
+        let root = Partition { offset: root_offset, len };
+        Ok(Self { size_bytes, sector_size, bios_boot, esp, further, root })
     }
 }
 
@@ -97,11 +103,14 @@ impl DiskLayout {
 mod tests {
     use super::*;
 
+    const SIZES: [SectorSize; 2] = [SectorSize::Bytes512, SectorSize::Bytes4096];
+
     #[test]
     fn partitions_are_aligned_and_leave_room_for_the_backup_table() {
-        for size in [8 << 30, (8 << 30) + 513, 200 << 20, 1 << 41] {
+        let disks = [8 << 30, (8 << 30) + 513, 400 << 20, 1 << 41].map(|size| SIZES.map(|sectors| (size, sectors)));
+        for (size, sectors) in disks.into_iter().flatten() {
             for further in [&[][..], &[16 << 20], &[20 << 20, (5 << 20) + 1]] {
-                let layout = DiskLayout::new(size, 0, further).unwrap();
+                let layout = DiskLayout::new(size, sectors, 0, further).unwrap();
                 assert_eq!(layout.further.len(), further.len());
                 let mut end = MIB;
                 let beside = layout.further.iter();
@@ -111,20 +120,27 @@ mod tests {
                     end += partition.len;
                 }
                 assert!(layout.further.iter().zip(further).all(|(partition, &bytes)| partition.len >= bytes));
-                assert!(end + GPT_TAIL_BYTES <= layout.size_bytes);
+                assert!(end + gpt::tail_bytes(sectors) <= layout.size_bytes);
+                assert!(layout.size_bytes.is_multiple_of(sectors.bytes()) && size - layout.size_bytes < 4096);
             }
         }
     }
 
     #[test]
     fn the_esp_grows_with_its_content() {
-        assert_eq!(DiskLayout::new(8 << 30, 1 << 20, &[]).unwrap().esp.len, 64 * MIB);
-        assert_eq!(DiskLayout::new(8 << 30, 200 * MIB, &[]).unwrap().esp.len, 250 * MIB);
+        for (sectors, content, esp) in [
+            (SectorSize::Bytes512, 1 << 20, 64),
+            (SectorSize::Bytes512, 200 * MIB, 250),
+            (SectorSize::Bytes4096, 1 << 20, 260),
+            (SectorSize::Bytes4096, 400 * MIB, 500),
+        ] {
+            assert_eq!(DiskLayout::new(8 << 30, sectors, content, &[]).unwrap().esp.len, esp * MIB);
+        }
     }
 
     #[test]
     fn refuses_a_disk_without_room_for_a_root() {
-        for (size, esp, further) in [
+        let refused = [
             (0, 0, 0),
             (64 * MIB, 0, 0),
             (8 << 30, 1 << 40, 0),
@@ -132,12 +148,19 @@ mod tests {
             (1 << 30, 0, 1 << 30),
             (1 << 30, 0, u64::MAX),
             (1 << 30, u64::MAX, u64::MAX),
-        ] {
-            assert!(matches!(DiskLayout::new(size, esp, &[further]), Err(Error::DiskTooSmall { .. })));
+        ];
+        for sectors in SIZES {
+            for (size, esp, further) in refused {
+                let layout = DiskLayout::new(size, sectors, esp, &[further]);
+                assert!(matches!(layout, Err(Error::DiskTooSmall { .. })));
+            }
+            let Err(Error::DiskTooSmall { needed_bytes, .. }) = DiskLayout::new(1 << 30, sectors, 0, &[1 << 30]) else {
+                panic!("a disk is no larger than itself");
+            };
+            assert!(DiskLayout::new(needed_bytes, sectors, 0, &[1 << 30]).is_ok());
         }
-        let Err(Error::DiskTooSmall { needed_bytes, .. }) = DiskLayout::new(1 << 30, 0, &[1 << 30]) else {
-            panic!("a disk is no larger than itself");
-        };
-        assert!(DiskLayout::new(needed_bytes, 0, &[1 << 30]).is_ok());
+        // Here it is the larger ESP that has no room.
+        assert!(DiskLayout::new(200 * MIB, SectorSize::Bytes512, 0, &[]).is_ok());
+        assert!(DiskLayout::new(200 * MIB, SectorSize::Bytes4096, 0, &[]).is_err());
     }
 }

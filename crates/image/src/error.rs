@@ -5,6 +5,8 @@ use std::io;
 use fam_progress::Hint;
 use fam_tree::RootPath;
 
+use super::sector::SectorSize;
+
 /// Why an image could not be laid out or written.
 #[allow(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +72,9 @@ pub enum Error {
     /// GRUB's files in the tree are not what they should be.
     #[error("install GRUB from {path}: {reason}")]
     BootCode { path: RootPath, reason: String },
+    /// The only boot loader of the tree is that for BIOS, which such a disk is not started by.
+    #[error("GRUB is there for BIOS alone, which does not boot from disks with sectors of {sector_size} bytes")]
+    BiosOnly { sector_size: SectorSize },
     /// Two parts of the layout claim the same bytes: a defect of this program.
     #[error("layout overlaps itself at byte {offset}")]
     Overlap {
@@ -130,6 +135,9 @@ impl Hint for Error {
             Self::LostAndFound { .. } => Some("remove /lost+found from the tarball".to_owned()),
             Self::BootCode { .. } => {
                 Some("install the package grub-pc-bin in the tree, and build it afresh".to_owned())
+            }
+            Self::BiosOnly { .. } => {
+                Some("include grub-efi-amd64-bin, or leave out `sector-size` under [disk]".to_owned())
             }
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
                 Some("free some space, or choose another directory with `--output`".to_owned())

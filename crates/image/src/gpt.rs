@@ -5,8 +5,9 @@
 
 use uuid::{Uuid, uuid};
 
-use super::disk::{DiskLayout, Partition, SECTOR_BYTES};
+use super::disk::{DiskLayout, Partition};
 use super::layout::Identity;
+use super::sector::SectorSize;
 use super::volume::{Format, Volume};
 
 const BIOS_BOOT_TYPE: Uuid = uuid!("21686148-6449-6e6f-744e-656564454649");
@@ -22,8 +23,15 @@ const BASIC_DATA_TYPE: Uuid = uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
 /// The least: UEFI 5.3 demands 16 KiB for the entries.
 const ENTRIES: usize = 128;
 const ENTRY_BYTES: usize = 128;
-const TABLE_SECTORS: u64 = (ENTRIES * ENTRY_BYTES) as u64 / SECTOR_BYTES;
-const HEADER_BYTES: u32 = 92;
+const TABLE_BYTES: u64 = (ENTRIES * ENTRY_BYTES) as u64;
+const HEADER_BYTES: usize = 92;
+/// A master boot record, whatever the size of the sector that it is in.
+const MBR_BYTES: usize = 512;
+
+/// What the backup at the end of a disk takes: the entries, and the header in a sector of its own.
+pub(super) fn tail_bytes(sector_size: SectorSize) -> u64 {
+    TABLE_BYTES + sector_size.bytes()
+}
 
 /// The encoded table: the bytes for the beginning of the disk and those for its end.
 #[derive(Debug)]
@@ -36,24 +44,33 @@ pub(super) struct Table {
 
 /// Encodes the table of `layout`, whose further partitions are `volumes`.
 pub(super) fn encode(layout: &DiskLayout, identity: &Identity, volumes: &[Volume]) -> Table {
-    let sectors = layout.size_bytes / SECTOR_BYTES;
+    let sector_bytes = layout.sector_size.bytes();
+    let (sectors, table_sectors) = (layout.size_bytes / sector_bytes, TABLE_BYTES / sector_bytes);
     let entries = encode_entries(layout, identity, volumes);
     let backup_lba = sectors - 1;
-    let header = |own_lba, other_lba, entries_lba| {
-        encode_header(own_lba, other_lba, entries_lba, sectors, &identity.disk_guid, &entries)
+    // The MBR and each header have a sector, of which they fill the beginning.
+    let in_sector = |bytes: &[u8]| {
+        let mut sector = bytes.to_vec();
+        sector.resize(sector_bytes as usize, 0);
+        sector
     };
-    let mut head = protective_mbr(sectors).to_vec();
+    let header = |own_lba, other_lba, entries_lba| {
+        // The first and the last sector that partitions may take.
+        let usable = [2 + table_sectors, backup_lba - 1 - table_sectors];
+        in_sector(&encode_header([own_lba, other_lba], usable, entries_lba, &identity.disk_guid, &entries))
+    };
+    let mut head = in_sector(&protective_mbr(sectors));
     head.extend(header(1, backup_lba, 2));
     head.extend(&entries);
     let mut tail = entries.clone();
-    tail.extend(header(backup_lba, 1, backup_lba - TABLE_SECTORS));
+    tail.extend(header(backup_lba, 1, backup_lba - table_sectors));
     Table { head, tail }
 }
 
 /// One partition of type 0xEE over the whole disk, so that tools which know no GPT keep off. Its
 /// CHS fields are those of the specification's table 5.4.
-fn protective_mbr(sectors: u64) -> [u8; SECTOR_BYTES as usize] {
-    let mut mbr = [0; SECTOR_BYTES as usize];
+fn protective_mbr(sectors: u64) -> [u8; MBR_BYTES] {
+    let mut mbr = [0; MBR_BYTES];
     // All ones where the disk is larger than the field can say (UEFI 5.2.3).
     let size = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
     mbr[446..454].copy_from_slice(&[0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff]);
@@ -77,8 +94,8 @@ fn encode_entries(layout: &DiskLayout, identity: &Identity, volumes: &[Volume]) 
     for (entry, (name, kind, guid, partition)) in entries.chunks_exact_mut(ENTRY_BYTES).zip(partitions) {
         entry[..16].copy_from_slice(&kind.to_bytes_le());
         entry[16..32].copy_from_slice(&guid.to_bytes_le());
-        entry[32..40].copy_from_slice(&partition.first_lba().to_le_bytes());
-        entry[40..48].copy_from_slice(&partition.last_lba().to_le_bytes());
+        entry[32..40].copy_from_slice(&partition.first_lba(layout.sector_size).to_le_bytes());
+        entry[40..48].copy_from_slice(&partition.last_lba(layout.sector_size).to_le_bytes());
         for (unit, place) in name.encode_utf16().zip(entry[56..].chunks_exact_mut(2)) {
             place.copy_from_slice(&unit.to_le_bytes());
         }
@@ -95,31 +112,29 @@ fn type_of(volume: &Volume) -> Uuid {
 }
 
 fn encode_header(
-    own_lba: u64,
-    other_lba: u64,
+    [own_lba, other_lba]: [u64; 2],
+    [first_usable, last_usable]: [u64; 2],
     entries_lba: u64,
-    sectors: u64,
     disk_guid: &Uuid,
     entries: &[u8],
-) -> [u8; SECTOR_BYTES as usize] {
-    let mut header = [0; SECTOR_BYTES as usize];
+) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     // Offsets of the specification's table of the header.
     put(0, b"EFI PART");
     put(8, &0x0001_0000_u32.to_le_bytes());
-    put(12, &HEADER_BYTES.to_le_bytes());
+    put(12, &(HEADER_BYTES as u32).to_le_bytes());
     put(24, &own_lba.to_le_bytes());
     put(32, &other_lba.to_le_bytes());
-    // The first and the last sector that partitions may take.
-    put(40, &(2 + TABLE_SECTORS).to_le_bytes());
-    put(48, &(sectors - 2 - TABLE_SECTORS).to_le_bytes());
+    put(40, &first_usable.to_le_bytes());
+    put(48, &last_usable.to_le_bytes());
     put(56, &disk_guid.to_bytes_le());
     put(72, &entries_lba.to_le_bytes());
     put(80, &(ENTRIES as u32).to_le_bytes());
     put(84, &(ENTRY_BYTES as u32).to_le_bytes());
     put(88, &crc32(entries).to_le_bytes());
     // The checksum is made with zeros in its own place.
-    let checksum = crc32(&header[..HEADER_BYTES as usize]);
+    let checksum = crc32(&header);
     header[16..20].copy_from_slice(&checksum.to_le_bytes());
     header
 }
@@ -136,13 +151,32 @@ mod tests {
 
     #[test]
     fn head_and_tail_have_their_places() {
-        let layout = DiskLayout::new(1 << 30, 0, &[]).unwrap();
-        let table = encode(&layout, &Identity::for_tests(), &[]);
-        assert_eq!(table.head.len(), 34 * 512);
-        assert_eq!(table.tail.len(), 33 * 512);
-        assert_eq!(&table.head[512..520], b"EFI PART");
-        assert_eq!(&table.tail[32 * 512..32 * 512 + 8], b"EFI PART");
-        assert_eq!(table.head[1024..], table.tail[..32 * 512]);
+        for (sector_size, table_sectors) in [(SectorSize::Bytes512, 32), (SectorSize::Bytes4096, 4)] {
+            let sector = sector_size.bytes() as usize;
+            let layout = DiskLayout::new(1 << 30, sector_size, 0, &[]).unwrap();
+            let table = encode(&layout, &Identity::for_tests(), &[]);
+            assert_eq!(table.head.len(), (2 + table_sectors) * sector);
+            assert_eq!(table.tail.len(), (table_sectors + 1) * sector);
+            assert_eq!(table.tail.len() as u64, tail_bytes(sector_size));
+            assert_eq!(table.head[510..512], [0x55, 0xaa]);
+            assert_eq!(&table.head[sector..sector + 8], b"EFI PART");
+            let backup = &table.tail[table_sectors * sector..];
+            assert_eq!(&backup[..8], b"EFI PART");
+            assert_eq!(table.head[2 * sector..], table.tail[..table_sectors * sector]);
+            let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+            let sectors = (1 << 30) / sector as u64;
+            let first = table_sectors as u64 + 2;
+            assert_eq!(
+                [24, 32, 40, 48, 72].map(|at| number(backup, at)),
+                [sectors - 1, 1, first, sectors - first, sectors + 1 - first,]
+            );
+            // The ESP is the second, and begins at 2 MiB.
+            let esp = 2 * sector + ENTRY_BYTES;
+            assert_eq!(number(&table.head, esp + 32), (2 << 20) / sector as u64);
+            assert_eq!(number(&table.head, esp + 40), ((2 << 20) + layout.esp.len) / sector as u64 - 1);
+            // The MBR says how many sectors there are, too.
+            assert_eq!(table.head[458..462], (sectors as u32 - 1).to_le_bytes());
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::disk::{DiskLayout, Partition};
 use super::error::Error;
 use super::map::{Contents, DiskMap, MapBuilder};
+use super::sector::SectorSize;
 use super::volume::{MountPoints, Volume, VolumeIdentity, Whole};
 use super::{boot, esp, ext4, gpt};
 
@@ -36,6 +37,8 @@ pub struct Identity {
 pub struct ImageSettings {
     /// Size of the disk, rounded down to whole sectors.
     pub size_bytes: u64,
+    /// The size of the sectors of this disk and of those beside it.
+    pub sector_size: SectorSize,
     /// Label of the root file system, 16 bytes at most; empty for none.
     pub label: String,
     /// The UUID that every checksum of the root file system is seeded with: the template's own. A
@@ -76,7 +79,7 @@ pub fn lay_out(
     mounts.check(tree)?;
     let esp_plan = esp::plan(tree, laid_last)?;
     let further: Vec<u64> = settings.partitions.iter().map(|volume| volume.size_bytes).collect();
-    let layout = DiskLayout::new(settings.size_bytes, esp_plan.content_bytes(), &further)?;
+    let layout = DiskLayout::new(settings.size_bytes, settings.sector_size, esp_plan.content_bytes(), &further)?;
     let mut builder = MapBuilder::new(layout.size_bytes, contents);
 
     let gpt::Table { mut head, tail } = gpt::encode(&layout, identity, &settings.partitions);
@@ -84,7 +87,7 @@ pub fn lay_out(
     builder.set_boot_code(boot_code);
     builder.put_bytes(0, &head);
     builder.put_bytes(layout.size_bytes - tail.len() as u64, &tail);
-    esp_plan.emit(layout.esp, identity.esp_volume_id, settings.timestamp, &mut builder)?;
+    esp_plan.emit(layout.esp, settings.sector_size, identity.esp_volume_id, settings.timestamp, &mut builder)?;
     let file_system = ext4::FileSystem {
         label: &settings.label,
         fs_uuid: identity.fs_uuid,
@@ -93,7 +96,7 @@ pub fn lay_out(
     };
     let on_root = |path: &RootPath| mounts.above(path).is_none();
     ext4::emit(tree, &on_root, laid_last, layout.root, &file_system, &mut builder)?;
-    let whole = Whole { tree, laid_last, mounts };
+    let whole = Whole { tree, laid_last, mounts, sector_size: settings.sector_size };
     for ((volume, id), &place) in settings.partitions.iter().zip(&identity.partitions).zip(&layout.further) {
         volume.emit(whole, place, id, settings.timestamp, &mut builder)?;
     }
@@ -116,7 +119,7 @@ pub fn lay_out_further(
     mounts.check(tree)?;
     let mut builder = MapBuilder::new(volume.size_bytes, contents);
     let place = Partition { offset: 0, len: volume.size_bytes };
-    let whole = Whole { tree, laid_last, mounts };
+    let whole = Whole { tree, laid_last, mounts, sector_size: settings.sector_size };
     volume.emit(whole, place, &identity.disks[index], settings.timestamp, &mut builder)?;
     builder.finish()
 }

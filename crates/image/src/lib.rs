@@ -16,7 +16,7 @@
 //! use std::collections::BTreeSet;
 //! use std::sync::Arc;
 //!
-//! use fam_image::{Identity, ImageSettings, lay_out, raw};
+//! use fam_image::{Identity, ImageSettings, SectorSize, lay_out, raw};
 //! use fam_tree::tarball;
 //! use fs_err::File;
 //! use uuid::Uuid;
@@ -38,6 +38,7 @@
 //! };
 //! let settings = ImageSettings {
 //!     size_bytes: 512 << 20,
+//!     sector_size: SectorSize::Bytes512,
 //!     label: "root".into(),
 //!     layout_uuid: identity.fs_uuid,
 //!     timestamp: 0,
@@ -61,6 +62,7 @@ pub mod map;
 mod output;
 pub mod qcow2;
 pub mod raw;
+mod sector;
 mod sparse;
 mod swap;
 #[cfg(test)]
@@ -71,10 +73,11 @@ pub mod vmdk;
 mod volume;
 
 pub use boot::BootCode;
-pub use disk::{DiskLayout, Partition, ROOT_PARTITION, SECTOR_BYTES};
+pub use disk::{DiskLayout, Partition, ROOT_PARTITION};
 pub use error::Error;
 pub use layout::{Identity, ImageSettings, lay_out, lay_out_further};
 pub use map::{Contents, DiskMap, Piece, Source};
 pub use output::Stream;
+pub use sector::{InvalidSectorSize, SectorSize};
 pub use sparse::{OnBytes, SparseDisk};
 pub use volume::{Format, Volume, VolumeIdentity};

@@ -12,17 +12,16 @@ use uuid::{Uuid, uuid};
 
 use crate::error::Error;
 use crate::output::Output;
+use crate::sector::SectorSize;
 use crate::sparse::{OnBytes, SparseDisk, for_each_block};
 
 const MIB: u64 = 1 << 20;
 /// The smallest that there is: it wastes least on what is scattered.
 const BLOCK_BYTES: u64 = MIB;
-const LOGICAL_SECTOR_BYTES: u32 = 512;
 const PHYSICAL_SECTOR_BYTES: u32 = 4096;
 const MOST_DISK_BYTES: u64 = 64 << 40;
-/// After so many blocks the allocation table has an entry for a bitmap of their sectors, which only
-/// images that stand on another have.
-const BLOCKS_PER_BITMAP: u64 = (1 << 23) * LOGICAL_SECTOR_BYTES as u64 / BLOCK_BYTES;
+/// A bitmap tells of so many sectors.
+const SECTORS_PER_BITMAP: u64 = 1 << 23;
 
 /// States of blocks in the allocation table (2.5.1.1).
 const ALL_ZEROS: u64 = 2;
@@ -35,11 +34,19 @@ const LOG_OFFSET: u64 = MIB;
 const METADATA_OFFSET: u64 = 2 * MIB;
 const TABLE_OFFSET: u64 = 3 * MIB;
 
-/// Writes `disk` into the empty `file`. `id` is the disk's own, by which systems tell disks apart.
+/// Writes `disk`, which has sectors of `sector_size`, into the empty `file`. `id` is the disk's own,
+/// by which systems tell disks apart.
 ///
 /// # Errors
 /// When the disk cannot be read or is too large, or the file cannot be written.
-pub fn write(disk: &mut dyn SparseDisk, file: &File, id: Uuid, on_bytes: OnBytes<'_>) -> Result<(), Error> {
+pub fn write(
+    disk: &mut dyn SparseDisk,
+    sector_size: SectorSize,
+    file: &File,
+    id: Uuid,
+    on_bytes: OnBytes<'_>,
+) -> Result<(), Error> {
+    let table_index = |block| table_index(block, sector_size);
     let size_bytes = disk.size_bytes();
     if size_bytes > MOST_DISK_BYTES {
         return Err(Error::DiskTooLarge { format: "vhdx", most: "64 TiB" });
@@ -64,7 +71,7 @@ pub fn write(disk: &mut dyn SparseDisk, file: &File, id: Uuid, on_bytes: OnBytes
     output.set_len(end)?;
     let table: Vec<u8> = table.iter().flat_map(|entry: &u64| entry.to_le_bytes()).collect();
     output.write_all_at(&table, TABLE_OFFSET)?;
-    output.write_all_at(&metadata(size_bytes, id), METADATA_OFFSET)?;
+    output.write_all_at(&metadata(size_bytes, sector_size, id), METADATA_OFFSET)?;
     let regions = region_table(table_bytes);
     for offset in REGION_TABLES {
         output.write_all_at(&regions, offset)?;
@@ -76,9 +83,10 @@ pub fn write(disk: &mut dyn SparseDisk, file: &File, id: Uuid, on_bytes: OnBytes
     Ok(())
 }
 
-/// The entry of a block in the allocation table.
-fn table_index(block: u64) -> u64 {
-    block + block / BLOCKS_PER_BITMAP
+/// The entry of a block in the allocation table. After the blocks of which a bitmap of sectors would
+/// tell there is an entry for that, which only images that stand on another have.
+fn table_index(block: u64, sector_size: SectorSize) -> u64 {
+    block + block / (SECTORS_PER_BITMAP * sector_size.bytes() / BLOCK_BYTES)
 }
 
 /// The file type identifier (2.2.1).
@@ -125,7 +133,7 @@ fn region_table(table_bytes: u64) -> Vec<u8> {
 }
 
 /// The metadata region: its table and the items that a disk must have (2.6).
-fn metadata(size_bytes: u64, id: Uuid) -> Vec<u8> {
+fn metadata(size_bytes: u64, sector_size: SectorSize, id: Uuid) -> Vec<u8> {
     const TABLE_BYTES: usize = 64 << 10;
     const IS_DISK: u32 = 1 << 1;
     const IS_REQUIRED: u32 = 1 << 2;
@@ -139,7 +147,7 @@ fn metadata(size_bytes: u64, id: Uuid) -> Vec<u8> {
     let items = [
         (FILE_PARAMETERS, IS_REQUIRED, parameters),
         (DISK_SIZE, IS_REQUIRED | IS_DISK, size_bytes.to_le_bytes().to_vec()),
-        (LOGICAL_SECTOR, IS_REQUIRED | IS_DISK, LOGICAL_SECTOR_BYTES.to_le_bytes().to_vec()),
+        (LOGICAL_SECTOR, IS_REQUIRED | IS_DISK, (sector_size.bytes() as u32).to_le_bytes().to_vec()),
         (PHYSICAL_SECTOR, IS_REQUIRED | IS_DISK, PHYSICAL_SECTOR_BYTES.to_le_bytes().to_vec()),
         (DISK_ID, IS_REQUIRED | IS_DISK, id.to_bytes_le().to_vec()),
     ];
@@ -181,27 +189,48 @@ mod tests {
     use crate::sparse::testing::Pieces;
     use crate::testing::{assert_qemu_reads, written_to_file};
 
-    fn written(disk: &mut Pieces) -> Vec<u8> {
-        written_to_file(|file| write(disk, file, Uuid::from_u128(9), &|_| ()))
+    fn written(disk: &mut Pieces, sector_size: SectorSize) -> Vec<u8> {
+        written_to_file(|file| write(disk, sector_size, file, Uuid::from_u128(9), &|_| ()))
     }
 
     #[test]
     fn qemu_reads_what_is_written() {
         let mut disk = Pieces::example();
-        let bytes = written(&mut disk);
+        let bytes = written(&mut disk, SectorSize::Bytes512);
         assert_qemu_reads("vhdx", &bytes, &disk);
         // Of six blocks four are used.
         assert_eq!(bytes.len() as u64, 8 * MIB);
-        assert_eq!(bytes, written(&mut disk));
+        assert_eq!(bytes, written(&mut disk, SectorSize::Bytes512));
+    }
+
+    /// QEMU refuses all but 512, so the one field that tells it is changed back for it: what a disk
+    /// of less than 4 GiB has of them elsewhere is the same.
+    #[test]
+    fn the_size_of_sectors_is_in_the_metadata() {
+        let mut disk = Pieces { size_bytes: 5 * MIB, ..Pieces::example() };
+        disk.pieces.truncate(3);
+        let mut bytes = written(&mut disk, SectorSize::Bytes4096);
+        let with_512 = written(&mut disk, SectorSize::Bytes512);
+        let differing: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] != with_512[at]).collect();
+        let [field] = differing[..] else { panic!("{differing:?}") };
+        assert_eq!(bytes[field - 1..field + 3], 4096_u32.to_le_bytes());
+        // The items that are told of before it: parameters, and the size of the disk.
+        assert_eq!(field as u64 - 1, METADATA_OFFSET + (64 << 10) + 8 + 8);
+        bytes[field] = 2;
+        assert_qemu_reads("vhdx", &bytes, &disk);
     }
 
     #[test]
     fn the_table_leaves_out_entries_of_bitmaps() {
-        assert_eq!([0, 4095, 4096, 8191, 8192].map(table_index), [0, 4095, 4097, 8192, 8194]);
+        for (sector_size, blocks) in [(SectorSize::Bytes512, 4096), (SectorSize::Bytes4096, 32768)] {
+            let index = |block| table_index(block, sector_size);
+            let found = [0, blocks - 1, blocks, 2 * blocks - 1, 2 * blocks].map(index);
+            assert_eq!(found, [0, blocks - 1, blocks + 1, 2 * blocks, 2 * blocks + 2]);
+        }
         // On either side of the first one.
         let pieces = vec![(4095 * MIB, vec![1; 512]), (4096 * MIB, vec![2; 512])];
         let mut disk = Pieces { size_bytes: 4097 * MIB, pieces };
-        assert_qemu_reads("vhdx", &written(&mut disk), &disk);
+        assert_qemu_reads("vhdx", &written(&mut disk, SectorSize::Bytes512), &disk);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::disk::Partition;
 use super::error::Error;
 use super::fat::{self, VolumeLabel};
 use super::map::MapBuilder;
+use super::sector::SectorSize;
 use super::{esp, ext4, swap};
 
 /// What is in a volume.
@@ -26,7 +27,7 @@ pub enum Format {
     Swap,
     /// ext4, which has 16 MiB at least.
     Ext4,
-    /// FAT32, which has 64 MiB at least.
+    /// FAT32, which has [`SectorSize::least_fat_bytes`] at least.
     Vfat,
 }
 
@@ -104,6 +105,8 @@ pub(super) struct Whole<'a> {
     pub(super) tree: &'a Tree,
     pub(super) laid_last: &'a BTreeSet<RootPath>,
     pub(super) mounts: &'a MountPoints<'a>,
+    /// That of the disk.
+    pub(super) sector_size: SectorSize,
 }
 
 impl Volume {
@@ -136,7 +139,7 @@ impl Volume {
             }),
             Format::Vfat => self.part(whole, timestamp).and_then(|(tree, laid_last)| {
                 let plan = fat::Plan::new(&tree, &RootPath::root(), VolumeLabel::new(&self.label), &laid_last)?;
-                plan.emit(place, identity.volume_id(), timestamp, builder)
+                plan.emit(place, whole.sector_size, identity.volume_id(), timestamp, builder)
             }),
         };
         emitted.map_err(|source| Error::Volume { label: self.label.clone(), source: Box::new(source) })
@@ -144,7 +147,7 @@ impl Volume {
 
     /// What lies in it, by paths from its own root directory.
     fn part(&self, whole: Whole<'_>, timestamp: i64) -> Result<(Tree, BTreeSet<RootPath>), Error> {
-        let Whole { tree, laid_last, mounts } = whole;
+        let Whole { tree, laid_last, mounts, .. } = whole;
         let mut part = Tree::default();
         let mut part_last = BTreeSet::new();
         let root = self.mount.as_ref().and_then(|mount| tree.get(mount)).cloned();

@@ -55,6 +55,7 @@ check() {
     choose_names
     if report QEMU fault '' examine_qemu; then
         report "fabric $fabric" fault '' examine_device || true
+        if boots_by_uefi; then report UEFI fault '' examine_firmware || true; fi
         report KVM warning '; nodes run emulated (TCG), some ten times slower' examine_kvm_for_fabric || true
         report bridge warning '; nodes use user-mode networking' examine_bridge || true
     fi

@@ -4,6 +4,7 @@
 need_qemu() {
     examine_qemu || fail "$detail" "$hint"
     examine_device || fail "$detail" "$hint"
+    if boots_by_uefi; then examine_firmware || fail "$detail" "$hint"; fi
 }
 
 choose_acceleration() {

@@ -51,6 +51,7 @@ Environment:
   BOOT_TIMEOUT=SECONDS  how long ssh waits for a node whose console says nothing [default: 300]
   STOP_TIMEOUT=SECONDS  how long nodes may take to shut down [default: 90]
   QEMU=PROGRAM          the emulator [default: qemu-system-x86_64]
+  OVMF=FILE             the firmware of nodes that start by UEFI, with its variables beside it [default: the host's]
 
 Where another cluster of this host has such a name, this one has names of its own: $own_memory, $own_network.
 USAGE

@@ -122,7 +122,7 @@ libvirt() {
             shutdown) shut_down_domain "$name" & ;;
             undefine)
                 [[ $(domain_state "$name") != running ]] || fail "$name is running" "first: $0 libvirt shutdown $n"
-                if virsh undefine "$name"; then say "$name: undefined"; fi
+                if virsh undefine --nvram "$name"; then say "$name: undefined"; fi
                 ;;
         esac
     done

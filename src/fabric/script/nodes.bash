@@ -17,6 +17,7 @@ start_node() {
         -pidfile "$run/$name.pid" -daemonize
     )
     add_machine
+    if boots_by_uefi; then add_firmware "$name"; fi
     if [[ $accel == kvm ]]; then
         arguments+=(-accel kvm -cpu "host$cpu_flags" -smp "$cpus")
     else
@@ -60,7 +61,7 @@ start_node() {
 
 forget_node() {
     local name=$prefix$1 kind
-    for kind in pid console qmp monitor.in monitor.out log qemu ssh answered; do rm -f -- "$run/$name.$kind"; done
+    for kind in pid console qmp monitor.in monitor.out log qemu ssh answered vars; do rm -f -- "$run/$name.$kind"; done
 }
 
 # Leaves things as they belong to the nodes that run now; where none is left, removes what start made.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use fam_image::{DiskMap, Error, Identity, ImageSettings, VolumeIdentity};
+use fam_image::{DiskMap, Error, Identity, ImageSettings, SectorSize, VolumeIdentity};
 use fam_tree::tar::{EntryKind, Header, TarWriter};
 use fam_tree::tarball;
 use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
@@ -104,6 +104,7 @@ impl Fixture {
         let layout_uuid = identity(0).fs_uuid;
         ImageSettings {
             size_bytes: SIZE_BYTES,
+            sector_size: SectorSize::Bytes512,
             label: "fabric".to_owned(),
             layout_uuid,
             timestamp: NOW,

@@ -103,6 +103,10 @@ impl<'a> Schema<'a> {
                 let items: Vec<_> = self.forms(&form["items"]).into_iter().map(|item| self.type_of(item)).collect();
                 format!("list of {}", items.join(" or "))
             }
+            "integer" if form["enum"].is_array() => {
+                let numbers = form["enum"].as_array().unwrap().iter().map(|number| code(&number.to_string()));
+                numbers.collect::<Vec<_>>().join(" or ")
+            }
             "integer" => match (form["minimum"].as_i64(), form["maximum"].as_i64()) {
                 (Some(least), Some(most)) => format!("integer, {least} to {most}"),
                 (Some(least), None) => format!("integer, {least} or more"),

@@ -1,7 +1,7 @@
 //! Boot sector, allocation table and cluster geometry of FAT32.
 
 use super::directory::{Place, VolumeLabel};
-use super::{Partition, SECTOR_BYTES};
+use super::{Partition, SectorSize};
 
 /// As the specification has it for FAT32 (`BPB_RsvdSecCnt`).
 const RESERVED_SECTORS: u64 = 32;
@@ -21,6 +21,7 @@ pub(super) const LARGEST_CLUSTER_BYTES: u64 = 32 << 10;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Geometry {
     partition: Partition,
+    sector_size: SectorSize,
     sectors_per_cluster: u64,
     table_sectors: u64,
     clusters: u64,
@@ -29,26 +30,30 @@ pub(super) struct Geometry {
 impl Geometry {
     /// Chooses the cluster size as the FAT specification's table does, so that there are more than
     /// the 65,525 clusters which make a FAT32.
-    pub(super) fn of(partition: Partition) -> Self {
-        let sectors = partition.len / SECTOR_BYTES;
-        let sectors_per_cluster = match partition.len >> 20 {
-            0..=260 => 1,
-            261..=8192 => 8,
-            8193..=16384 => 16,
-            16385..=32768 => 32,
-            _ => LARGEST_CLUSTER_BYTES / SECTOR_BYTES,
+    pub(super) fn of(partition: Partition, sector_size: SectorSize) -> Self {
+        let sector_bytes = sector_size.bytes();
+        let sectors = partition.len / sector_bytes;
+        let cluster_bytes = match partition.len >> 20 {
+            0..=260 => 512,
+            261..=8192 => 4 << 10,
+            8193..=16384 => 8 << 10,
+            16385..=32768 => 16 << 10,
+            _ => LARGEST_CLUSTER_BYTES,
         };
-        // Each table sector tells of 128 clusters, and costs a sector for each table.
-        let entries_per_sector = SECTOR_BYTES / ENTRY_BYTES;
+        // A cluster has a sector at least.
+        let sectors_per_cluster = (cluster_bytes / sector_bytes).max(1);
+        // Each table sector tells of 128 clusters (or 1024, in one of 4096 bytes), and costs a sector
+        // for each table.
+        let entries_per_sector = sector_bytes / ENTRY_BYTES;
         // One more, since the first two entries stand for no cluster.
         let table_sectors =
             (sectors - RESERVED_SECTORS).div_ceil(entries_per_sector * sectors_per_cluster + TABLES) + 1;
         let clusters = (sectors - RESERVED_SECTORS - TABLES * table_sectors) / sectors_per_cluster;
-        Self { partition, sectors_per_cluster, table_sectors, clusters }
+        Self { partition, sector_size, sectors_per_cluster, table_sectors, clusters }
     }
 
     fn cluster_bytes(&self) -> u64 {
-        self.sectors_per_cluster * SECTOR_BYTES
+        self.sectors_per_cluster * self.sector_size.bytes()
     }
 
     /// Whether all that was allocated lies in the partition; else how many bytes there are for it,
@@ -65,7 +70,7 @@ impl Geometry {
     pub(super) fn offset_of(&self, place: Place) -> u64 {
         let data = RESERVED_SECTORS + TABLES * self.table_sectors;
         let cluster = u64::from(place.first_cluster.saturating_sub(FIRST_CLUSTER));
-        self.partition.offset + data * SECTOR_BYTES + cluster * self.cluster_bytes()
+        self.partition.offset + data * self.sector_size.bytes() + cluster * self.cluster_bytes()
     }
 
     /// An empty allocation table.
@@ -88,17 +93,18 @@ impl Geometry {
             (RESERVED_SECTORS, entries.clone()),
             (RESERVED_SECTORS + self.table_sectors, entries),
         ];
-        sectors.map(|(sector, bytes)| (self.partition.offset + sector * SECTOR_BYTES, bytes)).into()
+        sectors.map(|(sector, bytes)| (self.partition.offset + sector * self.sector_size.bytes(), bytes)).into()
     }
 
     fn boot_sector(&self, volume_id: u32, label: VolumeLabel) -> Vec<u8> {
-        let mut sector = vec![0; SECTOR_BYTES as usize];
+        let sector_bytes = self.sector_size.bytes();
+        let mut sector = vec![0; sector_bytes as usize];
         let mut put = |at: usize, bytes: &[u8]| sector[at..at + bytes.len()].copy_from_slice(bytes);
         // A jump to code that returns to the firmware by int 18h: BIOS does not boot from here.
         put(0, &[0xeb, 0x58, 0x90]);
         // The name that the specification recommends: some drivers look for it.
         put(3, b"MSWIN4.1");
-        put(11, &(SECTOR_BYTES as u16).to_le_bytes());
+        put(11, &(sector_bytes as u16).to_le_bytes());
         put(13, &[self.sectors_per_cluster as u8]);
         put(14, &(RESERVED_SECTORS as u16).to_le_bytes());
         put(16, &[TABLES as u8]);
@@ -107,8 +113,8 @@ impl Geometry {
         put(24, &63_u16.to_le_bytes());
         put(26, &255_u16.to_le_bytes());
         // What lies before it, which only int 13h asks for, too.
-        put(28, &u32::try_from(self.partition.first_lba()).unwrap_or(0).to_le_bytes());
-        put(32, &((self.partition.len / SECTOR_BYTES) as u32).to_le_bytes());
+        put(28, &u32::try_from(self.partition.first_lba(self.sector_size)).unwrap_or(0).to_le_bytes());
+        put(32, &((self.partition.len / sector_bytes) as u32).to_le_bytes());
         put(36, &(self.table_sectors as u32).to_le_bytes());
         put(44, &FIRST_CLUSTER.to_le_bytes());
         put(48, &(INFO_SECTOR as u16).to_le_bytes());
@@ -119,6 +125,7 @@ impl Geometry {
         put(71, &label.0);
         put(82, b"FAT32   ");
         put(90, &[0xcd, 0x18, 0xeb, 0xfe]);
+        // Here in larger sectors, too.
         put(510, &[0x55, 0xaa]);
         sector
     }
@@ -126,7 +133,7 @@ impl Geometry {
     fn info_sector(&self, table: &Table) -> Vec<u8> {
         let used = table.entries.len() as u64 - u64::from(FIRST_CLUSTER);
         let free = (self.clusters - used) as u32;
-        let mut sector = vec![0; SECTOR_BYTES as usize];
+        let mut sector = vec![0; self.sector_size.bytes() as usize];
         let mut put = |at: usize, bytes: &[u8]| sector[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, b"RRaA");
         put(484, b"rrAa");
@@ -166,13 +173,20 @@ mod tests {
 
     #[test]
     fn every_size_is_a_fat32_with_large_enough_tables() {
-        for mib in [64, 65, 259, 260, 261, 512, 4096, 8193, 20000, 40000] {
-            let geometry = Geometry::of(Partition { offset: 2 << 20, len: mib << 20 });
-            assert!(geometry.clusters >= 65525, "{mib} MiB");
-            assert!(geometry.clusters < 0x0fff_fff5, "{mib} MiB");
-            assert!(geometry.table_sectors * 128 >= geometry.clusters + 2, "{mib} MiB");
-            let end = RESERVED_SECTORS + 2 * geometry.table_sectors + geometry.clusters * geometry.sectors_per_cluster;
-            assert!(end * 512 <= mib << 20);
+        for sector_size in [SectorSize::Bytes512, SectorSize::Bytes4096] {
+            let least = sector_size.least_fat_bytes() >> 20;
+            let sizes = [64, 65, 259, 260, 261, 512, 4096, 8193, 20000, 40000].into_iter();
+            for mib in sizes.filter(|&mib| mib >= least) {
+                let geometry = Geometry::of(Partition { offset: 2 << 20, len: mib << 20 }, sector_size);
+                assert!(geometry.clusters >= 65525, "{mib} MiB");
+                assert!(geometry.clusters < 0x0fff_fff5, "{mib} MiB");
+                assert!(geometry.cluster_bytes() <= LARGEST_CLUSTER_BYTES, "{mib} MiB");
+                let entries = geometry.table_sectors * sector_size.bytes() / ENTRY_BYTES;
+                assert!(entries >= geometry.clusters + 2, "{mib} MiB");
+                let clusters = geometry.clusters * geometry.sectors_per_cluster;
+                let end = RESERVED_SECTORS + 2 * geometry.table_sectors + clusters;
+                assert!(end * sector_size.bytes() <= mib << 20);
+            }
         }
     }
 

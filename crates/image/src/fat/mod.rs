@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fam_tree::{Content, Kind, RootPath, Timestamp, Tree};
 
-use super::disk::{Partition, SECTOR_BYTES};
+use super::disk::Partition;
 use super::error::Error;
 use super::map::MapBuilder;
+use super::sector::SectorSize;
 pub(super) use directory::VolumeLabel;
 use directory::{DirectoryBuilder, Place};
 use geometry::Geometry;
@@ -91,18 +92,20 @@ impl<'a> Plan<'a> {
         files.chain(directories).map(|len| len.next_multiple_of(geometry::LARGEST_CLUSTER_BYTES)).sum()
     }
 
-    /// Puts the file system at its place on the disk.
+    /// Puts the file system at its place on a disk with such sectors, which are its own as well:
+    /// Linux mounts none that has smaller ones.
     ///
     /// # Errors
     /// [`Error::TooSmall`].
     pub(super) fn emit(
         &self,
         partition: Partition,
+        sector_size: SectorSize,
         volume_id: u32,
         timestamp: i64,
         builder: &mut MapBuilder,
     ) -> Result<(), Error> {
-        let geometry = Geometry::of(partition);
+        let geometry = Geometry::of(partition, sector_size);
         let mut table = geometry.table();
 
         let mut directories = BTreeMap::new();

@@ -22,8 +22,9 @@ const DRACUT: &str = "/usr/bin/dracut";
 /// and most kinds of SCSI.
 ///
 /// What these drivers depend on comes with them. Left out: `ufshcd_pci`, since the sectors of UFS
-/// have 4096 bytes and those of our disks 512; `mpt3sas` and `mptfc`, whose controllers no
-/// hypervisor emulates; `pata_legacy` for ISA, which has to be asked for by name.
+/// have 4096 bytes, and those of our disks 512 unless a recipe asks for others; `mpt3sas` and
+/// `mptfc`, whose controllers no hypervisor emulates; `pata_legacy` for ISA, which has to be asked
+/// for by name.
 ///
 /// With Linux 6.12 of trixie, the thirty modules beside those of virtio, NVMe, AHCI, IDE and what
 /// Hyper-V, Xen and VMware have of their own are 1,109,248 of the 12,757,444 bytes of an initramfs.

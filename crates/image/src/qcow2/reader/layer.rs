@@ -10,7 +10,8 @@ use super::error::{Error, Fault};
 use super::header::{HEAD_BYTES, Header};
 use crate::map::read_up_to;
 
-const SECTOR_BYTES: u64 = 512;
+/// What QEMU counts in, whatever the sectors of the disk.
+pub(super) const SECTOR_BYTES: u64 = 512;
 const COMPRESSED: u64 = 1 << 62;
 const ALL_ZEROS: u64 = 1;
 /// Bits of an entry that are the offset of a table or cluster.

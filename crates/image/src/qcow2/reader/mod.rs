@@ -23,10 +23,9 @@ use rustix::fs::{Mode, OFlags};
 
 pub use error::Error;
 
-use crate::disk::SECTOR_BYTES;
 use crate::sparse::SparseDisk;
 use header::BackingFormat;
-use layer::{Layer, Mapping, Qcow2, Run};
+use layer::{Layer, Mapping, Qcow2, Run, SECTOR_BYTES};
 
 /// How many images may stand on one another.
 const MOST_LAYERS: usize = 16;
