@@ -146,7 +146,7 @@ const NOT_TRIED: &[(&str, &str)] = &[
     ("cxl-type3", "memory, no disk"),
     ("sd-card-spi", "on a bus that machines of amd64 do not have"),
     ("isa-ide", "Linux looks for a controller on ISA only if it is told to"),
-    ("ufs", "its sectors have 4096 bytes, and those of our disks 512"),
+    ("ufs", "its sectors have 4096 bytes, and those of this disk 512"),
 ];
 
 /// The program in place of init.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use fam_build::fabric::{Cluster, Hypervisor, Seed, domain_xml, launch_script, network_xml, ssh_config};
-use fam_build::recipe::{FabricKind, Recipe};
+use fam_build::recipe::{FabricKind, Recipe, SectorSize};
 use support::{fail, succeed};
 
 support::tests! {
@@ -27,7 +27,7 @@ support::tests! {
 }
 
 /// A cluster of small nodes, with `more` in its recipe.
-fn cluster(count: u8, more: &str) -> Cluster {
+pub(crate) fn cluster(count: u8, more: &str) -> Cluster {
     let recipe = format!(
         "suite = 'trixie'\nnodes = {{ count = {count}, memory = '256M', cpus = 1{more} }}\nfabric.size = '16M'"
     );
@@ -74,9 +74,11 @@ fn libvirt_finds_the_xml_valid() {
     for node in &cluster.nodes[251..] {
         for hypervisor in [Hypervisor::Kvm, Hypervisor::Qemu] {
             let odd = Path::new("/tmp/it's <odd> & \"so\"");
-            for fabric in [FabricKind::Ivshmem, FabricKind::Nvdimm, FabricKind::Cxl] {
+            let fabrics = [FabricKind::Ivshmem, FabricKind::Nvdimm, FabricKind::Cxl];
+            for (fabric, sectors) in fabrics.map(|fabric| (fabric, 512)).into_iter().chain([(FabricKind::Cxl, 4096)]) {
                 let mut cluster = cluster.clone();
                 cluster.machine.fabric = fabric;
+                cluster.machine.sector_size = SectorSize::try_from(sectors).unwrap();
                 validate("domain.xml", "domain", domain_xml(&cluster, node, &seed, odd, hypervisor));
             }
         }
@@ -97,13 +99,17 @@ impl Running {
 
     /// With `more` in what the recipe says of the nodes.
     pub(crate) fn with(nodes: u8, port: u16, more: &str) -> Self {
+        Self::of(&cluster(nodes, more), port)
+    }
+
+    pub(crate) fn of(cluster: &Cluster, port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("a, 100% odd 'place'").tempdir().unwrap();
         fs_err::write(
             directory.path().join("fabric_emulation.bash"),
-            launch_script(&cluster(nodes, more), &Seed::from_bytes([port.to_be_bytes()[1]; 32])),
+            launch_script(cluster, &Seed::from_bytes([port.to_be_bytes()[1]; 32])),
         )
         .unwrap();
-        for number in 1..=nodes {
+        for number in 1..=cluster.nodes.len() {
             let image = directory.path().join(format!("fabric{number}.qcow2"));
             let status = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image).arg("1G").status();
             assert!(status.unwrap().success());
@@ -116,7 +122,7 @@ impl Running {
         self.run_with(&[], arguments)
     }
 
-    fn run_with(&self, environment: &[(&str, &Path)], arguments: &[&str]) -> Output {
+    pub(crate) fn run_with(&self, environment: &[(&str, &Path)], arguments: &[&str]) -> Output {
         Command::new("bash")
             .arg(self.directory.path().join("fabric_emulation.bash"))
             .args(arguments)
@@ -149,7 +155,7 @@ impl Running {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.directory.path()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();

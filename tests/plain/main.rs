@@ -50,6 +50,7 @@ mod roles;
 mod running;
 mod sandbox;
 mod sbom;
+mod sectors;
 mod small;
 mod socks;
 mod system;
@@ -117,6 +118,7 @@ fn main() -> ExitCode {
         request::tests(),
         sandbox::tests(),
         sbom::tests(),
+        sectors::tests(),
         socks::tests(),
         system::tests(),
         vectors::tests(),

@@ -24,7 +24,7 @@ support::tests! {
     what_a_volume_cannot_hold_is_named,
 }
 
-fn volume(label: &str, mib: u64, format: Format, mount: Option<&str>) -> Volume {
+pub fn volume(label: &str, mib: u64, format: Format, mount: Option<&str>) -> Volume {
     Volume {
         label: label.to_owned(),
         size_bytes: mib << 20,
@@ -36,7 +36,7 @@ fn volume(label: &str, mib: u64, format: Format, mount: Option<&str>) -> Volume 
 }
 
 /// A tree of these files, of root.
-fn source(files: &[(&str, &[u8])]) -> Option<Arc<Tree>> {
+pub fn source(files: &[(&str, &[u8])]) -> Option<Arc<Tree>> {
     let mut tree = Tree::default();
     for (path, contents) in files {
         let path: RootPath = path.parse().unwrap();

@@ -18,13 +18,59 @@ impl Partition {
     /// The partition of this number in a raw image.
     #[track_caller]
     pub fn of(image: &Path, number: u32) -> Self {
-        let printed = succeed(Command::new("/sbin/sgdisk").arg(format!("--info={number}")).arg(image));
+        Self::in_sectors(512, image, number)
+    }
+
+    /// The partition of this number of a device that has such sectors.
+    #[track_caller]
+    pub fn in_sectors(sector_bytes: u64, device: &Path, number: u32) -> Self {
+        let printed = succeed(Command::new("/sbin/sgdisk").arg(format!("--info={number}")).arg(device));
         let sector = |label: &str| -> u64 {
             let line = printed.lines().find_map(|line| line.strip_prefix(label)).unwrap();
             line.split_whitespace().next().unwrap().parse().unwrap()
         };
         let (first, last) = (sector("First sector: "), sector("Last sector: "));
-        Self { offset_bytes: first * 512, len_bytes: (last - first + 1) * 512 }
+        Self { offset_bytes: first * sector_bytes, len_bytes: (last - first + 1) * sector_bytes }
+    }
+}
+
+/// A loop device, which is read only. Detached when it is dropped.
+#[derive(Debug)]
+pub struct LoopDevice(PathBuf);
+
+impl LoopDevice {
+    /// Of a raw image, or of a part of it, with such sectors.
+    #[track_caller]
+    pub fn new(image: &Path, sector_bytes: u64, part: Option<Partition>) -> Self {
+        let mut losetup = Command::new("/sbin/losetup");
+        losetup.args(["--find", "--show", "--read-only"]).arg(format!("--sector-size={sector_bytes}"));
+        if let Some(Partition { offset_bytes, len_bytes }) = part {
+            losetup.arg(format!("--offset={offset_bytes}")).arg(format!("--sizelimit={len_bytes}"));
+        }
+        Self(succeed(losetup.arg(image)).trim().into())
+    }
+
+    /// Its path in /dev.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where libblkid, which the tools of util-linux and udev ask, finds the partition of this number.
+    #[track_caller]
+    pub fn partition(&self, number: u32) -> Partition {
+        let mut partx = Command::new("partx");
+        partx.args(["--show", "--noheadings", "--output", "START,SECTORS", "--nr", &number.to_string()]);
+        let printed = succeed(partx.arg(&self.0));
+        // It counts in 512 bytes whatever the sectors.
+        let numbers: Vec<u64> = printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [start, sectors] = numbers[..] else { panic!("{printed}") };
+        Partition { offset_bytes: start * 512, len_bytes: sectors * 512 }
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("/sbin/losetup").arg("--detach").arg(&self.0).status();
     }
 }
 
