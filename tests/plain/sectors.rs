@@ -85,10 +85,10 @@ fn every_tool_finds_such_a_disk_sound() {
             assert_eq!(found["BLOCK_SIZE"], "4096", "{found:?}");
         }
     }
-    let esp = LoopDevice::new(&disk, SECTOR_BYTES, Some(place(2)));
-    assert_eq!(run("mtype", &[&"-i", &esp.path(), &"::/EFI/BOOT/grub.cfg"]), "configfile\n");
-    let seed = LoopDevice::new(&disk, SECTOR_BYTES, Some(place(6)));
-    assert_eq!(run("mtype", &[&"-i", &seed.path(), &"::/A long name.txt"]), "long\n");
+    for (number, path, text) in [(2, "EFI/BOOT/grub.cfg", "configfile\n"), (6, "A long name.txt", "long\n")] {
+        let image = format!("{}@@{}", disk.display(), place(number).offset_bytes);
+        assert_eq!(run("mtype", &[&"-i", &image, &format!("::/{path}")]), text);
+    }
     // The kernel refuses a file system whose blocks are smaller than the sectors.
     let root = LoopDevice::new(&disk, SECTOR_BYTES, Some(place(3)));
     let directory = tempfile::tempdir().unwrap();
