@@ -58,7 +58,8 @@ fn facts(cluster: &Cluster, seed: &Seed) -> String {
 readonly nodes={count} prefix={prefix}
 readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_flags}
 readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
-readonly further_disks=({further_disks}) sector_size={sector_size}
+readonly further_disks=({further_disks})
+readonly sector_size={sector_size}
 readonly subnet={subnet} user_network={user_network}
 # The names of this cluster where it is the first of its host, and where another cluster has these.
 {first}
