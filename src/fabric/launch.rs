@@ -27,6 +27,7 @@ const BODY: [&str; 12] = [
     include_str!("script/nodes.bash"),
     include_str!("script/ssh.bash"),
     include_str!("script/libvirt.bash"),
+    include_str!("script/domains.bash"),
     include_str!("script/main.bash"),
 ];
 

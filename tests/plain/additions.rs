@@ -126,7 +126,7 @@ fn what_is_not_there_is_said_before_any_node_starts() {
         (&["start", "--forward", "80"], "--forward 80: two ports were expected, as in 8080:80"),
         (&["start", "--forward", "70000:80"], "--forward 70000:80: two ports were expected"),
         (&["start", "--disk"], "--disk takes a value"),
-        (&["start", "-device", "e1000"], "start has no option -device\nhint: see: "),
+        (&["start", "-device", "e1000"], "there is no option -device\nhint: see: "),
         (&["savevm", "a"], "a running node cannot be saved"),
     ] {
         let error = running.fails(arguments);

@@ -18,17 +18,22 @@ support::tests! {
 }
 
 /// Two nodes with empty disks, and all that runs them, in a directory of their own.
-struct Files {
-    directory: tempfile::TempDir,
+pub(crate) struct Files {
+    pub(crate) directory: tempfile::TempDir,
     /// What its own names end in.
     id: String,
 }
 
 impl Files {
     fn new(seed: u8, subnet: &str) -> Self {
+        Self::with(seed, subnet, "", "")
+    }
+
+    /// With `of_nodes` in what the recipe says of the nodes, and `more` behind that.
+    pub(crate) fn with(seed: u8, subnet: &str, of_nodes: &str, more: &str) -> Self {
         let recipe = format!(
-            "suite = 'trixie'\nnodes = {{ count = 2, memory = '256M', cpus = 1, network = '{subnet}' }}\n\
-             fabric.size = '16M'"
+            "suite = 'trixie'\nnodes = {{ count = 2, memory = '256M', cpus = 1, network = '{subnet}'{of_nodes} }}\n\
+             fabric.size = '16M'\n{more}"
         );
         let (cluster, seed) = (Cluster::new(&Recipe::parse("test", &recipe).unwrap()), Seed::from_bytes([seed; 32]));
         let directory = support::directory_of("root");
@@ -53,11 +58,11 @@ impl Files {
         Self { directory, id }
     }
 
-    fn script(&self, room: &Room, arguments: &[&str]) -> Command {
+    pub(crate) fn script(&self, room: &Room, arguments: &[&str]) -> Command {
         self.script_with(room, &[], arguments)
     }
 
-    fn script_with(&self, room: &Room, variables: &[&str], arguments: &[&str]) -> Command {
+    pub(crate) fn script_with(&self, room: &Room, variables: &[&str], arguments: &[&str]) -> Command {
         let mut command = room.command("/usr/bin/env");
         command.args(["ACCEL=tcg", "STOP_TIMEOUT=0"]).args(variables).arg("bash");
         command.arg(self.directory.path().join("fabric_emulation.bash")).args(arguments);

@@ -18,6 +18,7 @@ mod credentials;
 mod disks;
 mod doctor;
 mod documents;
+mod domains;
 mod examples;
 mod export;
 mod fabric;
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         system_stage::tests(),
         doctor::tests(),
         documents::tests(),
+        domains::tests(),
         examples::tests(),
         export::tests(),
         check::tests(),

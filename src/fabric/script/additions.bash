@@ -4,7 +4,7 @@
 # Options and their values in turn; arguments of QEMU; the numbers of the nodes that are meant.
 additions=() own_arguments=() numbers=()
 
-# read_additions DIRECTORY WORD...: reads the words of `start`. Files are seen from DIRECTORY.
+# read_additions DIRECTORY WORD...: reads the words of `start` or `libvirt define`. Files are seen from DIRECTORY.
 read_additions() {
     local directory=$1 option value
     shift
@@ -21,7 +21,7 @@ read_additions() {
         fi
         option=$1
         [[ $option =~ ^--(disk|cdrom|forward|share|kernel|initrd|append)$ ]] ||
-            fail "start has no option $option" "see: $0 help; what is QEMU's own comes after --"
+            fail "there is no option $option" "see: $0 help; what is QEMU's own comes after --"
         (($# > 1)) || fail "$option takes a value" "see: $0 help"
         value=$2
         shift 2
@@ -75,12 +75,21 @@ forward() {
 add_additions() {
     local append='' kernel=''
     each_addition "$1" add_addition
-    if [[ -n $kernel ]]; then arguments+=(-kernel "$kernel" -append "root=PARTLABEL=root ro $kernel_command_line$append"); fi
+    if [[ -n $kernel ]]; then arguments+=(-kernel "$kernel" -append "$(command_line "$append")"); fi
     arguments+=("${own_arguments[@]+"${own_arguments[@]}"}")
 }
 
+# The command line of a kernel of one's own, with more behind it.
+command_line() { printf '%s' "root=PARTLABEL=root ro $kernel_command_line$1"; }
+
+# The parts of the value of --share, into `directory` and `tag`.
+split_share() {
+    directory=$1 tag=share
+    if [[ ! -d $1 ]]; then directory=${1%:*} tag=${1##*:}; fi
+}
+
 add_addition() {
-    local option=$1 value=$2 id=$3 path=${2//,/,,} tag=share
+    local option=$1 value=$2 id=$3 path=${2//,/,,} directory tag
     case $option in
         --disk)
             arguments+=(
@@ -97,11 +106,11 @@ add_addition() {
             )
             ;;
         --share)
-            if [[ ! -d $value ]]; then tag=${path##*:} path=${path%:*}; fi
+            split_share "$value"
             # The files are this user's, whoever makes them in the node.
             arguments+=(
-                -fsdev "local,id=share$id,security_model=none,multidevs=remap,path=$path"
-                -device "virtio-9p-pci,fsdev=share$id,mount_tag=$tag"
+                -fsdev "local,id=share$id,security_model=none,multidevs=remap,path=${directory//,/,,}"
+                -device "virtio-9p-pci,fsdev=share$id,mount_tag=${tag//,/,,}"
             )
             ;;
         --kernel) kernel=$value ;;

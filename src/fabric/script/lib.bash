@@ -36,8 +36,11 @@ Runs the $nodes virtual machines that were built here. They share one memory.
   console N          the serial console of node N; leave it with Ctrl-]
   log N [-f]         what node N wrote to its serial console; -f goes on as it grows
   network up|down    define and start, or stop and remove, the libvirt network $first_network
-  libvirt define|start|shutdown|undefine [N...]
-                     all nodes, or these, as domains of libvirt instead of processes of this script
+  libvirt define [OPTION...] [N...] [-- ARGUMENT...]
+                     make all nodes, or these, domains of libvirt instead of processes of this script, with what start would
+                     add to them; they keep it until they are defined again
+  libvirt start|shutdown|undefine [N...]
+                     run, end or remove these domains
   check              examine this host: a line for each thing, with tabs between verdict (ok, warning, fault), thing,
                      what was found, and what to do about it; the exit code is 1 if something keeps nodes from running
   help               this text

@@ -64,35 +64,23 @@ network() {
     esac
 }
 
-# The domain of node $1, which is to have the name $2, as this host can run it: only here is it known where the images are
-# and whether KVM works.
-domain() {
-    local line kind=kvm cpu=host-model place=$here
-    if [[ $accel == tcg ]]; then kind=qemu cpu=maximum; fi
-    place=${place//&/\&amp;} place=${place//</\&lt;} place=${place//\'/\&apos;}
-    with_names "$here/$prefix$1.xml" | while IFS= read -r line; do
-        case $line in
-            "  <name>"*) line="  <name>$2</name>" ;;
-            "<domain type="*) line="<domain type='$kind'${line#*\'*\'}" ;;
-            *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
-            *"<source file="*) line=${line%\'*} && line="      <source file='$place/${line##*/}'/>" ;;
-        esac
-        say "$line"
-    done
-}
-
 # The state of the domain $1, or nothing where libvirt has none.
 domain_state() { virsh domstate "$1" 2>/dev/null || true; }
 
 libvirt() {
-    local verb=${1:-} n name taken
+    local verb=${1:-} n name taken xml
     need_virsh
     [[ $verb =~ ^(define|start|shutdown|undefine)$ ]] || fail "libvirt takes define, start, shutdown or undefine"
     shift
-    choose_nodes "$@"
     if [[ $verb == define ]]; then
+        read_additions "$here" "${recipe_options[@]+"${recipe_options[@]}"}"
+        read_additions "$PWD" "$@"
+        choose_nodes "${numbers[@]+"${numbers[@]}"}"
+        find_additions "${chosen[@]}"
         need_qemu
         choose_acceleration
+    else
+        choose_nodes "$@"
     fi
     if [[ $verb == start ]]; then network up; else choose_libvirt_names; fi
     for n in "${chosen[@]}"; do
@@ -104,7 +92,11 @@ libvirt() {
                     fail "libvirt has a domain $name already, which is not of this cluster" \
                         "remove that one (virsh undefine $name), or build nodes of another name: [nodes] name in the recipe"
                 fi
-                domain "$n" "$name" | virsh define /dev/stdin || fail "libvirt does not take $here/$name.xml" \
+                if [[ -n $(forwards "$n") ]]; then
+                    warn "$name: --forward is for user mode; as a domain it is at ${addresses[n]}"
+                fi
+                xml=$(domain "$n" "$name") || exit 1
+                virsh define /dev/stdin <<<"$xml" || fail "libvirt does not take $here/$prefix$n.xml and what is added to it" \
                     "this needs a running libvirtd, and root or the group libvirt"
                 say "$name: defined"
                 ;;
@@ -115,7 +107,7 @@ libvirt() {
                 fi
                 [[ -n ${domain_names[${uuids[n]}]:-} ]] || fail "libvirt has no domain $name" "define it first: $0 libvirt define $n"
                 virsh start "$name" || fail "libvirt does not start $name" \
-                    "libvirt's QEMU may be another user, who must be able to pass through $here, and have the shared memory"
+                    "libvirt's QEMU may be another user, who must be able to pass through $here and the directories of what is added, and have the shared memory"
                 say "$name: started"
                 ;;
             # All at once: each may take as long as its time limit.
