@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use fam_build::recipe::FabricKind;
 use support::succeed;
 
 use crate::fabric::Running;
@@ -10,6 +11,7 @@ use crate::fabric::Running;
 support::tests! {
     needs [support::harness::ROOT, "qemu-img", "qemu-system-x86_64"];
     disks_ports_and_directories_are_added,
+    each_fabric_leaves_room_for_what_is_added,
     a_kernel_of_ones_own_is_booted_without_grub,
     the_recipe_says_what_is_always_added,
     what_is_not_there_is_said_before_any_node_starts,
@@ -74,6 +76,23 @@ fn disks_ports_and_directories_are_added() {
     running.succeeds(&["start", "--disk", &at("one, two.qcow2"), "2"]);
     has(&running, 2, &format!("format=qcow2,discard=unmap,file={doubled}/one,, two.qcow2 "));
     assert_eq!(running.processes().len(), 1);
+}
+
+/// With CXL there is a bridge on whose bus nothing may be added.
+fn each_fabric_leaves_room_for_what_is_added() {
+    for (kind, port) in [(FabricKind::Nvdimm, 34322), (FabricKind::Cxl, 34622)] {
+        let running = Running::with_fabric(kind, port);
+        let at = |name: &str| running.directory.path().join(name).display().to_string();
+        for name in ["disk.img", "cd.iso", "fabric1-seed.img"] {
+            create(Path::new(&at(name)), "raw");
+        }
+        let (disk, cd, share) = (at("disk.img"), at("cd.iso"), running.directory.path().display().to_string());
+        running.succeeds(&["start", "--disk", &disk, "--cdrom", &cd, "--share", &share]);
+        for device in ["virtio-blk-pci", "virtio-scsi-pci", "virtio-9p-pci"] {
+            has(&running, 1, &format!(" -device {device},bus="));
+        }
+        has(&running, 1, ",drive=seed ");
+    }
 }
 
 fn a_kernel_of_ones_own_is_booted_without_grub() {

@@ -102,6 +102,15 @@ impl Running {
         Self::of(&cluster(nodes, more), port)
     }
 
+    /// One node, with a fabric of this kind, large enough for each.
+    pub(crate) fn with_fabric(kind: FabricKind, port: u16) -> Self {
+        let recipe = format!(
+            "suite = 'trixie'\nnodes = {{ count = 1, memory = '256M', cpus = 1 }}\n\
+             fabric = {{ kind = '{kind}', size = '256M' }}"
+        );
+        Self::of(&Cluster::new(&Recipe::parse("test", &recipe).unwrap()), port)
+    }
+
     pub(crate) fn of(cluster: &Cluster, port: u16) -> Self {
         let directory = tempfile::Builder::new().prefix("a, 100% odd 'place'").tempdir().unwrap();
         fs_err::write(
@@ -109,8 +118,8 @@ impl Running {
             launch_script(cluster, &Seed::from_bytes([port.to_be_bytes()[1]; 32])),
         )
         .unwrap();
-        for number in 1..=cluster.nodes.len() {
-            let image = directory.path().join(format!("fabric{number}.qcow2"));
+        for node in &cluster.nodes {
+            let image = directory.path().join(node.image());
             let status = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image).arg("1G").status();
             assert!(status.unwrap().success());
         }

@@ -4,6 +4,10 @@
 # Options and their values in turn; arguments of QEMU; the numbers of the nodes that are meant.
 additions=() own_arguments=() numbers=()
 
+# The bus of devices that are added. Without it, QEMU takes that of CXL's own bridge where there is one, and refuses.
+bus=pci.0
+if [[ $fabric == cxl ]]; then bus=pcie.0; fi
+
 # read_additions DIRECTORY WORD...: reads the words of `start` or `libvirt define`. Files are seen from DIRECTORY.
 read_additions() {
     local directory=$1 option value
@@ -94,13 +98,13 @@ add_addition() {
         --disk)
             arguments+=(
                 -drive "if=none,id=disk$id,format=$(format_of "$value"),discard=unmap,file=$path"
-                -device "virtio-blk-pci,drive=disk$id"
+                -device "virtio-blk-pci,bus=$bus,drive=disk$id"
             )
             ;;
         # Of SCSI, which all of Debian's kernels drive, that for clouds included.
         --cdrom)
             arguments+=(
-                -device "virtio-scsi-pci,id=bus$id"
+                -device "virtio-scsi-pci,bus=$bus,id=bus$id"
                 -drive "if=none,id=cd$id,media=cdrom,readonly=on,format=raw,file=$path"
                 -device "scsi-cd,bus=bus$id.0,drive=cd$id"
             )
@@ -110,7 +114,7 @@ add_addition() {
             # The files are this user's, whoever makes them in the node.
             arguments+=(
                 -fsdev "local,id=share$id,security_model=none,multidevs=remap,path=${directory//,/,,}"
-                -device "virtio-9p-pci,fsdev=share$id,mount_tag=${tag//,/,,}"
+                -device "virtio-9p-pci,bus=$bus,fsdev=share$id,mount_tag=${tag//,/,,}"
             )
             ;;
         --kernel) kernel=$value ;;
@@ -121,7 +125,8 @@ add_addition() {
 
 # The format of a disk image. QEMU would guess, and a guest could write what it guesses by.
 format_of() {
-    local magic
-    LC_ALL=C IFS= read -r -N 3 magic <"$1" 2>/dev/null || true
+    local magic=''
+    # Up to a zero byte at most: bash drops these, and would go on through all of an empty disk to find three others.
+    LC_ALL=C IFS= read -r -d '' -n 3 magic <"$1" 2>/dev/null || true
     if [[ $magic == QFI ]]; then printf qcow2; else printf raw; fi
 }

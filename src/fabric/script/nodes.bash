@@ -43,7 +43,7 @@ start_node() {
     if [[ -r $here/$name-seed.img ]]; then
         arguments+=(
             -drive "if=none,id=seed,format=raw,readonly=on,file=${image_path%.qcow2}-seed.img"
-            -device "virtio-blk-pci,drive=seed"
+            -device "virtio-blk-pci,bus=$bus,drive=seed"
         )
     fi
 
