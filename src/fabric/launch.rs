@@ -15,7 +15,7 @@ use crate::recipe::FabricKind;
 pub const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 
 /// Everything under the facts: functions, then `main.bash`, which calls them.
-const BODY: [&str; 12] = [
+const BODY: [&str; 13] = [
     include_str!("script/lib.bash"),
     include_str!("script/names.bash"),
     include_str!("script/host.bash"),
@@ -24,6 +24,7 @@ const BODY: [&str; 12] = [
     include_str!("script/check.bash"),
     include_str!("script/choices.bash"),
     include_str!("script/additions.bash"),
+    include_str!("script/virtiofs.bash"),
     include_str!("script/nodes.bash"),
     include_str!("script/ssh.bash"),
     include_str!("script/libvirt.bash"),

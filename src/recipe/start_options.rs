@@ -10,7 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The options, each of which takes a value.
-const OPTIONS: [&str; 7] = ["--disk", "--cdrom", "--forward", "--share", "--kernel", "--initrd", "--append"];
+const OPTIONS: [&str; 8] =
+    ["--disk", "--cdrom", "--forward", "--share", "--virtiofs", "--kernel", "--initrd", "--append"];
 /// The word behind which all are QEMU's own.
 const END: &str = "--";
 
@@ -155,7 +156,7 @@ mod tests {
         for words in [
             &[][..],
             &["--disk", "my data.img", "--disk=x{}.qcow2"],
-            &["--forward", "8080:80", "--share", "/srv:src", "--", "-device", "e1000", "3"],
+            &["--forward", "8080:80", "--share", "/srv:src", "--virtiofs", "/srv", "--", "-device", "e1000", "3"],
             &["--kernel", "bzImage", "--append", "quiet splash"],
         ] {
             assert_eq!(read(words).unwrap().words(), words);

@@ -11,7 +11,7 @@ use support::system::default_system;
 use support::{as_user, directory_of, mirror, public_program, succeed, user};
 
 support::tests! {
-    needs [support::harness::ROOT, "newuidmap", "qemu-img", "qemu-system-x86_64", "ssh"];
+    needs [support::harness::ROOT, "newuidmap", "qemu-img", "qemu-system-x86_64", "ssh", "virtiofsd"];
     boots_by_uefi_and_after_all_that_boots_it_is_installed_anew,
     thin_nodes_are_small_and_boot,
     what_is_added_is_in_the_node,
@@ -100,8 +100,10 @@ fn what_is_added_is_in_the_node() {
     }
     fs_err::create_dir(at("shared, too")).unwrap();
     fs_err::write(nodes.directory.join("shared, too/from-host"), "hello").unwrap();
+    fs_err::create_dir(at("served")).unwrap();
+    fs_err::write(nodes.directory.join("served/from-host"), "hello again").unwrap();
     succeed(Command::new("chown").arg("-R").arg(user()).arg(&nodes.directory));
-    let share = format!("{}:source", at("shared, too"));
+    let (share, serve) = (format!("{}:source", at("shared, too")), format!("{}:served", at("served")));
     nodes.start(
         &[
             "start",
@@ -117,6 +119,8 @@ fn what_is_added_is_in_the_node() {
             &at("cd.iso"),
             "--share",
             &share,
+            "--virtiofs",
+            &serve,
             "--forward",
             "34080:22",
             "1",
@@ -131,14 +135,23 @@ fn what_is_added_is_in_the_node() {
     assert_eq!(nodes.ssh(1, "systemctl is-system-running --wait || systemctl --failed"), "running");
     assert_eq!(nodes.ssh(1, &format!("{SUDO} head -c 14 /dev/vdb")), "this is a disk");
     assert_eq!(nodes.ssh(1, &format!("{SUDO} head -c 12 /dev/sr0")), "this is a CD");
-    let mounted = format!(
-        "{SUDO} mount -t 9p -o trans=virtio source /mnt && cat /mnt/from-host && {SUDO} sh -c 'echo hi >/mnt/from-node'"
-    );
-    assert_eq!(nodes.ssh(1, &mounted), "hello");
-    let from_node = nodes.directory.join("shared, too/from-node");
-    assert_eq!(fs_err::read_to_string(&from_node).unwrap(), "hi\n");
-    let owner = succeed(Command::new("stat").args(["-c", "%U"]).arg(&from_node));
-    assert_eq!(owner.trim(), user());
+    for (mount, directory, greeting) in
+        [("9p -o trans=virtio source", "shared, too", "hello"), ("virtiofs served", "served", "hello again")]
+    {
+        // The second file is of another user of the node: on the host both are of the one who runs it.
+        let mounted = format!(
+            "{SUDO} mount -t {mount} /mnt && cat /mnt/from-host && {SUDO} sh -c \
+             'echo hi >/mnt/from-node; mkdir -m 777 /mnt/open; setpriv --reuid 4711 --clear-groups sh -c \": >/mnt/open/file\"'"
+        );
+        assert_eq!(nodes.ssh(1, &mounted), greeting);
+        let from_node = nodes.directory.join(directory).join("from-node");
+        assert_eq!(fs_err::read_to_string(&from_node).unwrap(), "hi\n");
+        let mut stat = Command::new("stat");
+        stat.args(["-c", "%U"]).arg(&from_node).arg(from_node.with_file_name("open/file"));
+        assert_eq!(succeed(&mut stat), format!("{0}\n{0}\n", user()));
+        fs_err::write(from_node.with_file_name("from-host"), "changed").unwrap();
+        assert_eq!(nodes.ssh(1, &format!("cat /mnt/from-host; {SUDO} umount /mnt")), "changed");
+    }
     let mut banner = String::new();
     BufReader::new(TcpStream::connect("127.0.0.1:34080").unwrap()).read_line(&mut banner).unwrap();
     assert!(banner.starts_with("SSH-"), "{banner}");

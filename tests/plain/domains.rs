@@ -129,14 +129,24 @@ fn domains_get_what_nodes_get() {
                 "-append",
             ],
         );
-        // The second has no seed of its own, and is defined without what was added to the first.
-        has(
-            &succeed(&mut files.script_with(&room, &[FIRST_IN_PATH], &["libvirt", "define", "2"])),
-            &["fabric2: defined"],
-        );
+        // The second has no seed of its own, and not what was added to the first.
+        let share = format!("--virtiofs={}", at("tree, <too>"));
+        let mut define = files.script_with(&room, &[FIRST_IN_PATH], &["libvirt", "define", "2", &share]);
+        has(&succeed(&mut define), &["fabric2: defined"]);
         let xml = room.virsh(&["dumpxml", "--inactive", "fabric2"]);
-        has(&xml, &["more.img", "<qemu:arg value='name=opt/a,string=&lt;&amp;&gt;'/>"]);
-        assert!(!xml.contains("seed") && !xml.contains("<kernel>") && !xml.contains("<filesystem"), "{xml}");
+        has(
+            &xml,
+            &[
+                "more.img",
+                "<qemu:arg value='name=opt/a,string=&lt;&amp;&gt;'/>",
+                "<filesystem type='mount' accessmode='passthrough'>",
+                "<driver type='virtiofs'/>",
+                "<target dir='share'/>",
+                "<source type='memfd'/>",
+                "<access mode='shared'/>",
+            ],
+        );
+        assert!(!xml.contains("seed") && !xml.contains("<kernel>") && !xml.contains("squash"), "{xml}");
         // It loses what is not added to it again.
         succeed(&mut files.script_with(&room, &[FIRST_IN_PATH], &["libvirt", "define", "1"]));
         let xml = room.virsh(&["dumpxml", "--inactive", "fabric1"]);

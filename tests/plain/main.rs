@@ -57,6 +57,7 @@ mod socks;
 mod system;
 mod system_stage;
 mod vectors;
+mod virtiofs;
 mod volumes;
 
 use std::process::ExitCode;
@@ -124,6 +125,7 @@ fn main() -> ExitCode {
         socks::tests(),
         system::tests(),
         vectors::tests(),
+        virtiofs::tests(),
         volumes::tests(),
     ];
     support::harness::run(tests.into_iter().flatten().collect())

@@ -24,7 +24,7 @@ read_additions() {
             set -- "${1%%=*}" "${1#*=}" "${@:2}"
         fi
         option=$1
-        [[ $option =~ ^--(disk|cdrom|forward|share|kernel|initrd|append)$ ]] ||
+        [[ $option =~ ^--(disk|cdrom|forward|share|virtiofs|kernel|initrd|append)$ ]] ||
             fail "there is no option $option" "see: $0 help; what is QEMU's own comes after --"
         (($# > 1)) || fail "$option takes a value" "see: $0 help"
         value=$2
@@ -49,6 +49,15 @@ each_addition() {
     for ((i = 0; i < ${#additions[@]}; i += 2)); do "$@" "${additions[i]}" "${additions[i + 1]//'{}'/$n}" "$i"; done
 }
 
+# Whether an option is among them.
+has_addition() {
+    local i
+    for ((i = 0; i < ${#additions[@]}; i += 2)); do
+        if [[ ${additions[i]} == "$1" ]]; then return; fi
+    done
+    return 1
+}
+
 # find_additions N...: whether all files that are added to these nodes are there.
 find_additions() {
     local n kernel=no of_kernel=''
@@ -60,7 +69,7 @@ find_additions() {
 
 find_addition() {
     case $1 in
-        --share) [[ -d ${2%:*} || -d $2 ]] || fail "--share $2: there is no such directory" ;;
+        --share | --virtiofs) [[ -d ${2%:*} || -d $2 ]] || fail "$1 $2: there is no such directory" ;;
         --disk) [[ -f $2 && -r $2 && -w $2 || -b $2 ]] || fail "--disk $2: it is not there, or not this user's to write" ;;
         --kernel) kernel=yes ;;&
         --initrd | --append) of_kernel=$1 ;;&
@@ -78,7 +87,12 @@ forward() {
 # Adds all others to the `arguments` of node N: behind its own devices, which have their slots.
 add_additions() {
     local append='' kernel=''
+    shared_directories=()
     each_addition "$1" add_addition
+    # virtiofsd reads and writes the node's memory, so both must have it.
+    if ((${#shared_directories[@]} > 0)); then
+        arguments+=(-object "memory-backend-memfd,id=ram,share=on,size=${memory_mib}M" -machine memory-backend=ram)
+    fi
     if [[ -n $kernel ]]; then arguments+=(-kernel "$kernel" -append "$(command_line "$append")"); fi
     arguments+=("${own_arguments[@]+"${own_arguments[@]}"}")
 }
@@ -86,7 +100,7 @@ add_additions() {
 # The command line of a kernel of one's own, with more behind it.
 command_line() { printf '%s' "root=PARTLABEL=root ro $kernel_command_line$1"; }
 
-# The parts of the value of --share, into `directory` and `tag`.
+# The parts of the value of --share or --virtiofs, into `directory` and `tag`.
 split_share() {
     directory=$1 tag=share
     if [[ ! -d $1 ]]; then directory=${1%:*} tag=${1##*:}; fi
@@ -115,6 +129,14 @@ add_addition() {
             arguments+=(
                 -fsdev "local,id=share$id,security_model=none,multidevs=remap,path=${directory//,/,,}"
                 -device "virtio-9p-pci,bus=$bus,fsdev=share$id,mount_tag=${tag//,/,,}"
+            )
+            ;;
+        --virtiofs)
+            split_share "$value"
+            shared_directories+=("$id" "$directory")
+            arguments+=(
+                -chardev "socket,id=virtiofs$id,path=$run_path/$name.virtiofs$id"
+                -device "vhost-user-fs-pci,bus=$bus,chardev=virtiofs$id,tag=${tag//,/,,}"
             )
             ;;
         --kernel) kernel=$value ;;

@@ -4,8 +4,9 @@
 # The descriptions of domains lie beside the images. What only this host knows, and what is added to a node, comes into
 # them here.
 
-# What is added to a domain: devices, elements that say how it boots, and arguments of QEMU. How many disks and CDs it has.
-added_devices='' added_boot='' added_arguments='' disk_count=0 cd_count=0
+# What is added to a domain: what its memory is backed by, devices, elements that say how it boots, and arguments of QEMU. How
+# many disks and CDs it has.
+added_memory='' added_devices='' added_boot='' added_arguments='' disk_count=0 cd_count=0
 
 # The domain of node $1, which is to have the name $2, as this host can run it: only here is it known where the images are,
 # whether KVM works, and what is added.
@@ -21,6 +22,7 @@ domain() {
             "<domain type="*) line="<domain type='$kind'${line#*\'*\'}" ;;
             *"<cpu mode="*) line="  <cpu mode='$cpu'${line##*\'}" ;;
             *"<source file="*) line=${line%\'*} && line="      <source file='$place/${line##*/}'/>" ;;
+            "  <memory unit="*) line+=$added_memory ;;
             "  </os>") line=$added_boot$line ;;
             "  </devices>") line=$added_devices$line ;;
             # With a fabric of the kind cxl there are some already.
@@ -45,7 +47,7 @@ escape() {
 # All that is added to node N, as in start_node.
 describe_additions() {
     local append='' kernel='' word seed=$here/$prefix$1-seed.img
-    added_devices='' added_boot='' added_arguments='' disk_count=$((1 + ${#further_disks[@]})) cd_count=0
+    added_memory='' added_devices='' added_boot='' added_arguments='' disk_count=$((1 + ${#further_disks[@]})) cd_count=0
     each_addition "$1" describe_addition
     # No CD: it is FAT with sectors of 512 bytes, which Linux mounts from no medium with larger ones. Nor read-only: what is
     # so, libvirt leaves to its QEMU's user when the domain has ended.
@@ -66,7 +68,13 @@ describe_addition() {
     case $1 in
         --disk) describe_disk "$value" "type='$(format_of "$value")' discard='unmap'" ;;
         --cdrom) describe_cd "$value" ;;
-        --share) describe_share "$value" ;;
+        # The mode `squash` is QEMU's security_model=none: the files belong to the user as whom libvirt runs QEMU.
+        --share) describe_share "$value" "accessmode='squash' multidevs='remap'" '' ;;
+        # libvirt starts virtiofsd, as root.
+        --virtiofs)
+            describe_share "$value" "accessmode='passthrough'" $'      <driver type=\'virtiofs\'/>\n'
+            added_memory=$'\n  <memoryBacking>\n    <source type=\'memfd\'/>\n    <access mode=\'shared\'/>\n  </memoryBacking>'
+            ;;
         --kernel) kernel=$value added_boot+="    <kernel>$escaped</kernel>"$'\n' ;;
         --initrd) added_boot+="    <initrd>$escaped</initrd>"$'\n' ;;
         --append) append+=" $value" ;;
@@ -118,13 +126,13 @@ $source_element      <target dev='sd$letter' bus='scsi'/>
 "
 }
 
-# The mode `squash` is QEMU's security_model=none: the files belong to the user as whom libvirt runs QEMU.
+# describe_share VALUE ATTRIBUTES DRIVER
 describe_share() {
     local directory tag
     split_share "$1"
     escape "$directory"
-    added_devices+="    <filesystem type='mount' accessmode='squash' multidevs='remap'>
-      <source dir='$escaped'/>
+    added_devices+="    <filesystem type='mount' $2>
+$3      <source dir='$escaped'/>
 "
     escape "$tag"
     added_devices+="      <target dir='$escaped'/>

@@ -21,8 +21,8 @@ install_hint() {
 # The programs that this script cannot do without.
 examine_tools() {
     local tool missing=()
-    for tool in awk basename cat chmod cksum df dirname flock grep mkdir mkfifo mktemp mv readlink rm rmdir sleep stat tail \
-        timeout tr truncate wc; do
+    for tool in awk basename cat chmod cksum df dirname flock grep id mkdir mkfifo mktemp mv readlink rm rmdir setsid sleep stat \
+        tail timeout tr truncate unshare wc; do
         type -P "$tool" >/dev/null || missing+=("$tool")
     done
     detail='all of them are there'

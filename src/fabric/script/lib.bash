@@ -26,6 +26,7 @@ Runs the $nodes virtual machines that were built here. They share one memory.
       --cdrom FILE           a CD
       --forward PORT:GUEST   in user mode, port PORT of this host leads to port GUEST of node 1, PORT + 1 to that of node 2
       --share DIR[:TAG]      a directory of this host; in the node: mount -t 9p TAG /mnt [TAG: share]
+      --virtiofs DIR[:TAG]   the same by virtiofsd, which is faster; in the node: mount -t virtiofs TAG /mnt [TAG: share]
       --kernel FILE          boot this kernel, without GRUB
       --initrd FILE          its initramfs
       --append TEXT          more for its command line; root=PARTLABEL=root and what the recipe says is there
@@ -55,6 +56,7 @@ Environment:
   STOP_TIMEOUT=SECONDS  how long nodes may take to shut down [default: 90]
   QEMU=PROGRAM          the emulator [default: qemu-system-x86_64]
   OVMF=FILE             the firmware of nodes that start by UEFI, with its variables beside it [default: the host's]
+  VIRTIOFSD=PROGRAM     what serves directories for --virtiofs [default: that which QEMU's vhost-user descriptions name, or virtiofsd]
 
 Where another cluster of this host has such a name, this one has names of its own: $own_memory, $own_network.
 USAGE

@@ -4,7 +4,7 @@
 start_node() {
     local n=$1 name=$prefix$1 port output run_path=${run//,/,,} image_path shm_path=${shm//,/,,}
     local mac second_mac
-    local -a arguments
+    local -a arguments shared_directories virtiofsd_processes=()
     mac=$(mac "${macs[n]}") second_mac=$(mac "${second_macs[n]}")
     # In QEMU's options a comma stands for itself where it is doubled.
     image_path=${here//,/,,}/$name.qcow2
@@ -51,17 +51,27 @@ start_node() {
     # it without other programs, which it cannot to a socket.
     mkfifo -m 600 -- "$run/$name.monitor.in" "$run/$name.monitor.out"
     # From within the directory, since in the path after -D a percent sign would be a directive.
+    if ! start_virtiofsd "$name"; then
+        output=$(virtiofsd_said "$name")
+        end_virtiofsd
+        forget_node "$n"
+        fail "$name does not start, since $virtiofsd serves no directory:$output"
+    fi
     if ! output=$(cd -- "$run" && "$qemu" "${arguments[@]}" -D "$name.qemu" 2>&1 </dev/null); then
         [[ -s $run/$name.qemu ]] && output+=$'\n'$(<"$run/$name.qemu")
+        output+=$(virtiofsd_said "$name")
+        end_virtiofsd
         forget_node "$n"
         fail "$name does not start: ${output#"$qemu": }"
     fi
+    remove_sockets "$name"
     say "$name: started"
 }
 
 forget_node() {
     local name=$prefix$1 kind
     for kind in pid console qmp monitor.in monitor.out log qemu ssh answered vars; do rm -f -- "$run/$name.$kind"; done
+    rm -f -- "$run/$name".virtiofs*
 }
 
 # Leaves things as they belong to the nodes that run now; where none is left, removes what start made.
@@ -100,6 +110,7 @@ start() {
     find_images "${chosen[@]}"
     find_additions "${chosen[@]}"
     need_qemu
+    if has_addition --virtiofs; then examine_virtiofsd || fail "$detail" "$hint"; fi
     make_run_directory
     # Also where a node does not start: nothing is to stay of what is made from here on.
     trap clean_up EXIT
