@@ -2,11 +2,19 @@
 //! from a cloud becomes one of a cluster: the user and the key of the launch script open it, its ssh
 //! host key is the one that the host knows, and it reaches the other nodes.
 
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+
 use super::cluster::{Cluster, Node};
+use super::network::NetworkPlan;
 use super::seed::Seed;
+use crate::recipe::Addresses;
 
 /// The user whom the launch script logs in as.
 const USER: &str = "fabric";
+
+/// The metric of a route that gives way to that of another interface.
+const FALLBACK_METRIC: u32 = 2000;
 
 /// The label by which cloud-init knows the disk.
 pub const LABEL: &str = "CIDATA";
@@ -54,18 +62,44 @@ ssh_genkeytypes: [ed25519]
 
 /// As the plugin `network` has it: the second interface is there in user mode only.
 fn network(cluster: &Cluster, node: &Node) -> String {
+    let (address, subnet) = (node.address(), cluster.network.subnet);
+    let first = match cluster.network.addresses {
+        Addresses::Dhcp => "    dhcp4: true\n".to_owned(),
+        Addresses::Static => static_network(cluster, address),
+    };
     format!(
         "version: 2
 ethernets:
   eth0:
-    dhcp4: true
-  eth1:
-    addresses: [{}/{}]
+{first}  eth1:
+    addresses: [{address}/{prefix_len}]
     optional: true
 ",
-        node.address(),
-        cluster.network.subnet.prefix_len()
+        prefix_len = subnet.prefix_len()
     )
+}
+
+/// The first interface with an address of its own. All that is to be reached through it has a route:
+/// the other nodes one that counts only where no second interface leads to them.
+fn static_network(cluster: &Cluster, address: Ipv4Addr) -> String {
+    let NetworkPlan { subnet, .. } = cluster.network;
+    let nameservers = cluster.network.nameservers();
+    let listed: Vec<_> = nameservers.iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "    addresses: [{address}/32]
+    nameservers:
+      addresses: [{}]
+    routes:
+      - {{to: default, via: {}, on-link: true}}
+",
+        listed.join(", "),
+        cluster.network.host_address()
+    );
+    for server in nameservers {
+        let _ = writeln!(text, "      - {{to: {server}/32, scope: link}}");
+    }
+    let _ = writeln!(text, "      - {{to: {subnet}, scope: link, metric: {FALLBACK_METRIC}}}");
+    text
 }
 
 #[cfg(test)]
@@ -80,6 +114,8 @@ mod tests {
         let files = files(&cluster, node, &Seed::from_bytes([42; 32]), "ssh-ed25519 AAAA");
         let text: Vec<_> = files.iter().map(|(name, text)| format!("== {name}\n{text}")).collect();
         insta::assert_snapshot!(text.concat());
+        let cluster = example(2, "nodes.addresses = 'static'");
+        insta::assert_snapshot!("static_network", network(&cluster, &cluster.nodes[1]));
         assert_eq!(image(node.name()), "cloud2-seed.img");
     }
 }

@@ -96,7 +96,8 @@ impl Cluster {
     #[must_use]
     pub fn new(recipe: &Recipe) -> Self {
         let prefix = recipe.nodes.name.to_string();
-        let network = NetworkPlan::new(recipe.nodes.network.value, recipe.nodes.count.value);
+        let network =
+            NetworkPlan::new(recipe.nodes.network.value, recipe.nodes.addresses.value, recipe.nodes.count.value);
         Self {
             nodes: (1..=recipe.nodes.count.get()).map(|number| Node::new(&prefix, number, &network)).collect(),
             prefix,

@@ -62,7 +62,7 @@ readonly memory_mib={memory} cpus={cpus} most_cpus={most_cpus} cpu_flags={cpu_fl
 readonly fabric={fabric} shm_device={shm_device} shm_mib={shm_mib}
 readonly further_disks=({further_disks})
 readonly sector_size={sector_size}
-readonly subnet={subnet} user_network={user_network}
+readonly subnet={subnet} user_network={user_network} node_addresses={node_addresses}
 # The names of this cluster where it is the first of its host, and where another cluster has these.
 {first}
 {own}
@@ -101,6 +101,7 @@ add_second_interface() {{
         further_disks = machine.disks.join(" "),
         sector_size = machine.sector_size,
         subnet = network.subnet,
+        node_addresses = network.addresses,
         user_network = network.user_mode().map(|user_mode| user_mode.to_string()).unwrap_or_default(),
         first = names("first", &Names::first()),
         own = names("own", &Names::own(id)),
@@ -222,8 +223,16 @@ mod tests {
         let disks = "disk.more = [{ size = '1G', label = 'data' }, { size = '1G', label = 'log' }]";
         let sectors = format!("{disks}\ndisk.sector-size = 4096");
         let cxl = "fabric.kind = 'cxl'\nnodes.cpus = 1\nnodes.start-options = ['--disk', \"it's.img\"]";
-        let scripts = [(1, ""), (4, "fabric.kind = 'nvdimm'"), (2, cxl), (248, ""), (1, disks), (1, &sectors)]
-            .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
+        let scripts = [
+            (1, ""),
+            (4, "fabric.kind = 'nvdimm'"),
+            (2, cxl),
+            (248, ""),
+            (1, disks),
+            (1, &sectors),
+            (1, "nodes.addresses = 'static'"),
+        ]
+        .map(|(count, more)| launch_script(&example(count, more), &Seed::from_bytes([42; 32])));
         let heads = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().0);
         insta::assert_snapshot!("launch_heads", heads.join("\n---\n"));
         let bodies = scripts.each_ref().map(|script| script.split_once("\n\nset -").unwrap().1);

@@ -5,10 +5,12 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::names::{ClusterId, Names, WELL_KNOWN_PART};
-use crate::recipe::{NodeCount, Subnet};
+use crate::recipe::{Addresses, NodeCount, Subnet};
 
 /// The host's number in the subnet, above those of all nodes.
 const HOST_NUMBER: u8 = 254;
+/// The number at which QEMU's user-mode network has its name server.
+const USER_MODE_DNS_NUMBER: u8 = 253;
 
 /// The hardware address of a network interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ impl fmt::Display for Mac {
 pub struct NetworkPlan {
     /// The addresses of the nodes and of the host.
     pub subnet: Subnet,
+    /// How the nodes come by theirs.
+    pub addresses: Addresses,
     nodes: NodeCount,
 }
 
@@ -48,8 +52,8 @@ impl fmt::Display for UserMode {
 }
 
 impl NetworkPlan {
-    pub(super) fn new(subnet: Subnet, nodes: NodeCount) -> Self {
-        Self { subnet, nodes }
+    pub(super) fn new(subnet: Subnet, addresses: Addresses, nodes: NodeCount) -> Self {
+        Self { subnet, addresses, nodes }
     }
 
     /// The address of node `number`.
@@ -62,6 +66,16 @@ impl NetworkPlan {
     #[must_use]
     pub fn host_address(&self) -> Ipv4Addr {
         self.subnet.address(HOST_NUMBER)
+    }
+
+    /// The name servers of nodes with static addresses: on the bridge it is the host that answers, in
+    /// user mode the address below. None where DHCP names them.
+    #[must_use]
+    pub fn nameservers(&self) -> Vec<Ipv4Addr> {
+        match self.addresses {
+            Addresses::Dhcp => Vec::new(),
+            Addresses::Static => [HOST_NUMBER, USER_MODE_DNS_NUMBER].map(|number| self.subnet.address(number)).into(),
+        }
     }
 
     /// The first and the last address that DHCP may give.
@@ -102,7 +116,8 @@ impl NetworkPlan {
     /// that the host answers there, too; that takes the numbers from 248 on. None where nodes have
     /// these.
     pub(super) fn user_mode(&self) -> Option<UserMode> {
-        let [net, dhcp_start, dns, host] = [248, 249, HOST_NUMBER - 1, HOST_NUMBER].map(|number| self.address(number));
+        let [net, dhcp_start, dns, host] =
+            [248, 249, USER_MODE_DNS_NUMBER, HOST_NUMBER].map(|number| self.address(number));
         (self.nodes.get() < 248).then_some(UserMode { net, host, dns, dhcp_start })
     }
 }

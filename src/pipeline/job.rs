@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::answers;
 use crate::fabric::{Cluster, ivshmem_address};
 use crate::plugins::PlannedStep;
-use crate::recipe::Settings;
+use crate::recipe::{Addresses, Settings};
 
 /// Everything that a worker needs to know of its build.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub(super) fn facts(
             memory_bytes: recipe.fabric.size.get().bytes(),
             host_address: cluster.network.host_address(),
             prefix_len: cluster.network.subnet.prefix_len(),
+            static_addresses: cluster.network.addresses == Addresses::Static,
+            nameservers: cluster.network.nameservers(),
         },
         nodes: nodes(&cluster),
         source_date_epoch,

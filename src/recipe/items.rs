@@ -99,6 +99,18 @@ pub enum FabricKind {
     Cxl,
 }
 
+/// How nodes come by their IPv4 addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, Display, EnumString)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Addresses {
+    /// They ask DHCP.
+    #[default]
+    Dhcp,
+    /// Each has its own written down. They take 247 nodes.
+    Static,
+}
+
 /// One plugin to apply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {

@@ -41,8 +41,8 @@ pub use extend::Loaded;
 pub use flags::Flags;
 pub use include::{Include, WantedPackage, Which};
 pub use items::{
-    Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, SectorSize, Source,
-    Variant,
+    Addresses, Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, SectorSize,
+    Source, Variant,
 };
 pub use load::{DEFAULT, SHIPPED, Shipped};
 pub use model::{Disk, Fabric, Kernel, KeyRow, Nodes, Recipe};

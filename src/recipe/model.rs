@@ -11,7 +11,8 @@ use super::archive::{Archive, Snapshot};
 use super::bounds::{Cpus, DiskSize, NodeCount, NodeMemory, SharedMemory};
 use super::include::Include;
 use super::items::{
-    Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, SectorSize, Variant,
+    Addresses, Architecture, Compression, FabricKind, Initramfs, Listed, PathRule, Pin, Plugin, Preseed, SectorSize,
+    Variant,
 };
 use super::names::{Component, DiskLabel, KernelCommandLine, NodePrefix, PackageName, Suite};
 use super::patch::{Addition, IncludeChange, List, PinChange, PluginChange, PluginPatch, PreseedPatch};
@@ -156,6 +157,8 @@ table! {
         name: NodePrefix = "fabric",
         /// The network of their addresses.
         network: Subnet = "192.168.42.0/24",
+        /// How they come by these addresses.
+        addresses: Addresses = "dhcp",
         /// What is added to them whenever they are started: options of `fabric_emulation.bash
         /// start`, with file names seen from the directory of the images.
         start_options: StartOptions = "",

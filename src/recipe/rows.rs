@@ -98,6 +98,7 @@ const SETTINGS: &[Setting] = &[
     key!("memory", nodes.memory, memory),
     key!("cpus", nodes.cpus, cpus),
     key!("network", nodes.network),
+    key!("addresses", nodes.addresses),
     setting("start-options", |it| {
         let options = &it.recipe.nodes.start_options;
         if options.words().is_empty() { Vec::new() } else { vec![options.map(ToString::to_string)] }

@@ -11,14 +11,14 @@ use fam_archive::credentials::{InvalidUrl, MirrorUrl, ProxyUrl};
 use fam_progress::Hint;
 use serde::{Deserialize, Serialize};
 
-use super::bounds::SharedMemory;
+use super::bounds::{NodeCount, SharedMemory};
 use super::environment::Environment;
 use super::extend::Loaded;
 use super::flags::Flags;
 use super::include::Include;
-use super::items::{FabricKind, Source};
+use super::items::{Addresses, FabricKind, Source};
 use super::load;
-use super::model::{Fabric, Recipe};
+use super::model::{Fabric, Nodes, Recipe};
 use super::rows;
 use super::sourced::{Origin, Sourced};
 use super::volumes::Clash;
@@ -150,6 +150,12 @@ pub enum Error {
         /// The size that is too small for it.
         size: SharedMemory,
     },
+    /// There are too many nodes for static addresses.
+    #[error("{count} nodes are more than can have static addresses: the last of the network are the host's then")]
+    TooManyStatic {
+        /// How many there are.
+        count: NodeCount,
+    },
 }
 
 impl Hint for Error {
@@ -166,6 +172,9 @@ impl Hint for Error {
             }
             Self::ForeignPackage { .. } => {
                 Some("packages of a second architecture are not installed: leave it out".into())
+            }
+            Self::TooManyStatic { .. } => {
+                Some(format!("build {MOST_STATIC} at the most, or in the recipe, under [nodes]: addresses = \"dhcp\""))
             }
             Self::FabricTooSmall { .. } => Some("in the recipe, under [fabric]: size = \"256M\"".into()),
             Self::Environment { name, .. } => Some(format!("correct it, or run without it: env -u {name} fam-build …")),
@@ -200,6 +209,18 @@ fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     }
 }
 
+/// The addresses above these are the host's in QEMU's user-mode network, and nodes with static
+/// addresses have the same in every network.
+const MOST_STATIC: u8 = 247;
+
+fn check_nodes(nodes: &Nodes) -> Result<(), Error> {
+    let count = nodes.count.value;
+    if nodes.addresses.value == Addresses::Static && count.get() > MOST_STATIC {
+        return Err(Error::TooManyStatic { count });
+    }
+    Ok(())
+}
+
 impl Settings {
     /// Loads the recipe that `flags` name, and overrides it with the environment and the flags.
     /// Only the recipe is read; whether files and directories are there is for the pipeline to find
@@ -213,6 +234,7 @@ impl Settings {
         let Loaded { mut recipe, chain } = Loaded::load(&recipe_name)?;
         rows::override_with_flags(&mut recipe, &mut flags);
         check_fabric(&recipe.fabric)?;
+        check_nodes(&recipe.nodes)?;
         check_include(&recipe)?;
         recipe.disk.check()?;
         let security = match flags.security_mirror {

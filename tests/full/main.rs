@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod addresses;
 mod apt3_vectors;
 mod apt_oracle;
 mod apt_policy;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         return code;
     }
     let tests = [
+        addresses::tests(),
         apt3_vectors::tests(),
         apt_oracle::tests(),
         apt_policy::tests(),

@@ -14,6 +14,7 @@ support::tests! {
     each_fabric_leaves_room_for_what_is_added,
     a_kernel_of_ones_own_is_booted_without_grub,
     the_recipe_says_what_is_always_added,
+    ports_lead_to_static_addresses,
     what_is_not_there_is_said_before_any_node_starts,
 }
 
@@ -132,6 +133,19 @@ fn the_recipe_says_what_is_always_added() {
             33879 + u32::from(number)
         );
         has(&running, number, &forwards);
+    }
+}
+
+fn ports_lead_to_static_addresses() {
+    let running = Running::with(2, 33722, ", network = '10.9.8.0/24', addresses = 'static'");
+    running.succeeds(&["start", "--forward", "33980:80"]);
+    for number in [1, 2_u16] {
+        let forwards = format!(
+            ",hostfwd=tcp:127.0.0.1:{}-10.9.8.{number}:22,hostfwd=tcp:127.0.0.1:{}-10.9.8.{number}:80,net=10.9.8.248/29,",
+            33722 + number,
+            33979 + number
+        );
+        has(&running, u8::try_from(number).unwrap(), &forwards);
     }
 }
 

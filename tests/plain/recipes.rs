@@ -11,6 +11,7 @@ support::tests! {
     the_schema_says_what_the_parser_says,
     a_recipe_is_checked_with_its_plugins_and_files,
     a_memory_too_small_for_a_module_is_wrong_usage,
+    static_addresses_are_for_few_nodes,
 }
 
 const VALIDATE: &str = r#"
@@ -163,4 +164,20 @@ fn a_memory_too_small_for_a_module_is_wrong_usage() {
     fs_err::write(&recipe, "suite = \"trixie\"\nfabric = { kind = \"cxl\", size = \"128M\" }\n").unwrap();
     let (_, said) = fail(Command::new(program()).args(["recipe", "check"]).arg(recipe));
     assert!(said.contains("128M, but on a fabric of kind cxl"), "{said}");
+}
+
+fn static_addresses_are_for_few_nodes() {
+    let directory = tempfile::tempdir().unwrap();
+    let recipe = directory.path().join("recipe.toml");
+    let check = |count: u8| {
+        let text = format!("suite = 'trixie'\nnodes = {{ count = {count}, addresses = 'static' }}\n");
+        fs_err::write(&recipe, text).unwrap();
+        let mut command = Command::new(program());
+        command.args(["recipe", "check"]).arg(&recipe);
+        command
+    };
+    support::succeed(&mut check(247));
+    let (code, said) = fail(&mut check(248));
+    assert!(code == 2 && said.contains("248 nodes are more than can have static addresses"), "{said}");
+    assert!(said.contains("hint: build 247 at the most"), "{said}");
 }

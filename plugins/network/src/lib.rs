@@ -1,7 +1,10 @@
-//! Brings up the interfaces of a guest by ifupdown: one by DHCP, and the one that leads to the
-//! other nodes where the launch script has no bridge.
+//! Brings up the interfaces of a guest by ifupdown: one by DHCP or with the node's own address, and
+//! the one that leads to the other nodes where the launch script has no bridge.
 
-use fam_plugin::{Context, Description, Error, Node, Plugin, Result, Root, Stage};
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use fam_plugin::{Context, Description, Error, Fabric, Node, Plugin, Result, Root, Stage};
 use serde::Deserialize;
 
 /// The built-in `network`.
@@ -12,7 +15,8 @@ pub struct Network;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Settings {
-    /// The interface that asks DHCP. `eth0` if not set.
+    /// The interface that leads to the host, which asks DHCP unless nodes have static addresses.
+    /// `eth0` if not set.
     pub interface: String,
     /// The interface that has the node's fixed address, where the guest has such an interface.
     /// `eth1` if not set; empty for none.
@@ -48,9 +52,10 @@ impl Plugin for Network {
 
     fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, context: &Context) -> Result<()> {
         let clients = ["/usr/sbin/dhcpcd", "/usr/sbin/dhclient", "/usr/sbin/udhcpc"];
+        let is_static = context.facts.fabric.static_addresses;
         if !root.exists("/usr/sbin/ifup") {
             context.warning("the system has no ifupdown: interfaces will stay down");
-        } else if !clients.iter().any(|client| root.exists(client)) {
+        } else if !is_static && !clients.iter().any(|client| root.exists(client)) {
             context.warning("the system has no DHCP client that ifupdown knows: include dhcpcd-base");
         }
         root.create_dir_all("/etc/network/interfaces.d")?;
@@ -61,26 +66,60 @@ impl Plugin for Network {
              auto lo\n\
              iface lo inet loopback\n",
         )?;
+        if is_static {
+            return Ok(());
+        }
         // Hotplug, not auto: the boot then waits for no lease.
         let name = &settings.interface;
-        root.write(
-            format!("/etc/network/interfaces.d/{name}"),
-            format!("allow-hotplug {name}\niface {name} inet dhcp\n"),
-        )
+        root.write(file(name), format!("allow-hotplug {name}\niface {name} inet dhcp\n"))
     }
 
     fn apply_node(&self, settings: &Settings, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
+        let fabric = &context.facts.fabric;
+        if fabric.static_addresses {
+            root.write(file(&settings.interface), static_interface(&settings.interface, node.address, fabric))?;
+        }
         let name = &settings.peer_interface;
         if name.is_empty() {
             return Ok(());
         }
         // Hotplug here, too: on a bridge of the host a guest has no such interface.
-        let (address, prefix) = (node.address, context.facts.fabric.prefix_len);
+        let (address, prefix) = (node.address, fabric.prefix_len);
         root.write(
-            format!("/etc/network/interfaces.d/{name}"),
+            file(name),
             format!("allow-hotplug {name}\niface {name} inet static\n\taddress {address}/{prefix}\n"),
         )
     }
+}
+
+/// The metric of a route that gives way to that of the interface with the peers.
+const FALLBACK_METRIC: u32 = 2000;
+
+fn file(interface: &str) -> String {
+    format!("/etc/network/interfaces.d/{interface}")
+}
+
+/// The interface that leads to the host, with the node's own address. All that is to be reached
+/// through it has a route: the other nodes one that counts only where no second interface leads to
+/// them.
+fn static_interface(name: &str, address: Ipv4Addr, fabric: &Fabric) -> String {
+    let mut text = format!(
+        "allow-hotplug {name}\niface {name} inet static\n\taddress {address}/32\n\tgateway {}\n",
+        fabric.host_address
+    );
+    for server in &fabric.nameservers {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\tup ip route replace {server} dev {name}");
+    }
+    let subnet = network(address, fabric.prefix_len);
+    let _ = writeln!(text, "\tup ip route replace {subnet} dev {name} metric {FALLBACK_METRIC}");
+    text
+}
+
+/// The network that an address is in, as `192.168.42.0/24`.
+fn network(address: Ipv4Addr, prefix_len: u8) -> String {
+    let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len.min(32))).unwrap_or(0);
+    format!("{}/{prefix_len}", Ipv4Addr::from(u32::from(address) & mask))
 }
 
 #[cfg(feature = "library")]
@@ -118,6 +157,43 @@ mod tests {
             image.text("/etc/network/interfaces.d/eth1"),
             "allow-hotplug eth1\niface eth1 inet static\n\taddress 192.168.42.3/24\n"
         );
+    }
+
+    #[test]
+    fn writes_static_addresses() {
+        let mut image = MemoryRoot::debian();
+        image.put("usr/sbin/ifup", "", 0o755);
+        let harness = Harness::new().facts(|facts| {
+            facts.fabric.static_addresses = true;
+            facts.fabric.nameservers = [254, 253].map(|number| Ipv4Addr::new(192, 168, 42, number)).into();
+        });
+        harness.system(&Network, &mut image).unwrap();
+        assert_eq!(harness.warnings(), Vec::<String>::new(), "no DHCP client is missed");
+        harness.node(&Network, 3, &mut image).unwrap();
+        let expected = "\
+allow-hotplug eth0
+iface eth0 inet static
+\taddress 192.168.42.3/32
+\tgateway 192.168.42.254
+\tup ip route replace 192.168.42.254 dev eth0
+\tup ip route replace 192.168.42.253 dev eth0
+\tup ip route replace 192.168.42.0/24 dev eth0 metric 2000
+";
+        assert_eq!(image.text("/etc/network/interfaces.d/eth0"), expected);
+        assert_eq!(
+            image.text("/etc/network/interfaces.d/eth1"),
+            "allow-hotplug eth1\niface eth1 inet static\n\taddress 192.168.42.3/24\n"
+        );
+    }
+
+    #[test]
+    fn networks() {
+        let address = Ipv4Addr::new(10, 77, 200, 9);
+        for (prefix_len, expected) in
+            [(32, "10.77.200.9/32"), (24, "10.77.200.0/24"), (17, "10.77.128.0/17"), (0, "0.0.0.0/0")]
+        {
+            assert_eq!(network(address, prefix_len), expected);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Decides who says which name servers a guest asks: the recipe, or DHCP.
+//! Decides who says which name servers a guest asks: the recipe, or DHCP where nodes ask that.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,8 @@ pub struct ResolvConf;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Name servers; none leaves them to DHCP.
+    /// Name servers; none leaves them to DHCP, or takes those of the nodes' network where nodes have
+    /// static addresses.
     pub nameservers: Vec<IpAddr>,
     /// Domains in which a short name is looked for.
     pub search: Vec<String>,
@@ -43,18 +44,22 @@ impl Plugin for ResolvConf {
         }
     }
 
-    fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, _: &Context) -> Result<()> {
+    fn apply_system(&self, settings: &Settings, root: &mut Root<'_>, context: &Context) -> Result<()> {
         // What stands there is the build host's, or a link of a resolver that may not run: no guest
         // is to have it.
         root.remove("/etc/resolv.conf")?;
-        if settings.nameservers.is_empty() {
+        let mut nameservers = settings.nameservers.clone();
+        if nameservers.is_empty() {
+            nameservers.extend(context.facts.fabric.nameservers.iter().copied().map(IpAddr::from));
+        }
+        if nameservers.is_empty() {
             return Ok(());
         }
         let mut text = String::new();
         if !settings.search.is_empty() {
             text.push_str(&format!("search {}\n", settings.search.join(" ")));
         }
-        for server in &settings.nameservers {
+        for server in &nameservers {
             text.push_str(&format!("nameserver {server}\n"));
         }
         root.write("/etc/resolv.conf", text)?;
@@ -84,6 +89,17 @@ mod tests {
         image.put("etc/resolv.conf", "nameserver 10.1.2.3\n", 0o644);
         Harness::new().system(&ResolvConf, &mut image).unwrap();
         assert!(image.metadata("/etc/resolv.conf".as_ref()).is_err());
+    }
+
+    #[test]
+    fn names_those_of_the_network_where_no_dhcp_does() {
+        let mut image = MemoryRoot::debian();
+        let harness = Harness::new()
+            .facts(|facts| facts.fabric.nameservers = [254, 253].map(|n| [192, 168, 42, n].into()).into());
+        harness.system(&ResolvConf, &mut image).unwrap();
+        assert_eq!(image.text("/etc/resolv.conf"), "nameserver 192.168.42.254\nnameserver 192.168.42.253\n");
+        harness.settings(r#"{ "nameservers": ["10.1.1.1"] }"#).system(&ResolvConf, &mut image).unwrap();
+        assert_eq!(image.text("/etc/resolv.conf"), "nameserver 10.1.1.1\n");
     }
 
     #[test]

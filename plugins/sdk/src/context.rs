@@ -34,6 +34,17 @@ pub struct Fabric {
     pub host_address: Ipv4Addr,
     /// Length of the network prefix of that network.
     pub prefix_len: u8,
+    /// Whether nodes have their addresses by themselves, and do not ask DHCP.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub static_addresses: bool,
+    /// The name servers to ask, in this order, where no DHCP names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<Ipv4Addr>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// An archive that packages of the system come from, as apt in the guests is to know it.

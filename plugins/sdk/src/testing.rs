@@ -64,6 +64,8 @@ impl Harness {
             memory_bytes: 1 << 30,
             host_address: Ipv4Addr::new(192, 168, 42, 254),
             prefix_len: 24,
+            static_addresses: false,
+            nameservers: Vec::new(),
         };
         let facts = Facts {
             suite: "trixie".into(),

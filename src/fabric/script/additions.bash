@@ -81,7 +81,15 @@ find_addition() {
 forwards() { each_addition "$1" forward "$1"; }
 
 forward() {
-    if [[ $2 == --forward ]]; then printf ',hostfwd=tcp:127.0.0.1:%d-:%d' "$((${3%:*} + $1 - 1))" "${3#*:}"; fi
+    if [[ $2 == --forward ]]; then printf ',%s' "$(forward_to "$1" "$((${3%:*} + $1 - 1))" "${3#*:}")"; fi
+}
+
+# forward_to N PORT GUEST: an option that leads from port PORT of this host to port GUEST of node N. It goes to the node's own
+# address where that is static, else to the one that QEMU's DHCP gave it.
+forward_to() {
+    local address=''
+    if [[ $node_addresses == static ]]; then address=${addresses[$1]}; fi
+    printf 'hostfwd=tcp:127.0.0.1:%d-%s:%d' "$2" "$address" "$3"
 }
 
 # Adds all others to the `arguments` of node N: behind its own devices, which have their slots.

@@ -32,7 +32,7 @@ start_node() {
         port=$(free_port "$n")
         # eth0: what lies beyond the host. eth1: all nodes' frames, multicast inside this host alone.
         arguments+=(
-            -netdev "user,id=outside,ipv6=off,hostfwd=tcp:127.0.0.1:$port-:22$(forwards "$n")${user_network:+,$user_network}"
+            -netdev "user,id=outside,ipv6=off,$(forward_to "$n" "$port" 22)$(forwards "$n")${user_network:+,$user_network}"
             -netdev "socket,id=nodes,mcast=$multicast,localaddr=127.0.0.1"
         )
         add_second_interface
