@@ -1,5 +1,6 @@
 //! The network on which the nodes are: libvirt's, behind a bridge of the host, or QEMU's user-mode
-//! network with a second one between the nodes. The nodes have the same addresses on both.
+//! network with a second one between the nodes. The nodes have the same addresses on both, of IPv4 and
+//! of IPv6; the latter lead to nodes alone.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -68,13 +69,13 @@ impl NetworkPlan {
         self.subnet.address(HOST_NUMBER)
     }
 
-    /// The name servers of nodes with static addresses: on the bridge it is the host that answers, in
-    /// user mode the address below. None where DHCP names them.
+    /// The name servers of nodes with static addresses, of which one answers: the second, which is the
+    /// host, on the bridge; the first in user mode. None where DHCP names them.
     #[must_use]
     pub fn nameservers(&self) -> Vec<Ipv4Addr> {
         match self.addresses {
             Addresses::Dhcp => Vec::new(),
-            Addresses::Static => [HOST_NUMBER, USER_MODE_DNS_NUMBER].map(|number| self.subnet.address(number)).into(),
+            Addresses::Static => [USER_MODE_DNS_NUMBER, HOST_NUMBER].map(|number| self.subnet.address(number)).into(),
         }
     }
 

@@ -107,7 +107,7 @@ pub enum Addresses {
     /// They ask DHCP.
     #[default]
     Dhcp,
-    /// Each has its own written down. They take 247 nodes.
+    /// Each has its own written down, which 247 nodes can have.
     Static,
 }
 

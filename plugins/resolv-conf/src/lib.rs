@@ -49,13 +49,17 @@ impl Plugin for ResolvConf {
         // is to have it.
         root.remove("/etc/resolv.conf")?;
         let mut nameservers = settings.nameservers.clone();
+        let mut text = String::new();
         if nameservers.is_empty() {
             nameservers.extend(context.facts.fabric.nameservers.iter().copied().map(IpAddr::from));
+            if nameservers.len() > 1 {
+                // One of them answers, and which does is known at run time alone.
+                text.push_str("options timeout:1\n");
+            }
         }
         if nameservers.is_empty() {
             return Ok(());
         }
-        let mut text = String::new();
         if !settings.search.is_empty() {
             text.push_str(&format!("search {}\n", settings.search.join(" ")));
         }
@@ -95,9 +99,12 @@ mod tests {
     fn names_those_of_the_network_where_no_dhcp_does() {
         let mut image = MemoryRoot::debian();
         let harness = Harness::new()
-            .facts(|facts| facts.fabric.nameservers = [254, 253].map(|n| [192, 168, 42, n].into()).into());
+            .facts(|facts| facts.fabric.nameservers = [253, 254].map(|n| [192, 168, 42, n].into()).into());
         harness.system(&ResolvConf, &mut image).unwrap();
-        assert_eq!(image.text("/etc/resolv.conf"), "nameserver 192.168.42.254\nnameserver 192.168.42.253\n");
+        assert_eq!(
+            image.text("/etc/resolv.conf"),
+            "options timeout:1\nnameserver 192.168.42.253\nnameserver 192.168.42.254\n"
+        );
         harness.settings(r#"{ "nameservers": ["10.1.1.1"] }"#).system(&ResolvConf, &mut image).unwrap();
         assert_eq!(image.text("/etc/resolv.conf"), "nameserver 10.1.1.1\n");
     }
