@@ -3,7 +3,6 @@
 //! host key is the one that the host knows, and it reaches the other nodes.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
 
 use super::cluster::{Cluster, Node};
 use super::network::NetworkPlan;
@@ -63,35 +62,42 @@ ssh_genkeytypes: [ed25519]
 /// As the plugin `network` has it: the second interface is there in user mode only.
 fn network(cluster: &Cluster, node: &Node) -> String {
     let (address, subnet) = (node.address(), cluster.network.subnet);
+    let ipv6 = node.ipv6();
     let first = match cluster.network.addresses {
-        Addresses::Dhcp => "    dhcp4: true\n".to_owned(),
-        Addresses::Static => static_network(cluster, address),
+        Addresses::Dhcp => format!("    dhcp4: true\n    addresses: [\"{ipv6}/128\"]\n    routes:\n"),
+        Addresses::Static => static_network(cluster, node),
     };
     format!(
         "version: 2
 ethernets:
   eth0:
-{first}  eth1:
-    addresses: [{address}/{prefix_len}]
+{first}      - {{to: \"{ipv6_network}/{ipv6_prefix_len}\", scope: link, metric: {FALLBACK_METRIC}}}
+  eth1:
+    addresses: [{address}/{prefix_len}, \"{ipv6}/{ipv6_prefix_len}\"]
     optional: true
 ",
+        ipv6_network = subnet.ipv6(0),
+        ipv6_prefix_len = subnet.ipv6_prefix_len(),
         prefix_len = subnet.prefix_len()
     )
 }
 
-/// The first interface with an address of its own. All that is to be reached through it has a route:
-/// the other nodes one that counts only where no second interface leads to them.
-fn static_network(cluster: &Cluster, address: Ipv4Addr) -> String {
+/// The first interface with addresses of its own, up to its list of routes. All that is to be
+/// reached through it has one; that to the other nodes counts only where no second interface leads
+/// to them.
+fn static_network(cluster: &Cluster, node: &Node) -> String {
     let NetworkPlan { subnet, .. } = cluster.network;
     let nameservers = cluster.network.nameservers();
     let listed: Vec<_> = nameservers.iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "    addresses: [{address}/32]
+        "    addresses: [{}/32, \"{}/128\"]
     nameservers:
       addresses: [{}]
     routes:
       - {{to: default, via: {}, on-link: true}}
 ",
+        node.address(),
+        node.ipv6(),
         listed.join(", "),
         cluster.network.host_address()
     );

@@ -2,7 +2,7 @@
 //! addresses of each. They are computed here once, from the recipe; libvirt's XML, the launch
 //! script, the ssh configuration and the facts for plugins are written from these values.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::machine::Machine;
 use super::network::{Mac, NetworkPlan};
@@ -16,6 +16,7 @@ pub struct Node {
     mac: Mac,
     second_mac: Mac,
     address: Ipv4Addr,
+    ipv6: Ipv6Addr,
     ssh_port: u16,
 }
 
@@ -28,6 +29,7 @@ impl Node {
             mac: network.mac(number),
             second_mac: network.second_mac(number),
             address: network.address(number),
+            ipv6: network.subnet.ipv6(number),
             ssh_port: network.ssh_port(number),
         }
     }
@@ -59,6 +61,12 @@ impl Node {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its IPv6 address on the network of the nodes.
+    #[must_use]
+    pub fn ipv6(&self) -> Ipv6Addr {
+        self.ipv6
     }
 
     /// The port of the host from which ssh reaches it in user-mode networking, unless that is
@@ -127,6 +135,7 @@ mod tests {
         assert_eq!((last.name(), last.mac().to_string().as_str()), ("fabric253", "52:54:48:50:45:fd"));
         assert_eq!(last.second_mac().to_string(), "52:54:48:50:46:fd");
         assert_eq!(last.address().to_string(), "192.168.42.253");
+        assert_eq!(last.ipv6().to_string(), "fd48:5045:c0a8:2a::253");
         assert_eq!((first.image(), first.ssh_port()), ("fabric1.qcow2".to_owned(), 10023));
     }
 

@@ -45,10 +45,11 @@ pub fn network_xml(cluster: &Cluster, seed: &Seed) -> String {
         let _ = writeln!(leases, "      <host mac='{mac}' name='{name}' ip='{address}'/>");
     }
     let [first, last] = network.dhcp_range();
+    // IPv6 is the nodes' own matter: the host has no address of it, and forwards and announces none.
     // Without spanning tree and delay, since a bridge else holds back for seconds what comes over a
     // new port.
     format!(
-        "<network>
+        "<network ipv6='yes'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <forward mode='nat'/>

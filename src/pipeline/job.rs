@@ -88,6 +88,7 @@ fn nodes(cluster: &Cluster) -> Vec<fam_plugin::Node> {
         name: node.name().to_owned(),
         mac: node.mac().to_string(),
         address: node.address(),
+        ipv6: Some(node.ipv6()),
     });
     nodes.collect()
 }

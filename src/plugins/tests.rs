@@ -46,11 +46,11 @@ fn applies_the_default_recipe() {
     plan.apply_node(node, &mut image, &build).unwrap();
     assert_eq!(image.text("/etc/hostname"), "fabric3\n");
     assert!(image.text("/etc/shadow").contains("fabric:$6$"));
-    assert!(image.text("/etc/ssh/ssh_known_hosts").contains("fabric4,192.168.42.4 ssh-ed25519 "));
+    assert!(image.text("/etc/ssh/ssh_known_hosts").contains("fabric4,192.168.42.4,fd48:5045:c0a8:2a::4 ssh-ed25519 "));
     // What the fabric's own ssh configuration will say is what the node has.
     let keys = plan.ssh_keys(&build).unwrap().unwrap();
     for node in &build.facts().nodes {
-        let line = format!("{},{} {}\n", node.name, node.address, keys.host_keys[&node.name][0]);
+        let line = format!("{},{},{} {}\n", node.name, node.address, node.ipv6.unwrap(), keys.host_keys[&node.name][0]);
         assert!(image.text("/etc/ssh/ssh_known_hosts").contains(&line), "{line}");
     }
     assert!(keys.private_key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));

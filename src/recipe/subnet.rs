@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -27,6 +27,24 @@ impl Subnet {
     pub fn address(self, number: u8) -> Ipv4Addr {
         let Self([a, b, c]) = self;
         Ipv4Addr::new(a, b, c, number)
+    }
+
+    /// The IPv6 address with this number, in `fd48:5045:AABB:CC::/64`, where AA, BB and CC are this
+    /// network's own bytes. These are unique local addresses (RFC 4193), and networks that differ have
+    /// others. The number is in decimal digits, as in the IPv4 address: that of 12 ends in `::12`.
+    #[must_use]
+    pub fn ipv6(self, number: u8) -> Ipv6Addr {
+        let Self([a, b, c]) = self;
+        let number = u16::from(number);
+        let digits = number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10;
+        // After `fd`, HPE in ASCII, as in the hardware addresses of the nodes.
+        Ipv6Addr::new(0xfd48, 0x5045, u16::from_be_bytes([a, b]), c.into(), 0, 0, 0, digits)
+    }
+
+    /// How many bits of an address of IPv6 are the network's.
+    #[must_use]
+    pub fn ipv6_prefix_len(self) -> u8 {
+        64
     }
 
     /// How many bits of an address are the network's.
@@ -105,6 +123,16 @@ mod tests {
             (subnet.to_string().as_str(), subnet.address(3).to_string().as_str()),
             ("10.77.0.0/24", "10.77.0.3")
         );
+        for (number, address) in [
+            (3, "fd48:5045:a4d:0:0:0:0:3"),
+            (12, "fd48:5045:a4d::12"),
+            (109, "fd48:5045:a4d::109"),
+            (254, "fd48:5045:a4d::254"),
+        ] {
+            assert_eq!(subnet.ipv6(number), address.parse::<Ipv6Addr>().unwrap());
+        }
+        let usual: Subnet = "192.168.42.0/24".parse().unwrap();
+        assert_eq!(usual.ipv6(1).to_string(), "fd48:5045:c0a8:2a::1");
         for bad in [
             "",
             "10.77.0.0",

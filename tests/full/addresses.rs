@@ -74,7 +74,10 @@ fn each_is_reached(nodes: &Nodes, name: &str, network: &str) {
         // There is no ping; an ssh server greets first.
         let greeting = |host: &str| format!("timeout 60 head -c 4 </dev/tcp/{host}/22");
         assert_eq!(ask(&greeting(&format!("{name}{other}"))), "SSH-");
-        assert_eq!(ask(&greeting(&format!("{network}.{other}"))), "SSH-");
+        let ipv6 = ask(&format!("getent ahostsv6 {name}{other} | head -n 1 | cut -d ' ' -f 1"));
+        for address in [&format!("{network}.{other}"), &ipv6] {
+            assert_eq!(ask(&greeting(address)), "SSH-", "{address}");
+        }
         let said =
             ask("sudo apt-get -q update 2>&1; getent hosts vmhost; ip route get $(getent ahostsv4 vmhost | head -n 1)");
         assert!(!said.contains("W: ") && !said.contains("E: "), "{said}");
@@ -82,5 +85,7 @@ fn each_is_reached(nodes: &Nodes, name: &str, network: &str) {
         // As on a bridge, where there is no second interface.
         let said = ask(&format!("sudo ip link set eth1 down; ip route get {network}.{other}"));
         assert!(said.contains(" dev eth0 ") && said.contains(&format!(" src {network}.{number} ")), "{said}");
+        let said = ask(&format!("ip -6 route get {ipv6}"));
+        assert!(said.contains(" dev eth0 ") && said.contains(" src fd48:5045:"), "{said}");
     });
 }

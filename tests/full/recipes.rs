@@ -227,8 +227,11 @@ fn nodes_of_the_recipe_for_clouds_are_a_cluster() {
         assert!(nodes.ssh(number, "cloud-init status --wait").ends_with("status: done"));
         assert_eq!(nodes.ssh(number, "systemctl is-system-running --wait || systemctl --failed"), "running");
         // There is no ping; an ssh server greets first.
-        let met = nodes.ssh(number, &format!("getent hosts cloud{other}; head -c 4 </dev/tcp/cloud{other}/22"));
-        assert!(met.starts_with(&format!("192.168.42.{other} ")) && met.ends_with("SSH-"), "{met}");
+        for (family, address) in [(4, format!("192.168.42.{other}")), (6, format!("fd48:5045:c0a8:2a::{other}"))] {
+            let command = format!("getent ahostsv{family} cloud{other}; timeout 60 head -c 4 </dev/tcp/{address}/22");
+            let met = nodes.ssh(number, &command);
+            assert!(met.starts_with(&format!("{address} ")) && met.ends_with("SSH-"), "{met}");
+        }
         assert_eq!(nodes.ssh(number, "sudo sh -c 'ls /etc/ssh/ssh_host_*_key'"), "/etc/ssh/ssh_host_ed25519_key");
     }
 }

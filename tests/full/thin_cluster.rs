@@ -18,7 +18,7 @@ fn four_of_sixteen_thin_nodes_run() {
     let chosen = [1, 6, 11, 16];
     nodes.start(&["start", "1", "6", "11", "16"], &chosen);
     let met = nodes.ssh_all(&chosen, |_| {
-        "systemctl is-system-running --wait; for number in 1 6 11 16; do ping -q -c 1 -W 20 fabric$number | head -n 1; done".into()
+        "systemctl is-system-running --wait; for number in 1 6 11 16; do ping -4 -q -c 1 -W 20 fabric$number | head -n 1; done".into()
     });
     for met in met {
         assert!(met.starts_with("running\n"), "{met}");

@@ -1,7 +1,7 @@
 //! Writes /etc/hosts: every node by name, and the host.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fam_plugin::{Context, Description, Error, Facts, Node, Plugin, Result, Root, Stage};
 use serde::Deserialize;
@@ -81,14 +81,19 @@ fn hosts(settings: &Settings, facts: &Facts) -> String {
         let _ = writeln!(text, "{address}\t{names}");
     };
     let nodes = named_nodes(settings.at_least, facts);
-    for (address, name) in &nodes {
+    for (address, _, name) in &nodes {
         add(address, name);
+    }
+    for (_, ipv6, name) in &nodes {
+        if let Some(ipv6) = ipv6 {
+            add(ipv6, name);
+        }
     }
     let mut host_names = vec!["vmhost"];
     let short = facts.build_host.split('.').next().unwrap_or_default();
     for name in [facts.build_host.as_str(), short] {
         // A host without a name of its own calls itself localhost, which in a guest is the guest.
-        let taken = host_names.contains(&name) || nodes.iter().any(|(_, node)| node == name);
+        let taken = host_names.contains(&name) || nodes.iter().any(|(.., node)| node == name);
         if is_host_name(name) && !taken && name != "localhost" && short != "localhost" {
             host_names.push(name);
         }
@@ -100,10 +105,12 @@ fn hosts(settings: &Settings, facts: &Facts) -> String {
     text
 }
 
-/// Address and name of each node, and of those up to `at_least` that are not built now: named as
+/// Addresses and name of each node, and of those up to `at_least` that are not built now: named as
 /// the first is.
-fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, String)> {
-    let mut named: Vec<_> = facts.nodes.iter().map(|node| (node.number, node.address, node.name.clone())).collect();
+fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, Option<Ipv6Addr>, String)> {
+    let mut named: Vec<_> =
+        facts.nodes.iter().map(|node| (node.number, node.address, node.ipv6, node.name.clone())).collect();
+    let known = facts.nodes.first().and_then(|first| first.ipv6);
     let prefix = facts.nodes.first().and_then(|first| first.name.strip_suffix(&first.number.to_string()));
     if let Some(prefix) = prefix {
         // The network of the nodes is a /24, in which a node's number is the last part of its
@@ -113,12 +120,21 @@ fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, String)> {
             if let Ok(last) = u8::try_from(number)
                 && !facts.nodes.iter().any(|node| node.number == number)
             {
-                named.push((number, Ipv4Addr::new(a, b, c, last), format!("{prefix}{number}")));
+                let ipv6 = known.map(|known| with_number(known, last));
+                named.push((number, Ipv4Addr::new(a, b, c, last), ipv6, format!("{prefix}{number}")));
             }
         }
     }
     named.sort_by_key(|&(number, ..)| number);
-    named.into_iter().map(|(_, address, name)| (address, name)).collect()
+    named.into_iter().map(|(_, address, ipv6, name)| (address, ipv6, name)).collect()
+}
+
+/// The IPv6 address of another node: the last part of it has the decimal digits of its number.
+fn with_number(address: Ipv6Addr, number: u8) -> Ipv6Addr {
+    let [a, b, c, d, ..] = address.segments();
+    let number = u16::from(number);
+    let digits = number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10;
+    Ipv6Addr::new(a, b, c, d, 0, 0, 0, digits)
 }
 
 fn is_host_name(name: &str) -> bool {
@@ -154,6 +170,10 @@ ff02::2\t\tip6-allrouters
 192.168.42.2\tfabric2
 192.168.42.3\tfabric3
 192.168.42.4\tfabric4
+fd48:5045:c0a8:2a::1\tfabric1
+fd48:5045:c0a8:2a::2\tfabric2
+fd48:5045:c0a8:2a::3\tfabric3
+fd48:5045:c0a8:2a::4\tfabric4
 192.168.42.254\tvmhost builder
 ";
         for count in [1, 4] {
@@ -162,7 +182,13 @@ ff02::2\t\tip6-allrouters
         }
         let many = written(&Harness::new().facts(|facts| facts.nodes = (1..=40).map(node).collect()));
         assert!(many.contains("192.168.42.40\tfabric40\n"));
+        assert!(many.contains("fd48:5045:c0a8:2a::40\tfabric40\n"));
         assert!(!many.contains("fabric41"));
+        let later = written(&Harness::new().settings(r#"{ "at-least": 253 }"#));
+        assert!(later.contains("fd48:5045:c0a8:2a::253\tfabric253\n"));
+        // As a plugin in a file may be told by an older version.
+        let older = written(&Harness::new().facts(|facts| facts.nodes.iter_mut().for_each(|node| node.ipv6 = None)));
+        assert!(older.contains("192.168.42.4\tfabric4\n192.168.42.254\t"), "{older}");
     }
 
     #[test]

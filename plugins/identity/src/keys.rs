@@ -22,7 +22,7 @@ pub fn host_public_key(context: &Context, node: &Node) -> Result<String> {
 }
 
 /// The host keys of all nodes in the format of `known_hosts`, sshd(8): a line a node, under its
-/// name and its address.
+/// name and its addresses.
 ///
 /// # Errors
 /// [`Error::Failed`] where a key cannot be encoded.
@@ -30,7 +30,11 @@ pub fn known_hosts(context: &Context) -> Result<String> {
     let mut text = String::new();
     for node in &context.facts.nodes {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{},{} {}", node.name, node.address, host_public_key(context, node)?);
+        let _ = write!(text, "{},{}", node.name, node.address);
+        if let Some(ipv6) = node.ipv6 {
+            let _ = write!(text, ",{ipv6}");
+        }
+        let _ = writeln!(text, " {}", host_public_key(context, node)?);
     }
     Ok(text)
 }

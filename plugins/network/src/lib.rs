@@ -2,7 +2,7 @@
 //! the one that leads to the other nodes where the launch script has no bridge.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fam_plugin::{Context, Description, Error, Fabric, Node, Plugin, Result, Root, Stage};
 use serde::Deserialize;
@@ -76,21 +76,34 @@ impl Plugin for Network {
 
     fn apply_node(&self, settings: &Settings, root: &mut Root<'_>, node: &Node, context: &Context) -> Result<()> {
         let fabric = &context.facts.fabric;
-        if fabric.static_addresses {
-            root.write(file(&settings.interface), static_interface(&settings.interface, node.address, fabric))?;
+        let name = &settings.interface;
+        let mut text = format!("allow-hotplug {name}\n");
+        // Before DHCP, which may take its time.
+        if let Some(ipv6) = node.ipv6 {
+            text.push_str(&ipv6_fallback(name, ipv6));
         }
+        if fabric.static_addresses {
+            text.push_str(&static_interface(name, node.address, fabric));
+        } else {
+            text.push_str(&format!("iface {name} inet dhcp\n"));
+        }
+        root.write(file(name), text)?;
         let name = &settings.peer_interface;
         if name.is_empty() {
             return Ok(());
         }
         // Hotplug here, too: on a bridge of the host a guest has no such interface.
         let (address, prefix) = (node.address, fabric.prefix_len);
-        root.write(
-            file(name),
-            format!("allow-hotplug {name}\niface {name} inet static\n\taddress {address}/{prefix}\n"),
-        )
+        let mut text = format!("allow-hotplug {name}\niface {name} inet static\n\taddress {address}/{prefix}\n");
+        if let Some(ipv6) = node.ipv6 {
+            text.push_str(&ipv6_interface(name, ipv6, IPV6_PREFIX_LEN));
+        }
+        root.write(file(name), text)
     }
 }
+
+/// How many bits of an IPv6 address of nodes are the network's.
+const IPV6_PREFIX_LEN: u8 = 64;
 
 /// The metric of a route that gives way to that of the interface with the peers.
 const FALLBACK_METRIC: u32 = 2000;
@@ -103,10 +116,7 @@ fn file(interface: &str) -> String {
 /// through it has a route: the other nodes one that counts only where no second interface leads to
 /// them.
 fn static_interface(name: &str, address: Ipv4Addr, fabric: &Fabric) -> String {
-    let mut text = format!(
-        "allow-hotplug {name}\niface {name} inet static\n\taddress {address}/32\n\tgateway {}\n",
-        fabric.host_address
-    );
+    let mut text = format!("iface {name} inet static\n\taddress {address}/32\n\tgateway {}\n", fabric.host_address);
     for server in &fabric.nameservers {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\tup ip route replace {server} dev {name}");
@@ -114,6 +124,24 @@ fn static_interface(name: &str, address: Ipv4Addr, fabric: &Fabric) -> String {
     let subnet = network(address, fabric.prefix_len);
     let _ = writeln!(text, "\tup ip route replace {subnet} dev {name} metric {FALLBACK_METRIC}");
     text
+}
+
+/// An IPv6 address on an interface. It is `manual`, so that a kernel without IPv6 is no failure; and
+/// nobody is asked whether the address is taken, since QEMU's network between the nodes returns to a
+/// node what it asks.
+fn ipv6_interface(name: &str, address: Ipv6Addr, prefix_len: u8) -> String {
+    format!(
+        "iface {name} inet6 manual\n\tup ip link set {name} up\n\tup ip address replace {address}/{prefix_len} dev {name} nodad || true\n"
+    )
+}
+
+/// The IPv6 address on the interface that leads to the host, and to the other nodes where no second
+/// interface does.
+fn ipv6_fallback(name: &str, address: Ipv6Addr) -> String {
+    let [a, b, c, d, ..] = address.segments();
+    let network = Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0);
+    ipv6_interface(name, address, 128)
+        + &format!("\tup ip route replace {network}/{IPV6_PREFIX_LEN} dev {name} metric {FALLBACK_METRIC} || true\n")
 }
 
 /// The network that an address is in, as `192.168.42.0/24`.
@@ -153,10 +181,24 @@ mod tests {
         assert!(image.text("/etc/network/interfaces").contains("\nsource /etc/network/interfaces.d/*\n"));
         assert_eq!(image.text("/etc/network/interfaces.d/eth0"), "allow-hotplug eth0\niface eth0 inet dhcp\n");
         harness.node(&Network, 3, &mut image).unwrap();
-        assert_eq!(
-            image.text("/etc/network/interfaces.d/eth1"),
-            "allow-hotplug eth1\niface eth1 inet static\n\taddress 192.168.42.3/24\n"
-        );
+        let expected = "\
+allow-hotplug eth0
+iface eth0 inet6 manual
+\tup ip link set eth0 up
+\tup ip address replace fd48:5045:c0a8:2a::3/128 dev eth0 nodad || true
+\tup ip route replace fd48:5045:c0a8:2a::/64 dev eth0 metric 2000 || true
+iface eth0 inet dhcp
+";
+        assert_eq!(image.text("/etc/network/interfaces.d/eth0"), expected);
+        let expected = "\
+allow-hotplug eth1
+iface eth1 inet static
+\taddress 192.168.42.3/24
+iface eth1 inet6 manual
+\tup ip link set eth1 up
+\tup ip address replace fd48:5045:c0a8:2a::3/64 dev eth1 nodad || true
+";
+        assert_eq!(image.text("/etc/network/interfaces.d/eth1"), expected);
     }
 
     #[test]
@@ -165,7 +207,8 @@ mod tests {
         image.put("usr/sbin/ifup", "", 0o755);
         let harness = Harness::new().facts(|facts| {
             facts.fabric.static_addresses = true;
-            facts.fabric.nameservers = [254, 253].map(|number| Ipv4Addr::new(192, 168, 42, number)).into();
+            facts.nodes.iter_mut().for_each(|node| node.ipv6 = None);
+            facts.fabric.nameservers = [253, 254].map(|number| Ipv4Addr::new(192, 168, 42, number)).into();
         });
         harness.system(&Network, &mut image).unwrap();
         assert_eq!(harness.warnings(), Vec::<String>::new(), "no DHCP client is missed");
@@ -175,8 +218,8 @@ allow-hotplug eth0
 iface eth0 inet static
 \taddress 192.168.42.3/32
 \tgateway 192.168.42.254
-\tup ip route replace 192.168.42.254 dev eth0
 \tup ip route replace 192.168.42.253 dev eth0
+\tup ip route replace 192.168.42.254 dev eth0
 \tup ip route replace 192.168.42.0/24 dev eth0 metric 2000
 ";
         assert_eq!(image.text("/etc/network/interfaces.d/eth0"), expected);

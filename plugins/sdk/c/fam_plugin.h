@@ -77,7 +77,7 @@ int fam_log(fam_host *host, int warning, const char *message);
 enum {
     FAM_SETTINGS = 0, /* what the recipe says in [plugin.settings] */
     FAM_FACTS = 1,    /* what is known of the build: suite, mirror, nodes, source_date_epoch, ... */
-    FAM_NODE = 2      /* at the node stage: number, name, mac, address */
+    FAM_NODE = 2      /* at the node stage: number, name, mac, address, ipv6 */
 };
 
 /* The value at a JSON pointer (RFC 6901), as "/text" or "/nodes/0/name": a string as it is, anything else as JSON, the whole

@@ -2,7 +2,7 @@
 //! place to log to.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hmac::{Hmac, Mac};
@@ -21,6 +21,9 @@ pub struct Node {
     pub mac: String,
     /// Address in the network of the nodes.
     pub address: Ipv4Addr,
+    /// IPv6 address in the network of the nodes, of which the first 64 bits are the network's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// The memory that the nodes share.

@@ -4,7 +4,7 @@ mod memory_root;
 
 pub use memory_root::MemoryRoot;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -163,5 +163,6 @@ pub fn node(number: u32) -> Node {
         name: format!("fabric{number}"),
         mac: format!("52:54:48:50:45:{number:02x}"),
         address: Ipv4Addr::new(192, 168, 42, u8::try_from(number).unwrap_or(u8::MAX)),
+        ipv6: format!("fd48:5045:c0a8:2a::{number}").parse::<Ipv6Addr>().ok(),
     }
 }

@@ -17,6 +17,8 @@ network_state() {
 with_names() {
     local line first=${first_memory##*/} own=${own_memory##*/}
     while IFS= read -r line; do
+        # libvirt would set up a packet filter that a kernel without IPv6 has not.
+        if [[ $line == "<network ipv6="* && ! -d /proc/sys/net/ipv6 ]]; then line='<network>'; fi
         if [[ $names == own ]]; then
             case $line in
                 "  <name>$first_network</name>") line="  <name>$network</name>" ;;

@@ -249,6 +249,7 @@ fn environment(call: &Call) -> Vec<(String, String)> {
         variables.push(("FAM_NODE_NAME".into(), node.name.clone()));
         variables.push(("FAM_NODE_MAC".into(), node.mac.clone()));
         variables.push(("FAM_NODE_ADDRESS".into(), node.address.to_string()));
+        variables.extend(node.ipv6.map(|address| ("FAM_NODE_IPV6".into(), address.to_string())));
     }
     // The kernel takes neither.
     variables.retain(|(_, value)| !value.contains('\0') && value.len() < 64 << 10);

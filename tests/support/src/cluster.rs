@@ -252,8 +252,8 @@ pub fn at_once<T: Send>(numbers: &[u32], ask: impl Fn(u32) -> T + Sync) -> Vec<T
 /// printed.
 pub type Ssh<'a> = &'a (dyn Fn(u32, &str) -> String + Sync);
 
-/// Asserts that all four nodes come up without a failed unit, and that each reaches every other,
-/// and the host, by name.
+/// Asserts that all four nodes come up without a failed unit, and that each reaches every other
+/// by name over IPv4 and IPv6, and the host.
 pub fn assert_up_and_connected(ssh: Ssh<'_>) {
     let all = [1, 2, 3, 4];
     // The state is "running" if no unit failed.
@@ -261,8 +261,10 @@ pub fn assert_up_and_connected(ssh: Ssh<'_>) {
     assert_eq!(at_once(&all, up), all.map(|number| format!("fabric{number}\nrunning")));
     let met = at_once(&all, |number| {
         let command = format!(
-            "for name in fabric1 fabric2 fabric3 fabric4; do ping -q -c 1 -W 20 $name >/dev/null && echo $name; done
-             for name in fabric1 fabric2 fabric3 fabric4; do [ $name = fabric{number} ] || ssh $name hostname; done
+            "for name in fabric1 fabric2 fabric3 fabric4; do ping -4 -q -c 1 -W 20 $name >/dev/null && echo $name; done
+             for name in fabric1 fabric2 fabric3 fabric4; do ping -6 -q -c 1 -W 20 $name >/dev/null && echo $name; done
+             for name in fabric1 fabric2 fabric3 fabric4; do [ $name = fabric{number} ] || ssh -4 $name hostname; done
+             for name in fabric1 fabric2 fabric3 fabric4; do [ $name = fabric{number} ] || ssh -6 $name hostname; done
              ping -q -c 1 -W 20 vmhost >/dev/null && echo vmhost"
         );
         ssh(number, &command)
@@ -270,7 +272,8 @@ pub fn assert_up_and_connected(ssh: Ssh<'_>) {
     for (number, met) in all.iter().zip(met) {
         let names = || all.iter().map(|other| format!("fabric{other}"));
         let others = names().filter(|name| *name != format!("fabric{number}"));
-        let expected: Vec<_> = names().chain(others).chain(["vmhost".into()]).collect();
+        let expected: Vec<_> =
+            names().chain(names()).chain(others.clone()).chain(others).chain(["vmhost".into()]).collect();
         assert_eq!(met.lines().collect::<Vec<_>>(), expected, "from fabric{number}");
     }
 }
