@@ -15,7 +15,7 @@ use crate::recipe::FabricKind;
 pub const LAUNCH_SCRIPT: &str = "fabric_emulation.bash";
 
 /// Everything under the facts: functions, then `main.bash`, which calls them.
-const BODY: [&str; 13] = [
+const BODY: [&str; 14] = [
     include_str!("script/lib.bash"),
     include_str!("script/names.bash"),
     include_str!("script/host.bash"),
