@@ -100,7 +100,8 @@ mod tests {
             let (private, public) = host_key_files(&context.for_node(&node), &node).unwrap();
             assert_eq!(PrivateKey::from_openssh(&private).unwrap().comment(), format!("root@{}", node.name));
             let key = public.strip_suffix(&format!(" root@{}\n", node.name)).unwrap();
-            assert!(known.contains(&format!("fabric{number},192.168.42.{number} {key}\n")), "{known}");
+            let names = format!("fabric{number},192.168.42.{number},fd48:5045:c0a8:2a::{number}");
+            assert!(known.contains(&format!("{names} {key}\n")), "{known}");
         }
     }
 }
