@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fam_image::{Format, ImageSettings, SectorSize, Volume, VolumeIdentity, lay_out_further, raw};
+use fam_isolation::supervisor::Artifact;
 use fam_progress::Progress;
 use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use ssh_key::PrivateKey;
 
 use super::Error;
 use super::disk_ids;
+use super::image_record::{Image, ImageRecord, Inputs};
 use super::job::Job;
 use super::template::Template;
 use crate::fabric::{Cluster, Node, Seed, cloud_init};
@@ -30,6 +32,7 @@ pub(super) fn write(
     template: &Template,
     private_key: Option<&str>,
     time: i64,
+    record: &ImageRecord<'_>,
     progress: &Progress,
 ) -> Result<(), Error> {
     let cluster = Cluster::new(&job.settings.recipe);
@@ -39,14 +42,18 @@ pub(super) fn write(
     if wanted && public_key.is_none() {
         progress.detail("no seeds for cloud-init: no plugin provides an ssh key of the cluster".to_owned());
     }
+    let mut artifacts = Vec::new();
     for node in &cluster.nodes {
         let name = cloud_init::image(node.name());
         match &public_key {
-            Some(key) => write_one(job, template, &name, &cloud_init::files(&cluster, node, &seed, key), node, time)?,
+            Some(key) => {
+                let files = cloud_init::files(&cluster, node, &seed, key);
+                artifacts.extend(write_one(job, template, name, &files, node, time, record)?);
+            }
             None => job.remove_artifact(&name)?,
         }
     }
-    Ok(())
+    record.finish(artifacts)
 }
 
 /// The public half of a private key, as a line of `authorized_keys`.
@@ -55,14 +62,16 @@ fn public_key(private: &str) -> Option<String> {
     key.public_key().to_openssh().ok().map(|line| line.trim_end().to_owned())
 }
 
+/// Writes the seed of one node, unless it is there already.
 fn write_one(
     job: &Job,
     template: &Template,
-    name: &str,
+    name: String,
     files: &[(&'static str, String)],
     node: &Node,
     time: i64,
-) -> Result<(), Error> {
+    record: &ImageRecord<'_>,
+) -> Result<Option<(Artifact, Image)>, Error> {
     let mut tree = Tree::default();
     for (name, text) in files {
         let kind = Kind::File(Content::Inline(Arc::from(text.as_bytes())));
@@ -90,11 +99,14 @@ fn write_one(
         disks: vec![volume],
     };
     let identity = fam_image::Identity { disks: vec![VolumeIdentity { guid: fs_uuid, fs_uuid }], ..identity };
+    let image = Inputs::new("seed")?.with((&identity, &settings)).image(name);
+    if record.keeps(&image) {
+        return Ok(None);
+    }
     let nothing = Tree::default();
     let map = lay_out_further(0, &nothing, Arc::clone(&template.tarball), &BTreeSet::new(), &identity, &settings)?;
     // A key that opens the node is in it, if only the public half; the image beside it has as much.
-    let artifact = job.output.create_private(name)?;
+    let artifact = job.output.create_private(&image.name)?;
     raw::write(&map, artifact.file(), &|_| {})?;
-    artifact.finish()?;
-    Ok(())
+    Ok(Some((artifact, image)))
 }

@@ -30,7 +30,7 @@ const OS_RELEASE: &str = "usr/lib/os-release";
 fn write_artifact(output: &OutputDir, name: &str, mode: u32, text: &str) -> Result<PathBuf, Error> {
     let mut artifact = output.create_with_mode(name, mode)?;
     artifact.write_all(text.as_bytes())?;
-    Ok(artifact.finish()?)
+    Ok(artifact.finish_if_changed()?)
 }
 
 /// Writes down the exact packages of the template.

@@ -15,6 +15,7 @@ use fs_err::File;
 
 use super::Error;
 use super::disk_ids::{self, DiskIds};
+use super::image_record::{IMAGES_AT_ONCE, Image, ImageRecord, Inputs};
 use super::job::Job;
 use super::volume_sources::Sources;
 use super::volumes;
@@ -23,8 +24,6 @@ use crate::recipe::Settings;
 
 /// The raw image of the template.
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
-/// Nodes whose disks are written at the same time. Each takes some 30 MiB for the map of its disk.
-const NODES_AT_ONCE: usize = 4;
 /// The image on which the overlays of thin nodes lie.
 pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
@@ -54,7 +53,7 @@ pub(super) fn backing_image(label: &str) -> String {
 }
 
 /// One of the disks that each node has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 enum Which<'a> {
     /// The one that it boots from.
     Boot,
@@ -62,11 +61,40 @@ enum Which<'a> {
     Further { index: usize, label: &'a str },
 }
 
+impl Which<'_> {
+    /// The image on which those of thin nodes lie.
+    fn backing_image(self) -> String {
+        match self {
+            Self::Boot => BACKING_IMAGE.to_owned(),
+            Self::Further { label, .. } => backing_image(label),
+        }
+    }
+}
+
+/// The images of one of the disks, and which of them are to be written.
+#[derive(Debug)]
+struct Images<'a> {
+    which: Which<'a>,
+    /// What thin nodes' images lie on.
+    backing: Option<Image>,
+    backing_is_stale: bool,
+    /// Of each node, by number.
+    nodes: Vec<Image>,
+    /// The positions in `nodes` of those that are to be written.
+    stale_nodes: Vec<usize>,
+}
+
+impl Images<'_> {
+    fn is_stale(&self) -> bool {
+        self.backing_is_stale || !self.stale_nodes.is_empty()
+    }
+}
+
 /// The maps of one of the disks: of the first node, and of the second if there is one. The second
 /// node stands for all further ones: what it shares with the first, all share.
 #[derive(Debug)]
 struct Pair<'a> {
-    which: Which<'a>,
+    images: Images<'a>,
     first: Arc<DiskMap>,
     second: Option<Arc<DiskMap>>,
 }
@@ -128,9 +156,51 @@ impl Disks<'_> {
         })
     }
 
-    fn pair<'b>(&self, which: Which<'b>, laid_last: &BTreeSet<RootPath>) -> Result<Pair<'b>, Error> {
-        let map = |index| self.node_map(which, index, laid_last).map(Arc::new);
-        Ok(Pair { which, first: map(0)?, second: (self.overlays.len() > 1).then(|| map(1)).transpose()? })
+    fn pair<'b>(&self, images: Images<'b>, laid_last: &BTreeSet<RootPath>) -> Result<Pair<'b>, Error> {
+        let map = |index| self.node_map(images.which, index, laid_last).map(Arc::new);
+        let (first, second) = (map(0)?, (self.overlays.len() > 1).then(|| map(1)).transpose()?);
+        Ok(Pair { images, first, second })
+    }
+
+    /// What all images of one disk are made of, but for what nodes have of their own.
+    fn inputs(&self, what: &str, which: Which<'_>) -> Result<Inputs, Error> {
+        let template = &self.ids.template;
+        let mut settings = self.settings(template);
+        // Of volumes that are elsewhere only the place counts.
+        for (index, volume) in settings.disks.iter_mut().enumerate() {
+            volume.source.take_if(|_| !matches!(which, Which::Further { index: own, .. } if own == index));
+        }
+        for volume in &mut settings.partitions {
+            volume.source.take_if(|_| !matches!(which, Which::Boot));
+        }
+        let volumes = settings.partitions.iter().chain(&settings.disks).filter(|volume| volume.source.is_some());
+        let digests: Vec<_> = volumes.map(|volume| self.sources.digest(&volume.label)).collect();
+        Ok(Inputs::new(what)?.with((template, &settings, which, digests)))
+    }
+
+    /// What the map of a node's disk is made of, beside that.
+    fn of_node(&self, index: usize) -> (&Overlay, Identity) {
+        (&self.overlays[index], self.ids.of_node(self.nodes[index].number))
+    }
+
+    /// The images of one of the disks. Each stands on the maps of the first two nodes, which decide what
+    /// all have in common.
+    fn images<'b>(
+        &self,
+        which: Which<'b>,
+        laid_last: &BTreeSet<RootPath>,
+        record: &ImageRecord<'_>,
+    ) -> Result<Images<'b>, Error> {
+        let (thin, compression) = (self.job.settings.thin.value, self.qcow2_options().compression);
+        let common = self.inputs("node", which)?.with((thin, compression, self.one_layout, laid_last));
+        let first_two = 0..self.overlays.len().min(2);
+        let common = first_two.fold(common, |inputs, index| inputs.with((index, self.of_node(index))));
+        let backing = thin.then(|| common.clone().with("backing").image(which.backing_image()));
+        let node = |index| common.clone().with(("node", self.of_node(index))).image(self.image_name(which, index));
+        let nodes: Vec<_> = (0..self.overlays.len()).map(node).collect();
+        let stale_nodes = (0..nodes.len()).filter(|&index| !record.keeps(&nodes[index])).collect();
+        let backing_is_stale = backing.as_ref().is_some_and(|backing| !record.keeps(backing));
+        Ok(Images { which, backing, backing_is_stale, nodes, stale_nodes })
     }
 
     fn qcow2_options(&self) -> qcow2::Options {
@@ -139,18 +209,14 @@ impl Disks<'_> {
         qcow2::Options { compression: recipe.disk.compress.value, jobs: jobs.unwrap_or(default.jobs) }
     }
 
-    /// Writes the template's raw image and, of each node, one qcow2 for each of its disks.
-    ///
-    /// # Errors
-    /// When a tree does not fit its disk, or a file cannot be written.
-    pub(super) fn write(&self, progress: &Progress) -> Result<(), Error> {
-        let template = self.template_map()?;
-        match template.boot_code() {
+    /// Says how the disks start.
+    fn announce_boot(&self, progress: &Progress) -> Result<(), Error> {
+        let sector_size = self.job.settings.recipe.disk.sector_size.value;
+        match BootCode::of(self.tree, sector_size)? {
             BootCode::Grub => {}
-            BootCode::UefiOnly => progress.step(format!(
-                "Disks get sectors of {} bytes, and start by UEFI alone",
-                self.job.settings.recipe.disk.sector_size.value
-            )),
+            BootCode::UefiOnly => {
+                progress.step(format!("Disks get sectors of {sector_size} bytes, and start by UEFI alone"));
+            }
             BootCode::None => progress.warning(
                 "the root tree has no GRUB in /boot/grub, so the disks do not start by themselves",
                 Some(
@@ -159,35 +225,69 @@ impl Disks<'_> {
                 ),
             ),
         }
+        Ok(())
+    }
+
+    /// Writes the template's raw image and, of each node, one qcow2 for each of its disks; those that
+    /// `record` keeps stay as they are.
+    ///
+    /// # Errors
+    /// When a tree does not fit its disk, or a file cannot be written.
+    pub(super) fn write(&self, record: &ImageRecord<'_>, progress: &Progress) -> Result<(), Error> {
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
+        let image = self.inputs("template", Which::Boot)?.image(TEMPLATE_IMAGE.to_owned());
+        let template = if record.keeps(&image) { None } else { Some((self.template_map()?, image)) };
+        self.announce_boot(progress)?;
         let labels = volumes::disk_labels(&self.job.settings.recipe.disk);
         let further = labels.iter().enumerate().map(|(index, label)| Which::Further { index, label });
-        let disks = [Which::Boot].into_iter().chain(further).map(|which| self.pair(which, &laid_last));
-        let disks = disks.collect::<Result<Vec<_>, _>>()?;
+        let images = [Which::Boot].into_iter().chain(further).map(|which| self.images(which, &laid_last, record));
+        let images = images.collect::<Result<Vec<_>, _>>()?;
+        let stale = images.into_iter().filter(Images::is_stale);
+        let disks = stale.map(|images| self.pair(images, &laid_last)).collect::<Result<Vec<_>, _>>()?;
+        let kept = record.kept();
+        if !kept.is_empty() {
+            progress.step(format!("Keeping {}: neither they nor what they are made of changed", kept.join(", ")));
+        }
+        if template.is_none() && disks.is_empty() {
+            return Ok(());
+        }
+        self.write_stale(template, disks, &laid_last, record, progress)
+    }
 
-        let nodes = self.overlays.len() as u64;
-        let of_nodes: u64 = disks.iter().map(|pair| pair.first.data_bytes()).sum();
-        let bytes = template.data_bytes() + if self.job.settings.thin.value { 1 } else { nodes } * of_nodes;
-        let running = progress.task(Task::Images, bytes);
+    fn write_stale(
+        &self,
+        template: Option<(DiskMap, Image)>,
+        disks: Vec<Pair<'_>>,
+        laid_last: &BTreeSet<RootPath>,
+        record: &ImageRecord<'_>,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        let of_template = template.as_ref().map_or(0, |(map, _)| map.data_bytes());
+        let of_nodes = disks.iter().map(|pair| {
+            // What the nodes have in common is written with the first, whichever are wanted.
+            let further = pair.images.stale_nodes.iter().filter(|&&index| index > 0).count() as u64;
+            pair.first.data_bytes() * if self.job.settings.thin.value { 1 } else { 1 + further }
+        });
+        let running = progress.task(Task::Images, of_template + of_nodes.sum::<u64>());
         let on_bytes = |count| running.advance(count);
 
-        let output = &self.job.output;
         // The raw image waits for the disk, the compressed ones for processors, so they are written
         // at the same time.
         std::thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
-                let artifact = output.create_private(TEMPLATE_IMAGE)?;
-                raw::write(&template, artifact.file(), &on_bytes)?;
-                artifact.finish()?;
-                Ok(())
+                let Some((map, image)) = template else { return Ok(()) };
+                let artifact = self.job.output.create_private(&image.name)?;
+                raw::write(&map, artifact.file(), &on_bytes)?;
+                record.finish(vec![(artifact, image)])
             });
             let nodes = disks.into_iter().try_for_each(|pair| {
-                if self.job.settings.thin.value {
-                    self.write_thin(pair, &laid_last, &on_bytes)
+                let artifacts = if self.job.settings.thin.value {
+                    self.write_thin(pair, laid_last, &on_bytes)?
                 } else {
-                    self.write_whole(pair, &laid_last, &on_bytes)
-                }
+                    self.write_whole(pair, laid_last, &on_bytes)?
+                };
+                record.finish(artifacts)
             });
             let raw_image = raw_image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             nodes.and(raw_image)
@@ -196,47 +296,50 @@ impl Disks<'_> {
 
     fn write_whole(
         &self,
-        Pair { which, first, second }: Pair<'_>,
+        Pair { images, first, second }: Pair<'_>,
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
-    ) -> Result<(), Error> {
-        let artifact = self.job.output.create_private(&self.image_name(which, 0))?;
+    ) -> Result<Vec<(Artifact, Image)>, Error> {
+        let Images { which, nodes, stale_nodes, .. } = images;
+        // The others take the bulk from it, whether or not the first node's image is there already.
+        let artifact = self.job.output.create_private(&nodes[0].name)?;
         let options = self.qcow2_options();
-        let images = qcow2::FullImages::write_first(&first, second.as_deref(), artifact.file(), options, on_bytes)?;
+        let full = qcow2::FullImages::write_first(&first, second.as_deref(), artifact.file(), options, on_bytes)?;
         let maps = Maps { disks: self, which, laid_last, second };
-        let further: Vec<usize> = (1..self.overlays.len()).collect();
+        let further: Vec<usize> = stale_nodes.iter().copied().filter(|&index| index > 0).collect();
         let mut artifacts = at_once(&further, |&index| {
-            let node = self.job.output.create_private(&self.image_name(which, index))?;
-            images.write_next(&*maps.take(index)?, artifact.file(), node.file(), on_bytes)?;
-            Ok(node)
+            let node = self.job.output.create_private(&nodes[index].name)?;
+            full.write_next(&*maps.take(index)?, artifact.file(), node.file(), on_bytes)?;
+            Ok((node, nodes[index].clone()))
         })?;
-        artifacts.insert(0, artifact);
-        finish_all(artifacts)
+        if stale_nodes.contains(&0) {
+            artifacts.insert(0, (artifact, nodes[0].clone()));
+        }
+        Ok(artifacts)
     }
 
     fn write_thin(
         &self,
-        Pair { which, first, second }: Pair<'_>,
+        Pair { images, first, second }: Pair<'_>,
         laid_last: &BTreeSet<RootPath>,
         on_bytes: qcow2::OnBytes<'_>,
-    ) -> Result<(), Error> {
-        let backing_name = match which {
-            Which::Boot => BACKING_IMAGE.to_owned(),
-            Which::Further { label, .. } => backing_image(label),
-        };
-        let backing = self.job.output.create_private(&backing_name)?;
+    ) -> Result<Vec<(Artifact, Image)>, Error> {
+        let Images { which, backing, backing_is_stale, nodes, stale_nodes } = images;
+        let backing_name = which.backing_image();
+        let artifact = self.job.output.create_private(&backing_name)?;
         let options = self.qcow2_options();
-        let images = qcow2::OverlayImages::write_backing(&first, second.as_deref(), backing.file(), options, on_bytes)?;
+        let thin = qcow2::OverlayImages::write_backing(&first, second.as_deref(), artifact.file(), options, on_bytes)?;
         let maps = Maps { disks: self, which, laid_last, second };
-        let nodes: Vec<usize> = (0..self.overlays.len()).collect();
-        let mut artifacts = at_once(&nodes, |&index| {
+        let mut artifacts = at_once(&stale_nodes, |&index| {
             let map = if index == 0 { Arc::clone(&first) } else { maps.take(index)? };
-            let node = self.job.output.create_private(&self.image_name(which, index))?;
-            images.write_node(&map, &backing_name, node.file(), on_bytes)?;
-            Ok(node)
+            let node = self.job.output.create_private(&nodes[index].name)?;
+            thin.write_node(&map, &backing_name, node.file(), on_bytes)?;
+            Ok((node, nodes[index].clone()))
         })?;
-        artifacts.insert(0, backing);
-        finish_all(artifacts)
+        // Before the images that lie on it. One that is there already has the same bytes.
+        let backing = backing.filter(|_| backing_is_stale).map(|image| (artifact, image));
+        artifacts.splice(..0, backing);
+        Ok(artifacts)
     }
 
     fn image_name(&self, which: Which<'_>, index: usize) -> String {
@@ -268,15 +371,5 @@ impl Maps<'_> {
 
 /// Works on several at once: most of it is waiting for the disk, not for a processor.
 fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
-    parallel(NODES_AT_ONCE, &AtomicBool::new(false), items, work)
-}
-
-/// Makes all durable, several at once, and only then gives them their names.
-fn finish_all(artifacts: Vec<Artifact>) -> Result<(), Error> {
-    at_once(&artifacts, |artifact| Ok(artifact.file().sync_all()?))?;
-    // Each syncs once more, which finds nothing left to do.
-    for artifact in artifacts {
-        artifact.finish()?;
-    }
-    Ok(())
+    parallel(IMAGES_AT_ONCE, &AtomicBool::new(false), items, work)
 }

@@ -15,7 +15,9 @@ mod cloud_seeds;
 mod cluster_files;
 mod disk_ids;
 mod error;
+mod file_state;
 mod further_archives;
+mod image_record;
 mod images;
 mod job;
 mod local;
@@ -51,6 +53,7 @@ use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport};
 use archives::Archives;
 use disk_ids::DiskIds;
+use image_record::ImageRecord;
 use images::Disks;
 use packages::Selection;
 use template::Template;
@@ -191,10 +194,12 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         sources: Sources::read(&settings.recipe.disk, &job.output.work(), build.facts().source_date_epoch)?,
         one_layout: boot_loader::knows_checksum_seeds(&template),
     };
-    disks.write(progress)?;
+    let record = ImageRecord::read(job, &template);
+    disks.write(&record, progress)?;
     cluster_files::write(job, ssh_keys.as_ref())?;
     let private_key = ssh_keys.as_ref().map(|keys| keys.private_key.as_str());
-    cloud_seeds::write(job, &template, private_key, build.facts().source_date_epoch, progress)?;
+    cloud_seeds::write(job, &template, private_key, build.facts().source_date_epoch, &record, progress)?;
+    record.write(progress);
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use fam_archive::digest::sha256;
@@ -28,6 +28,7 @@ use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
 
+use super::file_state::Watched;
 use super::job::Job;
 use super::packages::Selection;
 use super::preflight::check_room;
@@ -50,6 +51,8 @@ const WORKING_MEMORY_BYTES: u64 = 700 << 20;
 pub(super) struct Template {
     pub(super) tree: Tree,
     pub(super) tarball: Arc<File>,
+    /// The file under the tarball's name: the tarball itself, or what that was decompressed from.
+    pub(super) named: Watched,
     /// Whether it was there already.
     pub(super) reused: bool,
 }
@@ -89,8 +92,9 @@ impl Template {
 
 /// Reads the root tarball that `--from-tarball` names.
 pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
-    let (tree, tarball) = tarball::open(path, || unnamed_file(&job.output.work()))?;
-    Ok(Template { tree, tarball: Arc::new(tarball), reused: false })
+    let named = Watched::new(regular::open(path).map_err(std::io::Error::from)?)?;
+    let (tree, tarball) = tarball::open(named.file().try_clone()?, || unnamed_file(&job.output.work()))?;
+    Ok(Template { tree, tarball: Arc::new(tarball), named, reused: false })
 }
 
 /// Makes a file in `directory` whose space is freed when it is closed.
@@ -138,7 +142,8 @@ pub(super) fn obtain(
     let tree = tarball::index(&written)?;
     images::check(&job.settings, &tree, &Arc::new(written), latest)?;
     artifact.finish()?;
-    Ok(Template { tree, tarball: Arc::new(File::open(&path)?), reused: false })
+    let named = Watched::new(File::open(&path)?)?;
+    Ok(Template { tree, tarball: Arc::clone(named.file()), named, reused: false })
 }
 
 /// The tarball at `path`, if this user made it of what `key` names. The output directory may be
@@ -152,9 +157,21 @@ pub(super) fn current(path: &Path, key: &str) -> Option<File> {
 }
 
 fn reuse(path: &Path, key: &str) -> Option<Template> {
-    let tarball = current(path, key)?;
-    let tree = tarball::index(&tarball).ok()?;
-    Some(Template { tree, tarball: Arc::new(tarball), reused: true })
+    let named = Watched::new(current(path, key)?).ok()?;
+    let tree = tarball::index(named.file()).ok()?;
+    Some(Template { tree, tarball: Arc::clone(named.file()), named, reused: true })
+}
+
+/// The SHA-256 of this program: another version may make something else of the same parts.
+pub(super) fn program() -> std::io::Result<&'static str> {
+    static DIGEST: OnceLock<String> = OnceLock::new();
+    match DIGEST.get() {
+        Some(digest) => Ok(digest),
+        None => {
+            let digest = sha256(&fs_err::read("/proc/self/exe")?).to_string();
+            Ok(DIGEST.get_or_init(|| digest))
+        }
+    }
 }
 
 /// Names everything that a template is made of: the packages, what the recipe says of the system,
@@ -167,10 +184,8 @@ pub(super) fn key(
     build: &Build,
 ) -> Result<String, Error> {
     let recipe = &settings.recipe;
-    // Another version of this program may make another tree of the same parts.
-    let program = sha256(&fs_err::read("/proc/self/exe")?);
     let parts = serde_json::json!({
-        "program": program.to_string(),
+        "program": program()?,
         "packages": selection.lock().to_toml(),
         "debconf": answers.reveal(),
         "paths": recipe.paths.iter().map(|listed| &listed.what).collect::<Vec<_>>(),

@@ -3,7 +3,7 @@
 //! memory.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use fam_image::Contents;
 use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
 use fs_err::File;
 use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::template::unnamed_file;
@@ -25,6 +26,8 @@ use crate::recipe::{Disk, Listed, Volume};
 pub(super) struct Sources {
     trees: BTreeMap<String, Arc<Tree>>,
     contents: Option<Arc<File>>,
+    /// The SHA-256 of what lies there of each.
+    digests: BTreeMap<String, [u8; 32]>,
 }
 
 impl Sources {
@@ -42,6 +45,7 @@ impl Sources {
                 Some(contents) => contents,
                 none => none.insert(Arc::new(unnamed_file(work)?)),
             };
+            let begin = end;
             let mut tree = Tree::default();
             beside::walk(&place(listed)?, &mut |place, path, found| {
                 let path = RootPath::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
@@ -65,9 +69,19 @@ impl Sources {
             })
             .map_err(|error: io::Error| unusable(listed, &error))?;
             sources.trees.insert(listed.what.label.to_string(), Arc::new(tree));
+            // Of the copy, which is what goes into images, and is in memory still.
+            let mut hasher = Sha256::new();
+            contents.file().seek(SeekFrom::Start(begin))?;
+            io::copy(&mut contents.file(), &mut hasher)?;
+            sources.digests.insert(listed.what.label.to_string(), hasher.finalize().into());
         }
         sources.contents = contents;
         Ok(sources)
+    }
+
+    /// Names the bytes of all contents that the volume of this label gets.
+    pub(super) fn digest(&self, label: &str) -> Option<&[u8; 32]> {
+        self.digests.get(label)
     }
 
     /// What the volume of this label gets.

@@ -54,7 +54,9 @@ fn artifacts(output: &Path, mirror: &str) -> Vec<(String, Vec<u8>)> {
         }
         (name, bytes)
     };
-    let is_compared = |name: &String| !name.starts_with("fabric_emulation.log") && name != "fabric.spdx.json";
+    let is_compared = |name: &String| {
+        !name.starts_with("fabric_emulation.log") && name != "fabric.spdx.json" && name != ".fabric_images.json"
+    };
     names(output).into_iter().filter(is_compared).map(read).collect()
 }
 

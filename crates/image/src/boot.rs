@@ -28,6 +28,25 @@ pub enum BootCode {
     None,
 }
 
+impl BootCode {
+    /// What a disk of such sectors gets, which is made of `tree`.
+    ///
+    /// # Errors
+    /// [`Error::BiosOnly`] where the tree starts by BIOS alone, from which such a disk does not.
+    pub fn of(tree: &Tree, sector_size: SectorSize) -> Result<Self, Error> {
+        let has = |path| regular_file(tree, path).is_some();
+        let has_grub = has(BOOT_IMG) && has(CORE_IMG);
+        if sector_size != SECTOR_SIZE {
+            return match (has(UEFI_LOADER), has_grub) {
+                (true, _) => Ok(Self::UefiOnly),
+                (false, true) => Err(Error::BiosOnly { sector_size }),
+                (false, false) => Ok(Self::None),
+            };
+        }
+        Ok(if has_grub { Self::Grub } else { Self::None })
+    }
+}
+
 const BOOT_IMG: &str = "boot/grub/i386-pc/boot.img";
 const CORE_IMG: &str = "boot/grub/i386-pc/core.img";
 /// Where firmware looks on a disk that no boot entry names (UEFI 2.10, 3.5.1.1).
@@ -65,15 +84,9 @@ pub(super) fn install(
     mbr: &mut [u8],
     builder: &mut MapBuilder,
 ) -> Result<BootCode, Error> {
+    let boot_code = BootCode::of(tree, layout.sector_size)?;
     let files = (regular_file(tree, BOOT_IMG), regular_file(tree, CORE_IMG));
-    if layout.sector_size != SECTOR_SIZE {
-        return match (regular_file(tree, UEFI_LOADER), files) {
-            (Some(_), _) => Ok(BootCode::UefiOnly),
-            (None, (Some(_), Some(_))) => Err(Error::BiosOnly { sector_size: layout.sector_size }),
-            _ => Ok(BootCode::None),
-        };
-    }
-    let (Some(boot), Some(core)) = files else { return Ok(BootCode::None) };
+    let (BootCode::Grub, (Some(boot), Some(core))) = (boot_code, files) else { return Ok(boot_code) };
     // boot.img is a master boot record: one sector, of which everything behind [`CODE_BYTES`] is
     // left to the partition table.
     if boot.1.len() != SECTOR_BYTES {
@@ -93,7 +106,7 @@ pub(super) fn install(
     let mut image = builder.read(core.1)?;
     patch_core(&mut image, core_lba);
     builder.put_bytes(layout.bios_boot.offset, &image);
-    Ok(BootCode::Grub)
+    Ok(boot_code)
 }
 
 fn patch_boot(mbr: &mut [u8], code: &[u8], core_lba: u64) {

@@ -12,7 +12,7 @@ use super::volume::{MountPoints, Volume, VolumeIdentity, Whole};
 use super::{boot, esp, ext4, gpt};
 
 /// The numbers that tell one machine's disks from another's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// GUID of the disk.
     pub disk_guid: Uuid,
@@ -33,7 +33,7 @@ pub struct Identity {
 }
 
 /// What all disks of one build have in common.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageSettings {
     /// Size of the disk, rounded down to whole sectors.
     pub size_bytes: u64,

@@ -9,7 +9,7 @@ const MIB: u64 = 1 << 20;
 
 /// The logical sectors of a disk: what its partition table and its FATs count in, and the least
 /// that is read or written at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub enum SectorSize {
     /// 512 bytes, as nearly all disks show.

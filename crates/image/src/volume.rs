@@ -19,7 +19,7 @@ use super::sector::SectorSize;
 use super::{esp, ext4, swap};
 
 /// What is in a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Zeros.
     None,
@@ -32,7 +32,7 @@ pub enum Format {
 }
 
 /// A partition beside those that every disk has, or a disk without a partition table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Volume {
     /// The label of its file system, cut to the 16 bytes that ext4 takes or the 11 that FAT does,
     /// and the name of the partition.
@@ -50,7 +50,7 @@ pub struct Volume {
 }
 
 /// The numbers that tell one volume from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VolumeIdentity {
     /// GUID of the partition.
     pub guid: Uuid,

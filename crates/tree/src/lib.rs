@@ -57,7 +57,7 @@ pub struct Timestamp {
 }
 
 /// Where the bytes of a regular file lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Content {
     /// In memory, as what a plugin wrote is.
     Inline(Arc<[u8]>),
@@ -90,7 +90,7 @@ impl Content {
 /// What an entry is. In a tree a file has its [`Content`], and a hard link is another name of the
 /// regular file at its path, which is in the same tree and is itself no hard link. In a tar archive
 /// they have less: see [`tar::EntryKind`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Kind<F = Content, L = RootPath> {
     /// A directory.
     Directory,
@@ -142,7 +142,7 @@ impl<F, L> Kind<F, L> {
 
 /// One name of a tree with its metadata. For a [`Kind::HardLink`] the metadata equals that of its
 /// target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// What it is.
     pub kind: Kind,
@@ -161,7 +161,7 @@ pub struct Entry {
 
 /// A whole root file system. Iterates in byte order of the paths, so a directory comes before what
 /// is in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Tree {
     entries: BTreeMap<RootPath, Entry>,
 }

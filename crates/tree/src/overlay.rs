@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Entry, RootPath, Tree};
 
 /// One change to a tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     /// This entry stands at the path, whatever was there.
     Put(Entry),
@@ -14,7 +14,7 @@ pub enum Change {
 }
 
 /// Changes by path. Applied to a [`Tree`] they give the tree of one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Overlay {
     changes: BTreeMap<RootPath, Change>,
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
 pub use nodes::FullImages;
-pub use reader::Image;
+pub use reader::{Image, has_writer};
 pub use thin::OverlayImages;
 
 pub use super::sparse::OnBytes;
@@ -39,7 +39,7 @@ use super::sparse::SparseDisk;
 pub const CLUSTER_BYTES: u64 = 64 << 10;
 
 /// How the clusters of a disk image are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Display, EnumString)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, Display, EnumString)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]

@@ -16,7 +16,7 @@ fn opened(bytes: &[u8]) -> Result<Vec<String>, String> {
     let path = directory.path().join("t.tar");
     fs_err::write(&path, bytes).unwrap();
     let scratch = || File::options().read(true).write(true).create_new(true).open(directory.path().join("scratch"));
-    let result = open(&path, scratch).map_err(|error: Error| {
+    let result = open(File::open(&path).unwrap(), scratch).map_err(|error: Error| {
         let hint = if let Error::Tar { source, .. } = &error { source.hint() } else { error.hint() };
         assert!(hint.is_some(), "{error}");
         let text = error.to_string();

@@ -13,14 +13,13 @@ use crate::Tree;
 const LONGEST_MAGIC: usize = 6;
 const COPY_BUFFER_BYTES: usize = 1 << 20;
 
-/// Indexes the tarball at `path`. Returns the tree with the file that its contents lie in: the
+/// Indexes `file`, a tarball that was just opened. Returns the tree with the file that its contents lie in: the
 /// tarball itself, or, if that is compressed, the empty file that `scratch` made, now with the
 /// decompressed tarball.
 ///
 /// # Errors
 /// When a file cannot be read or written, or the tarball is damaged.
-pub fn open(path: &Path, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), Error> {
-    let mut file = regular::open(path).map_err(io::Error::from)?;
+pub fn open(mut file: File, scratch: impl FnOnce() -> io::Result<File>) -> Result<(Tree, File), Error> {
     // By the first bytes: the name of a file may say anything.
     let compression = Compression::of_file(&file)?;
     file.rewind()?;
@@ -117,7 +116,7 @@ mod tests {
             fs_err::write(&path, bytes).unwrap();
             let scratch = directory.path().join("scratch");
             let create = || File::options().read(true).write(true).create(true).truncate(true).open(&scratch);
-            let (tree, _) = open(&path, create).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let (tree, _) = open(File::open(&path).unwrap(), create).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(tree.len(), 1, "{name}");
         }
     }
@@ -127,7 +126,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("broken.tar.gz");
         fs_err::write(&path, [0x1f, 0x8b, 8, 0, 1]).unwrap();
-        let error = open(&path, || File::create(directory.path().join("scratch"))).unwrap_err();
+        let error = open(File::open(&path).unwrap(), || File::create(directory.path().join("scratch"))).unwrap_err();
         assert!(error.to_string().contains("broken.tar.gz"), "{error}");
         assert!(error.hint().unwrap().contains("damaged"), "{error}");
     }

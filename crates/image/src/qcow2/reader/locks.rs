@@ -10,9 +10,13 @@ use rustix::fs::{major, minor};
 /// block/file-posix.c: `RAW_LOCK_PERM_BASE`, and the bit of `BLK_PERM_WRITE`).
 const WRITERS_BYTE: u64 = 100 + 1;
 
-/// Whether QEMU may write to `file`, as far as the kernel tells. Its list has the locks of a file
-/// that the system call for one lock does not tell of: those that belong to no process.
-pub(super) fn has_writer(file: &File) -> io::Result<bool> {
+/// Whether QEMU may write to `file`, an image of whatever format, as far as the kernel tells. Its list
+/// has the locks of a file that the system call for one lock does not tell of: those that belong to no
+/// process.
+///
+/// # Errors
+/// When the file cannot be looked at.
+pub fn has_writer(file: &File) -> io::Result<bool> {
     let metadata = file.metadata()?;
     let (device, inode) = (metadata.dev(), metadata.ino());
     let name = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));

@@ -22,6 +22,7 @@ use fs_err::File;
 use rustix::fs::{Mode, OFlags};
 
 pub use error::Error;
+pub use locks::has_writer;
 
 use crate::sparse::SparseDisk;
 use header::BackingFormat;
