@@ -5,6 +5,8 @@
 //! sha256/ab/abcd…   whole files, moved here only after their digest was right
 //! sha512/ab/abcd…   those of archives that list no SHA-256
 //! part/abcd…        files being fetched; the process that fetches one holds its lock
+//! signed/…          signed Release files, with the headers by which the server knows this state of each
+//! chosen/…          sets of packages, by all that they were chosen from
 //! seen/…            newest Date of a Release file by mirror and suite; changed under the directory's lock
 //! ```
 //!
@@ -24,6 +26,10 @@ use jiff::Timestamp;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
 
 use super::digest::{Algorithm, Digest, Hasher, sha256};
+
+mod kept;
+
+pub use kept::Shelf;
 
 /// A record has 86 bytes.
 const MAX_RECORD_BYTES: u64 = 4096;
@@ -96,7 +102,12 @@ impl Cache {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
         let cache = Self { root };
-        for name in Algorithm::ALL.map(Algorithm::key).into_iter().chain(["part", "seen"]) {
+        for name in Algorithm::ALL
+            .map(Algorithm::key)
+            .into_iter()
+            .chain(["part", "seen"])
+            .chain(Shelf::ALL.map(Shelf::directory))
+        {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 // What only this user can write stays as it was verified.

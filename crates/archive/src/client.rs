@@ -13,18 +13,21 @@ use fam_host::parallel::parallel;
 use fam_progress::Progress;
 use jiff::Timestamp;
 
-use super::cache::{self, Cache, read_verified};
+use super::cache::Cache;
 use super::fetch::{self, Download, Fetcher};
 use super::http::{self, Http, HttpOptions, shown};
-use super::index::{self, decompress};
+use super::index;
 use super::keyring::Keyring;
-use super::release::{self, IndexFile, Listed, Release};
-use super::signature::{self, MAX_SIGNED_BYTES, Verified, verify_detached, verify_inline};
+use super::release::{self, IndexFile, Release};
 use super::sources::Source;
 
 mod error;
+mod fetched;
+mod signed;
 
 pub use error::Error;
+use fetched::FetchedIndex;
+pub use fetched::FetchedSources;
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -153,6 +156,14 @@ impl Client {
     /// suite or dates are not in order; when no suite has a component for the architecture; when an
     /// index cannot be fetched in any form, or is not the one that it lists.
     pub fn open_all(&self, sources: &[Source]) -> Result<Vec<OpenedSource>, Error> {
+        self.read(self.fetch_indexes(sources)?)
+    }
+
+    /// As [`open_all`](Self::open_all), but leaves the indexes unread in the cache.
+    ///
+    /// # Errors
+    /// As there, but for what is found when an index is read.
+    pub fn fetch_indexes(&self, sources: &[Source]) -> Result<FetchedSources, Error> {
         // All of them, whichever fails first: where the suite itself is missing, that is what must
         // be said, and not that its updates are.
         let stop = AtomicBool::new(false);
@@ -167,30 +178,19 @@ impl Client {
             })
             .collect();
         let chosen = self.fetcher().fetch_forms(&downloads)?;
-        let jobs: Vec<_> = wanted.iter().zip(chosen).map(|(wanted, form)| (wanted, &wanted.forms[form])).collect();
-        // Fetching waits for the network; decompressing takes processors.
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let indexes = parallel(threads, &stop, &jobs, |&(wanted, form)| {
-            let Listed { size, digest } = &form.listed;
-            let bytes = read_verified(&self.cache.path(digest), *size, digest)?;
-            let text = decompress(form, bytes).map_err(|error| sources[wanted.number].index_error(error))?;
-            let component = wanted.component.unwrap_or_default().to_owned();
-            Ok::<_, Error>((wanted.number, Index { component, text }))
-        })?;
-        let mut opened: Vec<_> = sources
-            .iter()
-            .zip(releases)
-            .map(|(source, (release, signed_by))| OpenedSource {
-                source: source.clone(),
-                release,
-                signed_by,
-                indexes: Vec::new(),
-            })
-            .collect();
-        for (number, index) in indexes {
-            opened[number].indexes.push(index);
-        }
-        Ok(opened)
+        let indexes = wanted.into_iter().zip(chosen).map(|(mut wanted, form)| FetchedIndex {
+            source: wanted.number,
+            component: wanted.component.unwrap_or_default().to_owned(),
+            form: wanted.forms.swap_remove(form),
+        });
+        let indexes = indexes.collect();
+        let opened = sources.iter().zip(releases).map(|(source, (release, signed_by))| OpenedSource {
+            source: source.clone(),
+            release,
+            signed_by,
+            indexes: Vec::new(),
+        });
+        Ok(FetchedSources { sources: opened.collect(), indexes })
     }
 
     /// The indexes of all components. A component that one suite lacks and another one has is warned
@@ -262,86 +262,6 @@ impl Client {
     fn fetcher(&self) -> Fetcher<'_> {
         Fetcher { http: &self.http, cache: &self.cache, jobs: self.options.jobs, progress: &self.progress }
     }
-
-    /// The Release file of a source, and who signed it.
-    fn release(&self, source: &Source) -> Result<(Release, SignedBy), Error> {
-        let verified = self.signed_text(source)?;
-        let release_error = |error| source.release_error(error);
-        let release = Release::parse(&verified.text, verified.signed_at).map_err(release_error)?;
-        release.check_suite(&source.suite).map_err(release_error)?;
-        self.warn_of_oddities(source, &release);
-        release.check_not_future(self.options.now).map_err(release_error)?;
-        let now = source.snapshot.unwrap_or(self.options.now);
-        let seen = match self.cache.newest_seen(source.mirror(), &source.suite) {
-            Err(error @ cache::Error::Record { .. }) if self.options.accept_expired => {
-                self.progress.warning(format!("{error}; begun anew, as was asked for"), None);
-                None
-            }
-            seen => seen?,
-        };
-        let older =
-            seen.filter(|&seen| release.date < seen).map(|seen| release::Error::Older { date: release.date, seen });
-        for objection in [release.check_not_expired(now).err(), older].into_iter().flatten() {
-            let error = source.release_error(objection);
-            if !self.options.accept_expired {
-                return Err(error);
-            }
-            self.progress.warning(format!("{error}; accepted, as was asked for"), None);
-        }
-        self.cache.remember(source.mirror(), &source.suite, release.date)?;
-        let signed_by = SignedBy { fingerprint: verified.fingerprint, user_id: verified.user_id };
-        self.progress.detail(format!(
-            "suite {} of {}: dated {}, signed at {} by {signed_by}",
-            source.suite,
-            shown(source.mirror()),
-            release.date,
-            verified.signed_at
-        ));
-        Ok((release, signed_by))
-    }
-
-    fn warn_of_oddities(&self, source: &Source, release: &Release) {
-        let mut oddities = release.oddities.clone();
-        if !release.has_name() && !source.is_flat() {
-            oddities.push("it has neither Suite nor Codename, so nothing says that it is for this suite".to_owned());
-        }
-        for oddity in oddities {
-            let (mirror, suite) = (shown(source.mirror()), &source.suite);
-            let message = format!("the Release file of suite {suite} of {mirror}: {oddity}");
-            self.progress.warning(message, Some("it is signed, and was taken; tell those who run the archive".into()));
-        }
-    }
-
-    fn signed_text(&self, source: &Source) -> Result<Verified, Error> {
-        let (mirror, suite) = (shown(source.mirror()), source.suite.clone());
-        let (keyring, now) = (source.keyring.as_deref().unwrap_or(&self.keyring), self.options.now);
-        // InRelease first: a Release file and its signature may come from two states of the mirror.
-        let verified = if let Some(inline) = self.http.get(&source.url("InRelease"), MAX_SIGNED_BYTES)? {
-            verify_inline(&inline, keyring, now)
-        } else {
-            let Some(text) = self.http.get(&source.url("Release"), MAX_SIGNED_BYTES)? else {
-                return Err(Error::NoSuite { mirror, suite });
-            };
-            let Some(signature) = self.http.get(&source.url("Release.gpg"), MAX_SIGNED_BYTES)? else {
-                return Err(Error::Unsigned { mirror, suite });
-            };
-            verify_detached(&text, &signature, keyring, now)
-        };
-        let source = match verified {
-            Ok(verified) => return Ok(verified),
-            // A snapshot is not signed anew, and the key was in order when it signed.
-            Err(signature::Error::KeyExpired { verified, .. }) if source.snapshot.is_some() => return Ok(*verified),
-            Err(source) => source,
-        };
-        let reason = source.to_string();
-        match source {
-            signature::Error::KeyExpired { verified, .. } if self.options.accept_expired => {
-                self.progress.warning(format!("suite {suite} of {mirror}: {reason}; accepted, as was asked for"), None);
-                Ok(*verified)
-            }
-            source => Err(Error::Signature { mirror, suite, source }),
-        }
-    }
 }
 
 impl Source {
@@ -382,3 +302,5 @@ impl Source {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unchanged_tests;

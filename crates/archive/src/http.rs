@@ -3,7 +3,7 @@
 //! mirror is.
 //!
 //! Nothing that comes from here is trusted: the callers verify the bytes. There is
-//! no HTTP cache, no cookie and no content coding, and a redirect never leads from https to http,
+//! no HTTP cache but what a caller keeps by itself, no cookie and no content coding, and a redirect never leads from https to http,
 //! nor takes a login along to another place.
 //!
 //! `http::Error`, wherever it stands, is the error of this module. The crate of that name is written
@@ -24,12 +24,14 @@ use crate::credentials::{Login, Logins};
 use crate::file_url;
 
 mod certificates;
+mod conditional;
 mod error;
 mod file;
 mod proxy;
 mod retry;
 mod speed;
 
+pub(super) use conditional::{Answer, Validators};
 pub use error::Error;
 pub use proxy::ProxyChoice;
 pub(super) use retry::RetryState;
@@ -92,6 +94,8 @@ pub(super) struct Reply<'a> {
     pub(super) first: u64,
     /// How long the file is in all, if the server says.
     pub(super) total: Option<u64>,
+    /// By what the server knows this state of the file.
+    validators: Validators,
 }
 
 /// What an answer is read from.
@@ -182,29 +186,28 @@ impl Http {
     }
 
     fn get_once(&self, url: &str, limit: u64) -> Result<Vec<u8>, Error> {
-        let mut reply = self.open(url, 0, true)?;
-        let mut bytes = Vec::new();
-        let mut buffer = [0; 16 << 10];
-        loop {
-            let count = reply.read(&mut buffer)?;
-            if count == 0 {
-                return Ok(bytes);
-            }
-            bytes.extend_from_slice(&buffer[..count]);
-            if bytes.len() as u64 > limit {
-                return Err(Error::TooLong { url: shown(url), limit });
-            }
-        }
+        self.open(url, 0, true)?.read_whole(limit)
     }
 
     /// Begins to fetch `url` from the byte `first` on; the answer may be the whole file all the
     /// same. `fresh` asks caches on the way to look whether theirs is still the current one.
     pub(super) fn open<'a>(&'a self, url: &'a str, first: u64, fresh: bool) -> Result<Reply<'a>, Error> {
+        self.open_with(url, first, fresh, HeaderMap::new())
+    }
+
+    /// As [`open`](Self::open), with these headers in addition.
+    fn open_with<'a>(
+        &'a self,
+        url: &'a str,
+        first: u64,
+        fresh: bool,
+        mut headers: HeaderMap,
+    ) -> Result<Reply<'a>, Error> {
         if let Some(path) = file_url::path_of(url) {
             let (file, first, length) = file::open(&path, first)?;
-            return Ok(Reply { http: self, url, body: Body::File(file), first, total: Some(length) });
+            let (body, total) = (Body::File(file), Some(length));
+            return Ok(Reply { http: self, url, body, first, total, validators: Validators::default() });
         }
-        let mut headers = HeaderMap::new();
         if first > 0 {
             let range = format!("bytes={first}-");
             headers.insert(header::RANGE, range.parse().map_err(|_| Error::bad_url(url, "range"))?);
@@ -224,7 +227,8 @@ impl Http {
             (0, response.content_length())
         };
         let pace = Pace::new(self.options.least_speed, Instant::now());
-        Ok(Reply { http: self, url, body: Body::Http(response, pace), first, total })
+        let validators = Validators::of(response.headers());
+        Ok(Reply { http: self, url, body: Body::Http(response, pace), first, total, validators })
     }
 
     /// Requests `url`, and follows redirects. A login is for the place that was asked
@@ -331,6 +335,22 @@ impl Http {
 }
 
 impl Reply<'_> {
+    /// Reads all that comes.
+    fn read_whole(&mut self, limit: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 16 << 10];
+        loop {
+            let count = self.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&buffer[..count]);
+            if bytes.len() as u64 > limit {
+                return Err(Error::TooLong { url: shown(self.url), limit });
+            }
+        }
+    }
+
     /// Reads on in the body; nothing means that the server ended it, which need not be the end of
     /// the file.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {

@@ -54,7 +54,7 @@ pub mod sources;
 mod testing;
 pub mod version;
 
-pub use client::{Client, ClientOptions, Index, OpenedSource, SignedBy};
+pub use client::{Client, ClientOptions, FetchedSources, Index, OpenedSource, SignedBy};
 pub use fetch::Download;
 pub use sources::Source;
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 use fam_progress::{Event, Hint, Reporter};
 use fs_err as fs;
 
+use super::super::cache;
 use super::super::digest::sha256;
 use super::super::http::ProxyChoice;
+use super::super::signature;
 use super::super::testing::keys::{Sign, Spec, TestKey, now, sign_detached, sign_inline};
 use super::*;
 use support::server::{Answer, Server};
@@ -24,10 +26,10 @@ impl Reporter for Recorder {
 }
 
 /// An archive of one suite, to be changed before it is served.
-struct Archive {
-    key: TestKey,
+pub(super) struct Archive {
+    pub(super) key: TestKey,
     release: String,
-    files: HashMap<String, Vec<u8>>,
+    pub(super) files: HashMap<String, Vec<u8>>,
     directory: tempfile::TempDir,
 }
 
@@ -38,7 +40,7 @@ fn xz(text: &str) -> Vec<u8> {
 }
 
 impl Archive {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let index = xz(PACKAGES);
         let (plain, packed) = (sha256(PACKAGES.as_bytes()).to_string(), sha256(&index).to_string());
         let release = format!(
@@ -62,11 +64,11 @@ impl Archive {
         archive
     }
 
-    fn keyring(&self) -> PathBuf {
+    pub(super) fn keyring(&self) -> PathBuf {
         self.directory.path().join("keys.gpg")
     }
 
-    fn options(&self) -> ClientOptions {
+    pub(super) fn options(&self) -> ClientOptions {
         let http = HttpOptions {
             proxy: ProxyChoice::Direct,
             stall_timeout: Duration::from_secs(5),
@@ -85,13 +87,13 @@ impl Archive {
         self.files.insert(format!("/debian/dists/trixie/{name}"), bytes.into());
     }
 
-    fn signed(mut self) -> Self {
+    pub(super) fn signed(mut self) -> Self {
         let signed = self.key.sign_inline(&self.release);
         self.put("InRelease", signed);
         self
     }
 
-    fn change(mut self, from: &str, to: &str) -> Self {
+    pub(super) fn change(mut self, from: &str, to: &str) -> Self {
         let changed = self.release.replace(from, to);
         assert_ne!(changed, self.release, "{from}");
         self.release = changed;
@@ -111,11 +113,11 @@ impl Archive {
     }
 }
 
-fn date(days: i64) -> String {
+pub(super) fn date(days: i64) -> String {
     (now() + jiff::SignedDuration::from_hours(24 * days)).strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()
 }
 
-fn source(server: &Server) -> Source {
+pub(super) fn source(server: &Server) -> Source {
     Source {
         mirror: format!("{}/debian/", server.url),
         suite: "trixie".to_owned(),
