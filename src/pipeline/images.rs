@@ -24,6 +24,8 @@ use crate::recipe::Settings;
 
 /// The raw image of the template.
 pub(super) const TEMPLATE_IMAGE: &str = "fabric_template.img";
+/// How many images that stay are named.
+const MOST_NAMED: usize = 8;
 /// The image on which the overlays of thin nodes lie.
 pub(super) const BACKING_IMAGE: &str = "fabric_backing.qcow2";
 
@@ -247,7 +249,8 @@ impl Disks<'_> {
         let disks = stale.map(|images| self.pair(images, &laid_last)).collect::<Result<Vec<_>, _>>()?;
         let kept = record.kept();
         if !kept.is_empty() {
-            progress.step(format!("Keeping {}: neither they nor what they are made of changed", kept.join(", ")));
+            let which = if kept.len() <= MOST_NAMED { kept.join(", ") } else { format!("{} images", kept.len()) };
+            progress.step(format!("Keeping {which}: neither they nor what they are made of changed"));
         }
         if template.is_none() && disks.is_empty() {
             return Ok(());

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use fam_archive::credentials::MirrorUrl;
+use fam_archive::digest::{Digest, sha256};
 use fam_archive::local::LocalDeb;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::{Origin, PackageIndex, Skipped};
 use fam_archive::policy::Pin;
 use fam_archive::resolve::{Request, resolve};
-use fam_archive::{Download, OpenedSource, Source, client, fetch, file_url};
+use fam_archive::{Download, FetchedSources, OpenedSource, Source, client, fetch, file_url};
 use fam_progress::Progress;
 use fam_rootfs::unpack::DebFile;
 
@@ -18,6 +19,7 @@ use super::archives::{Archives, NamedSource, ca_certificates, policy};
 use super::further_archives::DEBIAN;
 use super::job::facts;
 use super::preflight::read_lock;
+use super::template::program;
 use crate::plugins::Build;
 use crate::recipe::{FabricKind, PackageName, Settings};
 
@@ -101,22 +103,12 @@ impl Selection {
         let named = archives.sources(settings);
         let sources: Vec<_> = named.iter().map(|named| named.source.clone()).collect();
         progress.step(format!("Reading the indexes of {}", shown(&sources)));
-        let opened = archives.client.open_all(&sources)?;
-        let locked_sources = opened.iter().zip(named).map(|(opened, named)| locked_source(opened, named, settings));
+        let fetched = archives.client.fetch_indexes(&sources)?;
+        let locked_sources = fetched.sources().iter().zip(named).enumerate();
+        let locked_sources = locked_sources
+            .map(|(number, (opened, named))| locked_source(opened, fetched.components(number), named, settings));
         let locked_sources: Vec<_> = locked_sources.collect::<Result<_, _>>().map_err(Error::Incomplete)?;
         let policy = policy(settings, &locked_sources);
-        let mut index = PackageIndex::new(&recipe.architecture.to_string());
-        // In the order of the sources: of equal versions, the first that is added counts.
-        for mut opened in opened {
-            for read in std::mem::take(&mut opened.indexes) {
-                index.add(read.text, Origin { component: read.component, ..origin(&opened) })?;
-            }
-        }
-        warn_of_skipped(index.skipped(), progress);
-        // Last, as apt adds them; what providers are preferred depends on the order.
-        for deb in local {
-            deb.add_to(&mut index)?;
-        }
         let own = [&[recipe.kernel.package.as_str()], fabric_packages(recipe.fabric.kind.value)].concat();
         let include = super::local::requested(recipe, local, &own);
         let request = Request {
@@ -126,6 +118,26 @@ impl Selection {
             policy: &policy,
             recommends: &recipe.recommends.request(),
         };
+        let architecture = recipe.architecture.to_string();
+        let key = choice_key(&fetched, local, &architecture, &request)?;
+        if let Some(mut lock) = archives.client.kept_choice(&key).and_then(|text| Lock::parse(&text).ok()) {
+            progress.detail("the packages are those chosen before: indexes and what is asked for are unchanged");
+            // Their dates are new with each Release file.
+            lock.sources = locked_sources;
+            return Ok(lock);
+        }
+        let mut index = PackageIndex::new(&architecture);
+        // In the order of the sources: of equal versions, the first that is added counts.
+        for mut opened in archives.client.read(fetched)? {
+            for read in std::mem::take(&mut opened.indexes) {
+                index.add(read.text, Origin { component: read.component, ..origin(&opened) })?;
+            }
+        }
+        warn_of_skipped(index.skipped(), progress);
+        // Last, as apt adds them; what providers are preferred depends on the order.
+        for deb in local {
+            deb.add_to(&mut index)?;
+        }
         let selection = resolve(&index, &request)?;
         let names = recipe.recommends.names().iter().map(PackageName::as_str);
         let absent: Vec<_> = names.filter(|name| selection.get(name).is_none()).collect();
@@ -136,7 +148,12 @@ impl Selection {
             );
         }
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
-        Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)
+        let lock = Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)?;
+        // Of what was warned of here, the next run is to warn again.
+        if index.skipped().is_empty() && absent.is_empty() {
+            archives.client.keep_choice(&key, &lock.to_toml());
+        }
+        Ok(lock)
     }
 
     /// Notes in the lock to which plugins of this run the recipe gives the network.
@@ -246,6 +263,23 @@ fn shown(sources: &[Source]) -> String {
     suites.join(", ")
 }
 
+/// Names all that packages are chosen by: this program, the indexes in the order in which they are read,
+/// with what their Release files say of them, the packages in files, and what is asked for.
+fn choice_key(
+    fetched: &FetchedSources,
+    local: &[LocalDeb],
+    architecture: &str,
+    request: &Request<'_>,
+) -> Result<Digest, Error> {
+    let indexes = fetched
+        .indexes()
+        .map(|(opened, component, digest)| (Origin { component: component.to_owned(), ..origin(opened) }, digest));
+    let indexes: Vec<_> = indexes.collect();
+    // Derived, and so whole: a field that one of them gets later is in it.
+    let parts = format!("{:?}", (program()?, architecture, indexes, local, request));
+    Ok(sha256(parts.as_bytes()))
+}
+
 /// Where the packages of a suite are from, of whatever component.
 fn origin(opened: &OpenedSource) -> Origin {
     let OpenedSource { source, release, .. } = opened;
@@ -257,12 +291,13 @@ fn origin(opened: &OpenedSource) -> Origin {
     }
 }
 
-fn locked_source(opened: &OpenedSource, named: NamedSource, settings: &Settings) -> Result<LockedSource, lock::Error> {
-    let OpenedSource { source, release, signed_by, indexes } = opened;
-    // Those that the suite has, of those that were asked for; a flat archive has none.
-    let components = indexes.iter().map(|index| index.component.clone()).filter(|name| !name.is_empty());
-    let mut components: Vec<String> = components.collect();
-    components.dedup();
+fn locked_source(
+    opened: &OpenedSource,
+    components: Vec<String>,
+    named: NamedSource,
+    settings: &Settings,
+) -> Result<LockedSource, lock::Error> {
+    let OpenedSource { source, release, signed_by, .. } = opened;
     Ok(LockedSource {
         mirror: source.mirror().parse()?,
         suite: source.suite.clone(),

@@ -188,6 +188,19 @@ fn cve_2014_0487_not_modified_is_not_verified() {
     let conditions = ["if-modified-since", "if-none-match", "if-range"];
     let asks = |request: &Request| conditions.iter().any(|name| request.headers.contains_key(*name));
     assert!(!place.server.requests().iter().any(asks), "no answer can be that nothing changed");
+    // Where the server names the state of a signed file, that alone is asked for by it. What is kept of
+    // it is verified each time, and does not vouch for any other file.
+    let named = |files: Files| {
+        move |request: &Request| match request.headers.get("if-none-match") {
+            Some(state) if state == "\"1\"" => Answer::status(304),
+            _ => serve(files.clone())(request).header("etag", "\"1\""),
+        }
+    };
+    place.answer(named(good()));
+    place.opens_as_good();
+    place.opens_as_good();
+    let asked: Vec<String> = place.server.requests().into_iter().filter(asks).map(|request| request.target).collect();
+    assert_eq!(asked, [INRELEASE]);
 }
 
 /// Before 1.0.9, apt kept what it had fetched while an archive was not signed.

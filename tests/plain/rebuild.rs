@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use support::archive::{Archive, Deb, days_from_now};
 use support::succeed;
 
-use crate::small::{Bench, Who, archive, names};
+use crate::small::{Bench, SUITE, Who, archive, assert_fails, names};
 
 support::tests! {
     needs [support::harness::ROOT, "cmp", "gpg", "dpkg-deb", "newuidmap", "qemu-img", "qemu-io"];
@@ -19,6 +20,8 @@ support::tests! {
     images_of_thin_nodes_are_kept_with_what_they_lie_on,
     images_of_a_tarball_are_kept_while_it_is_the_same,
     a_record_that_is_none_is_no_record,
+    packages_are_chosen_once_from_the_same_indexes,
+    indexes_that_changed_are_read,
 }
 
 /// The record of the images.
@@ -171,8 +174,6 @@ fn what_changed_is_written_anew_and_nothing_else() {
         let mut expected = expected.to_vec();
         expected.sort_unstable();
         assert_eq!(rebuilds.rewritten(more), expected, "{what}");
-        rebuilds.assert_as_if_new(more);
-        assert_eq!(rebuilds.rewritten(more), Vec::<String>::new(), "after {what}");
     };
     check("nothing", &[], &[]);
     change_unseen(&at("fabric1.qcow2"));
@@ -192,22 +193,28 @@ fn what_changed_is_written_anew_and_nothing_else() {
     check("a link in its place", &[], &["fabric2.qcow2"]);
     fs_err::set_permissions(at("fabric3.qcow2"), PermissionsExt::from_mode(0o644)).unwrap();
     check("a mode", &[], &["fabric3.qcow2"]);
+    rebuilds.assert_as_if_new(&[]);
+    check("nothing again", &[], &[]);
 
     beside("more/file", "other\n");
     check("the content of a disk", &[], &MORE);
     // As long as before: contents lie one behind another in one file.
     beside("data/file", "in another one\n");
     check("the content of a partition", &[], &[&BOOT[..], &["fabric_template.img"]].concat());
-    beside("all.toml", &RECIPE.replace("size = '32M'\nlabel = 'more'", "size = '40M'\nlabel = 'more'"));
+    let larger = RECIPE.replace("size = '32M'\nlabel = 'more'", "size = '40M'\nlabel = 'more'");
+    beside("all.toml", &larger);
     check("the size of a disk", &[], &[&BOOT[..], &MORE, &["fabric_template.img"]].concat());
     let thin = [&BOOT[..], &MORE, &["fabric_backing.qcow2", "fabric_backing-more.qcow2"]].concat();
+    rebuilds.assert_as_if_new(&[]);
     check("thin nodes", &["--thin"], &thin);
+    rebuilds.assert_as_if_new(&["--thin"]);
     check("whole nodes", &[], &[&BOOT[..], &MORE].concat());
-    beside("all.toml", &RECIPE.replace("nodes.count = 3", "nodes.count = 3\ndisk.compress = 'none'"));
+    beside("all.toml", &larger.replace("nodes.count = 3", "nodes.count = 3\ndisk.compress = 'none'"));
     check("no compression", &[], &[&BOOT[..], &MORE].concat());
     // /etc/hosts of each names all.
     check("fewer nodes", &["--nodes", "2"], &[&BOOT[..2], &MORE[..2]].concat());
     check("more nodes", &[], &[&BOOT[..], &MORE].concat());
+    rebuilds.assert_as_if_new(&[]);
 
     let password = "\n[[plugin.add]]\nname = 'users'\nsettings.root-password = 'PASSWORD'\n";
     let all = [&BOOT[..], &MORE, &["fabric_template.img", "fabric_template.tar"]].concat();
@@ -298,4 +305,79 @@ fn a_record_that_is_none_is_no_record() {
     fs_err::remove_file(rebuilds.at(RECORD)).unwrap();
     fs_err::create_dir(rebuilds.at(RECORD)).unwrap();
     assert!(!rebuilds.build(&[]).contains("error"));
+}
+
+/// Builds; returns whether the packages are those of a choice made before, and the lock.
+fn chosen(bench: &Bench, more: &[&str]) -> (bool, String) {
+    succeed(&mut bench.build(more));
+    let text = |name: &str| fs_err::read_to_string(bench.output().join(name)).unwrap();
+    (text("fabric_emulation.log").contains("the packages are those chosen before"), text("fabric.lock"))
+}
+
+fn packages_are_chosen_once_from_the_same_indexes() {
+    let bench = Bench::new(archive().with(Deb::new("pkg")).with(Deb::new("other")));
+    let (_, lock) = chosen(&bench, &[]);
+    assert_eq!(chosen(&bench, &[]), (true, lock.clone()));
+    let asked = bench.mirror.server.requests().into_iter().filter(|request| request.target.ends_with("/InRelease"));
+    let by_state: Vec<bool> = asked.map(|request| request.headers.contains_key("if-none-match")).collect();
+    assert_eq!(by_state, [false, true]);
+
+    // Whatever is asked for besides is another choice.
+    let more: [&[&str]; 4] = [
+        &["--include", "pkg"],
+        &["--include", "pkg,other"],
+        &["--include", "pkg", "--recommends", "all"],
+        &["--variant", "apt", "--include", "pkg"],
+    ];
+    for more in more {
+        let (known, other) = chosen(&bench, more);
+        assert!(!known && other.contains("name = \"pkg\""), "{more:?}: {other}");
+        assert_eq!(chosen(&bench, more), (true, other), "{more:?}");
+    }
+    // And back.
+    assert_eq!(chosen(&bench, &[]), (true, lock.clone()));
+
+    let shelf = bench.cache().join("fam-build/chosen");
+    assert_eq!(names(&shelf).len(), 1 + more.len());
+    for name in names(&shelf) {
+        let mut bytes = fs_err::read(shelf.join(&name)).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs_err::write(shelf.join(&name), bytes).unwrap();
+    }
+    assert_eq!(chosen(&bench, &[]), (false, lock.clone()), "what is damaged is not taken");
+    assert_eq!(chosen(&bench, &[]), (true, lock.clone()));
+    fs_err::remove_dir_all(&shelf).unwrap();
+    assert_eq!(chosen(&bench, &[]), (false, lock));
+}
+
+fn indexes_that_changed_are_read() {
+    let bench = Bench::new(archive());
+    let place = support::directory_of("root");
+    let url = format!("file://{}", place.path().display());
+    let publish = |version: &str, days: i64| {
+        let archive: Archive = archive().release("Date", days_from_now(days));
+        for (path, bytes) in archive.with(Deb::new("pkg").field("Version", version)).files() {
+            let path = place.path().join(path.trim_start_matches('/'));
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, bytes).unwrap();
+        }
+    };
+    let arguments = ["--mirror", &url, "--include", "pkg"];
+    for (version, days) in [("1", -9), ("2", -8), ("1", -7)] {
+        publish(version, days);
+        let (known, lock) = chosen(&bench, &arguments);
+        // The third time the index is that of the first again.
+        assert_eq!(known, days == -7, "{lock}");
+        assert!(lock.contains(&format!("version = \"{version}\"")), "{lock}");
+        let again = chosen(&bench, &arguments);
+        assert_eq!(again, (true, lock));
+    }
+    publish("2", -8);
+    assert_fails(
+        &mut bench.build(&arguments),
+        1,
+        &[&format!("suite {SUITE}"), "goes back in time"],
+        "--accept-expired",
+    );
 }

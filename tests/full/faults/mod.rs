@@ -58,10 +58,10 @@ impl Place {
         command
     }
 
-    /// What is in the output directory now, but for logs.
+    /// What is in the output directory now, but for logs and what is recorded of files, their inodes among it.
     fn found(&self) -> BTreeMap<String, String> {
         let output = self.bench.output();
-        let is_artifact = |name: &String| !NO_ARTIFACTS.contains(&name.as_str());
+        let is_artifact = |name: &String| !NO_ARTIFACTS.contains(&name.as_str()) && name != ".fabric_images.json";
         let digest = |name: String| {
             let bytes = fs_err::read(output.join(&name)).unwrap_or_else(|error| panic!("{error}"));
             (name, sha256(&bytes))

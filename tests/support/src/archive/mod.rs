@@ -260,6 +260,14 @@ impl Mirror {
             };
             match fault {
                 Some(fault) => fault.answer(body, request),
+                // As good servers do, this one knows the state of what is asked for again and again.
+                None if path.ends_with("/InRelease") => {
+                    let etag = format!("\"{}\"", sha256(body));
+                    match request.headers.get("if-none-match") {
+                        Some(known) if *known == etag => Answer { status: 304, ..Answer::default() },
+                        _ => Answer::file(body, request).header("etag", etag),
+                    }
+                }
                 None => Answer::file(body, request),
             }
         });
