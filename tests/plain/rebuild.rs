@@ -211,10 +211,14 @@ fn what_changed_is_written_anew_and_nothing_else() {
     check("whole nodes", &[], &[&BOOT[..], &MORE].concat());
     beside("all.toml", &larger.replace("nodes.count = 3", "nodes.count = 3\ndisk.compress = 'none'"));
     check("no compression", &[], &[&BOOT[..], &MORE].concat());
-    // /etc/hosts of each names all.
-    check("fewer nodes", &["--nodes", "2"], &[&BOOT[..2], &MORE[..2]].concat());
-    check("more nodes", &[], &[&BOOT[..], &MORE].concat());
+    check("fewer nodes", &["--nodes", "2"], &[]);
+    check("a node more", &[], &["fabric3.qcow2", "fabric3-more.qcow2"]);
     rebuilds.assert_as_if_new(&[]);
+    // From the fifth on, /etc/hosts of all names them.
+    let further = ["fabric4.qcow2", "fabric5.qcow2", "fabric4-more.qcow2", "fabric5-more.qcow2"];
+    check("a fifth node", &["--nodes", "5"], &[&BOOT[..], &MORE, &further].concat());
+    rebuilds.assert_as_if_new(&["--nodes", "5"]);
+    rebuilds.build(&[]);
 
     let password = "\n[[plugin.add]]\nname = 'users'\nsettings.root-password = 'PASSWORD'\n";
     let all = [&BOOT[..], &MORE, &["fabric_template.img", "fabric_template.tar"]].concat();

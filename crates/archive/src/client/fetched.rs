@@ -68,7 +68,7 @@ impl Client {
         let texts = parallel(threads, &AtomicBool::new(false), &indexes, |FetchedIndex { source, form, .. }| {
             let Listed { size, digest } = &form.listed;
             let bytes = read_verified(&self.cache.path(digest), *size, digest)?;
-            decompress(form, bytes).map_err(|error| Error::from(sources[*source].source.index_error(error)))
+            decompress(form, bytes).map_err(|error| sources[*source].source.index_error(error))
         })?;
         for (FetchedIndex { source, component, .. }, text) in indexes.into_iter().zip(texts) {
             sources[source].indexes.push(Index { component, text });

@@ -59,7 +59,7 @@ impl Mirror {
     }
 }
 
-fn is_older(result: Result<OpenedSource, Error>) -> bool {
+fn is_older(result: &Result<OpenedSource, Error>) -> bool {
     matches!(result, Err(Error::Release { source: release::Error::Older { .. }, .. }))
 }
 
@@ -86,7 +86,7 @@ fn what_is_unchanged_is_not_sent_again() {
     let known = mirror.state();
     let older = newer.change(&format!("Date: {}", date(0)), &format!("Date: {}", date(-2)));
     mirror.has(&older);
-    assert!(is_older(mirror.open(older.options())) && is_older(mirror.open(older.options())));
+    assert!(is_older(&mirror.open(older.options())) && is_older(&mirror.open(older.options())));
     assert_eq!(mirror.asked_by(4), [known.clone(), known]);
 }
 
