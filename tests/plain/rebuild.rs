@@ -220,12 +220,13 @@ fn what_changed_is_written_anew_and_nothing_else() {
     rebuilds.assert_as_if_new(&["--nodes", "5"]);
     rebuilds.build(&[]);
 
-    let password = "\n[[plugin.add]]\nname = 'users'\nsettings.root-password = 'PASSWORD'\n";
     let all = [&BOOT[..], &MORE, &["fabric_template.img", "fabric_template.tar"]].concat();
-    beside("all.toml", &(RECIPE.to_owned() + password));
-    check("a password", &[], &all);
-    beside("all.toml", &(RECIPE.to_owned() + &password.replace("PASSWORD", "another")));
-    check("another password", &[], &all);
+    let identity = "[[plugin.add]]\nname = 'identity'\n";
+    for password in ["a password", "another password"] {
+        let users = format!("[[plugin.add]]\nname = 'users'\nsettings.root-password = '{password}'\n\n{identity}");
+        beside("all.toml", &RECIPE.replace(identity, &users));
+        check(password, &[], &all);
+    }
     let before = rebuilds.stamps();
     rebuilds.build(&["--fresh"]);
     let after = rebuilds.stamps();
