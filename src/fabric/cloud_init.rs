@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use fam_network::FALLBACK_METRIC;
+
 use super::cluster::{Cluster, Node};
 use super::network::NetworkPlan;
 use super::seed::Seed;
@@ -11,9 +13,6 @@ use crate::recipe::Addresses;
 
 /// The user whom the launch script logs in as.
 const USER: &str = "fabric";
-
-/// The metric of a route that gives way to that of another interface.
-const FALLBACK_METRIC: u32 = 2000;
 
 /// The label by which cloud-init knows the disk.
 pub const LABEL: &str = "CIDATA";
@@ -77,7 +76,7 @@ ethernets:
     optional: true
 ",
         ipv6_network = subnet.ipv6(0),
-        ipv6_prefix_len = subnet.ipv6_prefix_len(),
+        ipv6_prefix_len = fam_plugin::Node::IPV6_PREFIX_LEN,
         prefix_len = subnet.prefix_len()
     )
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use fam_plugin::Node;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -31,20 +32,13 @@ impl Subnet {
 
     /// The IPv6 address with this number, in `fd48:5045:AABB:CC::/64`, where AA, BB and CC are this
     /// network's own bytes. These are unique local addresses (RFC 4193), and networks that differ have
-    /// others. The number is in decimal digits, as in the IPv4 address: that of 12 ends in `::12`.
+    /// others.
     #[must_use]
     pub fn ipv6(self, number: u8) -> Ipv6Addr {
         let Self([a, b, c]) = self;
-        let number = u16::from(number);
-        let digits = number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10;
         // After `fd`, HPE in ASCII, as in the hardware addresses of the nodes.
-        Ipv6Addr::new(0xfd48, 0x5045, u16::from_be_bytes([a, b]), c.into(), 0, 0, 0, digits)
-    }
-
-    /// How many bits of an address of IPv6 are the network's.
-    #[must_use]
-    pub fn ipv6_prefix_len(self) -> u8 {
-        64
+        let network = Ipv6Addr::new(0xfd48, 0x5045, u16::from_be_bytes([a, b]), c.into(), 0, 0, 0, 0);
+        Node::ipv6_beside(network, number)
     }
 
     /// How many bits of an address are the network's.

@@ -120,21 +120,13 @@ fn named_nodes(at_least: u32, facts: &Facts) -> Vec<(Ipv4Addr, Option<Ipv6Addr>,
             if let Ok(last) = u8::try_from(number)
                 && !facts.nodes.iter().any(|node| node.number == number)
             {
-                let ipv6 = known.map(|known| with_number(known, last));
+                let ipv6 = known.map(|known| Node::ipv6_beside(known, last));
                 named.push((number, Ipv4Addr::new(a, b, c, last), ipv6, format!("{prefix}{number}")));
             }
         }
     }
     named.sort_by_key(|&(number, ..)| number);
     named.into_iter().map(|(_, address, ipv6, name)| (address, ipv6, name)).collect()
-}
-
-/// The IPv6 address of another node: the last part of it has the decimal digits of its number.
-fn with_number(address: Ipv6Addr, number: u8) -> Ipv6Addr {
-    let [a, b, c, d, ..] = address.segments();
-    let number = u16::from(number);
-    let digits = number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10;
-    Ipv6Addr::new(a, b, c, d, 0, 0, 0, digits)
 }
 
 fn is_host_name(name: &str) -> bool {

@@ -96,17 +96,14 @@ impl Plugin for Network {
         let (address, prefix) = (node.address, fabric.prefix_len);
         let mut text = format!("allow-hotplug {name}\niface {name} inet static\n\taddress {address}/{prefix}\n");
         if let Some(ipv6) = node.ipv6 {
-            text.push_str(&ipv6_interface(name, ipv6, IPV6_PREFIX_LEN));
+            text.push_str(&ipv6_interface(name, ipv6, Node::IPV6_PREFIX_LEN));
         }
         root.write(file(name), text)
     }
 }
 
-/// How many bits of an IPv6 address of nodes are the network's.
-const IPV6_PREFIX_LEN: u8 = 64;
-
 /// The metric of a route that gives way to that of the interface with the peers.
-const FALLBACK_METRIC: u32 = 2000;
+pub const FALLBACK_METRIC: u32 = 2000;
 
 fn file(interface: &str) -> String {
     format!("/etc/network/interfaces.d/{interface}")
@@ -126,9 +123,9 @@ fn static_interface(name: &str, address: Ipv4Addr, fabric: &Fabric) -> String {
     text
 }
 
-/// An IPv6 address on an interface. It is `manual`, so that a kernel without IPv6 is no failure; and
-/// nobody is asked whether the address is taken, since QEMU's network between the nodes returns to a
-/// node what it asks.
+/// An IPv6 address on an interface. It is `manual`, so that a kernel without IPv6 is no failure.
+/// Duplicates of the address are not looked for: QEMU's network between the nodes returns to a node
+/// what it asks.
 fn ipv6_interface(name: &str, address: Ipv6Addr, prefix_len: u8) -> String {
     format!(
         "iface {name} inet6 manual\n\tup ip link set {name} up\n\tup ip address replace {address}/{prefix_len} dev {name} nodad || true\n"
@@ -138,10 +135,9 @@ fn ipv6_interface(name: &str, address: Ipv6Addr, prefix_len: u8) -> String {
 /// The IPv6 address on the interface that leads to the host, and to the other nodes where no second
 /// interface does.
 fn ipv6_fallback(name: &str, address: Ipv6Addr) -> String {
-    let [a, b, c, d, ..] = address.segments();
-    let network = Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0);
+    let (network, prefix_len) = (Node::ipv6_beside(address, 0), Node::IPV6_PREFIX_LEN);
     ipv6_interface(name, address, 128)
-        + &format!("\tup ip route replace {network}/{IPV6_PREFIX_LEN} dev {name} metric {FALLBACK_METRIC} || true\n")
+        + &format!("\tup ip route replace {network}/{prefix_len} dev {name} metric {FALLBACK_METRIC} || true\n")
 }
 
 /// The network that an address is in, as `192.168.42.0/24`.

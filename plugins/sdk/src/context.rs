@@ -21,9 +21,25 @@ pub struct Node {
     pub mac: String,
     /// Address in the network of the nodes.
     pub address: Ipv4Addr,
-    /// IPv6 address in the network of the nodes, of which the first 64 bits are the network's.
+    /// IPv6 address in the network of the nodes, of which the first
+    /// [64 bits](Self::IPV6_PREFIX_LEN) are the network's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Ipv6Addr>,
+}
+
+impl Node {
+    /// How many bits of the nodes' IPv6 addresses are the network's.
+    pub const IPV6_PREFIX_LEN: u8 = 64;
+
+    /// The IPv6 address with this number in the network that `address` is in. The number is in decimal
+    /// digits, as in the IPv4 address: that of 12 ends in `::12`. The number 0 is the network itself.
+    #[must_use]
+    pub fn ipv6_beside(address: Ipv6Addr, number: u8) -> Ipv6Addr {
+        let [a, b, c, d, ..] = address.segments();
+        let number = u16::from(number);
+        let digits = number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10;
+        Ipv6Addr::new(a, b, c, d, 0, 0, 0, digits)
+    }
 }
 
 /// The memory that the nodes share.
