@@ -73,13 +73,16 @@ fn tag(role: &Role) -> String {
     }
 }
 
-/// The manifest of `machine`, which has these disks.
-pub(super) fn manifest(facts: &Facts, machine: &Machine, roles: &[&Role], registry: &Registry) -> String {
+/// The manifest of `machine`, which has these disks, each with what the name of its archive begins with.
+pub(super) fn manifest(
+    facts: &Facts,
+    machine: &Machine,
+    machine_disks: &[(&str, &Role)],
+    registry: &Registry,
+) -> String {
     let name = &machine.name;
-    let needs_uefi = facts.sector_size != SectorSize::default();
     let (mut pushes, mut disks, mut volumes) = (String::new(), String::new(), String::new());
-    for (role, number) in roles.iter().zip(1..) {
-        let stem = role.label().map_or_else(|| name.clone(), |label| format!("{name}-{label}"));
+    for (&(stem, role), number) in machine_disks.iter().zip(1..) {
         let image = format!("{registry}/{name}:{}", tag(role));
         // Volumes have names of the DNS, which labels need not be.
         let volume = match role {
@@ -87,7 +90,7 @@ pub(super) fn manifest(facts: &Facts, machine: &Machine, roles: &[&Role], regist
             Role::Further(_) => format!("disk{number}"),
             Role::Seed => "seed".to_owned(),
         };
-        let _ = writeln!(pushes, "#   skopeo copy oci-archive:{} docker://{image}", oci::archive_name(&stem));
+        let _ = writeln!(pushes, "#   skopeo copy oci-archive:{} docker://{image}", oci::archive_name(stem));
         let _ = writeln!(disks, "            - name: {volume}\n              disk:\n                bus: virtio");
         if let Role::Further(label) = role {
             let _ = writeln!(disks, "              serial: \"{label}\"");
@@ -95,7 +98,7 @@ pub(super) fn manifest(facts: &Facts, machine: &Machine, roles: &[&Role], regist
         disks.push_str(&sectors(role.sector_size(facts.sector_size)));
         let _ = writeln!(volumes, "        - name: {volume}\n          containerDisk:\n            image: \"{image}\"");
     }
-    let (whole, its) = if roles.len() == 1 { ("the disk", "its disk") } else { ("the disks", "its disks") };
+    let (whole, its) = if machine_disks.len() == 1 { ("the disk", "its disk") } else { ("the disks", "its disks") };
     format!(
         "# Written by fam-build export. Push {whole} first:
 {pushes}# What the machine writes to {its} is gone when it stops. It has no memory in common with others.
@@ -129,7 +132,7 @@ spec:
 {volumes}",
         cpus = facts.cpus,
         memory = facts.memory_mib,
-        firmware = if needs_uefi { UEFI } else { "" },
+        firmware = if facts.sector_size.boots_by_bios() { "" } else { UEFI },
     )
 }
 
@@ -142,13 +145,18 @@ mod tests {
     fn a_machine_runs_from_its_image() {
         let registry = "registry.example:5000/fabric".parse().unwrap();
         let further = |label: &str| Role::Further(label.parse().unwrap());
-        let disks = [Role::Boot, further("data"), further("Log.1"), Role::Seed];
-        for (name, sectors, roles) in
+        let disks = [
+            ("fabric2", &Role::Boot),
+            ("fabric2-data", &further("data")),
+            ("fabric2-Log.1", &further("Log.1")),
+            ("fabric2-seed", &Role::Seed),
+        ];
+        for (name, sectors, disks) in
             [("kubevirt", 512, &disks[..1]), ("kubevirt_disks", 512, &disks), ("kubevirt_sectors", 4096, &disks)]
         {
             let facts = example(&format!("nodes.count = 2\nnodes.memory = '2G'\ndisk.sector-size = {sectors}"));
             let machine = &facts.machines(&[2]).unwrap()[0];
-            insta::assert_snapshot!(name, manifest(&facts, machine, &roles.iter().collect::<Vec<_>>(), &registry));
+            insta::assert_snapshot!(name, manifest(&facts, machine, disks, &registry));
         }
     }
 

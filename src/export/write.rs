@@ -152,8 +152,8 @@ impl Writer<'_> {
                 Ok(oci::write(Stream::new(file), &stem, &mut qcow2, bytes, self.time)?)
             })?);
         }
-        let roles: Vec<_> = disks.iter().map(|disk| &disk.role).collect();
-        let manifest = kubevirt::manifest(self.facts, machine, &roles, &self.request.registry);
+        let of_machine: Vec<_> = disks.iter().map(|disk| (disk.stem(), &disk.role)).collect();
+        let manifest = kubevirt::manifest(self.facts, machine, &of_machine, &self.request.registry);
         let (name, what) =
             (format!("{}.kubevirt.yaml", machine.name), format!("machine for KubeVirt: {}", machine.name));
         written.push(self.text(&name, 0o644, &manifest, what)?);

@@ -71,9 +71,9 @@ impl Machine {
         (self.sector_size != SectorSize::default()).then(|| self.sector_size.bytes())
     }
 
-    /// Whether it must be started by UEFI: BIOS boots from no disk with other sectors.
+    /// Whether it must be started by UEFI.
     pub(super) fn needs_uefi(&self) -> bool {
-        self.own_sector_bytes().is_some()
+        !self.sector_size.boots_by_bios()
     }
 
     /// Its memory in MiB.

@@ -36,7 +36,7 @@ impl BootCode {
     pub fn of(tree: &Tree, sector_size: SectorSize) -> Result<Self, Error> {
         let has = |path| regular_file(tree, path).is_some();
         let has_grub = has(BOOT_IMG) && has(CORE_IMG);
-        if sector_size != SECTOR_SIZE {
+        if !sector_size.boots_by_bios() {
             return match (has(UEFI_LOADER), has_grub) {
                 (true, _) => Ok(Self::UefiOnly),
                 (false, true) => Err(Error::BiosOnly { sector_size }),

@@ -34,6 +34,12 @@ impl SectorSize {
         }
     }
 
+    /// Whether BIOS boots from such a disk.
+    #[must_use]
+    pub const fn boots_by_bios(self) -> bool {
+        matches!(self, Self::Bytes512)
+    }
+
     /// The smallest FAT32 that is made on such a disk. With fewer than 65,525 clusters a file system
     /// counts as a FAT16, and no cluster is smaller than a sector.
     #[must_use]
