@@ -81,12 +81,8 @@ impl Facts {
             shared_mib: checked(script, "shm_mib")?,
             shared_file: checked(script, "first_memory")?,
             further_disks: further_disks(script)?,
-            sector_size: if words(script).any(|word| word.starts_with("sector_size=")) {
-                checked(script, "sector_size")?
-            } else {
-                // A script of an older version, when there was one size.
-                SectorSize::Bytes512
-            },
+            // Scripts of an older version do not say it: there was one size.
+            sector_size: if_said(script, "sector_size")?.unwrap_or(SectorSize::Bytes512),
             macs: macs(script)?,
         };
         let plain =
@@ -125,9 +121,13 @@ fn words(script: &str) -> impl Iterator<Item = &str> {
 
 /// The value of the fact `name`.
 fn checked<T: std::str::FromStr>(script: &str, name: &str) -> Result<T, String> {
+    if_said(script, name)?.ok_or_else(|| format!("{name} is missing"))
+}
+
+/// The value of the fact `name`, if the script has it.
+fn if_said<T: std::str::FromStr>(script: &str, name: &str) -> Result<Option<T>, String> {
     let value = words(script).find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    let value = value.ok_or_else(|| format!("{name} is missing"))?;
-    value.parse().map_err(|_| format!("{name} is {value:?}"))
+    value.map(|value| value.parse().map_err(|_| format!("{name} is {value:?}"))).transpose()
 }
 
 /// The elements of the fact `name`, which has a line of its own.

@@ -21,7 +21,7 @@ use super::load;
 use super::model::{Fabric, Nodes, Recipe};
 use super::rows;
 use super::sourced::{Origin, Sourced};
-use super::volumes::Clash;
+use super::volumes::{Clash, least_fat_mib};
 
 /// Where security updates come from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -164,8 +164,7 @@ impl Hint for Error {
             Self::Recipe(_) => None,
             Self::Volumes(Clash::TooMany { .. }) => Some("put what is in several of them into one".into()),
             Self::Volumes(Clash::FatTooSmall { sector_size, .. }) => {
-                let least = sector_size.least_fat_bytes() >> 20;
-                Some(format!("give it size = \"{least}M\", or type = \"ext4\""))
+                Some(format!("give it size = \"{}M\", or type = \"ext4\"", least_fat_mib(*sector_size)))
             }
             Self::Volumes(_) => {
                 Some("each has a label and a mount point of its own; the root file system has `label` of [disk]".into())

@@ -185,7 +185,7 @@ pub enum Clash {
     #[error("two partitions or disks are to be mounted on {0}")]
     Mount(MountPoint),
     /// A FAT32 has more clusters than so many sectors are.
-    #[error("the vfat file system {label} must have {}M or more where sectors have {sector_size} bytes", mib(*.sector_size))]
+    #[error("the vfat file system {label} must have {}M or more where sectors have {sector_size} bytes", least_fat_mib(*.sector_size))]
     FatTooSmall {
         /// The label of its partition or disk.
         label: DiskLabel,
@@ -205,7 +205,7 @@ pub enum Clash {
 }
 
 /// The size of the smallest FAT32 in mebibytes.
-pub(super) fn mib(sector_size: SectorSize) -> u64 {
+pub(super) fn least_fat_mib(sector_size: SectorSize) -> u64 {
     sector_size.least_fat_bytes() >> 20
 }
 
@@ -233,7 +233,7 @@ impl Disk {
                 return Err(Clash::Label(volume.label.clone()));
             }
             let sector_size = self.sector_size.value;
-            if volume.format == VolumeFormat::Vfat && volume.size.get().mebibytes() < mib(sector_size) {
+            if volume.format == VolumeFormat::Vfat && volume.size.get().mebibytes() < least_fat_mib(sector_size) {
                 return Err(Clash::FatTooSmall { label: volume.label.clone(), sector_size });
             }
             if let Some(mount) = &volume.mount
