@@ -42,6 +42,13 @@ read_additions() {
     done
 }
 
+# choose_with_additions WORD...: reads what the recipe adds and then these words, and chooses the nodes that they name.
+choose_with_additions() {
+    read_additions "$here" "${recipe_options[@]+"${recipe_options[@]}"}"
+    read_additions "$PWD" "$@"
+    choose_nodes "${numbers[@]+"${numbers[@]}"}"
+}
+
 # each_addition N COMMAND...: runs the command with each option, its value for node N, and a number.
 each_addition() {
     local n=$1 i

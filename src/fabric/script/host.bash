@@ -114,8 +114,8 @@ examine_kvm() {
     return 1
 }
 
-# As examine_kvm, after examine_device. Where QEMU emulates each access to CXL memory, that access leaves the guest, and KVM emulates but plain
-# instructions: no vectors.
+# As examine_kvm, after examine_device. Where QEMU emulates each access to CXL memory, that access leaves the guest, and KVM
+# emulates but plain instructions: no vectors.
 examine_kvm_for_fabric() {
     detail='programs may fail in KVM on CXL memory that QEMU emulates'
     hint="install QEMU 11.1 or newer, which maps it; or use KVM all the same: ACCEL=kvm $0"

@@ -75,9 +75,7 @@ libvirt() {
     [[ $verb =~ ^(define|start|shutdown|undefine)$ ]] || fail "libvirt takes define, start, shutdown or undefine"
     shift
     if [[ $verb == define ]]; then
-        read_additions "$here" "${recipe_options[@]+"${recipe_options[@]}"}"
-        read_additions "$PWD" "$@"
-        choose_nodes "${numbers[@]+"${numbers[@]}"}"
+        choose_with_additions "$@"
         find_additions "${chosen[@]}"
         need_qemu
         choose_acceleration

@@ -104,9 +104,7 @@ find_images() {
 
 start() {
     local n id
-    read_additions "$here" "${recipe_options[@]+"${recipe_options[@]}"}"
-    read_additions "$PWD" "$@"
-    choose_nodes "${numbers[@]+"${numbers[@]}"}"
+    choose_with_additions "$@"
     find_images "${chosen[@]}"
     find_additions "${chosen[@]}"
     need_qemu

@@ -72,7 +72,7 @@ virtiofsd_said() {
     done
 }
 
-# Where QEMU is connected, nobody else is to be, so the sockets go at once, and nothing has to remove them later.
+# Once QEMU is connected, no other program needs the sockets: they go at once, and nothing has to remove them later.
 remove_sockets() { rm -f -- "$run/$1".virtiofs*[0-9] "$run/$1".virtiofs*.pid; }
 
 # Where QEMU did not start.
