@@ -2,9 +2,9 @@
 //! those that may pass. Files of this host are read here, too, so that no caller has to know where a
 //! mirror is.
 //!
-//! Nothing that comes from here is trusted: the callers verify the bytes. There is
-//! no HTTP cache but what a caller keeps by itself, no cookie and no content coding, and a redirect never leads from https to http,
-//! nor takes a login along to another place.
+//! Nothing that comes from here is trusted: the callers verify the bytes. There is no HTTP cache but
+//! what a caller keeps by itself, no cookie and no content coding, and a redirect never leads from https
+//! to http, nor takes a login along to another place.
 //!
 //! `http::Error`, wherever it stands, is the error of this module. The crate of that name is written
 //! `::http`.

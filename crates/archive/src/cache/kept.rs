@@ -76,7 +76,7 @@ impl Cache {
     }
 }
 
-/// Removes the oldest files of a full shelf. Those that nobody needs any more get old.
+/// Removes the oldest files of a full shelf.
 fn make_room(shelf: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(shelf)? {

@@ -39,10 +39,8 @@ impl FetchedSources {
     /// The indexes in the order in which they are read: the suite, the component, and the digest of the
     /// file, for which the Release file vouches.
     pub fn indexes(&self) -> impl Iterator<Item = (&OpenedSource, &str, &Digest)> {
-        let with_source = |index: &FetchedIndex| index.source;
-        self.indexes
-            .iter()
-            .map(move |index| (&self.sources[with_source(index)], index.component.as_str(), &index.form.listed.digest))
+        let indexes = self.indexes.iter();
+        indexes.map(|index| (&self.sources[index.source], index.component.as_str(), &index.form.listed.digest))
     }
 
     /// The components that the suite at `number` has, of those that were asked for.

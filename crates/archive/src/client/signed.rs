@@ -40,8 +40,8 @@ impl Client {
                     self.progress.detail(format!("{}: unchanged since it was fetched", shown(&url)));
                     return Ok(accepted);
                 }
-                // Whoever said so, a cache on the way perhaps, may be behind: so the file itself is asked
-                // for, and counts.
+                // A cache on the way may have said so, and be behind: so the file itself is asked for, and
+                // counts.
                 Err(error) => self.progress.detail(format!("{}: unchanged, but {error}; fetched anew", shown(&url))),
             }
             answer = self.http.get_if_changed(&url, MAX_SIGNED_BYTES, &Validators::default())?;
