@@ -199,6 +199,8 @@ fn the_cache_is_read_only() {
 fn a_quota_is_used_up() {
     let place = Place::new(Who::Root, archive(), &[]);
     for (call, file) in [("copy_file_range", "fabric_template.img"), ("pwrite64", "fabric1.qcow2")] {
+        // Images that are there would be kept, and nothing be written.
+        place.clear();
         let build = place.build();
         let mut strace = Command::new("strace");
         strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
@@ -206,6 +208,5 @@ fn a_quota_is_used_up() {
         strace.arg(build.get_program()).args(build.get_args());
         assert_fails(&mut strace, 1, &[file, "Disk quota exceeded"], "free some space, or choose another directory");
         place.assert_works("a quota that was used up");
-        place.clear();
     }
 }
