@@ -14,7 +14,7 @@ use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, idmap, launch, output};
 use fam_progress::{Failure, Hint};
 use fam_rootfs::dpkg::{self, package};
-use fam_rootfs::{bootloader, configure, staging, unpack};
+use fam_rootfs::{bootloader, configure, layer, staging, unpack};
 use fam_tree::{tar, tarball};
 
 use crate::cli::log;
@@ -53,6 +53,7 @@ const ALL: &[Kind] = &[
     Kind::of::<bootloader::Error>(),
     Kind::of::<configure::Error>(),
     Kind::of::<dpkg::Error>(),
+    Kind::of::<layer::Error>(),
     Kind::of::<package::Error>(),
     Kind::of::<staging::Error>(),
     Kind::of::<unpack::Error>(),

@@ -50,6 +50,32 @@ pub struct PlanReport {
     pub networked: Vec<String>,
     /// Whether the template in the output directory is used again, so that nothing is installed.
     pub reuses_template: bool,
+    /// The layer of the cache that is nearest to what is wanted, where there is one.
+    #[serde(default)]
+    pub layer: Option<PlannedLayer>,
+}
+
+/// Packages that an earlier build installed and configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedLayer {
+    /// How many there are.
+    pub packages: usize,
+    /// In what it is not what is wanted; `None` where it is, and so is used.
+    pub differences: Option<String>,
+}
+
+/// What a build starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Packages, which it installs.
+    Packages,
+    /// A layer: packages as an earlier build installed and configured them.
+    Layer,
+    /// The template of an earlier build.
+    Template,
+    /// A root tarball that somebody named.
+    Tarball,
 }
 
 impl PlanReport {
@@ -87,6 +113,9 @@ pub struct BuildReport {
     pub nodes: u8,
     /// Whether the template was used again instead of built.
     pub reused_template: bool,
+    /// Whether packages were used again as an earlier build installed them.
+    #[serde(default)]
+    pub reused_layer: bool,
     /// How long it took.
     pub seconds: f64,
 }

@@ -30,6 +30,7 @@ Environment (a flag beats it, and it beats the recipe):
   SSL_CERT_FILE      authorities to trust for https instead of the host's, in PEM
   SSL_CERT_DIR       the same, as a directory that `openssl rehash` made
   XDG_CACHE_HOME     the cache is fam-build in this directory [default: ~/.cache]
+  FAM_BUILD_LAYERS   room in the cache for installed packages, as --layers [default: 4G]
   XDG_DATA_HOME      your plugins are in fam-build/plugins there [default: ~/.local/share]
   NO_COLOR           no colours
 

@@ -85,7 +85,7 @@ fn artifacts() -> Vec<Artifact> {
 
 fn built() -> BuildReport {
     let output = "/tmp".to_owned();
-    BuildReport { output, artifacts: artifacts(), nodes: 4, reused_template: true, seconds: 3.25 }
+    BuildReport { output, artifacts: artifacts(), nodes: 4, reused_template: true, reused_layer: false, seconds: 3.25 }
 }
 
 fn exported() -> ExportReport {
@@ -138,6 +138,7 @@ fn planned() -> PlanReport {
         artifacts: artifacts(),
         networked: Vec::new(),
         reuses_template: false,
+        layer: None,
     }
 }
 

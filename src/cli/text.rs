@@ -7,7 +7,9 @@ use std::io::{self, IsTerminal, Write};
 
 use fam_archive::credentials::redact;
 
-use crate::report::{Artifact, BuildReport, DoctorReport, ExportReport, Failure, PlanReport, Purpose, Verdict};
+use crate::report::{
+    Artifact, BuildReport, DoctorReport, ExportReport, Failure, PlanReport, PlannedLayer, Purpose, Verdict,
+};
 
 /// Whether text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +145,24 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
         } else {
             text.push_str("  (--verbose lists them)\n");
         }
-        let (fetch, cached) = (bytes(report.bytes_to_fetch()), bytes(report.bytes_cached()));
-        let _ = writeln!(text, "\nTo fetch: {fetch}; in the cache: {cached}");
+        match &report.layer {
+            Some(PlannedLayer { differences: None, .. }) => {
+                text.push_str(
+                    "\nNothing is fetched or installed: the cache has these packages as they were configured before\n",
+                );
+            }
+            other => {
+                let (fetch, cached) = (bytes(report.bytes_to_fetch()), bytes(report.bytes_cached()));
+                let _ = writeln!(text, "\nTo fetch: {fetch}; in the cache: {cached}");
+                if let Some(PlannedLayer { packages, differences: Some(differences) }) = other {
+                    let differences = word(differences);
+                    let _ = writeln!(
+                        text,
+                        "All are installed: the nearest layer in the cache, of {packages} packages, {differences}"
+                    );
+                }
+            }
+        }
     }
     if !report.networked.is_empty() {
         let plugins = word(&report.networked.join(", "));
@@ -157,10 +175,14 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
 
 /// Formats what a build made, and how to start it.
 pub(super) fn built(report: &BuildReport) -> String {
-    let template = if report.reused_template { ", from the template that was there" } else { "" };
+    let start = match report {
+        BuildReport { reused_template: true, .. } => ", from the template that was there",
+        BuildReport { reused_layer: true, .. } => ", from packages configured before",
+        _ => "",
+    };
     let nodes = if report.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", report.nodes) };
     let output = word(&report.output);
-    let mut text = format!("Built {nodes} in {:.1} s{template}: {output}\n", report.seconds);
+    let mut text = format!("Built {nodes} in {:.1} s{start}: {output}\n", report.seconds);
     artifacts(&mut text, &report.artifacts);
     let _ = writeln!(text, "Start them: {}/fabric_emulation.bash", output.trim_end_matches('/'));
     text

@@ -8,7 +8,7 @@ use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, launch, output};
 use fam_progress::Hint;
-use fam_rootfs::{bootloader, configure, growth, install, staging, unpack};
+use fam_rootfs::{bootloader, configure, growth, install, layer, staging, unpack};
 use fam_tree::{InvalidPath, tarball};
 
 use crate::fabric::seed;
@@ -55,6 +55,8 @@ pub enum Error {
     BootLoader(#[from] bootloader::Error),
     #[error("{0}")]
     Growth(#[from] growth::Error),
+    #[error("{0}")]
+    Layer(#[from] layer::Error),
     #[error("mount a file system in memory at {}: {source}", path.display())]
     Staging { path: PathBuf, source: io::Error },
     #[error("{0}")]

@@ -29,7 +29,8 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use super::file_state::{FileState, PAUSE};
 use super::job::Job;
-use super::template::{Template, program};
+use super::template::Template;
+use super::template_key::program;
 
 /// The record in the output directory.
 pub(super) const RECORD: &str = ".fabric_images.json";

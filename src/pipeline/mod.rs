@@ -1,7 +1,7 @@
 //! Runs the stages of a build in order; the only module that knows them all.
 //!
 //! ```text
-//! settings -> preflight -> [worker: packages -> template -> overlays -> images -> cluster files] -> report
+//! settings -> preflight -> [worker: packages -> base -> template -> overlays -> images -> cluster files] -> report
 //! ```
 //!
 //! [`Preflight::check`] finds what is wrong before anything is fetched, and takes the output
@@ -10,6 +10,7 @@
 
 mod answers;
 mod archives;
+mod base;
 mod boot_loader;
 mod cloud_seeds;
 mod cluster_files;
@@ -19,6 +20,7 @@ mod file_state;
 mod further_archives;
 mod image_record;
 mod images;
+mod ingredients;
 mod job;
 mod local;
 mod logins;
@@ -27,7 +29,9 @@ mod packages;
 mod plugins;
 mod preflight;
 mod report;
+mod staging_place;
 mod template;
+mod template_key;
 mod volume_sources;
 mod volumes;
 
@@ -50,7 +54,7 @@ use fam_tree::Overlay;
 
 use crate::plugins::{Build, OverlayRoot, PlannedStep, PluginPlan};
 use crate::recipe::Settings;
-use crate::report::{BuildReport, Failure, LockReport, PlanReport};
+use crate::report::{BuildReport, Failure, LockReport, PlanReport, Start};
 use archives::Archives;
 use disk_ids::DiskIds;
 use image_record::ImageRecord;
@@ -77,9 +81,9 @@ pub fn build(preflight: Preflight, progress: &Progress, interrupts: &Interrupts)
     let _shield = interrupts.shield();
     let released = lock.release();
     // Why the build failed matters more than what could not be cleaned up after it.
-    let reused_template = built?;
+    let start = built?;
     released?;
-    Ok(report::built(&job, reused_template, begin))
+    Ok(report::built(&job, start, begin))
 }
 
 /// Says what a build would install, download and write. Fetches indexes, but no package.
@@ -100,13 +104,14 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
             let build = selection.build(settings, *seed.bytes(), progress)?;
-            let key = template::key(settings, &answers, &selection, &plugin_plan, &build)?;
+            let key = template_key::key(settings, &answers, &selection, &plugin_plan, &build)?;
             template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
         }
         _ => false,
     };
+    let layer = base::plan(settings, &answers, &selection)?;
     let settings = selection.with_resolved_archives(settings);
-    Ok(report::plan(&settings, &plugin_plan.provided(), &selection, networked, reuses_template))
+    Ok(report::plan(&settings, &plugin_plan.provided(), &selection, networked, reuses_template, layer))
 }
 
 /// Checks the plugins of a recipe, their settings, and the files that these and the recipe itself
@@ -138,18 +143,18 @@ pub fn lock(settings: &Settings, progress: &Progress) -> Result<LockReport, Erro
     Ok(LockReport { path: path.display().to_string(), packages: selection.lock().packages.len() })
 }
 
-/// Runs the build inside the worker; returns whether the template was reused.
+/// Runs the build inside the worker; returns what it started from.
 ///
 /// # Errors
 /// [`Failure`], ready to be shown.
 #[allow(clippy::needless_pass_by_value)] // as the supervisor's protocol hands them over
-pub fn work(mut job: Job, progress: Progress) -> Result<bool, Failure> {
+pub fn work(mut job: Job, progress: Progress) -> Result<Start, Failure> {
     // They may hold the contents of large files, which are not to be in memory twice.
     let planned = std::mem::take(&mut job.plugins);
     run_build(&job, planned, &progress).map_err(Failure::from)
 }
 
-fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Result<bool, Error> {
+fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Result<Start, Error> {
     let Job { settings, logins, local, .. } = job;
     let plugin_plan = plugins::take_over(job, planned)?;
     let networked = network::networked(settings, &plugin_plan);
@@ -203,7 +208,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }
-    Ok(template.reused)
+    Ok(template.start)
 }
 
 /// What node-stage plugins, and then the numbers of its disk, change for each node.

@@ -19,7 +19,7 @@ use super::archives::{Archives, NamedSource, ca_certificates, policy};
 use super::further_archives::DEBIAN;
 use super::job::facts;
 use super::preflight::read_lock;
-use super::template::program;
+use super::template_key::program;
 use crate::plugins::Build;
 use crate::recipe::{FabricKind, PackageName, Settings};
 
@@ -198,6 +198,11 @@ impl Selection {
             Some(mirror) if *mirror != self.archives.mirror && is_missing_from(mirror) => Error::SecurityPool(error),
             _ => client::Error::from(error).into(),
         }
+    }
+
+    /// The time that no file of the system is later than, in seconds since 1970.
+    pub(super) fn time(&self) -> i64 {
+        self.time
     }
 
     pub(super) fn lock(&self) -> &Lock {

@@ -13,7 +13,7 @@ use super::template::TEMPLATE;
 use crate::fabric::{Cluster, KEY_FILE, KNOWN_HOSTS_FILE, LAUNCH_SCRIPT, image_of_disk};
 use crate::plugins::provided;
 use crate::recipe::Settings;
-use crate::report::{Artifact, BuildReport, PlanReport, PlannedPackage};
+use crate::report::{Artifact, BuildReport, PlanReport, PlannedLayer, PlannedPackage, Start};
 
 /// Names of all artifacts, with what each is.
 fn artifacts(settings: &Settings, provided: &BTreeSet<Provided>) -> Vec<Artifact> {
@@ -58,6 +58,7 @@ pub(super) fn plan(
     selection: &Selection,
     networked: Vec<String>,
     reuses_template: bool,
+    layer: Option<PlannedLayer>,
 ) -> PlanReport {
     let packages = selection.lock().packages.iter().enumerate().map(|(position, package)| PlannedPackage {
         name: package.name.clone(),
@@ -74,11 +75,12 @@ pub(super) fn plan(
         artifacts: artifacts(settings, provided),
         networked,
         reuses_template,
+        layer,
     }
 }
 
 /// Reports the build that began at `begin`, with the bytes that its artifacts take on disk.
-pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildReport {
+pub(super) fn built(job: &Job, start: Start, begin: Instant) -> BuildReport {
     let mut artifacts = artifacts(&job.settings, &provided(&job.plugins));
     // A tree without packages has no bill of materials.
     artifacts.retain(|artifact| artifact.name != SBOM || job.artifact(SBOM).exists());
@@ -91,7 +93,8 @@ pub(super) fn built(job: &Job, reused_template: bool, begin: Instant) -> BuildRe
         output: job.output.path().display().to_string(),
         artifacts,
         nodes: job.settings.recipe.nodes.count.get(),
-        reused_template,
+        reused_template: start == Start::Template,
+        reused_layer: start == Start::Layer,
         seconds: begin.elapsed().as_secs_f64(),
     }
 }

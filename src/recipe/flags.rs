@@ -8,8 +8,8 @@ use clap::Args;
 use fam_archive::credentials::{MirrorUrl, ProxyUrl};
 
 use super::{
-    Compression, Cpus, DiskSize, FabricKind, Include, Initramfs, NodeCount, NodeMemory, Recommends, Security, Snapshot,
-    Suite, Variant,
+    Compression, Cpus, DiskSize, FabricKind, Include, Initramfs, NodeCount, NodeMemory, Recommends, Security, Size,
+    Snapshot, Suite, Variant,
 };
 
 /// What was given on the command line. `None`, `false` and empty lists mean that it was not.
@@ -160,6 +160,16 @@ pub struct Flags {
     /// Build anew, even if nothing changed since the template was built
     #[arg(long, help_heading = "How it runs")]
     pub fresh: bool,
+    /// Room in the cache for installed packages, from which later builds start; 0 for none [default: 4G]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        help_heading = "How it runs",
+        long_help = "Room in the cache for layers: packages as a build installed and configured them, from which later builds \
+                       with the same packages start. Those not used for the longest time make room. 0 keeps and takes \
+                       none [default: 4G]"
+    )]
+    pub layers: Option<Size>,
     /// How many downloads and threads at once [default: 8 downloads, a thread a processor]
     #[arg(short, long, value_name = "N", help_heading = "How it runs")]
     pub jobs: Option<NonZeroUsize>,

@@ -121,6 +121,9 @@ const SETTINGS: &[Setting] = &[
     setting("thin", |it| switched_on(&it.thin)),
     setting("fresh", |it| switched_on(&it.fresh)),
     setting("accept-expired", |it| switched_on(&it.accept_expired)),
+    setting("layers", |it| {
+        if it.layers.origin == Origin::Default { Vec::new() } else { vec![it.layers.map(ToString::to_string)] }
+    }),
     setting("jobs", |it| each(&it.jobs, ToString::to_string)),
     setting("source-date-epoch", |it| each(&it.source_date_epoch, ToString::to_string)),
     setting("debconf", |it| listed(&it.recipe.debconf)),

@@ -20,6 +20,7 @@ use super::items::{Addresses, FabricKind, Source};
 use super::load;
 use super::model::{Fabric, Nodes, Recipe};
 use super::rows;
+use super::size::Size;
 use super::sourced::{Origin, Sourced};
 use super::volumes::{Clash, least_fat_mib};
 
@@ -105,6 +106,8 @@ pub struct Settings {
     pub locked: Sourced<Option<PathBuf>>,
     /// Whether a template that is there is built anew.
     pub fresh: Sourced<bool>,
+    /// How much all layers of the cache may take.
+    pub layers: Sourced<Size>,
     /// How many things are done at once, where that is limited.
     pub jobs: Sourced<Option<NonZeroUsize>>,
     /// Whether the screen shows details, which otherwise only the log has.
@@ -208,6 +211,9 @@ fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     }
 }
 
+/// How much layers take, if nobody says it: five or six systems as the default recipe has them.
+const LAYERS: Size = Size::from_bytes(4 * Size::GIB.bytes());
+
 /// The addresses above these are the host's in QEMU's user-mode network, and nodes with static
 /// addresses have the same in every network.
 const MOST_STATIC: u8 = 247;
@@ -277,6 +283,9 @@ impl Settings {
             from_tarball: Sourced::of_flag("from-tarball", flags.from_tarball),
             locked: Sourced::of_flag("locked", flags.locked),
             fresh: Sourced::of_flag("fresh", flags.fresh),
+            layers: Sourced::of_flag("layers", flags.layers)
+                .or_else(|| environment.value(&["FAM_BUILD_LAYERS"]))?
+                .unwrap_or(LAYERS),
             jobs: Sourced::of_flag("jobs", flags.jobs),
             verbose: flags.verbose || verbose,
             json: flags.json,

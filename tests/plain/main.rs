@@ -30,6 +30,7 @@ mod hostile_plugins;
 mod hostile_scripts;
 mod image;
 mod interruption;
+mod layers;
 mod local_packages;
 mod mirror_files;
 mod network;

@@ -7,6 +7,7 @@
 //! part/abcd…        files being fetched; the process that fetches one holds its lock
 //! signed/…          signed Release files, with the headers by which the server knows this state of each
 //! chosen/…          sets of packages, by all that they were chosen from
+//! layers/…          systems that earlier builds installed, by all that they were made of
 //! seen/…            newest Date of a Release file by mirror and suite; changed under the directory's lock
 //! ```
 //!
@@ -28,8 +29,10 @@ use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, f
 use super::digest::{Algorithm, Digest, Hasher, sha256};
 
 mod kept;
+mod layers;
 
 pub use kept::Shelf;
+pub use layers::{Layer, NewLayer};
 
 /// A record has 86 bytes.
 const MAX_RECORD_BYTES: u64 = 4096;
@@ -105,7 +108,7 @@ impl Cache {
         for name in Algorithm::ALL
             .map(Algorithm::key)
             .into_iter()
-            .chain(["part", "seen"])
+            .chain(["part", "seen", layers::DIRECTORY])
             .chain(Shelf::ALL.map(Shelf::directory))
         {
             std::fs::DirBuilder::new()
@@ -151,6 +154,12 @@ impl Cache {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some),
         }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.root
     }
 
     /// Where the file with this digest is, once it is there.

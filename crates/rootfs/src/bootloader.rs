@@ -12,7 +12,7 @@
 //! so that the disk boots with Secure Boot. The signed GRUB reads a grub.cfg of the ESP
 //! (in [`SIGNED`]), which leads it to the usual one.
 //!
-//! All of it is there before plugins act ([`install`]), and what they make of it stays. Settings of
+//! All of it is there before plugins act ([`install`], [`configure`]), and what they make of it stays. Settings of
 //! GRUB that they or packages add take effect at once ([`apply_settings`]), by the target's own
 //! `grub-mkconfig`, to which [stand-ins](stand_ins) answer for the disk.
 
@@ -43,8 +43,6 @@ pub struct Settings<'a> {
     pub esp_uuid: &'a str,
     /// Label of the root file system.
     pub root_label: &'a str,
-    /// Number of the root partition, from 1.
-    pub root_partition: u32,
     /// What the kernel is told beside the root file system.
     pub command_line: &'a str,
     /// Whether the root file system grows with its partition when it is mounted.
@@ -102,26 +100,39 @@ impl Hint for Error {
 const INSTALL_GRUB: &str = "install GRUB";
 const CONFIGURE: &str = "make grub.cfg";
 
-/// Writes /etc/fstab, and sets GRUB up where the new system has it.
+/// Puts GRUB's own files in their places, where the new system has it. They depend on no setting but the
+/// number of the root partition, from 1.
 ///
 /// # Errors
 /// [`Error`].
 pub fn install(
     staging: &Staging,
-    sandbox: &mut Sandbox,
-    settings: &Settings<'_>,
+    enter: impl FnOnce() -> Result<Sandbox, sandbox::Error>,
+    root_partition: u32,
     progress: &Progress,
 ) -> Result<(), Error> {
-    // A system without GRUB is booted in another way, and yet mounts its disks by this table.
+    // A system without GRUB has the ESP, too.
     staging.create_dir_all(&RootPath::new("boot/efi")?)?;
+    if !has_grub(staging)? {
+        return Ok(());
+    }
+    let mut sandbox = enter()?;
+    let command = Command::new("/bin/sh").args(["-ec", INSTALL]).env("ROOT_PARTITION", root_partition.to_string());
+    run(&mut sandbox, INSTALL_GRUB, &command, progress)?;
+    sandbox.leave()?;
+    Ok(staging.write(&RootPath::new("boot/grub/grubenv")?, empty_environment().as_bytes(), 0o644)?)
+}
+
+/// Writes /etc/fstab, and what GRUB has to know where the new system [has](install) it.
+///
+/// # Errors
+/// [`Error`].
+pub fn configure(staging: &Staging, settings: &Settings<'_>) -> Result<(), Error> {
+    // A system without GRUB is booted in another way, and yet mounts its disks by this table.
     staging.write(&RootPath::new(FSTAB)?, fstab(settings).as_bytes(), 0o644)?;
     if !has_grub(staging)? {
         return Ok(());
     }
-    let command =
-        Command::new("/bin/sh").args(["-ec", INSTALL]).env("ROOT_PARTITION", settings.root_partition.to_string());
-    run(sandbox, INSTALL_GRUB, &command, progress)?;
-    staging.write(&RootPath::new("boot/grub/grubenv")?, empty_environment().as_bytes(), 0o644)?;
     staging.write(&RootPath::new(GRUB_CFG)?, grub_cfg(settings).as_bytes(), 0o644)?;
     staging.write(&RootPath::new(DEFAULTS)?, default_grub(settings).as_bytes(), 0o644)?;
     if staging.is_directory(&RootPath::new(SIGNED)?)? {
@@ -317,7 +328,6 @@ mod tests {
             root_uuid: "0-1-2",
             esp_uuid: "AB-CD",
             root_label: "fabric",
-            root_partition: 3,
             command_line: "console=ttyS0",
             grows: true,
             more_fstab: "UUID=3\tnone\tswap\tsw\t0\t0\n",

@@ -25,6 +25,7 @@ pub mod configure;
 pub mod dpkg;
 pub mod growth;
 pub mod install;
+pub mod layer;
 pub mod names;
 pub mod staging;
 pub mod tmpfs;

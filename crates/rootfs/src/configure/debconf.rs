@@ -41,6 +41,12 @@ impl Answers {
         self.lines.lines().filter_map(|line| line.split_whitespace().next()).collect()
     }
 
+    /// Whether one of them is a password, by the type that it says it has.
+    #[must_use]
+    pub fn have_password(&self) -> bool {
+        self.lines.lines().any(|line| line.split_whitespace().nth(2) == Some("password"))
+    }
+
     /// The answers in clear.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -86,5 +92,6 @@ mod tests {
         assert_eq!(format!("{answers:?}"), "Answers");
         assert_eq!(answers.packages().into_iter().collect::<Vec<_>>(), ["a"]);
         assert!(!answers.is_empty() && Answers::new([]).is_empty());
+        assert!(answers.have_password() && !Answers::new(["a password string password".to_owned()]).have_password());
     }
 }

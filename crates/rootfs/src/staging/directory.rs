@@ -245,6 +245,16 @@ impl Directory {
         self.at("create", name, moved)
     }
 
+    /// Sets when what has this name, whatever it is, was last modified.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn set_time(&self, name: &[u8], mtime: Timestamp) -> Result<(), Error> {
+        let set =
+            check(name).and_then(|()| rustix::fs::utimensat(&self.fd, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW));
+        self.at("set time of", name, set)
+    }
+
     /// Sets when the directory itself was last modified.
     ///
     /// # Errors
@@ -296,8 +306,7 @@ impl Directory {
             let set = rustix::fs::lsetxattr(self.proc_path(name), key.as_slice(), value, XattrFlags::empty());
             self.at("set extended attribute of", name, set)?;
         }
-        let set = rustix::fs::utimensat(&self.fd, name, &times(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW);
-        self.at("set time of", name, set)
+        self.set_time(name, attributes.mtime)
     }
 
     /// The extended attributes of what has this name, by full name.

@@ -12,8 +12,9 @@ use super::Error;
 use crate::tar::{EntryKind, Header, TarWriter};
 use crate::{Content, Entry, Kind, RootPath, Timestamp};
 
-/// Directories that are filled when a system runs: what stands in them now belongs to the build.
-const LEFT_EMPTY: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
+/// Directories that are filled when a system runs: what stands in them now belongs to the build, and no
+/// tarball has it.
+pub const LEFT_EMPTY: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
 /// Labels of the host's own `SELinux` policy, which mean nothing to the guest.
 const HOST_LABEL: &[u8] = b"security.selinux";
 
@@ -148,7 +149,7 @@ impl Writing<'_> {
     fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), Error> {
         let file_type = FileType::from_raw_mode(stat.st_mode);
         let name = written_name(path, file_type == FileType::Directory);
-        if file_type != FileType::Directory && stat.st_nlink > 1 {
+        if file_type == FileType::RegularFile && stat.st_nlink > 1 {
             let inode = (stat.st_dev, stat.st_ino);
             if let Some(first) = self.first_names.get(&inode) {
                 let header = self.header(name, EntryKind::HardLink(first.clone()), stat);
@@ -186,7 +187,7 @@ impl Writing<'_> {
             mode: (stat.st_mode & 0o7777) as u16,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: self.clamped(stat.st_mtime),
+            mtime: settled(Timestamp { seconds: stat.st_mtime, nanoseconds: 0 }, self.latest_mtime),
             xattrs: BTreeMap::new(),
             offset: 0,
         }
@@ -224,18 +225,20 @@ impl Writing<'_> {
             mode: entry.mode,
             uid: entry.uid,
             gid: entry.gid,
-            mtime: self.clamped(entry.mtime.seconds),
+            mtime: settled(entry.mtime, self.latest_mtime),
             xattrs: entry.xattrs.clone(),
             offset: 0,
         };
         self.writer.header(&header)?;
         Ok(self.writer.contents(&mut contents, header.size())?)
     }
+}
 
-    fn clamped(&self, seconds: i64) -> Timestamp {
-        // A number of the header has no sign, so nothing is older than 1970.
-        Timestamp { seconds: seconds.min(self.latest_mtime).max(0), nanoseconds: 0 }
-    }
+/// A time as a tarball has it: whole seconds, and none later than `latest`.
+#[must_use]
+pub fn settled(time: Timestamp, latest: i64) -> Timestamp {
+    // A number of the header has no sign, so nothing is older than 1970.
+    Timestamp { seconds: time.seconds.min(latest).max(0), nanoseconds: 0 }
 }
 
 /// `./path`, with a slash behind directories, as tar(1) writes `.`.

@@ -17,7 +17,7 @@ use std::io;
 use fam_progress::Hint;
 
 pub use comment::comment;
-pub use directory::{Summary, Survey};
+pub use directory::{LEFT_EMPTY, Summary, Survey, settled};
 pub use index::index;
 pub use open::{is_compressed, open};
 

@@ -1,0 +1,209 @@
+//! What a base system is made of: the packages, and all that decides how they are installed. A base system
+//! made of the same is the same, so one that is kept as a layer is found by its ingredients.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use fam_archive::cache::Layer;
+use fam_archive::digest::{Digest, sha256};
+use fam_rootfs::configure::{Answers, Initramfs};
+use fam_rootfs::unpack::PathRule;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use super::packages::Selection;
+use super::template_key::program;
+use crate::recipe::Settings;
+
+/// What a base system is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ingredients {
+    /// The SHA-256 of the program that makes it.
+    program: String,
+    architecture: String,
+    /// The time to which the times of files are clamped, in seconds since 1970.
+    time: i64,
+    initramfs: Initramfs,
+    paths: Vec<PathRule>,
+    /// The digest of the answers to questions of packages: no value of theirs is shown anywhere.
+    debconf: Digest,
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Package {
+    name: String,
+    version: String,
+    architecture: String,
+    digest: Digest,
+    /// Whether it is of the first stage.
+    essential: bool,
+    /// Whether it is there only because others need it, as apt is told.
+    automatic: bool,
+}
+
+impl Ingredients {
+    /// Those of a build with these packages; `None` where the answers have a password, which is not to be
+    /// kept in a cache.
+    pub(super) fn new(settings: &Settings, answers: &Answers, selection: &Selection) -> Result<Option<Self>, Error> {
+        if answers.have_password() {
+            return Ok(None);
+        }
+        let recipe = &settings.recipe;
+        let lock = selection.lock();
+        let packages = lock.packages.iter().map(|package| Package {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+            digest: package.digest,
+            essential: package.essential,
+            automatic: package.automatic,
+        });
+        Ok(Some(Self {
+            program: program()?.to_owned(),
+            architecture: lock.architecture.clone(),
+            time: selection.time(),
+            initramfs: recipe.initramfs.value,
+            paths: recipe.paths.iter().map(|listed| listed.what.map(ToString::to_string)).collect(),
+            debconf: sha256(answers.reveal().as_bytes()),
+            packages: packages.collect(),
+        }))
+    }
+
+    /// In the words by which a layer is found.
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("there are only strings, numbers and lists of them")
+    }
+
+    /// Those of a layer, if this version of the program made it or one that wrote the same of it.
+    pub(super) fn of_layer(layer: &Layer) -> Option<Self> {
+        serde_json::from_str(layer.made_of()).ok()
+    }
+
+    /// How many packages there are.
+    pub(super) fn packages(&self) -> usize {
+        self.packages.len()
+    }
+
+    /// What `other` has in another way.
+    pub(super) fn differences(&self, other: &Self) -> Differences {
+        let names = |of: &Self| -> BTreeMap<String, Package> {
+            of.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
+        };
+        let (own, others) = (names(self), names(other));
+        let lacks = own.keys().filter(|name| !others.contains_key(*name)).cloned();
+        let has = others.keys().filter(|name| !own.contains_key(*name)).cloned();
+        let differ = own.iter().filter(|(name, package)| others.get(*name).is_some_and(|other| other != *package));
+        let settings = [
+            (self.program != other.program, "the version of fam-build"),
+            (self.architecture != other.architecture, "the architecture"),
+            (self.time != other.time, "the date of the indexes"),
+            (self.initramfs != other.initramfs, "the kind of initramfs"),
+            (self.paths != other.paths, "the rules for paths"),
+            (self.debconf != other.debconf, "the answers to packages"),
+        ];
+        Differences {
+            settings: settings.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect(),
+            lacks: lacks.collect(),
+            has: has.collect(),
+            differ: differ.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+}
+
+/// In what a layer is not what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Differences {
+    settings: Vec<&'static str>,
+    /// Names of packages that it lacks.
+    lacks: Vec<String>,
+    /// Names of packages that it has beyond those that are wanted.
+    has: Vec<String>,
+    /// Names of packages that it has in another version, or for another reason.
+    differ: Vec<String>,
+}
+
+impl Differences {
+    /// By what layers are compared: the nearer, the less.
+    pub(super) fn distance(&self) -> (usize, usize) {
+        (self.settings.len(), self.lacks.len() + self.has.len() + self.differ.len())
+    }
+}
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", few(names)));
+        let settings = (!self.settings.is_empty()).then(|| format!("differs in {}", self.settings.join(", ")));
+        let parts = [
+            names("lacks", &self.lacks),
+            names("has beyond them", &self.has),
+            names("has in another way", &self.differ),
+            settings,
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// The first of the names, and how many more there are.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, version: &str) -> Package {
+        Package {
+            name: name.into(),
+            version: version.into(),
+            architecture: "all".into(),
+            digest: sha256(format!("{name} {version}").as_bytes()),
+            essential: false,
+            automatic: false,
+        }
+    }
+
+    fn ingredients(packages: &[(&str, &str)]) -> Ingredients {
+        Ingredients {
+            program: "1".into(),
+            architecture: "amd64".into(),
+            time: 1,
+            initramfs: Initramfs::Vm,
+            paths: vec![PathRule::Exclude("/usr/share/man/*".into())],
+            debconf: sha256(b""),
+            packages: packages.iter().map(|(name, version)| package(name, version)).collect(),
+        }
+    }
+
+    #[test]
+    fn differences_say_what_is_wanted() {
+        let wanted = ingredients(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let other = ingredients(&[("a", "1"), ("b", "2"), ("d", "1")]);
+        let differences = wanted.differences(&other);
+        assert_eq!(differences.to_string(), "lacks c; has beyond them d; has in another way b");
+        assert_eq!(differences.distance(), (0, 3));
+        let other = Ingredients { time: 2, initramfs: Initramfs::Most, ..wanted.clone() };
+        let differences = wanted.differences(&other);
+        assert_eq!(differences.to_string(), "differs in the date of the indexes, the kind of initramfs");
+        assert_eq!(wanted.differences(&wanted).to_string(), "");
+        let more: Vec<_> = ["d", "e", "f", "g", "h", "i", "j"].map(|name| (name, "1")).into();
+        let differences = ingredients(&more).differences(&ingredients(&[]));
+        assert_eq!(differences.to_string(), "lacks d, e, f, g, h and 2 more");
+    }
+
+    /// A layer is found by this text: where it changes, the layers of all users are of no use any more.
+    #[test]
+    fn the_text_is_what_it_was() {
+        let text = ingredients(&[("a", "1")]).to_text();
+        insta::assert_snapshot!(text, @"");
+        assert_eq!(serde_json::from_str::<Ingredients>(&text).unwrap(), ingredients(&[("a", "1")]));
+    }
+}

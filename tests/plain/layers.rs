@@ -1,0 +1,253 @@
+//! Layers: what an earlier build installed, and later ones start from; and that the bytes are those of a
+//! build that starts from nothing.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::archive::Deb;
+use support::succeed;
+
+use crate::running::{Run, Victim};
+use crate::small::{Bench, Who, archive, assert_fails, names, recipe_with};
+
+support::tests! {
+    needs [support::harness::ROOT, "cmp", "gpg", "dpkg-deb", "newuidmap"];
+    what_changes_in_plugins_alone_starts_from_the_layer,
+    what_decides_of_packages_makes_another_layer,
+    a_damaged_layer_is_installed_anew,
+    layers_have_an_end,
+    a_plugin_that_fails_leaves_the_layer,
+    a_killed_build_leaves_a_good_cache,
+    passwords_are_in_no_layer,
+}
+
+const STARTS: &str = "packages as they were installed and configured before";
+
+/// A place for builds with a package whose postinst says that it ran, and leaves what a tarball does not
+/// keep.
+struct Layered {
+    bench: Bench,
+}
+
+impl Layered {
+    fn of(who: Who) -> Self {
+        let pkg = Deb::new("pkg").script(
+            "postinst",
+            "echo 'the script ran'; date > /etc/made; mkfifo /var/pipe; echo x > /run/x; echo x > /tmp/x; mkdir /var/new",
+        );
+        let archive = archive().with(pkg).with(Deb::new("more").file("/usr/share/more", "more\n"));
+        let layered = Self { bench: Bench::of(who, archive.serve()) };
+        let seed = layered.bench.write("seed", &format!("{}\n", "5".repeat(64)));
+        fs_err::set_permissions(&seed, PermissionsExt::from_mode(0o600)).unwrap();
+        layered.recipe("");
+        layered
+    }
+
+    fn recipe(&self, plugins: &str) {
+        self.bench.write("tiny.toml", &recipe_with(plugins));
+    }
+
+    /// A recipe with a script, and thereby another template.
+    fn script(&self, text: &str) {
+        self.recipe(&format!("[[plugin]]\nname = 'script'\nsettings.run = '''{text}'''\n"));
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let seed = self.bench.directory.path().join("seed");
+        self.bench.build(&[&["--include", "pkg", "--seed", seed.to_str().unwrap()], more].concat())
+    }
+
+    /// Builds; returns what was said and what the log has.
+    fn build(&self, more: &[&str]) -> (String, String) {
+        let output = self.command(more).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        (said, fs_err::read_to_string(self.bench.output().join("fabric_emulation.log")).unwrap())
+    }
+
+    /// Builds; returns whether it started from a layer.
+    fn starts_from_layer(&self, more: &[&str]) -> bool {
+        let (said, log) = self.build(more);
+        assert_eq!(said.contains(STARTS), !log.contains("the script ran"), "{said}\n{log}");
+        said.contains(STARTS)
+    }
+
+    fn layers(&self) -> PathBuf {
+        self.bench.cache().join("fam-build/layers")
+    }
+
+    /// The tarballs of layers.
+    fn tarballs(&self) -> Vec<PathBuf> {
+        let names = names(&self.layers()).into_iter().filter(|name| name.ends_with(".tar"));
+        names.map(|name| self.layers().join(name)).collect()
+    }
+
+    fn plan(&self, more: &[&str]) -> String {
+        let seed = self.bench.directory.path().join("seed");
+        let arguments = [&["plan", "--include", "pkg", "--seed", seed.to_str().unwrap()], more].concat();
+        succeed(&mut self.bench.build(&arguments))
+    }
+
+    /// Asserts that the artifacts are those of a build that starts from nothing.
+    #[track_caller]
+    fn assert_as_if_new(&self) {
+        let empty = self.bench.directory.path().join("empty");
+        let (said, log) = {
+            let mut command = self.command(&["--fresh", "--output", empty.to_str().unwrap()]);
+            let output = command.output().unwrap();
+            let log = fs_err::read_to_string(empty.join("fabric_emulation.log")).unwrap();
+            (String::from_utf8_lossy(&output.stderr).into_owned(), log)
+        };
+        assert!(!said.contains(STARTS) && log.contains("the script ran"), "{said}\n{log}");
+        for name in ["fabric_template.tar", "fabric_template.img", "fabric1.qcow2", "fabric.lock"] {
+            succeed(Command::new("cmp").arg(self.bench.output().join(name)).arg(empty.join(name)));
+        }
+        fs_err::remove_dir_all(&empty).unwrap();
+    }
+}
+
+fn what_changes_in_plugins_alone_starts_from_the_layer() {
+    for who in [Who::Root, Who::User] {
+        let layered = Layered::of(who);
+        assert!(!layered.starts_from_layer(&[]), "{who:?}");
+        assert!(layered.plan(&["--output", "/nowhere"]).contains("Nothing is fetched or installed"));
+        // What a script finds is the same, whichever way the build came here.
+        let script =
+            "find / -xdev -printf '%p %y %m %U:%G %s %T@ %l\\n' | grep -v ' /etc/made\\| /$' | sort > /etc/found";
+        for script in [script, "echo other > /etc/other; test -p /var/pipe; test ! -e /run/x; test ! -e /tmp/x"] {
+            layered.script(script);
+            assert!(layered.starts_from_layer(&[]), "{who:?}");
+            let requests = layered.bench.mirror.server.requests().len();
+            layered.assert_as_if_new();
+            assert!(layered.bench.mirror.server.requests().len() > requests);
+        }
+        // With an empty cache of packages, too: none is needed.
+        fs_err::remove_dir_all(layered.bench.cache().join("fam-build/sha256")).unwrap();
+        layered.script("echo again > /etc/other");
+        assert!(layered.starts_from_layer(&[]), "{who:?}");
+        let mode = fs_err::metadata(&layered.tarballs()[0]).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "a layer has /etc/shadow");
+        layered.assert_as_if_new();
+    }
+}
+
+fn what_decides_of_packages_makes_another_layer() {
+    let layered = Layered::of(Who::Root);
+    let empty = layered.plan(&[]);
+    assert!(empty.contains("To fetch") && !empty.contains("layer"), "{empty}");
+    layered.build(&[]);
+    let base = recipe_with("");
+    let others = [
+        (base.clone(), vec!["--include", "more"], "lacks more"),
+        (base.replace("[kernel]", "[[paths]]\nexclude = '/usr/share/doc/*'\n[kernel]"), vec![], "the rules for paths"),
+        (format!("initramfs = 'most'\n{base}"), vec![], "the kind of initramfs"),
+        (format!("debconf = ['pkg pkg/question string 5']\n{base}"), vec![], "the answers to packages"),
+    ];
+    for (count, (recipe, more, difference)) in (2..).zip(others) {
+        layered.bench.write("tiny.toml", &recipe);
+        let plan = layered.plan(&more);
+        assert!(plan.contains("nearest layer") && plan.contains(difference), "{plan}");
+        assert!(!layered.starts_from_layer(&more), "{difference}");
+        assert_eq!(layered.tarballs().len(), count, "{difference}");
+        assert!(
+            layered.plan(&[&more[..], &["--output", "/nowhere"]].concat()).contains("Nothing is fetched or installed")
+        );
+    }
+    // The first one is there, still.
+    layered.script("true");
+    assert!(layered.starts_from_layer(&[]));
+}
+
+/// Flips a bit in the middle of a file.
+fn flip(path: &Path) {
+    let mut bytes = fs_err::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(path, bytes).unwrap();
+}
+
+fn a_damaged_layer_is_installed_anew() {
+    let layered = Layered::of(Who::Root);
+    layered.build(&[]);
+    let tarball = layered.tarballs().remove(0);
+    let damages: [(&str, fn(&Path)); 4] = [
+        ("a flipped bit", |path| flip(path)),
+        ("cut off", |path| fs_err::write(path, &fs_err::read(path).unwrap()[..2048]).unwrap()),
+        ("empty", |path| fs_err::write(path, "").unwrap()),
+        ("gone", |path| fs_err::remove_file(path).unwrap()),
+    ];
+    for (number, (what, damage)) in damages.into_iter().enumerate() {
+        damage(&tarball);
+        layered.script(&format!("echo {number} > /etc/number"));
+        let (said, log) = layered.build(&[]);
+        assert!(said.contains("the layer of these packages in the cache is damaged"), "{what}: {said}");
+        assert!(log.contains("the script ran"), "{what}");
+        layered.assert_as_if_new();
+        layered.script(&format!("echo again {number} > /etc/number"));
+        assert!(layered.starts_from_layer(&[]), "{what}: kept again");
+    }
+    flip(&tarball.with_extension(""));
+    layered.script("echo record > /etc/number");
+    assert!(!layered.starts_from_layer(&[]), "no record, no layer");
+    layered.assert_as_if_new();
+}
+
+fn layers_have_an_end() {
+    let layered = Layered::of(Who::Root);
+    assert!(!layered.starts_from_layer(&["--layers", "0"]));
+    assert_eq!(names(&layered.layers()), Vec::<String>::new());
+    layered.script("true");
+    assert!(!layered.starts_from_layer(&["--layers", "100K"]));
+    assert_eq!(names(&layered.layers()), Vec::<String>::new(), "it is larger than that");
+    layered.script("echo 1 > /etc/number");
+    assert!(!layered.starts_from_layer(&[]));
+    let length = fs_err::metadata(&layered.tarballs()[0]).unwrap().len();
+    layered.script("echo 2 > /etc/number");
+    assert!(!layered.starts_from_layer(&["--layers", "0"]), "none is taken");
+    // Room for one of the two.
+    let room = (length + length / 2).to_string();
+    layered.build(&["--include", "more", "--layers", &room]);
+    assert_eq!(layered.tarballs().len(), 1);
+    layered.script("echo 3 > /etc/number");
+    assert!(!layered.starts_from_layer(&[]), "it made room");
+    assert_eq!(layered.command(&["--layers", "many"]).output().unwrap().status.code(), Some(2));
+}
+
+fn a_plugin_that_fails_leaves_the_layer() {
+    let layered = Layered::of(Who::Root);
+    layered.script("exit 3");
+    assert_fails(&mut layered.command(&[]), 1, &["script"], "");
+    layered.script("true");
+    assert!(layered.starts_from_layer(&[]));
+    layered.assert_as_if_new();
+}
+
+fn a_killed_build_leaves_a_good_cache() {
+    let layered = Layered::of(Who::Root);
+    layered.script("sleep 600");
+    for _ in 0..2 {
+        let run = Run::start(&mut layered.command(&[]));
+        run.wait_for_process("sleep");
+        run.kill(Victim::Group);
+    }
+    // As it is left where the tarball is being written.
+    fs_err::write(layered.layers().join("new-1-0"), "a beginning").unwrap();
+    layered.script("true");
+    layered.build(&[]);
+    layered.script("echo 1 > /etc/number");
+    assert!(layered.starts_from_layer(&[]));
+    layered.build(&["--include", "more"]);
+    assert!(!names(&layered.layers()).iter().any(|name| name.starts_with("new-")));
+    layered.script("echo 2 > /etc/number");
+    layered.build(&[]);
+    layered.assert_as_if_new();
+}
+
+fn passwords_are_in_no_layer() {
+    let layered = Layered::of(Who::Root);
+    layered.bench.write("tiny.toml", &format!("debconf = ['pkg pkg/secret password s3cret']\n{}", recipe_with("")));
+    let (_, log) = layered.build(&[]);
+    assert!(log.contains("no layer is kept"), "{log}");
+    assert_eq!(names(&layered.layers()), Vec::<String>::new());
+}
