@@ -60,7 +60,9 @@ pub struct PlanReport {
 pub struct PlannedLayer {
     /// How many there are.
     pub packages: usize,
-    /// In what it is not what is wanted; `None` where it is, and so is used.
+    /// Whether the build starts from them.
+    pub is_start: bool,
+    /// In what they are not what is wanted.
     pub differences: Option<String>,
 }
 
@@ -72,6 +74,8 @@ pub enum Start {
     Packages,
     /// A layer: packages as an earlier build installed and configured them.
     Layer,
+    /// Such a layer, with more packages on top of it.
+    Incremental,
     /// The template of an earlier build.
     Template,
     /// A root tarball that somebody named.
@@ -113,7 +117,7 @@ pub struct BuildReport {
     pub nodes: u8,
     /// Whether the template was used again instead of built.
     pub reused_template: bool,
-    /// Whether packages were used again as an earlier build installed them.
+    /// Whether packages were used again as an earlier build installed them, perhaps with more on top of them.
     #[serde(default)]
     pub reused_layer: bool,
     /// How long it took.

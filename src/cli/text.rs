@@ -145,24 +145,7 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
         } else {
             text.push_str("  (--verbose lists them)\n");
         }
-        match &report.layer {
-            Some(PlannedLayer { differences: None, .. }) => {
-                text.push_str(
-                    "\nNothing is fetched or installed: the cache has these packages as they were configured before\n",
-                );
-            }
-            other => {
-                let (fetch, cached) = (bytes(report.bytes_to_fetch()), bytes(report.bytes_cached()));
-                let _ = writeln!(text, "\nTo fetch: {fetch}; in the cache: {cached}");
-                if let Some(PlannedLayer { packages, differences: Some(differences) }) = other {
-                    let differences = word(differences);
-                    let _ = writeln!(
-                        text,
-                        "All are installed: the nearest layer in the cache, of {packages} packages, {differences}"
-                    );
-                }
-            }
-        }
+        text.push_str(&start(report));
     }
     if !report.networked.is_empty() {
         let plugins = word(&report.networked.join(", "));
@@ -171,6 +154,32 @@ pub(super) fn planned(report: &PlanReport, every: bool) -> String {
     text.push_str("\nTo write\n");
     artifacts(&mut text, &report.artifacts);
     text
+}
+
+/// What is fetched, and from which layer the build starts.
+fn start(report: &PlanReport) -> String {
+    let fetched = || {
+        let (fetch, cached) = (bytes(report.bytes_to_fetch()), bytes(report.bytes_cached()));
+        format!("\nTo fetch: {fetch}; in the cache: {cached}\n")
+    };
+    match &report.layer {
+        None => fetched(),
+        Some(PlannedLayer { packages, is_start: true, differences: None }) => {
+            format!("\nNothing is fetched or installed: the cache has these {packages} packages as they were configured before\n")
+        }
+        Some(PlannedLayer { packages, is_start, differences }) => {
+            let differences = word(differences.as_deref().unwrap_or_default());
+            let layer = format!("the nearest layer in the cache, of {packages} packages, {differences}");
+            if *is_start {
+                format!(
+                    "\nOnly the rest is installed: {layer}\nNot reproducible: the bytes may differ from those of a fresh build \
+                     (--incremental)\n"
+                )
+            } else {
+                format!("{}All are installed: {layer}\n", fetched())
+            }
+        }
+    }
 }
 
 /// Formats what a build made, and how to start it.

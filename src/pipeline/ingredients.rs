@@ -7,6 +7,7 @@ use std::fmt;
 use fam_archive::cache::Layer;
 use fam_archive::digest::{Digest, sha256};
 use fam_rootfs::configure::{Answers, Initramfs};
+use fam_rootfs::install::schedule::DEBCONF;
 use fam_rootfs::unpack::PathRule;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,29 @@ impl Ingredients {
     /// How many packages there are.
     pub(super) fn packages(&self) -> usize {
         self.packages.len()
+    }
+
+    /// The positions of the packages to install on top of a system that was made of `beneath`; `None` where that has
+    /// others, or anything else in another way. The time may be another one: it decides of no package.
+    pub(super) fn on_top_of(&self, beneath: &Self) -> Option<Vec<usize>> {
+        let same_settings = Self { packages: Vec::new(), time: 0, ..self.clone() }
+            == Self { packages: Vec::new(), time: 0, ..beneath.clone() };
+        let is_same = |own: &Package, other: &Package| {
+            // Whom apt may remove again is recorded anew.
+            Package { automatic: false, ..own.clone() } == Package { automatic: false, ..other.clone() }
+        };
+        let is_wanted = |other: &Package| self.packages.iter().any(|own| is_same(own, other));
+        if !same_settings || !beneath.packages.iter().all(is_wanted) {
+            return None;
+        }
+        let lacks = |own: &Package| !beneath.packages.iter().any(|other| other.name == own.name);
+        let rest = self.packages.iter().enumerate().filter(|(_, package)| lacks(package));
+        // All others count on the essential packages; and debconf has to have the answers before the rest come.
+        let comes_first = |package: &Package| package.essential || package.name == DEBCONF;
+        if rest.clone().any(|(_, package)| comes_first(package)) {
+            return None;
+        }
+        Some(rest.map(|(position, _)| position).collect())
     }
 
     /// What `other` has in another way.
@@ -197,6 +221,30 @@ mod tests {
         let more: Vec<_> = ["d", "e", "f", "g", "h", "i", "j"].map(|name| (name, "1")).into();
         let differences = ingredients(&more).differences(&ingredients(&[]));
         assert_eq!(differences.to_string(), "lacks d, e, f, g, h and 2 more");
+    }
+
+    #[test]
+    fn packages_go_on_top_of_those_that_are_all_wanted() {
+        let wanted = ingredients(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        for (beneath, expected) in [
+            (&[("a", "1"), ("c", "1")][..], Some(vec![1])),
+            (&[], Some(vec![0, 1, 2])),
+            (&[("a", "1"), ("b", "1"), ("c", "1")], Some(vec![])),
+            (&[("a", "2")], None),
+            (&[("a", "1"), ("d", "1")], None),
+        ] {
+            assert_eq!(wanted.on_top_of(&ingredients(beneath)), expected, "{beneath:?}");
+        }
+        let beneath = ingredients(&[("a", "1")]);
+        let mut automatic = beneath.clone();
+        automatic.packages[0].automatic = true;
+        assert!(wanted.on_top_of(&automatic).is_some());
+        assert!(wanted.on_top_of(&Ingredients { time: 5, ..beneath.clone() }).is_some());
+        assert!(wanted.on_top_of(&Ingredients { initramfs: Initramfs::Most, ..beneath.clone() }).is_none());
+        let mut essential = wanted.clone();
+        essential.packages[1].essential = true;
+        assert_eq!(essential.on_top_of(&beneath), None);
+        assert_eq!(ingredients(&[("a", "1"), (DEBCONF, "1")]).on_top_of(&beneath), None);
     }
 
     /// A layer is found by this text: where it changes, the layers of all users are of no use any more.

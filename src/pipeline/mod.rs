@@ -56,6 +56,7 @@ use crate::plugins::{Build, OverlayRoot, PlannedStep, PluginPlan};
 use crate::recipe::Settings;
 use crate::report::{BuildReport, Failure, LockReport, PlanReport, Start};
 use archives::Archives;
+use base::Choice;
 use disk_ids::DiskIds;
 use image_record::ImageRecord;
 use images::Disks;
@@ -99,17 +100,19 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let archives = Archives::open(settings, &logins, progress)?;
     let networked = network::networked(settings, &plugin_plan);
     let selection = Selection::choose(settings, archives, &local, progress)?.with_networked(&networked);
+    let choice = Choice::new(settings, &answers, &selection)?;
+    let selection = selection.with_incremental(choice.beneath().is_some());
     preflight::check_disk(settings, &selection, plugin_plan.copied_files().bytes())?;
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
         Some(seed) if !settings.fresh.value => {
             let build = selection.build(settings, *seed.bytes(), progress)?;
-            let key = template_key::key(settings, &answers, &selection, &plugin_plan, &build)?;
+            let key = template_key::key(settings, &answers, &selection, &plugin_plan, &choice, &build)?;
             template::current(&settings.output.join(template::TEMPLATE), &key).is_some()
         }
         _ => false,
     };
-    let layer = base::plan(settings, &answers, &selection)?;
+    let layer = choice.plan().filter(|_| !settings.fresh.value);
     let settings = selection.with_resolved_archives(settings);
     Ok(report::plan(&settings, &plugin_plan.provided(), &selection, networked, reuses_template, layer))
 }
@@ -171,11 +174,13 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
         None => {
             let archives = Archives::open(settings, logins, progress)?;
             let selection = Selection::choose(settings, archives, local, progress)?.with_networked(&networked);
+            let choice = Choice::new(settings, &job.answers, &selection)?;
+            let selection = selection.with_incremental(choice.beneath().is_some());
             let copied_bytes = plugin_plan.copied_files().bytes();
             preflight::check_disk(settings, &selection, copied_bytes)?;
             preflight::check_space(job, &selection, copied_bytes)?;
             let build = selection.build(settings, job.seed, progress)?;
-            let template = template::obtain(job, &selection, &plugin_plan, &build, progress)?;
+            let template = template::obtain(job, &selection, &choice, &plugin_plan, &build, progress)?;
             cluster_files::write_lock(&job.output, selection.lock())?;
             (template, build, Some(selection))
         }

@@ -161,6 +161,11 @@ impl Selection {
         Self { lock: self.lock.with_networked(plugins), ..self }
     }
 
+    /// Notes in the lock whether some packages are installed on top of others.
+    pub(super) fn with_incremental(self, incremental: bool) -> Self {
+        Self { lock: self.lock.with_incremental(incremental), ..self }
+    }
+
     /// The files of the packages, in the order of the lock.
     pub(super) fn debs(&self) -> Vec<DebFile> {
         let debs = self.lock.packages.iter().zip(&self.downloads).map(|(package, download)| DebFile {
@@ -184,6 +189,13 @@ impl Selection {
     /// index of each package when its file is there.
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), fetch::Error> {
         self.archives.client.fetch_each(&self.downloads, &self.first_stage(), stop, arrived)
+    }
+
+    /// Fetches the packages at these positions, as far as the cache does not have them.
+    pub(super) fn fetch_some(&self, positions: &[usize]) -> Result<(), Error> {
+        let downloads: Vec<_> = positions.iter().map(|&position| self.downloads[position].clone()).collect();
+        let fetched = self.archives.client.fetch_each(&downloads, &[], &AtomicBool::new(false), &|_| ());
+        fetched.map_err(|error| self.not_fetched(error))
     }
 
     /// The error for a package that could not be fetched. Its hint depends on whether the security

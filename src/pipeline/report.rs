@@ -94,7 +94,7 @@ pub(super) fn built(job: &Job, start: Start, begin: Instant) -> BuildReport {
         artifacts,
         nodes: job.settings.recipe.nodes.count.get(),
         reused_template: start == Start::Template,
-        reused_layer: start == Start::Layer,
+        reused_layer: matches!(start, Start::Layer | Start::Incremental),
         seconds: begin.elapsed().as_secs_f64(),
     }
 }

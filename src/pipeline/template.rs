@@ -16,7 +16,7 @@ use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
 
-use super::base::{self, Base};
+use super::base::{self, Base, Choice};
 use super::file_state::Watched;
 use super::job::Job;
 use super::packages::Selection;
@@ -99,11 +99,12 @@ pub(super) fn unnamed_file(directory: &Path) -> std::io::Result<File> {
 pub(super) fn obtain(
     job: &Job,
     selection: &Selection,
+    choice: &Choice,
     plugin_plan: &PluginPlan,
     build: &Build,
     progress: &Progress,
 ) -> Result<Template, Error> {
-    let key = key(&job.settings, &job.answers, selection, plugin_plan, build)?;
+    let key = key(&job.settings, &job.answers, selection, plugin_plan, choice, build)?;
     let path = job.artifact(TEMPLATE);
     if !job.settings.fresh.value
         && let Some(template) = reuse(&path, &key)
@@ -112,7 +113,7 @@ pub(super) fn obtain(
         return Ok(template);
     }
     let (copied_bytes, time) = (plugin_plan.copied_files().bytes(), build.facts().source_date_epoch);
-    let Base { place, start, keeping } = base::obtain(job, selection, copied_bytes, progress)?;
+    let Base { place, start, keeping } = base::obtain(job, selection, choice, copied_bytes, progress)?;
     let template = complete(job, place, plugin_plan, build, progress)
         .and_then(|place| write(job, place, &key, time, progress))
         .map(|(tree, named)| Template { tree, tarball: Arc::clone(named.file()), named, start });

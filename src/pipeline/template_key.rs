@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use fam_archive::digest::sha256;
 use fam_rootfs::configure::Answers;
 
+use super::base::Choice;
 use super::packages::Selection;
 use super::{Error, disk_ids, volumes};
 use crate::plugins::{Build, PluginPlan};
@@ -29,12 +30,14 @@ pub(super) fn key(
     answers: &Answers,
     selection: &Selection,
     plugin_plan: &PluginPlan,
+    choice: &Choice,
     build: &Build,
 ) -> Result<String, Error> {
     let recipe = &settings.recipe;
     let parts = serde_json::json!({
         "program": program()?,
         "packages": selection.lock().to_toml(),
+        "beneath": choice.beneath(),
         "debconf": answers.reveal(),
         "paths": recipe.paths.iter().map(|listed| &listed.what).collect::<Vec<_>>(),
         "initramfs": recipe.initramfs.value,

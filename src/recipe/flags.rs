@@ -160,6 +160,14 @@ pub struct Flags {
     /// Build anew, even if nothing changed since the template was built
     #[arg(long, help_heading = "How it runs")]
     pub fresh: bool,
+    /// Install what the nearest layer lacks on top of it: quicker, but the bytes may differ from a fresh build's
+    #[arg(
+        long,
+        help_heading = "How it runs",
+        long_help = "Where no layer has all packages, install the rest on top of the nearest one (see --layers). Scripts run in \
+                       another order then, so the bytes may differ from those of a fresh build; the plan, the lock and the log say so"
+    )]
+    pub incremental: bool,
     /// Room in the cache for installed packages, from which later builds start; 0 for none [default: 4G]
     #[arg(
         long,

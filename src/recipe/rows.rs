@@ -120,6 +120,7 @@ const SETTINGS: &[Setting] = &[
     setting("plugin-dir", |it| each(&it.plugin_dirs, path)),
     setting("thin", |it| switched_on(&it.thin)),
     setting("fresh", |it| switched_on(&it.fresh)),
+    setting("incremental", |it| switched_on(&it.incremental)),
     setting("accept-expired", |it| switched_on(&it.accept_expired)),
     setting("layers", |it| {
         if it.layers.origin == Origin::Default { Vec::new() } else { vec![it.layers.map(ToString::to_string)] }

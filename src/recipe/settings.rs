@@ -106,6 +106,8 @@ pub struct Settings {
     pub locked: Sourced<Option<PathBuf>>,
     /// Whether a template that is there is built anew.
     pub fresh: Sourced<bool>,
+    /// Whether packages may be installed on top of a layer.
+    pub incremental: Sourced<bool>,
     /// How much all layers of the cache may take.
     pub layers: Sourced<Size>,
     /// How many things are done at once, where that is limited.
@@ -283,6 +285,7 @@ impl Settings {
             from_tarball: Sourced::of_flag("from-tarball", flags.from_tarball),
             locked: Sourced::of_flag("locked", flags.locked),
             fresh: Sourced::of_flag("fresh", flags.fresh),
+            incremental: Sourced::of_flag("incremental", flags.incremental),
             layers: Sourced::of_flag("layers", flags.layers)
                 .or_else(|| environment.value(&["FAM_BUILD_LAYERS"]))?
                 .unwrap_or(LAYERS),

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::archive::Deb;
+use support::archive::{Archive, Deb};
 use support::succeed;
 
 use crate::running::{Run, Victim};
@@ -20,6 +20,8 @@ support::tests! {
     a_plugin_that_fails_leaves_the_layer,
     a_killed_build_leaves_a_good_cache,
     passwords_are_in_no_layer,
+    more_packages_go_on_top_of_a_layer,
+    what_fails_on_top_of_a_layer_says_why,
 }
 
 const STARTS: &str = "packages as they were installed and configured before";
@@ -32,11 +34,16 @@ struct Layered {
 
 impl Layered {
     fn of(who: Who) -> Self {
+        Self::with(who, archive())
+    }
+
+    /// With the packages of `archive`, too.
+    fn with(who: Who, archive: Archive) -> Self {
         let pkg = Deb::new("pkg").script(
             "postinst",
             "echo 'the script ran'; date > /etc/made; mkfifo /var/pipe; echo x > /run/x; echo x > /tmp/x; mkdir /var/new",
         );
-        let archive = archive().with(pkg).with(Deb::new("more").file("/usr/share/more", "more\n"));
+        let archive = archive.with(pkg).with(Deb::new("more").file("/usr/share/more", "more\n"));
         let layered = Self { bench: Bench::of(who, archive.serve()) };
         let seed = layered.bench.write("seed", &format!("{}\n", "5".repeat(64)));
         fs_err::set_permissions(&seed, PermissionsExt::from_mode(0o600)).unwrap();
@@ -250,4 +257,69 @@ fn passwords_are_in_no_layer() {
     let (_, log) = layered.build(&[]);
     assert!(log.contains("no layer is kept"), "{log}");
     assert_eq!(names(&layered.layers()), Vec::<String>::new());
+}
+
+/// The packages that dpkg of the new system knows, with their states.
+fn states(output: &Path) -> String {
+    let status = succeed(Command::new("tar").arg("-xOf").arg(output.join("fabric_template.tar")).arg("./var/lib/dpkg/status"));
+    let fields = status.lines().filter(|line| line.starts_with("Package: ") || line.starts_with("Status: "));
+    fields.collect::<Vec<_>>().join("\n")
+}
+
+fn names_in(output: &Path) -> String {
+    let all = succeed(Command::new("tar").arg("-tf").arg(output.join("fabric_template.tar")));
+    all.lines().filter(|name| !name.starts_with("./var/log/")).collect::<Vec<_>>().join("\n")
+}
+
+fn more_packages_go_on_top_of_a_layer() {
+    for who in [Who::Root, Who::User] {
+        let top = Deb::new("top")
+            .field("Pre-Depends", "deep")
+            .script("preinst", "test -e /etc/deep-configured")
+            .script("postinst", "grep '^Status: install ok installed' /var/lib/dpkg/status; echo 'top ran'")
+            .file("/etc/top.conf", "a conffile\n")
+            .control_file("conffiles", "/etc/top.conf\n");
+        let deep = Deb::new("deep").script("postinst", "echo > /etc/deep-configured");
+        let layered = Layered::with(who, archive().with(top).with(deep));
+        layered.build(&[]);
+        let more = ["--include", "top"];
+        let plan = layered.plan(&more);
+        assert!(plan.contains("All are installed: the nearest layer") && plan.contains("lacks deep, top"), "{plan}");
+        let more = [&more[..], &["--incremental"]].concat();
+        let plan = layered.plan(&more);
+        assert!(plan.contains("Only the rest is installed") && plan.contains("Not reproducible"), "{plan}");
+
+        let (said, log) = layered.build(&more);
+        assert!(said.contains(STARTS) && said.contains("may differ from those of a fresh one"), "{said}");
+        assert!(log.contains("top ran") && !log.contains("the script ran"), "{log}");
+        let lock = fs_err::read_to_string(layered.bench.output().join("fabric.lock")).unwrap();
+        assert!(lock.contains("--incremental.\nreproducible = false"), "{lock}");
+        assert_eq!(layered.tarballs().len(), 1, "its bytes may differ, so it is no layer");
+        assert!(layered.build(&more).0.contains("Reusing"));
+
+        // All there is is there, as in a build that starts from nothing.
+        let output = layered.bench.output();
+        let (states_before, names_before) = (states(&output), names_in(&output));
+        let (said, _) = layered.build(&["--include", "top"]);
+        assert!(!said.contains("Reusing") && !said.contains(STARTS), "{said}");
+        assert_eq!((states(&output), names_in(&output)), (states_before, names_before));
+        assert!(!fs_err::read_to_string(output.join("fabric.lock")).unwrap().contains("reproducible"));
+        // Now there is a layer of these very packages, and nothing differs.
+        layered.script("true");
+        let (said, _) = layered.build(&more);
+        assert!(said.contains(STARTS) && !said.contains("may differ"), "{said}");
+        assert!(!fs_err::read_to_string(output.join("fabric.lock")).unwrap().contains("reproducible"));
+    }
+}
+
+fn what_fails_on_top_of_a_layer_says_why() {
+    let bad = |script: &str| Deb::new(&format!("bad-{script}")).script(script, "echo cannot find moon; exit 3");
+    let layered = Layered::with(Who::Root, archive().with(bad("preinst")).with(bad("postinst")));
+    layered.build(&[]);
+    for (script, kind) in [("preinst", "pre-installation"), ("postinst", "post-installation")] {
+        let package = format!("bad-{script}");
+        let mut command = layered.command(&["--include", &package, "--incremental"]);
+        assert_fails(&mut command, 1, &[kind, &package, "exit status 3", "cannot find moon"], "");
+        layered.build(&[]);
+    }
 }

@@ -42,6 +42,9 @@ pub struct Lock {
     /// The plugins that had it. They are named in a comment, which is not read.
     #[serde(skip)]
     networked: Vec<String>,
+    /// Whether packages were installed on top of others that were configured already. It is said in a comment, too.
+    #[serde(skip)]
+    incremental: bool,
     /// The architecture of the system.
     pub architecture: String,
     /// The suites that were read, in the order of reading.
@@ -195,13 +198,20 @@ impl Lock {
         };
         let packages = selection.packages().iter().map(locked).collect::<Result<_, _>>()?;
         let architecture = architecture.to_owned();
-        Ok(Self { format: FORMAT, architecture, reproducible: true, networked: Vec::new(), sources, packages })
+        Ok(Self { format: FORMAT, architecture, reproducible: true, networked: Vec::new(), incremental: false, sources, packages })
     }
 
     /// The same, of a build in which these plugins have the network.
     #[must_use]
     pub fn with_networked(self, plugins: &[String]) -> Self {
-        Self { reproducible: plugins.is_empty(), networked: plugins.to_vec(), ..self }
+        Self { reproducible: plugins.is_empty() && !self.incremental, networked: plugins.to_vec(), ..self }
+    }
+
+    /// The same, of a build that installs some of the packages on top of others that were configured already, if
+    /// `incremental`.
+    #[must_use]
+    pub fn with_incremental(self, incremental: bool) -> Self {
+        Self { reproducible: self.networked.is_empty() && !incremental, incremental, ..self }
     }
 
     /// The mirrors of all sources and packages; those of an old lock may have logins.
@@ -236,11 +246,15 @@ impl Lock {
         if self.reproducible {
             return format!("{HEADER}{body}");
         }
-        let who = if self.networked.is_empty() { "a plugin".to_owned() } else { self.networked.join(", ") };
+        let on_top = "# Some packages were installed on top of others that were configured already: --incremental.\n";
+        let mut remarks = if self.incremental { on_top.to_owned() } else { String::new() };
+        if !self.incremental || !self.networked.is_empty() {
+            let who = if self.networked.is_empty() { "a plugin".to_owned() } else { self.networked.join(", ") };
+            remarks += &format!("# Not locked is what was fetched from the network by {who}.\n");
+        }
         let key = "reproducible = false\n";
         // It is the second key, so no text before it can have the same.
-        let noted =
-            body.replacen(key, &format!("# Not locked is what was fetched from the network by {who}.\n{key}"), 1);
+        let noted = body.replacen(key, &format!("{remarks}{key}"), 1);
         format!("{HEADER}{noted}")
     }
 

@@ -117,6 +117,22 @@ fn says_that_a_build_was_not_reproducible() {
 }
 
 #[test]
+fn says_that_packages_were_installed_on_top_of_others() {
+    let plain = example();
+    let text = plain.clone().with_incremental(true).to_toml();
+    assert!(text.contains("already: --incremental.\nreproducible = false\n") && !text.contains("network"), "{text}");
+    assert!(!Lock::parse(&text).unwrap().reproducible);
+    let names = ["script".to_owned()];
+    for both in [
+        plain.clone().with_incremental(true).with_networked(&names),
+        plain.clone().with_networked(&names).with_incremental(true),
+    ] {
+        assert!(both.to_toml().contains("--incremental.\n# Not locked is what was fetched from the network by script.\n"));
+    }
+    assert_eq!(plain.clone().with_incremental(false), plain);
+}
+
+#[test]
 fn is_for_one_architecture() {
     let mut lock = example();
     "all".clone_into(&mut lock.packages[1].architecture);

@@ -13,6 +13,7 @@ mod debconf;
 mod essential;
 mod initramfs;
 mod modules;
+mod on_top;
 mod packages;
 mod printed;
 mod scripts;
@@ -29,11 +30,13 @@ use strum::{Display, EnumString};
 pub use cause::Cause;
 pub use clean::clean;
 pub use debconf::Answers;
+pub use on_top::OnTop;
 pub use printed::Printed;
 pub use stages::Configurator;
 pub use systemd_update_done::mark_up_to_date;
 
 use self::scripts::dpkg;
+use super::names;
 use super::staging::{self, Staging};
 
 /// What the initramfs holds drivers for.
@@ -190,6 +193,14 @@ impl Hint for Error {
 fn hint(package: &str, how: &str, printed: &Printed) -> Option<String> {
     let package = printed.owner().unwrap_or(package);
     Some(Cause::of(how).as_ref().or(printed.cause())?.hint(package))
+}
+
+/// Checks that no script made a file that no image can hold.
+fn require_fit_names(staging: &Staging) -> Result<(), Error> {
+    match names::find_unfit(staging)? {
+        Some(path) => Err(Error::NotUtf8 { path }),
+        None => Ok(()),
+    }
 }
 
 /// A path that is known to be fit.

@@ -76,6 +76,13 @@ pub(super) fn read(staging: &Staging) -> Result<Vec<Package>, Error> {
     stanzas(&status).map(|stanza| Package::parse(&stanza)).collect::<Result<_, _>>().map_err(Error::Database)
 }
 
+/// Checks that dpkg is done with all packages.
+pub(super) fn require_installed(staging: &Staging) -> Result<(), Error> {
+    let left = read(staging)?.into_iter().filter(|package| !package.installed).map(|package| package.name);
+    let packages: Vec<String> = left.collect();
+    if packages.is_empty() { Ok(()) } else { Err(Error::Unconfigured { packages, printed: Box::default() }) }
+}
+
 /// The package that brings the file at `path`, by dpkg's lists of files. None where no list has it,
 /// or can be read.
 pub(super) fn owner(staging: &Staging, path: &RootPath) -> Option<String> {

@@ -8,10 +8,9 @@ use fam_progress::Progress;
 
 use super::packages;
 use super::scripts::Scripts;
-use super::{Configuration, Error, debconf, dpkg, essential, initramfs, modules};
+use super::{Configuration, Error, debconf, dpkg, essential, initramfs, modules, require_fit_names};
 use crate::dpkg::Package;
 use crate::install::schedule::{DEBCONF, FOREMOST};
-use crate::names;
 use crate::staging::Staging;
 
 /// The configuration of a tree that packages are placed into step by step.
@@ -155,10 +154,7 @@ impl<'a> Configurator<'a> {
         if again || initramfs::is_lacking(staging)? {
             initramfs::make(staging, configuration, progress)?;
         }
-        match names::find_unfit(staging)? {
-            Some(path) => Err(Error::NotUtf8 { path }),
-            None => Ok(()),
-        }
+        require_fit_names(staging)
     }
 
     /// Configures all packages that are not. Calls `initramfs_ready` when those are configured that
@@ -178,14 +174,7 @@ impl<'a> Configurator<'a> {
         let again = if ingredients.is_empty() { false } else { self.with_sandbox(initramfs::was_requested)? };
         // The next sandbox has a stand-in more, that of depmod.
         self.leave()?;
-        let left: Vec<String> = packages::read(self.staging)?
-            .into_iter()
-            .filter(|package| !package.installed)
-            .map(|package| package.name)
-            .collect();
-        if !left.is_empty() {
-            return Err(Error::Unconfigured { packages: left, printed: Box::default() });
-        }
+        packages::require_installed(self.staging)?;
         Ok(again)
     }
 

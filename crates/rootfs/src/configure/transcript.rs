@@ -48,6 +48,10 @@ impl Transcript {
         }
         if let Some(rest) = line.strip_prefix("dpkg: error processing package ") {
             self.failed = rest.split(' ').next().map(str::to_owned);
+        } else if let Some(rest) = line.strip_prefix("dpkg: error processing archive ") {
+            // "/var/cache/fam-build/NAME.deb (--unpack):"
+            let path = rest.split(' ').next().unwrap_or_default();
+            self.failed = path.rsplit('/').next().map(|name| name.trim_end_matches(".deb").to_owned());
         } else if let (Some(failed), Some((what, how))) = (&self.failed, line.split_once(" script subprocess ")) {
             // " installed NAME package post-installation script subprocess returned error exit
             // status 1"
@@ -132,6 +136,22 @@ mod tests {
             error,
             "post-installation script of package b failed: it returned error exit status 3; its last lines:\n  cannot find moon"
         );
+    }
+
+    #[test]
+    fn names_the_script_that_failed_while_a_package_was_unpacked() {
+        let mut transcript = Transcript::default();
+        for line in [
+            "Preparing to unpack .../fam-build/b.deb ...",
+            "cannot find moon",
+            "dpkg: error processing archive /var/cache/fam-build/b.deb (--unpack):",
+            " new b package pre-installation script subprocess returned error exit status 3",
+        ] {
+            assert_eq!(transcript.read(line), Line::Other);
+        }
+        let error = transcript.into_error(ExitStatus::Exited(1)).to_string();
+        let expected = "pre-installation script of package b failed: it returned error exit status 3; its last lines:\n";
+        assert!(error.starts_with(expected) && error.ends_with("\n  cannot find moon"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,10 @@
 //! finds. Only one thing at a time changes the tree, so that no result depends on which thread was
 //! the faster.
 
+mod addition;
 pub mod schedule;
+
+pub use addition::Addition;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -109,6 +109,17 @@ impl<'a> Preparations<'a> {
 }
 
 impl DebFile {
+    /// Copies the file into a directory of the new system; returns the package. What is copied and read is
+    /// the very file whose digest was verified.
+    pub(crate) fn copy(&self, directory: &Directory, name: &[u8]) -> Result<Package, Error> {
+        let mut file = regular::open(&self.path).map_err(|error| self.read_error(error.into()))?;
+        verify(self, &mut file)?;
+        let mut copy = directory.create_file(name).map_err(|error| self.staging_error(error))?;
+        io::copy(&mut file, &mut copy).map_err(|error| self.read_error(error))?;
+        file.rewind().map_err(|error| self.read_error(error))?;
+        self.package(&mut Deb::open(&mut file).map_err(|source| self.error(source))?)
+    }
+
     /// Reads the control archive, and finds that it is of the package that the index says.
     fn package<R: Read + Seek>(&self, archive: &mut Deb<R>) -> Result<Package, Error> {
         let control = archive.control().map_err(|source| self.error(source))?;
