@@ -165,7 +165,9 @@ fn start(report: &PlanReport) -> String {
     match &report.layer {
         None => fetched(),
         Some(PlannedLayer { packages, is_start: true, differences: None }) => {
-            format!("\nNothing is fetched or installed: the cache has these {packages} packages as they were configured before\n")
+            format!(
+                "\nNothing is fetched or installed: the cache has these {packages} packages as they were configured before\n"
+            )
         }
         Some(PlannedLayer { packages, is_start, differences }) => {
             let differences = word(differences.as_deref().unwrap_or_default());

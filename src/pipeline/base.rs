@@ -140,11 +140,7 @@ impl Layers {
     fn keep(&self, staging: &Staging, time: i64) -> Result<Keeping, Error> {
         let root = File::open(staging.host_path())?;
         let survey = tarball::Survey::of(root.as_fd())?;
-        require_space(
-            self.cache.directory(),
-            "a layer of the packages",
-            survey.bytes().saturating_add(SPARE_BYTES),
-        )?;
+        require_space(self.cache.directory(), "a layer of the packages", survey.bytes().saturating_add(SPARE_BYTES))?;
         let new = self.cache.new_layer(survey.bytes(), self.limit).map_err(fam_archive::client::Error::from)?;
         let Some(new) = new else {
             return Err(io::Error::other(format!("--layers allows less than its {} MiB", survey.bytes() >> 20)).into());

@@ -261,7 +261,8 @@ fn passwords_are_in_no_layer() {
 
 /// The packages that dpkg of the new system knows, with their states.
 fn states(output: &Path) -> String {
-    let status = succeed(Command::new("tar").arg("-xOf").arg(output.join("fabric_template.tar")).arg("./var/lib/dpkg/status"));
+    let status =
+        succeed(Command::new("tar").arg("-xOf").arg(output.join("fabric_template.tar")).arg("./var/lib/dpkg/status"));
     let fields = status.lines().filter(|line| line.starts_with("Package: ") || line.starts_with("Status: "));
     fields.collect::<Vec<_>>().join("\n")
 }

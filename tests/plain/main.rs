@@ -103,6 +103,7 @@ fn main() -> ExitCode {
         hostile_scripts::tests(),
         image::tests(),
         interruption::tests(),
+        layers::tests(),
         local_packages::tests(),
         mirror_files::tests(),
         network::tests(),

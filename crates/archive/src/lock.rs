@@ -198,7 +198,15 @@ impl Lock {
         };
         let packages = selection.packages().iter().map(locked).collect::<Result<_, _>>()?;
         let architecture = architecture.to_owned();
-        Ok(Self { format: FORMAT, architecture, reproducible: true, networked: Vec::new(), incremental: false, sources, packages })
+        Ok(Self {
+            format: FORMAT,
+            architecture,
+            reproducible: true,
+            networked: Vec::new(),
+            incremental: false,
+            sources,
+            packages,
+        })
     }
 
     /// The same, of a build in which these plugins have the network.

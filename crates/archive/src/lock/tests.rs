@@ -127,7 +127,9 @@ fn says_that_packages_were_installed_on_top_of_others() {
         plain.clone().with_incremental(true).with_networked(&names),
         plain.clone().with_networked(&names).with_incremental(true),
     ] {
-        assert!(both.to_toml().contains("--incremental.\n# Not locked is what was fetched from the network by script.\n"));
+        assert!(
+            both.to_toml().contains("--incremental.\n# Not locked is what was fetched from the network by script.\n")
+        );
     }
     assert_eq!(plain.clone().with_incremental(false), plain);
 }

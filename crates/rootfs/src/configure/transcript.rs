@@ -150,7 +150,8 @@ mod tests {
             assert_eq!(transcript.read(line), Line::Other);
         }
         let error = transcript.into_error(ExitStatus::Exited(1)).to_string();
-        let expected = "pre-installation script of package b failed: it returned error exit status 3; its last lines:\n";
+        let expected =
+            "pre-installation script of package b failed: it returned error exit status 3; its last lines:\n";
         assert!(error.starts_with(expected) && error.ends_with("\n  cannot find moon"), "{error}");
     }
 

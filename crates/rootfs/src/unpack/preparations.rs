@@ -16,7 +16,7 @@ use super::claims::Index;
 use super::prepare::{Preparation, Prepared};
 use super::{DebFile, Error, Filters};
 use crate::dpkg::Package;
-use crate::staging::Staging;
+use crate::staging::{Directory, Staging};
 
 /// The preparation of packages by several threads.
 #[derive(Debug)]
