@@ -16,9 +16,10 @@ use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
 
-use super::base::{self, Base, Choice};
+use super::base::{self, Base};
 use super::file_state::Watched;
 use super::job::Job;
+use super::layers::Choice;
 use super::packages::Selection;
 use super::preflight::check_room;
 use super::staging_place::StagingPlace;

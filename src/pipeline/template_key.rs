@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use fam_archive::digest::sha256;
 use fam_rootfs::configure::Answers;
 
-use super::base::Choice;
+use super::layers::Choice;
 use super::packages::Selection;
 use super::{Error, disk_ids, volumes};
 use crate::plugins::{Build, PluginPlan};

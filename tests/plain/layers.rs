@@ -57,7 +57,7 @@ impl Layered {
 
     /// A recipe with a script, and thereby another template.
     fn script(&self, text: &str) {
-        self.recipe(&format!("[[plugin]]\nname = 'script'\nsettings.run = '''{text}'''\n"));
+        self.recipe(&format!("[[plugin]]\nname = 'script'\nsettings.script = '''{text}'''\n"));
     }
 
     fn command(&self, more: &[&str]) -> Command {

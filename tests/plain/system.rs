@@ -34,19 +34,25 @@ fn a_user_builds_four_nodes_without_tools_of_debian() {
 }
 
 /// Another place, another user, a host with tools, a warm cache, one job at a time, and the lock:
-/// only the seed, of which all secrets are made, is the same.
+/// only the seed, of which all secrets are made, is the same. Once more from the user's layer.
 fn root_makes_the_same_bytes_from_the_lock() {
     let system = default_system();
-    let output = directory_of("root");
-    let seed = output.path().join("fabric.seed");
-    fs_err::copy(system.artifact("fabric.seed"), &seed).unwrap();
-    fs_err::set_permissions(&seed, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let mut build = Command::new(program());
-    build.args(["--mirror", &mirror(), "--nodes", "4", "--jobs", "1", "--locked"]).arg(system.artifact("fabric.lock"));
-    build.arg("--cache-dir").arg(&system.cache).arg("--output").arg(output.path());
-    succeed(&mut build);
-    for name in IMAGES.iter().chain(&["fabric_template.tar", "fabric.lock", "fabric.spdx.json", "fabric_known_hosts"]) {
-        succeed(Command::new("cmp").arg(system.artifact(name)).arg(output.path().join(name)));
+    for from_layer in [false, true] {
+        let output = directory_of("root");
+        let seed = output.path().join("fabric.seed");
+        fs_err::copy(system.artifact("fabric.seed"), &seed).unwrap();
+        fs_err::set_permissions(&seed, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut build = Command::new(program());
+        let lock = system.artifact("fabric.lock");
+        build.args(["--mirror", &mirror(), "--nodes", "4", "--jobs", "1", "--locked"]).arg(lock);
+        build.arg("--cache-dir").arg(&system.cache).arg("--output").arg(output.path());
+        build.args(if from_layer { &[] } else { &["--fresh"][..] });
+        let built = succeed(&mut build);
+        assert_eq!(built.contains("from packages configured before"), from_layer, "{built}");
+        let beside = ["fabric_template.tar", "fabric.lock", "fabric.spdx.json", "fabric_known_hosts"];
+        for name in IMAGES.iter().chain(&beside) {
+            succeed(Command::new("cmp").arg(system.artifact(name)).arg(output.path().join(name)));
+        }
     }
 }
 

@@ -81,7 +81,8 @@ impl Group {
         fs_err::write(&recipe, text).unwrap();
         let mut build = as_user(public_program());
         build.args(["--mirror", &mirror(), "--compress", "none", "--recipe"]).arg(recipe);
-        build.arg("--cache-dir").arg(cache()).arg("--output").arg(directory);
+        // Each group is installed, and layers of all would take the more room.
+        build.arg("--cache-dir").arg(cache()).args(["--layers", "0"]).arg("--output").arg(directory);
         build
     }
 }

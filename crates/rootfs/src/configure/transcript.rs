@@ -49,7 +49,7 @@ impl Transcript {
         if let Some(rest) = line.strip_prefix("dpkg: error processing package ") {
             self.failed = rest.split(' ').next().map(str::to_owned);
         } else if let Some(rest) = line.strip_prefix("dpkg: error processing archive ") {
-            // "/var/cache/fam-build/NAME.deb (--unpack):"
+            // "/.fam-build-packages/NAME.deb (--unpack):"
             let path = rest.split(' ').next().unwrap_or_default();
             self.failed = path.rsplit('/').next().map(|name| name.trim_end_matches(".deb").to_owned());
         } else if let (Some(failed), Some((what, how))) = (&self.failed, line.split_once(" script subprocess ")) {
@@ -142,9 +142,9 @@ mod tests {
     fn names_the_script_that_failed_while_a_package_was_unpacked() {
         let mut transcript = Transcript::default();
         for line in [
-            "Preparing to unpack .../fam-build/b.deb ...",
+            "Preparing to unpack .../.fam-build-packages/b.deb ...",
             "cannot find moon",
-            "dpkg: error processing archive /var/cache/fam-build/b.deb (--unpack):",
+            "dpkg: error processing archive /.fam-build-packages/b.deb (--unpack):",
             " new b package pre-installation script subprocess returned error exit status 3",
         ] {
             assert_eq!(transcript.read(line), Line::Other);

@@ -14,8 +14,9 @@ use crate::dpkg::Package;
 use crate::staging::Staging;
 use crate::unpack::{self, DebFile};
 
-/// Where the packages lie in the new system while they are installed.
-const DIRECTORY: &str = "var/cache/fam-build";
+/// Where the packages lie in the new system while they are installed: in a directory that no system has, so that
+/// nothing is left of it.
+const DIRECTORY: &str = ".fam-build-packages";
 
 /// What to install in addition, and how.
 #[derive(Debug)]

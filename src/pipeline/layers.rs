@@ -1,0 +1,202 @@
+//! The layers of the cache, as a build uses them: which one it starts from, the tree of one, and keeping its own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::thread::{self, JoinHandle};
+
+use fam_archive::cache::{self, Cache, Layer};
+use fam_archive::client;
+use fam_host::space::require_space;
+use fam_progress::Progress;
+use fam_rootfs::configure::Answers;
+use fam_rootfs::layer;
+use fam_rootfs::staging::Staging;
+use fam_tree::tarball;
+use fs_err::File;
+
+use super::Error;
+use super::ingredients::Ingredients;
+use super::packages::Selection;
+use crate::recipe::Settings;
+use crate::report::PlannedLayer;
+
+/// What is left free where the cache is.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// A layer that is being kept meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Keeping(Option<JoinHandle<Result<(), cache::Error>>>);
+
+impl Keeping {
+    /// Waits until it is kept. Without it the next build takes longer, so this fails no build.
+    pub(super) fn wait(self, progress: &Progress) {
+        match self.0.map(JoinHandle::join) {
+            Some(Ok(kept)) => remark(kept, progress),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => {}
+        }
+    }
+}
+
+fn remark(kept: Result<(), impl std::fmt::Display>, progress: &Progress) {
+    if let Err(error) = kept {
+        progress.detail(format!("no layer is kept of these packages: {error}"));
+    }
+}
+
+/// What a build starts from.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// Where layers are; `None` where there are to be none, or none of these packages.
+    layers: Option<Layers>,
+    found: Option<Found>,
+}
+
+/// A layer to start from.
+#[derive(Debug)]
+pub(super) struct Found {
+    layer: Layer,
+    made_of: Ingredients,
+    is_exact: bool,
+    rest: Vec<usize>,
+}
+
+impl Found {
+    /// How many packages it has.
+    pub(super) fn packages(&self) -> usize {
+        self.made_of.packages()
+    }
+
+    /// Whether it is of these very packages, and nothing about it is another way.
+    pub(super) fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// The positions in the lock of the packages that it lacks.
+    pub(super) fn rest(&self) -> &[usize] {
+        &self.rest
+    }
+}
+
+/// Where layers are, and what one of this build is made of.
+#[derive(Debug)]
+struct Layers {
+    cache: Cache,
+    limit: u64,
+    ingredients: Ingredients,
+}
+
+impl Layers {
+    fn open(settings: &Settings, answers: &Answers, selection: &Selection) -> Result<Option<Self>, Error> {
+        let limit = settings.layers.bytes();
+        if limit == 0 {
+            return Ok(None);
+        }
+        let Some(ingredients) = Ingredients::new(settings, answers, selection)? else { return Ok(None) };
+        let cache = Cache::open(&settings.cache_dir.value).map_err(client::Error::from)?;
+        Ok(Some(Self { cache, limit, ingredients }))
+    }
+
+    /// The layer of these very packages.
+    fn exact(&self) -> Option<Found> {
+        let layer = self.cache.layer(&self.ingredients.to_text())?;
+        Some(Found { layer, made_of: self.ingredients.clone(), is_exact: true, rest: Vec::new() })
+    }
+
+    /// The layer that lacks the fewest of these packages, and has no others.
+    fn nearest_beneath(&self) -> Option<Found> {
+        let found = self.cache.layers().into_iter().filter_map(|layer| {
+            let made_of = Ingredients::of_layer(&layer)?;
+            let rest = self.ingredients.on_top_of(&made_of)?;
+            Some(Found { layer, made_of, is_exact: false, rest })
+        });
+        found.min_by_key(|found| (found.rest.len(), found.layer.made_of().to_owned()))
+    }
+
+    /// Writes the tree into the cache, where it becomes a layer while the build goes on.
+    fn keep(&self, staging: &Staging, time: i64) -> Result<Keeping, Error> {
+        let root = File::open(staging.host_path())?;
+        let survey = tarball::Survey::of(root.as_fd())?;
+        require_space(self.cache.directory(), "a layer of the packages", survey.bytes().saturating_add(SPARE_BYTES))?;
+        let new = self.cache.new_layer(survey.bytes(), self.limit).map_err(client::Error::from)?;
+        let Some(new) = new else {
+            return Err(io::Error::other(format!("--layers allows less than its {} MiB", survey.bytes() >> 20)).into());
+        };
+        let devices: BTreeMap<_, _> = staging.devices().into_iter().collect();
+        survey.write(&devices, time, None, new.file())?;
+        let made_of = self.ingredients.to_text();
+        Ok(Keeping(Some(thread::spawn(move || new.finish(&made_of)))))
+    }
+}
+
+impl Choice {
+    /// The layer of these very packages; with `--incremental`, else the nearest one beneath them; else none.
+    pub(super) fn new(settings: &Settings, answers: &Answers, selection: &Selection) -> Result<Self, Error> {
+        let layers = Layers::open(settings, answers, selection)?;
+        let usable = layers.as_ref().filter(|_| !settings.fresh.value);
+        let exact = usable.and_then(Layers::exact);
+        let found = exact.or_else(|| usable.filter(|_| settings.incremental.value)?.nearest_beneath());
+        Ok(Self { layers, found })
+    }
+
+    /// What a layer was made of on top of which packages are to be installed.
+    pub(super) fn beneath(&self) -> Option<&str> {
+        self.found.as_ref().filter(|found| !found.is_exact).map(|found| found.layer.made_of())
+    }
+
+    /// As a plan says it; `None` where there is no layer at all.
+    pub(super) fn plan(&self) -> Option<PlannedLayer> {
+        let Layers { cache, ingredients, .. } = self.layers.as_ref()?;
+        let planned = |made_of: &Ingredients, is_start| PlannedLayer {
+            packages: made_of.packages(),
+            is_start,
+            differences: Some(ingredients.differences(made_of).to_string()).filter(|text| !text.is_empty()),
+        };
+        if let Some(found) = &self.found {
+            return Some(planned(&found.made_of, true));
+        }
+        let others = cache.layers().iter().filter_map(Ingredients::of_layer).collect::<Vec<_>>();
+        let nearest = others.iter().min_by_key(|other| ingredients.differences(other).distance())?;
+        Some(planned(nearest, false))
+    }
+
+    pub(super) fn found(&self) -> Option<&Found> {
+        self.found.as_ref()
+    }
+
+    /// Makes the tree of a layer; returns whether it is whole. One that is not is removed.
+    ///
+    /// # Errors
+    /// When the tree cannot be made, or what is damaged cannot be removed.
+    pub(super) fn extract(&self, found: &Found, staging: &Staging) -> Result<bool, Error> {
+        let Some(Layers { cache, .. }) = &self.layers else { return Ok(false) };
+        let layer = &found.layer;
+        if let Some(tarball) = cache.open_layer(layer) {
+            let (is_whole, extracted) = thread::scope(|scope| {
+                let check = scope.spawn(|| layer.is_whole(&tarball).unwrap_or(false));
+                let extracted = tarball::index(&tarball).map_err(Error::from);
+                let extracted = extracted.and_then(|tree| Ok(layer::extract(&tree, &tarball, staging)?));
+                (check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), extracted)
+            });
+            // What was made of other bytes than those that were kept says nothing, errors included.
+            if is_whole {
+                return extracted.map(|()| true);
+            }
+        }
+        cache.remove_layer(layer).map_err(client::Error::from)?;
+        Ok(false)
+    }
+
+    /// Keeps the settled tree of a base system as a layer, if there are to be any. Without it the next build takes
+    /// longer, so this fails no build.
+    pub(super) fn keep(&self, staging: &Staging, time: i64, progress: &Progress) -> Keeping {
+        match self.layers.as_ref().map(|layers| layers.keep(staging, time)).transpose() {
+            Ok(keeping) => keeping.unwrap_or_default(),
+            Err(error) => {
+                remark(Err(error), progress);
+                Keeping::default()
+            }
+        }
+    }
+}
