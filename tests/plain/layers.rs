@@ -175,11 +175,14 @@ fn flip(path: &Path) {
     fs_err::write(path, bytes).unwrap();
 }
 
+/// What is wrong, and the way to make it so.
+type Damage = (&'static str, fn(&Path));
+
 fn a_damaged_layer_is_installed_anew() {
     let layered = Layered::of(Who::Root);
     layered.build(&[]);
     let tarball = layered.tarballs().remove(0);
-    let damages: [(&str, fn(&Path)); 4] = [
+    let damages: [Damage; 4] = [
         ("a flipped bit", |path| flip(path)),
         ("cut off", |path| fs_err::write(path, &fs_err::read(path).unwrap()[..2048]).unwrap()),
         ("empty", |path| fs_err::write(path, "").unwrap()),

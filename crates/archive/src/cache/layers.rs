@@ -135,7 +135,7 @@ impl NewLayer {
 
 impl Drop for NewLayer {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        let _ = fs::remove_file(&self.path);
     }
 }
 
