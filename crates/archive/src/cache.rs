@@ -140,6 +140,21 @@ impl Cache {
         }
     }
 
+    /// Locks one of the directories until what is returned is closed.
+    fn lock(&self, directory: &str) -> Result<fs::File, Error> {
+        let directory = fs::File::open(self.root.join(directory)).map_err(|error| self.error(error))?;
+        flock(&directory, FlockOperation::LockExclusive).map_err(|error| self.error(error.into()))?;
+        Ok(directory)
+    }
+
+    /// Writes a small file in the place of another one, in a directory that is locked. After a crash there may be
+    /// any part of it.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let unfinished = path.with_extension("new");
+        let mut file = self.open_file(&unfinished, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        file.write_all(bytes).and_then(|()| fs::rename(&unfinished, path)).map_err(|error| self.error(error))
+    }
+
     /// As [`open_file`], with what is wrong with the whole cache.
     fn open_file(&self, path: &Path, flags: OFlags) -> Result<fs::File, Error> {
         open_file(path, flags).map_err(|error| match error {
@@ -239,8 +254,7 @@ impl Cache {
     pub fn remember(&self, mirror: &str, suite: &str, date: Timestamp) -> Result<(), Error> {
         let to_cache_error = |error| self.error(error);
         let path = self.seen_path(mirror, suite);
-        let directory = fs::File::open(self.root.join("seen")).map_err(to_cache_error)?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|error| to_cache_error(error.into()))?;
+        let _lock = self.lock("seen")?;
         match self.newest_seen(mirror, suite) {
             Ok(Some(seen)) if seen >= date => return Ok(()),
             Ok(_) | Err(Error::Record { .. }) => {}

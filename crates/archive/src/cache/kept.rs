@@ -4,11 +4,10 @@
 //! is damaged, or cut off, is as good as nothing; so files need not be durable, and a process may be
 //! killed at any point.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::{Cache, Error};
 use crate::digest::sha256;
@@ -58,17 +57,11 @@ impl Cache {
     /// # Errors
     /// When they cannot be written.
     pub fn keep(&self, shelf: Shelf, key: &str, bytes: &[u8]) -> Result<(), Error> {
-        let to_cache_error = |error| self.error(error);
-        let shelf_path = self.root.join(shelf.directory());
-        let directory = fs::File::open(&shelf_path).map_err(to_cache_error)?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|error| to_cache_error(error.into()))?;
-        make_room(&shelf_path).map_err(to_cache_error)?;
+        let _lock = self.lock(shelf.directory())?;
+        make_room(&self.root.join(shelf.directory())).map_err(|error| self.error(error))?;
         let rest = [key.as_bytes(), b"\n", bytes].concat();
-        let path = self.kept_path(shelf, key);
-        let unfinished = path.with_extension("new");
-        let mut file = self.open_file(&unfinished, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
         let text = [sha256(&rest).to_string().as_bytes(), b"\n", &rest].concat();
-        file.write_all(&text).and_then(|()| fs::rename(&unfinished, &path)).map_err(to_cache_error)
+        self.replace(&self.kept_path(shelf, key), &text)
     }
 
     fn kept_path(&self, shelf: Shelf, key: &str) -> PathBuf {
@@ -90,6 +83,7 @@ fn make_room(shelf: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::damaged_at_each_byte;
     use super::*;
 
     #[test]
@@ -105,13 +99,9 @@ mod tests {
         assert_eq!((cache.kept(chosen, "a"), cache.kept(signed, "a\ntwo")), (None, None));
         let path = cache.kept_path(signed, "a");
         let whole = fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut flipped = whole.clone();
-            flipped[at] ^= 1;
-            for damaged in [&flipped[..], &whole[..at]] {
-                fs::write(&path, damaged).unwrap();
-                assert_eq!(cache.kept(signed, "a"), None, "{at}: {}", damaged.escape_ascii());
-            }
+        for damaged in damaged_at_each_byte(&whole) {
+            fs::write(&path, &damaged).unwrap();
+            assert_eq!(cache.kept(signed, "a"), None, "{}", damaged.escape_ascii());
         }
         // A file of another key in its place.
         cache.keep(signed, "b", b"other").unwrap();

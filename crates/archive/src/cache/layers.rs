@@ -37,7 +37,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// What it was made of, in the words of whoever made it.
+    /// What it was made of, as its maker wrote it.
     #[must_use]
     pub fn made_of(&self) -> &str {
         &self.made_of
@@ -118,18 +118,15 @@ impl NewLayer {
         hasher.read(&mut self.file, u64::MAX).map_err(|error| self.cache.error(error))?;
         let layer = Layer { made_of: made_of.to_owned(), bytes: hasher.length(), digest: hasher.finish() };
 
-        let _lock = self.cache.lock_layers()?;
-        let record = self.cache.layer_path(&layer.key());
+        let _lock = self.cache.lock(DIRECTORY)?;
         if self.cache.layer(made_of).is_some() {
             return Ok(());
         }
-        // A record that was there is damaged: without it nobody takes the bytes for those that it was of.
-        let unfinished = record.with_extension("new");
-        let placed = remove_if_there(&record)
-            .and_then(|()| fs::rename(&self.path, record.with_extension(TARBALL)))
-            .and_then(|()| fs::write(&unfinished, layer.to_record()))
-            .and_then(|()| fs::rename(&unfinished, &record));
-        placed.map_err(|error| self.cache.error(error))
+        let record = self.cache.layer_path(&layer.key());
+        // A record that was there is damaged, and of other bytes than these.
+        let placed = remove_if_there(&record).and_then(|()| fs::rename(&self.path, record.with_extension(TARBALL)));
+        placed.map_err(|error| self.cache.error(error))?;
+        self.cache.replace(&record, layer.to_record().as_bytes())
     }
 }
 
@@ -140,18 +137,8 @@ impl Drop for NewLayer {
 }
 
 impl Cache {
-    fn layers_directory(&self) -> PathBuf {
-        self.root.join(DIRECTORY)
-    }
-
     fn layer_path(&self, key: &str) -> PathBuf {
-        self.layers_directory().join(key)
-    }
-
-    fn lock_layers(&self) -> Result<fs::File, Error> {
-        let directory = fs::File::open(self.layers_directory()).map_err(|error| self.error(error))?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|error| self.error(error.into()))?;
-        Ok(directory)
+        self.root.join(DIRECTORY).join(key)
     }
 
     /// The layer that was made of this, if there is one. Whether it is whole shows when it is
@@ -171,7 +158,7 @@ impl Cache {
     /// All layers, in no order.
     #[must_use]
     pub fn layers(&self) -> Vec<Layer> {
-        let Ok(names) = names(&self.layers_directory()) else { return Vec::new() };
+        let Ok(names) = names(&self.root.join(DIRECTORY)) else { return Vec::new() };
         names.iter().filter_map(|name| self.layer_of_key(name)).collect()
     }
 
@@ -194,7 +181,7 @@ impl Cache {
     /// # Errors
     /// When it is there and cannot be removed.
     pub fn remove_layer(&self, layer: &Layer) -> Result<(), Error> {
-        let _lock = self.lock_layers()?;
+        let _lock = self.lock(DIRECTORY)?;
         self.remove_layer_of(&layer.key())
     }
 
@@ -211,7 +198,7 @@ impl Cache {
     /// # Errors
     /// When no file can be made, or one cannot be removed.
     pub fn new_layer(&self, bytes: u64, limit: u64) -> Result<Option<NewLayer>, Error> {
-        let _lock = self.lock_layers()?;
+        let _lock = self.lock(DIRECTORY)?;
         self.make_room(limit.saturating_sub(bytes)).map_err(|error| self.error(error))?;
         if bytes > limit {
             return Ok(None);
@@ -233,26 +220,23 @@ impl Cache {
 
     /// Removes what killed builds left, and layers until those that stay have `limit` bytes at the most.
     fn make_room(&self, limit: u64) -> io::Result<()> {
-        let directory = self.layers_directory();
         let mut used = Vec::new();
-        for name in names(&directory)? {
-            let path = directory.join(&name);
-            let is_tarball = name.ends_with(&format!(".{TARBALL}"));
+        for name in names(&self.root.join(DIRECTORY))? {
+            let path = self.layer_path(&name);
+            let tarball_of = name.strip_suffix(TARBALL).and_then(|rest| rest.strip_suffix('.'));
             if name.starts_with(UNFINISHED) {
-                let is_left = fs::File::open(&path)
-                    .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-                if is_left {
+                if !is_being_written(&path) {
                     let _ = fs::remove_file(&path);
                 }
-            } else if !is_tarball && self.layer_of_key(&name).is_some() {
-                used.push((fs::metadata(&path)?.modified()?, name));
-            } else if !is_tarball || self.layer_of_key(name.trim_end_matches(&format!(".{TARBALL}"))).is_none() {
+            } else if self.layer_of_key(tarball_of.unwrap_or(&name)).is_none() {
                 // Something that is no file may stand there; it does not keep others from having room.
                 let _ = fs::remove_file(&path);
+            } else if tarball_of.is_none() {
+                used.push((fs::metadata(&path)?.modified()?, name));
             }
         }
         used.sort();
-        let length = |name: &str| fs::metadata(directory.join(name).with_extension(TARBALL)).map_or(0, |it| it.len());
+        let length = |key: &str| fs::metadata(self.layer_path(key).with_extension(TARBALL)).map_or(0, |it| it.len());
         let mut total: u64 = used.iter().map(|(_, name)| length(name)).sum();
         for (_, name) in used {
             if total <= limit {
@@ -263,6 +247,11 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+fn is_being_written(unfinished: &Path) -> bool {
+    let Ok(file) = fs::File::open(unfinished) else { return true };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
 }
 
 fn names(directory: &Path) -> io::Result<Vec<String>> {
@@ -281,6 +270,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 mod tests {
     use fs::os::unix::fs::FileExt;
 
+    use super::super::tests::damaged_at_each_byte;
     use super::*;
 
     const LIMIT: u64 = 1000;
@@ -334,13 +324,9 @@ mod tests {
         let record = place.cache.layer_path(&key("a"));
         for path in [record.clone(), record.with_extension(TARBALL)] {
             let whole = fs::read(&path).unwrap();
-            for at in 0..whole.len() {
-                let mut flipped = whole.clone();
-                flipped[at] ^= 1;
-                for damaged in [&flipped[..], &whole[..at]] {
-                    fs::write(&path, damaged).unwrap();
-                    assert_eq!(place.take("a"), None, "{at}: {}", damaged.escape_ascii());
-                }
+            for damaged in damaged_at_each_byte(&whole) {
+                fs::write(&path, &damaged).unwrap();
+                assert_eq!(place.take("a"), None, "{}", damaged.escape_ascii());
             }
             fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
             assert_eq!(place.take("a"), None);

@@ -17,6 +17,15 @@ fn part(cache: &Cache, body: &[u8]) -> Box<Part> {
     }
 }
 
+/// A file with a bit flipped in each byte in turn, and cut off before it.
+pub(super) fn damaged_at_each_byte(whole: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..whole.len()).flat_map(|at| {
+        let mut flipped = whole.to_vec();
+        flipped[at] ^= 1;
+        [flipped, whole[..at].to_vec()]
+    })
+}
+
 #[test]
 fn a_file_has_its_name_only_when_it_is_whole() {
     let (_directory, cache) = cache();
