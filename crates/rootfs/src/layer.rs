@@ -48,8 +48,9 @@ impl Hint for Error {
 /// # Errors
 /// [`staging::Error`]
 pub fn settle(staging: &Staging, latest: i64) -> Result<(), staging::Error> {
-    let root = RootPath::root();
-    let mut directories = vec![root.clone()];
+    // The time that a tarball would have in this one's place, where it is another.
+    let unlike = |mtime| Some(tarball::settled(mtime, latest)).filter(|settled| *settled != mtime);
+    let mut directories = vec![RootPath::root()];
     let mut next = 0;
     // By path, and each closed again: a deep tree has more directories than a process may have open.
     while let Some(path) = directories.get(next).cloned() {
@@ -62,9 +63,7 @@ pub fn settle(staging: &Staging, latest: i64) -> Result<(), staging::Error> {
                 FileType::Socket => directory.unlink(&name)?,
                 FileType::Directory => directories.extend(path.join(&name)),
                 _ => {
-                    let (mtime, settled) =
-                        (metadata.attributes.mtime, tarball::settled(metadata.attributes.mtime, latest));
-                    if mtime != settled {
+                    if let Some(settled) = unlike(metadata.attributes.mtime) {
                         directory.set_time(&name, settled)?;
                     }
                 }
@@ -75,9 +74,7 @@ pub fn settle(staging: &Staging, latest: i64) -> Result<(), staging::Error> {
     // Last, since a directory gets another time when something in it goes.
     for path in &directories {
         let directory = staging.directory(path)?;
-        let mtime = directory.own_metadata()?.attributes.mtime;
-        let settled = tarball::settled(mtime, latest);
-        if mtime != settled {
+        if let Some(settled) = unlike(directory.own_metadata()?.attributes.mtime) {
             directory.set_own_time(settled)?;
         }
     }

@@ -7,8 +7,8 @@
 use fam_progress::Progress;
 use fam_tree::RootPath;
 
-use super::Error;
 use super::schedule::{self, Node, Step};
+use super::{Error, node_of};
 use crate::configure::{Configuration, OnTop};
 use crate::dpkg::Package;
 use crate::staging::Staging;
@@ -37,10 +37,7 @@ impl Addition<'_> {
         let place = staging.create_dir_all(&directory).map_err(unpack::Error::Tree)?;
         let packages = self.debs.iter().map(|deb| deb.copy(&place, file_name(&deb.name).as_bytes()));
         let packages: Vec<Package> = packages.collect::<Result<_, _>>()?;
-        let nodes = packages.iter().map(|package| {
-            package.node(false).map_err(|source| unpack::Error::Control { package: package.name.clone(), source })
-        });
-        let nodes: Vec<Node> = nodes.collect::<Result<_, _>>()?;
+        let nodes: Vec<Node> = packages.iter().map(|package| node_of(package, false)).collect::<Result<_, _>>()?;
 
         let mut on_top = OnTop::begin(staging, self.configuration, &packages, progress)?;
         for step in schedule::second_stage(&nodes, &Default::default(), false).steps {

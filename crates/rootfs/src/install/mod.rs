@@ -21,6 +21,7 @@ use fam_progress::Progress;
 use schedule::{Node, Step};
 
 use super::configure::{self, Configuration, Configurator};
+use super::dpkg::Package;
 use super::staging::Staging;
 use super::unpack::{self, Arrivals, DebFile, Placement, Preparations, Prepared, UnpackOptions};
 
@@ -188,8 +189,13 @@ impl Installer<'_> {
             let ready = self.arrivals.ready([position]).next().map(Prepared::package);
             let package = ready.or(self.placement.package(position)).ok_or(unpack::Error::Stopped)?;
             let first = self.of.first.contains(&position) || self.of.first.is_empty() && package.essential;
-            package.node(first).map_err(|source| unpack::Error::Control { package: package.name.clone(), source })
+            node_of(package, first)
         };
         positions.into_iter().map(node).collect()
     }
+}
+
+/// What the order of a package follows from; `first` says whether it is meant for the first stage.
+fn node_of(package: &Package, first: bool) -> Result<Node, unpack::Error> {
+    package.node(first).map_err(|source| unpack::Error::Control { package: package.name.clone(), source })
 }

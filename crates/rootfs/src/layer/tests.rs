@@ -55,8 +55,7 @@ fn unsettled() -> (tempfile::TempDir, Staging) {
 fn written(staging: &Staging, path: &Path) -> Vec<u8> {
     let root = File::open(staging.host_path()).unwrap();
     let out = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
-    let devices = staging.devices().into_iter().collect();
-    tarball::Survey::of(root.as_fd()).unwrap().write(&devices, LATEST, None, &out).unwrap();
+    tarball::Survey::of(root.as_fd()).unwrap().write(&staging.devices(), LATEST, None, &out).unwrap();
     fs::read(path).unwrap()
 }
 

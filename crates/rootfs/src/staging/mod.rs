@@ -12,6 +12,7 @@ mod metadata;
 pub use directory::Directory;
 pub use metadata::{Attributes, FileType, Metadata};
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ pub struct Staging {
     host_path: PathBuf,
     /// The same place without links, as the kernel calls it.
     real_path: Vec<u8>,
-    devices: Mutex<Vec<(RootPath, Entry)>>,
+    devices: Mutex<BTreeMap<RootPath, Entry>>,
 }
 
 impl Staging {
@@ -287,22 +288,18 @@ impl Staging {
     /// Notes a device node that belongs at `path`. It is made nowhere, as root neither: the tree
     /// that is written out must not depend on who built it.
     pub fn device(&self, path: RootPath, entry: Entry) {
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        devices.retain(|(other, _)| *other != path);
-        devices.push((path, entry));
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).insert(path, entry);
     }
 
     /// Forgets a device node that was noted, since something else took its place.
     pub fn forget_device(&self, path: &RootPath) {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _)| other != path);
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
     }
 
     /// The device nodes noted so far, by path.
     #[must_use]
-    pub fn devices(&self) -> Vec<(RootPath, Entry)> {
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        devices.sort_by(|(left, _), (right, _)| left.cmp(right));
-        devices
+    pub fn devices(&self) -> BTreeMap<RootPath, Entry> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn host(&self, path: &RootPath) -> PathBuf {

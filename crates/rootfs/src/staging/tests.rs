@@ -124,7 +124,7 @@ fn devices_are_noted_and_not_made() {
     staging.device(path("dev/zero"), entry(5));
     staging.device(path("dev/null"), entry(4));
     staging.device(path("dev/null"), entry(3));
-    assert_eq!(staging.devices(), [(path("dev/null"), entry(3)), (path("dev/zero"), entry(5))]);
+    assert_eq!(staging.devices(), [(path("dev/null"), entry(3)), (path("dev/zero"), entry(5))].into());
     assert!(!staging.exists(&path("dev")).unwrap());
 }
 

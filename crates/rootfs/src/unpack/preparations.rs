@@ -94,9 +94,7 @@ impl<'a> Preparations<'a> {
 
     fn prepare(&self, index: Index, running: &TaskHandle) -> Result<Prepared, Error> {
         let deb = &self.debs[index];
-        let mut file = regular::open(&deb.path).map_err(|error| deb.read_error(error.into()))?;
-        verify(deb, &mut file)?;
-        let mut metered = Metered { inner: file, running, left: deb.size };
+        let mut metered = Metered { inner: deb.open()?, running, left: deb.size };
         let mut archive = Deb::open(&mut metered).map_err(|source| deb.error(source))?;
         let package = deb.package(&mut archive)?;
         let contents = index.to_string().into_bytes();
@@ -109,11 +107,20 @@ impl<'a> Preparations<'a> {
 }
 
 impl DebFile {
-    /// Copies the file into a directory of the new system; returns the package. What is copied and read is
-    /// the very file whose digest was verified.
-    pub(crate) fn copy(&self, directory: &Directory, name: &[u8]) -> Result<Package, Error> {
+    /// Opens the file, hashes all of it and rewinds it, so that what is unpacked is read from the very
+    /// descriptor that was verified.
+    fn open(&self) -> Result<fs_err::File, Error> {
         let mut file = regular::open(&self.path).map_err(|error| self.read_error(error.into()))?;
-        verify(self, &mut file)?;
+        if !self.digest.is_of_reader(&mut file, self.size).map_err(|error| self.read_error(error))? {
+            return Err(Error::Damaged { package: self.name.clone(), path: self.path.clone() });
+        }
+        file.rewind().map_err(|error| self.read_error(error))?;
+        Ok(file)
+    }
+
+    /// Copies the file into a directory of the new system; returns the package.
+    pub(crate) fn copy(&self, directory: &Directory, name: &[u8]) -> Result<Package, Error> {
+        let mut file = self.open()?;
         let mut copy = directory.create_file(name).map_err(|error| self.staging_error(error))?;
         io::copy(&mut file, &mut copy).map_err(|error| self.read_error(error))?;
         file.rewind().map_err(|error| self.read_error(error))?;
@@ -192,15 +199,6 @@ impl Arrivals<'_> {
         let rank = |(index, error): &(Index, Error)| (matches!(error, Error::Stopped), *index);
         failures.into_iter().min_by_key(rank).map_or(Error::Stopped, |(_, error)| error)
     }
-}
-
-/// Hashes the whole file and rewinds it, so that what is unpacked is read from the very descriptor
-/// that was verified.
-fn verify(deb: &DebFile, file: &mut fs_err::File) -> Result<(), Error> {
-    if !deb.digest.is_of_reader(&mut *file, deb.size).map_err(|error| deb.read_error(error))? {
-        return Err(Error::Damaged { package: deb.name.clone(), path: deb.path.clone() });
-    }
-    file.rewind().map_err(|error| deb.read_error(error))
 }
 
 /// Reports how much of a file has been read. It is read about once after the verification.
