@@ -1,6 +1,6 @@
 //! The base system: the packages, installed and configured, before anything of the recipe is applied to them.
 //!
-//! It is taken from a layer in the cache, if one was made of the same [`Ingredients`]. Else it is installed,
+//! It is taken from a layer in the cache, if one was made of the same (see [`super::ingredients`]). Else it is installed,
 //! and kept as a layer: a template that differs in its plugins alone starts from there. Both ways give the
 //! same tree (see [`fam_rootfs::layer`]).
 //!
@@ -27,7 +27,6 @@ use super::job::Job;
 use super::layers::{Choice, Found, Keeping};
 use super::packages::Selection;
 use super::staging_place::StagingPlace;
-use crate::recipe::Recipe;
 use crate::report::Start;
 
 /// A base system in its staging tree.
@@ -38,121 +37,153 @@ pub(super) struct Base {
     pub(super) keeping: Keeping,
 }
 
-/// Makes the base system, from what was chosen. Plugins will copy `copied_bytes` into it.
-pub(super) fn obtain(
-    job: &Job,
-    selection: &Selection,
-    choice: &Choice,
-    copied_bytes: u64,
-    progress: &Progress,
-) -> Result<Base, Error> {
-    let time = selection.time();
-    warn_of_idle_answers(&job.answers, selection.lock(), progress);
-    if job.answers.have_password() {
-        progress.detail("no layer is kept of these packages: there is a password among the answers");
-    }
-    if let Some(found) = choice.found()
-        && let Some(base) = start_from(choice, found, job, selection, copied_bytes, progress)?
-    {
-        return Ok(base);
-    }
-    let place = StagingPlace::prepare(job, selection, copied_bytes, progress)?;
-    progress.step(format!("Fetching and unpacking {} packages", selection.lock().packages.len()));
-    install(job, selection, &place, time, progress)?;
-    layer::settle(&place.staging, time)?;
-    let keeping = choice.keep(&place.staging, time, progress);
-    Ok(Base { place, start: Start::Packages, keeping })
+/// What the base system of a build is made from.
+#[derive(Debug)]
+pub(super) struct Maker<'a> {
+    pub(super) job: &'a Job,
+    pub(super) selection: &'a Selection,
+    pub(super) choice: &'a Choice,
+    /// What plugins will copy into it.
+    pub(super) copied_bytes: u64,
+    pub(super) progress: &'a Progress,
 }
 
-/// Makes the base system from a layer; `None` if that is damaged, and therefore gone.
-fn start_from(
-    choice: &Choice,
-    found: &Found,
-    job: &Job,
-    selection: &Selection,
-    copied_bytes: u64,
-    progress: &Progress,
-) -> Result<Option<Base>, Error> {
-    let count = found.packages();
-    progress.step(format!("Starting from {count} packages as they were installed and configured before"));
-    let place = StagingPlace::prepare(job, selection, copied_bytes, progress)?;
-    if !choice.extract(found, &place.staging)? {
-        progress.warning(
-            "the layer of these packages in the cache is damaged",
-            Some("they are installed anew, and nothing is lost; if it happens again, check the disk".into()),
+impl Maker<'_> {
+    /// Makes the base system, from what was chosen.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(super) fn make(&self) -> Result<Base, Error> {
+        let Self { job, selection, choice, progress, .. } = self;
+        warn_of_idle_answers(&job.answers, selection.lock(), progress);
+        if job.answers.have_password() {
+            progress.detail("no layer is kept of these packages: there is a password among the answers");
+        }
+        if let Some(found) = choice.found()
+            && let Some(base) = self.start_from(found)?
+        {
+            return Ok(base);
+        }
+        let place = self.place()?;
+        progress.step(format!("Fetching and unpacking {} packages", selection.lock().packages.len()));
+        self.install(&place)?;
+        layer::settle(&place.staging, selection.time())?;
+        let keeping = choice.keep(&place.staging, selection.time(), progress);
+        Ok(Base { place, start: Start::Packages, keeping })
+    }
+
+    fn place(&self) -> Result<StagingPlace, Error> {
+        StagingPlace::prepare(self.job, self.selection, self.copied_bytes, self.progress)
+    }
+
+    /// Makes the base system from a layer; `None` if that is damaged, and therefore gone.
+    fn start_from(&self, found: &Found) -> Result<Option<Base>, Error> {
+        let count = found.packages();
+        self.progress.step(format!("Starting from {count} packages as they were installed and configured before"));
+        let place = self.place()?;
+        if !self.choice.extract(found, &place.staging)? {
+            self.progress.warning(
+                "the layer of these packages in the cache is damaged",
+                Some("they are installed anew, and nothing is lost; if it happens again, check the disk".into()),
+            );
+            return Ok(None);
+        }
+        if found.is_exact() {
+            return Ok(Some(Base { place, start: Start::Layer, keeping: Keeping::default() }));
+        }
+        self.progress.warning(
+            "the bytes of this build may differ from those of a fresh one, since it is incremental",
+            Some("without --incremental, all packages are installed at once".into()),
         );
-        return Ok(None);
+        if !found.rest().is_empty() {
+            self.add(found.rest(), &place)?;
+        }
+        self.record_automatic(&place.staging)?;
+        layer::settle(&place.staging, self.selection.time())?;
+        Ok(Some(Base { place, start: Start::Incremental, keeping: Keeping::default() }))
     }
-    if found.is_exact() {
-        return Ok(Some(Base { place, start: Start::Layer, keeping: Keeping::default() }));
+
+    /// Installs the packages at these positions on top of those that are there.
+    fn add(&self, positions: &[usize], place: &StagingPlace) -> Result<(), Error> {
+        self.progress.step(format!("Installing {} packages on top of them", positions.len()));
+        self.selection.fetch_some(positions)?;
+        let all = self.selection.debs();
+        let debs: Vec<_> = positions.iter().map(|&position| all[position].clone()).collect();
+        let addition = Addition { debs: &debs, configuration: &self.configuration() };
+        Ok(addition.run(&place.staging, self.progress)?)
     }
-    progress.warning(
-        "the bytes of this build may differ from those of a fresh one, since it is incremental",
-        Some("without --incremental, all packages are installed at once".into()),
-    );
-    if !found.rest().is_empty() {
-        add(found.rest(), job, selection, &place, progress)?;
+
+    /// Fills the empty staging tree: what depends on the packages alone, and on no setting of the recipe but
+    /// those that are [`Ingredients`](super::ingredients::Ingredients).
+    fn install(&self, place: &StagingPlace) -> Result<(), Error> {
+        let staging = &place.staging;
+        self.fetch_and_install(place)?;
+        // The dpkg of the guest has to leave out the same paths.
+        self.filters().configure_dpkg(staging)?;
+        self.record_automatic(staging)?;
+        let source_date_epoch = Some(self.selection.time());
+        let inside = sandbox::Settings { source_date_epoch, stand_ins: StandIn::no_services(), network: None };
+        let enter = || Sandbox::enter(staging.host_path(), &inside);
+        Ok(bootloader::install(staging, enter, ROOT_PARTITION, self.progress)?)
     }
-    record_automatic(&place.staging, selection)?;
-    layer::settle(&place.staging, selection.time())?;
-    Ok(Some(Base { place, start: Start::Incremental, keeping: Keeping::default() }))
-}
 
-/// Installs the packages at these positions on top of those that are there.
-fn add(
-    positions: &[usize],
-    job: &Job,
-    selection: &Selection,
-    place: &StagingPlace,
-    progress: &Progress,
-) -> Result<(), Error> {
-    let count = positions.len();
-    progress.step(format!("Installing {count} packages on top of them"));
-    selection.fetch_some(positions)?;
-    let all = selection.debs();
-    let debs: Vec<_> = positions.iter().map(|&position| all[position].clone()).collect();
-    let configuration = configuration(job, selection.time());
-    Ok(Addition { debs: &debs, configuration: &configuration }.run(&place.staging, progress)?)
-}
-
-/// Fills the empty staging tree: what depends on the packages alone, and on no setting of the recipe but
-/// those that are [`Ingredients`].
-fn install(
-    job: &Job,
-    selection: &Selection,
-    place: &StagingPlace,
-    time: i64,
-    progress: &Progress,
-) -> Result<(), Error> {
-    let staging = &place.staging;
-    fetch_and_install(job, selection, place, time, progress)?;
-    // The dpkg of the guest has to leave out the same paths.
-    filters(&job.settings.recipe).configure_dpkg(staging)?;
-    record_automatic(staging, selection)?;
-    let inside = sandbox::Settings { source_date_epoch: Some(time), stand_ins: StandIn::no_services(), network: None };
-    let enter = || Sandbox::enter(staging.host_path(), &inside);
-    Ok(bootloader::install(staging, enter, ROOT_PARTITION, progress)?)
-}
-
-/// Leaves what `apt autoremove` in the guest asks for.
-fn record_automatic(staging: &Staging, selection: &Selection) -> Result<(), Error> {
-    let lock = selection.lock();
-    let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
-    Ok(apt::record(staging, &lock.architecture, automatic)?)
-}
-
-fn configuration(job: &Job, time: i64) -> Configuration {
-    Configuration {
-        initramfs: job.settings.recipe.initramfs.value,
-        source_date_epoch: time,
-        answers: job.answers.clone(),
-        limits: TimeLimits::default(),
+    /// Fetches the packages and installs them at the same time: fetching waits for the network,
+    /// installing for processors.
+    fn fetch_and_install(&self, place: &StagingPlace) -> Result<(), Error> {
+        let Self { job, selection, progress, .. } = self;
+        let installation = Installation {
+            debs: &selection.debs(),
+            first: &selection.first_stage(),
+            unpack: &UnpackOptions {
+                architecture: job.settings.recipe.architecture.to_string(),
+                // In every suite: from bookworm on packages count on it, and debootstrap does so for
+                // bullseye, too.
+                merged_usr: true,
+                filters: self.filters(),
+                jobs: job.settings.jobs.value,
+            },
+            configuration: &self.configuration(),
+        };
+        let stop = AtomicBool::new(false);
+        let (sender, arrivals) = mpsc::channel();
+        let (fetched, installed) = thread::scope(|scope| {
+            let fetching = scope.spawn(|| {
+                let sender = sender;
+                // Fails only after installing has ended, when arrivals no longer matter.
+                selection.fetch(&stop, &|index| {
+                    let _ = sender.send(index);
+                })
+            });
+            let installed = installation.run(arrivals, &stop, &place.staging, &place.aside, progress);
+            (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), installed)
+        });
+        match (fetched, installed) {
+            // Fetching stops where installing failed first: that error is the cause.
+            (Err(fetch::Error::Stopped) | Ok(()), installed) => Ok(installed?),
+            (Err(error), _) => Err(selection.not_fetched(error)),
+        }
     }
-}
 
-/// The rules of the recipe for paths of packages.
-fn filters(recipe: &Recipe) -> Filters {
-    recipe.paths.iter().map(|listed| listed.what.map(ToString::to_string)).collect()
+    /// Leaves what `apt autoremove` in the guest asks for.
+    fn record_automatic(&self, staging: &Staging) -> Result<(), Error> {
+        let lock = self.selection.lock();
+        let automatic = lock.packages.iter().filter(|package| package.automatic).map(|package| package.name.as_str());
+        Ok(apt::record(staging, &lock.architecture, automatic)?)
+    }
+
+    fn configuration(&self) -> Configuration {
+        Configuration {
+            initramfs: self.job.settings.recipe.initramfs.value,
+            source_date_epoch: self.selection.time(),
+            answers: self.job.answers.clone(),
+            limits: TimeLimits::default(),
+        }
+    }
+
+    /// The rules of the recipe for paths of packages.
+    fn filters(&self) -> Filters {
+        self.job.settings.recipe.paths.iter().map(|listed| listed.what.map(ToString::to_string)).collect()
+    }
 }
 
 /// Warns of answers that no package will ask for, since a name is wrong or a package is not
@@ -162,48 +193,5 @@ fn warn_of_idle_answers(answers: &Answers, lock: &Lock, progress: &Progress) {
     for package in answers.packages().into_iter().filter(|name| !is_installed(name)) {
         let hint = "the first word of an answer is the name of the package that asks".to_owned();
         progress.warning(format!("there are answers for the package {package}, which is not installed"), Some(hint));
-    }
-}
-
-/// Fetches the packages and installs them at the same time: fetching waits for the network,
-/// installing for processors.
-fn fetch_and_install(
-    job: &Job,
-    selection: &Selection,
-    place: &StagingPlace,
-    time: i64,
-    progress: &Progress,
-) -> Result<(), Error> {
-    let recipe = &job.settings.recipe;
-    let installation = Installation {
-        debs: &selection.debs(),
-        first: &selection.first_stage(),
-        unpack: &UnpackOptions {
-            architecture: recipe.architecture.to_string(),
-            // In every suite: from bookworm on packages count on it, and debootstrap does so for
-            // bullseye, too.
-            merged_usr: true,
-            filters: filters(recipe),
-            jobs: job.settings.jobs.value,
-        },
-        configuration: &configuration(job, time),
-    };
-    let stop = AtomicBool::new(false);
-    let (sender, arrivals) = mpsc::channel();
-    let (fetched, installed) = thread::scope(|scope| {
-        let fetching = scope.spawn(|| {
-            let sender = sender;
-            // Fails only after installing has ended, when arrivals no longer matter.
-            selection.fetch(&stop, &|index| {
-                let _ = sender.send(index);
-            })
-        });
-        let installed = installation.run(arrivals, &stop, &place.staging, &place.aside, progress);
-        (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), installed)
-    });
-    match (fetched, installed) {
-        // Fetching stops where installing failed first: that error is the cause.
-        (Err(fetch::Error::Stopped) | Ok(()), installed) => Ok(installed?),
-        (Err(error), _) => Err(selection.not_fetched(error)),
     }
 }

@@ -41,7 +41,7 @@ struct Package {
     digest: Digest,
     /// Whether it is of the first stage.
     essential: bool,
-    /// Whether it is there only because others need it, as apt is told.
+    /// Whether it is there only because others need it, as the record for apt says.
     automatic: bool,
 }
 
@@ -88,21 +88,15 @@ impl Ingredients {
         self.packages.len()
     }
 
-    /// The positions of the packages to install on top of a system that was made of `beneath`; `None` where that has
-    /// others, or anything else in another way. The time may be another one: it decides of no package.
-    pub(super) fn on_top_of(&self, beneath: &Self) -> Option<Vec<usize>> {
-        let same_settings = Self { packages: Vec::new(), time: 0, ..self.clone() }
-            == Self { packages: Vec::new(), time: 0, ..beneath.clone() };
-        let is_same = |own: &Package, other: &Package| {
-            // Whom apt may remove again is recorded anew.
-            Package { automatic: false, ..own.clone() } == Package { automatic: false, ..other.clone() }
-        };
-        let is_wanted = |other: &Package| self.packages.iter().any(|own| is_same(own, other));
-        if !same_settings || !beneath.packages.iter().all(is_wanted) {
+    /// The positions of the packages to install on top of a system that was made of `other`; `None` where that has
+    /// packages that are not wanted, or is another in any other way. The time may differ: it decides of no package.
+    pub(super) fn on_top_of(&self, other: &Self) -> Option<Vec<usize>> {
+        let (wanted, there) = (by_name(&self.packages), by_name(&other.packages));
+        let is_wanted = |package: &&Package| wanted.get(&*package.name).is_some_and(|own| own.is_installed_as(package));
+        if self.different_settings(other).iter().any(|&what| what != DATE) || !there.values().all(is_wanted) {
             return None;
         }
-        let lacks = |own: &Package| !beneath.packages.iter().any(|other| other.name == own.name);
-        let rest = self.packages.iter().enumerate().filter(|(_, package)| lacks(package));
+        let rest = self.packages.iter().enumerate().filter(|(_, package)| !there.contains_key(&*package.name));
         // All others count on the essential packages; and debconf has to have the answers before the rest come.
         let comes_first = |package: &Package| package.essential || package.name == DEBCONF;
         if rest.clone().any(|(_, package)| comes_first(package)) {
@@ -111,29 +105,45 @@ impl Ingredients {
         Some(rest.map(|(position, _)| position).collect())
     }
 
-    /// What `other` has in another way.
+    /// In what `other` is not this.
     pub(super) fn differences(&self, other: &Self) -> Differences {
-        let names = |of: &Self| -> BTreeMap<String, Package> {
-            of.packages.iter().map(|package| (package.name.clone(), package.clone())).collect()
+        let (own, others) = (by_name(&self.packages), by_name(&other.packages));
+        let names = |from: &BTreeMap<&str, &Package>, is_named: &dyn Fn(&str) -> bool| {
+            from.keys().filter(|name| is_named(name)).map(ToString::to_string).collect()
         };
-        let (own, others) = (names(self), names(other));
-        let lacks = own.keys().filter(|name| !others.contains_key(*name)).cloned();
-        let has = others.keys().filter(|name| !own.contains_key(*name)).cloned();
-        let differ = own.iter().filter(|(name, package)| others.get(*name).is_some_and(|other| other != *package));
+        Differences {
+            settings: self.different_settings(other),
+            lacks: names(&own, &|name| !others.contains_key(name)),
+            has: names(&others, &|name| !own.contains_key(name)),
+            differ: names(&own, &|name| others.get(name).is_some_and(|other| *other != own[name])),
+        }
+    }
+
+    /// What `other` has in another way, beside packages.
+    fn different_settings(&self, other: &Self) -> Vec<&'static str> {
         let settings = [
             (self.program != other.program, "the version of fam-build"),
             (self.architecture != other.architecture, "the architecture"),
-            (self.time != other.time, "the date of the indexes"),
+            (self.time != other.time, DATE),
             (self.initramfs != other.initramfs, "the kind of initramfs"),
             (self.paths != other.paths, "the rules for paths"),
             (self.debconf != other.debconf, "the answers to packages"),
         ];
-        Differences {
-            settings: settings.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect(),
-            lacks: lacks.collect(),
-            has: has.collect(),
-            differ: differ.map(|(name, _)| name.clone()).collect(),
-        }
+        settings.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect()
+    }
+}
+
+/// What the time follows from, in the words for people.
+const DATE: &str = "the date of the indexes";
+
+fn by_name(packages: &[Package]) -> BTreeMap<&str, &Package> {
+    packages.iter().map(|package| (package.name.as_str(), package)).collect()
+}
+
+impl Package {
+    /// Whether both are installed in the same way. What apt may remove again is recorded later.
+    fn is_installed_as(&self, other: &Self) -> bool {
+        Self { automatic: false, ..self.clone() } == Self { automatic: false, ..other.clone() }
     }
 }
 
@@ -226,25 +236,25 @@ mod tests {
     #[test]
     fn packages_go_on_top_of_those_that_are_all_wanted() {
         let wanted = ingredients(&[("a", "1"), ("b", "1"), ("c", "1")]);
-        for (beneath, expected) in [
+        for (packages, expected) in [
             (&[("a", "1"), ("c", "1")][..], Some(vec![1])),
             (&[], Some(vec![0, 1, 2])),
             (&[("a", "1"), ("b", "1"), ("c", "1")], Some(vec![])),
             (&[("a", "2")], None),
             (&[("a", "1"), ("d", "1")], None),
         ] {
-            assert_eq!(wanted.on_top_of(&ingredients(beneath)), expected, "{beneath:?}");
+            assert_eq!(wanted.on_top_of(&ingredients(packages)), expected, "{packages:?}");
         }
-        let beneath = ingredients(&[("a", "1")]);
-        let mut automatic = beneath.clone();
+        let layer = ingredients(&[("a", "1")]);
+        let mut automatic = layer.clone();
         automatic.packages[0].automatic = true;
         assert!(wanted.on_top_of(&automatic).is_some());
-        assert!(wanted.on_top_of(&Ingredients { time: 5, ..beneath.clone() }).is_some());
-        assert!(wanted.on_top_of(&Ingredients { initramfs: Initramfs::Most, ..beneath.clone() }).is_none());
+        assert!(wanted.on_top_of(&Ingredients { time: 5, ..layer.clone() }).is_some());
+        assert!(wanted.on_top_of(&Ingredients { initramfs: Initramfs::Most, ..layer.clone() }).is_none());
         let mut essential = wanted.clone();
         essential.packages[1].essential = true;
-        assert_eq!(essential.on_top_of(&beneath), None);
-        assert_eq!(ingredients(&[("a", "1"), (DEBCONF, "1")]).on_top_of(&beneath), None);
+        assert_eq!(essential.on_top_of(&layer), None);
+        assert_eq!(ingredients(&[("a", "1"), (DEBCONF, "1")]).on_top_of(&layer), None);
     }
 
     /// A layer is found by this text: where it changes, the layers of all users are of no use any more.

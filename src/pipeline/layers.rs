@@ -1,6 +1,5 @@
 //! The layers of the cache, as a build uses them: which one it starts from, the tree of one, and keeping its own.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::thread::{self, JoinHandle};
@@ -94,8 +93,7 @@ impl Layers {
             return Ok(None);
         }
         let Some(ingredients) = Ingredients::new(settings, answers, selection)? else { return Ok(None) };
-        let cache = Cache::open(&settings.cache_dir.value).map_err(client::Error::from)?;
-        Ok(Some(Self { cache, limit, ingredients }))
+        Ok(Some(Self { cache: selection.cache().clone(), limit, ingredients }))
     }
 
     /// The layer of these very packages.
@@ -105,7 +103,7 @@ impl Layers {
     }
 
     /// The layer that lacks the fewest of these packages, and has no others.
-    fn nearest_beneath(&self) -> Option<Found> {
+    fn nearest_without_others(&self) -> Option<Found> {
         let found = self.cache.layers().into_iter().filter_map(|layer| {
             let made_of = Ingredients::of_layer(&layer)?;
             let rest = self.ingredients.on_top_of(&made_of)?;
@@ -123,25 +121,24 @@ impl Layers {
         let Some(new) = new else {
             return Err(io::Error::other(format!("--layers allows less than its {} MiB", survey.bytes() >> 20)).into());
         };
-        let devices: BTreeMap<_, _> = staging.devices().into_iter().collect();
-        survey.write(&devices, time, None, new.file())?;
+        survey.write(&staging.devices(), time, None, new.file())?;
         let made_of = self.ingredients.to_text();
         Ok(Keeping(Some(thread::spawn(move || new.finish(&made_of)))))
     }
 }
 
 impl Choice {
-    /// The layer of these very packages; with `--incremental`, else the nearest one beneath them; else none.
+    /// The layer of these very packages; with `--incremental`, else the nearest one that has no others; else none.
     pub(super) fn new(settings: &Settings, answers: &Answers, selection: &Selection) -> Result<Self, Error> {
         let layers = Layers::open(settings, answers, selection)?;
         let usable = layers.as_ref().filter(|_| !settings.fresh.value);
         let exact = usable.and_then(Layers::exact);
-        let found = exact.or_else(|| usable.filter(|_| settings.incremental.value)?.nearest_beneath());
+        let found = exact.or_else(|| usable.filter(|_| settings.incremental.value)?.nearest_without_others());
         Ok(Self { layers, found })
     }
 
-    /// What a layer was made of on top of which packages are to be installed.
-    pub(super) fn beneath(&self) -> Option<&str> {
+    /// What the layer was made of from which the build starts, if that is not of these very packages.
+    pub(super) fn other_layer(&self) -> Option<&str> {
         self.found.as_ref().filter(|found| !found.is_exact).map(|found| found.layer.made_of())
     }
 

@@ -102,7 +102,7 @@ pub fn plan(settings: &Settings, progress: &Progress) -> Result<PlanReport, Erro
     let networked = network::networked(settings, &plugin_plan);
     let selection = Selection::choose(settings, archives, &local, progress)?.with_networked(&networked);
     let choice = Choice::new(settings, &answers, &selection)?;
-    let selection = selection.with_incremental(choice.beneath().is_some());
+    let selection = selection.with_incremental(choice.other_layer().is_some());
     preflight::check_disk(settings, &selection, plugin_plan.copied_files().bytes())?;
     // Every template was made with a seed, so without one there is none to reuse.
     let reuses_template = match preflight::present_seed(settings)? {
@@ -176,7 +176,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
             let archives = Archives::open(settings, logins, progress)?;
             let selection = Selection::choose(settings, archives, local, progress)?.with_networked(&networked);
             let choice = Choice::new(settings, &job.answers, &selection)?;
-            let selection = selection.with_incremental(choice.beneath().is_some());
+            let selection = selection.with_incremental(choice.other_layer().is_some());
             let copied_bytes = plugin_plan.copied_files().bytes();
             preflight::check_disk(settings, &selection, copied_bytes)?;
             preflight::check_space(job, &selection, copied_bytes)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use fam_archive::cache::Cache;
 use fam_archive::credentials::MirrorUrl;
 use fam_archive::digest::{Digest, sha256};
 use fam_archive::local::LocalDeb;
@@ -189,6 +190,11 @@ impl Selection {
     /// index of each package when its file is there.
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), fetch::Error> {
         self.archives.client.fetch_each(&self.downloads, &self.first_stage(), stop, arrived)
+    }
+
+    /// The cache that they are fetched into.
+    pub(super) fn cache(&self) -> &Cache {
+        self.archives.client.cache()
     }
 
     /// Fetches the packages at these positions, as far as the cache does not have them.

@@ -1,7 +1,6 @@
 //! Makes the template, `fabric_template.tar`, from a base system. The staging tree exists only while
 //! this module works.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -114,7 +113,8 @@ pub(super) fn obtain(
         return Ok(template);
     }
     let (copied_bytes, time) = (plugin_plan.copied_files().bytes(), build.facts().source_date_epoch);
-    let Base { place, start, keeping } = base::obtain(job, selection, choice, copied_bytes, progress)?;
+    let maker = base::Maker { job, selection, choice, copied_bytes, progress };
+    let Base { place, start, keeping } = maker.make()?;
     let template = complete(job, place, plugin_plan, build, progress)
         .and_then(|place| write(job, place, &key, time, progress))
         .map(|(tree, named)| Template { tree, tarball: Arc::clone(named.file()), named, start });
@@ -137,8 +137,7 @@ fn write(
     check_room(job, &survey)?;
     progress.step(format!("Writing {}", path.display()));
     let artifact = job.output.create_private(TEMPLATE)?;
-    let devices: BTreeMap<_, _> = place.staging.devices().into_iter().collect();
-    let summary = survey.write(&devices, latest, Some(key), artifact.file())?;
+    let summary = survey.write(&place.staging.devices(), latest, Some(key), artifact.file())?;
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
     // Frees the memory of the tree before the images need it.
     drop(place);

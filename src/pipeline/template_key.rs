@@ -37,7 +37,7 @@ pub(super) fn key(
     let parts = serde_json::json!({
         "program": program()?,
         "packages": selection.lock().to_toml(),
-        "beneath": choice.beneath(),
+        "layer": choice.other_layer(),
         "debconf": answers.reveal(),
         "paths": recipe.paths.iter().map(|listed| &listed.what).collect::<Vec<_>>(),
         "initramfs": recipe.initramfs.value,

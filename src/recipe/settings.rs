@@ -213,7 +213,7 @@ fn check_fabric(fabric: &Fabric) -> Result<(), Error> {
     }
 }
 
-/// How much layers take, if nobody says it: five or six systems as the default recipe has them.
+/// How much layers take by default: five or six systems as the default recipe has them.
 const LAYERS: Size = Size::from_bytes(4 * Size::GIB.bytes());
 
 /// The addresses above these are the host's in QEMU's user-mode network, and nodes with static

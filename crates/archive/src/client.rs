@@ -127,6 +127,12 @@ impl Client {
         Ok(Self { http, cache, keyring, options, progress })
     }
 
+    /// The cache that it fetches into.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     /// The keys that vouch for sources that name none of their own.
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
