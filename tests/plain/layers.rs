@@ -30,6 +30,7 @@ const STARTS: &str = "packages as they were installed and configured before";
 /// keep.
 struct Layered {
     bench: Bench,
+    seed: String,
 }
 
 impl Layered {
@@ -44,9 +45,9 @@ impl Layered {
             "echo 'the script ran'; echo > /etc/made; echo x > /run/x; echo x > /tmp/x; mkdir /var/new",
         );
         let archive = archive.with(pkg).with(Deb::new("more").file("/usr/share/more", "more\n"));
-        let layered = Self { bench: Bench::of(who, archive.serve()) };
-        let seed = layered.bench.write("seed", &format!("{}\n", "5".repeat(64)));
-        fs_err::set_permissions(&seed, PermissionsExt::from_mode(0o600)).unwrap();
+        let bench = Bench::of(who, archive.serve());
+        let seed = bench.seed();
+        let layered = Self { bench, seed };
         layered.recipe("");
         layered
     }
@@ -61,8 +62,12 @@ impl Layered {
     }
 
     fn command(&self, more: &[&str]) -> Command {
-        let seed = self.bench.directory.path().join("seed");
-        self.bench.build(&[&["--include", "pkg", "--seed", seed.to_str().unwrap()], more].concat())
+        self.command_of(&[], more)
+    }
+
+    /// A run of this verb with what all runs have.
+    fn command_of(&self, verb: &[&str], more: &[&str]) -> Command {
+        self.bench.build(&[verb, &["--include", "pkg", "--seed", &self.seed], more].concat())
     }
 
     /// Builds; returns what was said and what the log has.
@@ -91,9 +96,7 @@ impl Layered {
     }
 
     fn plan(&self, more: &[&str]) -> String {
-        let seed = self.bench.directory.path().join("seed");
-        let arguments = [&["plan", "--include", "pkg", "--seed", seed.to_str().unwrap()], more].concat();
-        succeed(&mut self.bench.build(&arguments))
+        succeed(&mut self.command_of(&["plan"], more))
     }
 
     /// Asserts that the artifacts are those of a build that starts from nothing.

@@ -66,9 +66,7 @@ impl Rebuilds {
             fs_err::write(at(path), text).unwrap();
         }
         let recipe = bench.write("all.toml", RECIPE).display().to_string();
-        let seed = bench.write("seed", &format!("{}\n", "5".repeat(64)));
-        fs_err::set_permissions(&seed, PermissionsExt::from_mode(0o600)).unwrap();
-        let own = ["--recipe", &recipe, "--seed", seed.to_str().unwrap()];
+        let own = ["--recipe", &recipe, "--seed", &bench.seed()];
         let arguments = own.iter().chain(arguments).map(ToString::to_string).collect();
         Self { bench, arguments }
     }

@@ -1,6 +1,7 @@
 //! Builds of a small system from an archive of the tests' own: a place for them, the command, and
 //! how their ends are judged.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,6 +73,13 @@ impl Bench {
             succeed(Command::new("chown").arg(user()).arg(&path));
         }
         path
+    }
+
+    /// A seed for builds, for the one who builds alone; returns its path.
+    pub fn seed(&self) -> String {
+        let seed = self.write("seed", &format!("{}\n", "5".repeat(64)));
+        fs_err::set_permissions(&seed, PermissionsExt::from_mode(0o600)).unwrap();
+        seed.display().to_string()
     }
 
     /// A build of the small system from this place's mirror, with this place's cache and output, or

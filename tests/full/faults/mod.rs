@@ -40,8 +40,7 @@ impl Place {
     fn with_recipe(who: Who, archive: Archive, arguments: &[&str], recipe: &str) -> Self {
         let bench = Bench::of(who, archive.serve());
         bench.write("tiny.toml", recipe);
-        let seed = bench.write("seed", &"5a".repeat(32)).display().to_string();
-        succeed(Command::new("chmod").args(["0600", &seed]));
+        let seed = bench.seed();
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let mut place = Self { bench, seed, arguments, artifacts: BTreeMap::new() };
         succeed(&mut place.build());
