@@ -13,7 +13,7 @@ use support::{as_user, directory_of, succeed, user};
 use crate::small::{archive, recipe_with};
 
 support::tests! {
-    needs [ROOT, "crun", "docker", "gpg", "newuidmap", "podman"];
+    needs [ROOT, "crun", "docker", "dockerd", "gpg", "newuidmap", "podman"];
     the_hint_names_the_settings_of_a_container_of_roots,
     the_hint_names_the_settings_of_a_container_of_a_users,
     the_hint_names_the_settings_of_a_container_of_docker,
