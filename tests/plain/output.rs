@@ -1,5 +1,5 @@
 //! Places that cannot be written to, files that cannot be read, users who lack something, packages
-//! that fail.
+//! that fail or take long.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +20,7 @@ support::tests! {
     tarballs_that_are_none,
     a_user_without_subordinate_ids,
     a_maintainer_script_that_fails,
+    maintainer_scripts_that_take_long,
 }
 
 fn a_disk_that_is_too_small_is_refused_before_the_work() {
@@ -152,5 +153,23 @@ fn a_maintainer_script_that_fails() {
         assert_nothing_left(&output);
         let log = fs_err::read_to_string(output.join("fabric_emulation.log")).unwrap();
         assert!(log.contains("the moon is gone") && log.contains("failed: "), "{log}");
+    }
+}
+
+fn maintainer_scripts_that_take_long() {
+    // What it prints last stands before dpkg's words about the next package, in one line.
+    let triggered = "case $1 in triggered) sleep 0.4 ;; configure) printf 'no end of line' ;; esac";
+    let archive = archive()
+        .with(Deb::new("early").script("preinst", "sleep 0.4"))
+        .with(Deb::new("late").field("Depends", "watching").script("postinst", "dpkg-trigger slow; sleep 0.4"))
+        .with(Deb::new("watching").control_file("triggers", "interest slow\n").script("postinst", triggered));
+    let bench = Bench::new(archive);
+    succeed(&mut bench.build(&["--include", "early,late"]));
+    let log = fs_err::read_to_string(bench.output().join("fabric_emulation.log")).unwrap();
+    for work in ["preinst of early", "configuring late", "triggers of watching"] {
+        let took =
+            log.lines().find_map(|line| line.split_once(&format!(" detail   {work} took "))?.1.strip_suffix(" s"));
+        let seconds: f64 = took.unwrap_or_else(|| panic!("{work}: {log}")).parse().unwrap();
+        assert!(seconds >= 0.4, "{work}: {seconds}");
     }
 }

@@ -18,6 +18,7 @@ mod packages;
 mod printed;
 mod scripts;
 mod stages;
+mod stopwatch;
 mod systemd_update_done;
 mod transcript;
 

@@ -2,12 +2,14 @@
 //! something happens.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fam_isolation::sandbox::{self, Command, Heard, Part, Sandbox, TimeLimits, time};
 use fam_isolation::supervisor::ExitStatus;
 use fam_progress::{Progress, Task, TaskHandle};
 
 use super::printed::{Printed, Record};
+use super::stopwatch::Stopwatch;
 use super::transcript::{Line, Transcript};
 use super::{Error, in_tree};
 use crate::dpkg::Package;
@@ -104,6 +106,8 @@ impl<'a> Scripts<'a> {
         }
         let source = format!("{} preinst", package.name);
         self.task().at(&source);
+        let mut stopwatch = Stopwatch::new(self.progress);
+        stopwatch.begin(format!("preinst of {}", package.name));
         let path = "/var/lib/dpkg/tmp.ci/preinst";
         let (mut ended, mut printed) = self.run_preinst(sandbox, Command::new(path), package, &source);
         if let Err(sandbox::Error::Start { source: error, .. }) = &ended
@@ -113,6 +117,7 @@ impl<'a> Scripts<'a> {
             // which dpkg runs it.
             (ended, printed) = self.run_preinst(sandbox, Command::new("/bin/sh").arg(path), package, &source);
         }
+        stopwatch.end();
         staging.remove(&control)?;
         let script = Script { package: package.name.clone(), kind: "pre-installation" };
         match ended {
@@ -165,6 +170,7 @@ impl<'a> Scripts<'a> {
     /// Runs dpkg, and reports each package that it begins with.
     pub(super) fn dpkg(&mut self, sandbox: &mut Sandbox, command: Command) -> Result<(), Error> {
         let mut transcript = Transcript::default();
+        let mut stopwatch = Stopwatch::new(self.progress);
         self.task();
         let Self { limits, known, task: Some(task), progress, begun, .. } = self else { return Ok(()) };
         let ended = sandbox.follow(&command.within(*limits), |heard| match heard {
@@ -177,6 +183,7 @@ impl<'a> Scripts<'a> {
                 let begins = line != Line::Other && transcript.script().is_some_and(is_known);
                 if begins {
                     task.at(&source);
+                    stopwatch.begin(transcript.work());
                 }
                 if !begins || !begun.insert(source) {
                     return Part::Same;
@@ -192,7 +199,10 @@ impl<'a> Scripts<'a> {
             }
         });
         match ended {
-            Ok(ended) if ended.success() => Ok(()),
+            Ok(ended) if ended.success() => {
+                stopwatch.end();
+                Ok(())
+            }
             Ok(ended) => Err(transcript.into_error(ended)),
             Err(error) => match transcript.script() {
                 Some(script) => Err(script.stopped_by(error, transcript.into_printed())),
@@ -202,7 +212,7 @@ impl<'a> Scripts<'a> {
     }
 }
 
-fn warn_of_silence(progress: &Progress, source: &str, silence: std::time::Duration, limits: TimeLimits) {
+fn warn_of_silence(progress: &Progress, source: &str, silence: Duration, limits: TimeLimits) {
     progress.warning(
         format!("{source} has printed nothing for {}", time(silence)),
         Some(format!("it may be waiting for something; after {} of silence the build is ended", time(limits.silent))),

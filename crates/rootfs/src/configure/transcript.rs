@@ -34,7 +34,9 @@ impl Transcript {
         let begins = |prefix: &str| {
             // After a failure dpkg still processes triggers, which say nothing of it.
             let line = Some(line).filter(|_| !failed)?;
-            let rest = line.strip_prefix(prefix)?.strip_suffix(" ...")?;
+            // What a script printed last may lack a line end, and then stands before dpkg's words.
+            let begin = line.rfind(prefix)? + prefix.len();
+            let rest = line[begin..].strip_suffix(" ...")?;
             let (package, version) = rest.split_once(" (")?;
             version.ends_with(')').then(|| package.to_owned())
         };
@@ -77,6 +79,15 @@ impl Transcript {
             (None, _) => "dpkg".to_owned(),
             (Some(package), false) => format!("{package} postinst"),
             (Some(package), true) => format!("{package} trigger"),
+        }
+    }
+
+    /// What dpkg does at the moment. The configuration of a package is its conffiles and its script.
+    pub(super) fn work(&self) -> String {
+        match (&self.package, self.triggered) {
+            (None, _) => "dpkg".to_owned(),
+            (Some(package), false) => format!("configuring {package}"),
+            (Some(package), true) => format!("triggers of {package}"),
         }
     }
 
@@ -156,10 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn a_script_need_not_end_its_last_line() {
+        let mut transcript = Transcript::default();
+        transcript.read("Setting up a (1) ...");
+        assert_eq!(transcript.read("Setting up the moon... doneSetting up b:amd64 (2) ..."), Line::SettingUp);
+        assert_eq!(transcript.work(), "configuring b:amd64");
+    }
+
+    #[test]
     fn tells_triggers_and_other_failures() {
         let mut transcript = Transcript::default();
         assert_eq!(transcript.read("Processing triggers for libc-bin (2.41) ..."), Line::Triggers);
         assert_eq!(transcript.source(), "libc-bin trigger");
+        assert_eq!(transcript.work(), "triggers of libc-bin");
         transcript.read("Setting up nothing");
         transcript.read("dpkg: error: dpkg database is locked");
         let error = transcript.into_error(ExitStatus::Exited(2)).to_string();
