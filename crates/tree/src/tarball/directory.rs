@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use fam_host::behind::{Behind, write_behind};
 use fs_err::File;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -86,18 +87,20 @@ impl<'a> Survey<'a> {
             self.found.iter().map(|(path, stat)| (path, Found::Staged(stat))).collect();
         names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
 
-        let writer = TarWriter::new(out);
-        let mut writing = Writing { root: self.root, latest_mtime, writer, first_names: HashMap::new() };
-        if let Some(text) = comment {
-            writing.writer.comment(text)?;
-        }
-        for (path, found) in &names {
-            match found {
-                Found::Staged(stat) => writing.staged(path, stat)?,
-                Found::Deferred(entry) => writing.deferred(path, entry)?,
+        let bytes = write_behind(out, |out| {
+            let writer = TarWriter::new(out);
+            let mut writing = Writing { root: self.root, latest_mtime, writer, first_names: HashMap::new() };
+            if let Some(text) = comment {
+                writing.writer.comment(text)?;
             }
-        }
-        let bytes = writing.writer.finish()?;
+            for (path, found) in &names {
+                match found {
+                    Found::Staged(stat) => writing.staged(path, stat)?,
+                    Found::Deferred(entry) => writing.deferred(path, entry)?,
+                }
+            }
+            Ok::<_, Error>(writing.writer.finish()?)
+        })?;
         Ok(Summary { entries: names.len() as u64, bytes })
     }
 }
@@ -140,7 +143,7 @@ fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
 struct Writing<'a> {
     root: BorrowedFd<'a>,
     latest_mtime: i64,
-    writer: TarWriter<&'a File>,
+    writer: TarWriter<Behind>,
     /// By device and inode, for those that have several names.
     first_names: HashMap<(u64, u64), Vec<u8>>,
 }
