@@ -11,14 +11,15 @@ use super::{Error, disk_ids, volumes};
 use crate::plugins::{Build, PluginPlan};
 use crate::recipe::Settings;
 
-/// The SHA-256 of this program: another version may make something else of the same parts.
+/// The BLAKE3 digest of this program: another version may make something else of the same parts.
 pub(super) fn program() -> std::io::Result<&'static str> {
     static DIGEST: OnceLock<String> = OnceLock::new();
     match DIGEST.get() {
         Some(digest) => Ok(digest),
         None => {
-            let digest = sha256(&fs_err::read("/proc/self/exe")?).to_string();
-            Ok(DIGEST.get_or_init(|| digest))
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(fs_err::File::open("/proc/self/exe")?)?;
+            Ok(DIGEST.get_or_init(|| hasher.finalize().to_string()))
         }
     }
 }

@@ -5,8 +5,11 @@
 //! too. So a build that goes on from a settled tree finds the same as one that goes on from what
 //! [`extract`] makes of the tree's tarball.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::AtomicBool;
 
+use fam_host::parallel::parallel;
 use fam_progress::Hint;
 use fam_tree::{Content, Entry, Kind, RootPath, Tree, tarball};
 use fs_err::File;
@@ -16,6 +19,8 @@ use super::staging::{self, Attributes, Directory, FileType, Staging};
 
 /// Bytes that are copied at once. Where all of them are zeros, the file gets a hole.
 const PIECE_BYTES: u64 = 64 << 10;
+/// Threads that fill directories. More find the memory no faster.
+const THREADS: usize = 4;
 
 /// Why a tree could not be made of a tarball.
 #[derive(Debug, thiserror::Error)]
@@ -86,46 +91,55 @@ pub fn settle(staging: &Staging, latest: i64) -> Result<(), staging::Error> {
 /// # Errors
 /// [`Error`]
 pub fn extract(tree: &Tree, tarball: &File, staging: &Staging) -> Result<(), Error> {
-    let mut directory = staging.directory(&RootPath::root())?;
-    let mut directories = Vec::new();
+    let (mut directories, mut hard_links) = (Vec::new(), Vec::new());
+    let mut in_directories = BTreeMap::<RootPath, Vec<_>>::new();
     for (path, entry) in tree.iter() {
-        let attributes = Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
         if entry.kind == Kind::Directory {
-            directories.push((path, attributes, &entry.xattrs));
+            directories.push((path, entry));
         }
         let Some(parent) = path.parent() else { continue };
-        if *directory.path() != parent {
-            directory = staging.directory(&parent)?;
+        match &entry.kind {
+            Kind::Directory => drop(staging.directory(&parent)?.create_directory(path.file_name(), 0o700)?),
+            Kind::HardLink(target) => hard_links.push((path, target)),
+            _ => in_directories.entry(parent).or_default().push((path, entry)),
         }
-        place(path, entry, attributes, &directory, tarball, staging)?;
+    }
+    // Each directory is filled by one thread: it lists what is in it in the same order always.
+    let in_directories: Vec<_> = in_directories.into_iter().collect();
+    parallel(THREADS, &AtomicBool::new(false), &in_directories, |(path, entries)| {
+        let directory = staging.directory(path)?;
+        entries.iter().try_for_each(|(path, entry)| place(path, entry, &directory, tarball, staging))
+    })?;
+    for (path, target) in hard_links {
+        staging.parent(path)?.hard_link(path.file_name(), &staging.parent(target)?, target.file_name())?;
     }
     // Last, since a directory gets another time when something is made in it.
-    for (path, attributes, xattrs) in directories {
-        staging.directory(path)?.set_own_attributes(&attributes, xattrs)?;
+    for (path, entry) in directories {
+        staging.directory(path)?.set_own_attributes(&attributes_of(entry), &entry.xattrs)?;
     }
     Ok(())
 }
 
-/// Makes an entry in its directory. A directory gets its attributes later.
+fn attributes_of(entry: &Entry) -> Attributes {
+    Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime }
+}
+
+/// Makes an entry, but no directory and no hard link, in its directory.
 fn place(
     path: &RootPath,
     entry: &Entry,
-    attributes: Attributes,
     directory: &Directory,
     tarball: &File,
     staging: &Staging,
 ) -> Result<(), Error> {
-    let name = path.file_name();
+    let (name, attributes) = (path.file_name(), attributes_of(entry));
     match &entry.kind {
-        Kind::Directory => {
-            directory.create_directory(name, 0o700)?;
-        }
+        Kind::Directory | Kind::HardLink(_) => {}
         Kind::File(content) => {
             let file = directory.create_file(name)?;
             copy(content, tarball, &file).map_err(|source| Error::Copy { path: path.clone(), source })?;
             directory.finish_file(name, &file, &attributes, &entry.xattrs)?;
         }
-        Kind::HardLink(target) => directory.hard_link(name, &staging.parent(target)?, target.file_name())?,
         Kind::Symlink(target) => {
             directory.symlink(name, target)?;
             directory.set_attributes(name, &attributes, &entry.xattrs)?;
