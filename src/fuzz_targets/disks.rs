@@ -45,8 +45,11 @@ pub fn qcow2(bytes: &[u8]) {
     for (map, file) in maps.iter().zip([raw0, raw1]) {
         raw::write(map, &file, &|_| ()).expect("all pieces can be read");
     }
-    let images = FullImages::write_first(&maps[0], second, &first, options, &|_| ()).expect("all pieces can be read");
-    images.write_next(&maps[1], &first, &next, &|_| ()).expect("all pieces can be read");
+    let files = [&first, &next];
+    let images = FullImages::write_bulk(&maps[0], second, &files, options, &|_| ()).expect("all pieces can be read");
+    for (map, file) in maps.iter().zip(files) {
+        images.write_node(map, file, &|_| ()).expect("all pieces can be read");
+    }
     let images = OverlayImages::write_backing(&maps[0], second, &backing, options, &|_| ()).expect("as above");
     for (map, file) in maps.iter().zip([thin0, thin1]) {
         images.write_node(map, "base.qcow2", &file, &|_| ()).expect("all pieces can be read");

@@ -110,6 +110,15 @@ impl Watched {
         &self.file
     }
 
+    /// Tells it that the file got another name. Whatever else was done to it before shows still.
+    pub(super) fn was_renamed(&mut self) {
+        if let Ok(state) = FileState::of(&self.file)
+            && state.has_bytes_of(&self.before)
+        {
+            self.before = state;
+        }
+    }
+
     /// Its state, if nothing has changed it since; `None` as well where that would not show.
     pub(super) fn unchanged(&self) -> Option<&FileState> {
         let is_unchanged = FileState::of(&self.file).is_ok_and(|state| state == self.before);
@@ -148,6 +157,24 @@ mod tests {
             let watched = Watched::new(options().unwrap()).unwrap();
             change(&options().unwrap());
             assert_eq!(watched.unchanged().is_some(), what == "nothing", "{what}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_its_own_is_no_change() {
+        for is_changed in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("file");
+            let mut file = File::create_new(&path).unwrap();
+            let mut watched = Watched::new(File::open(&path).unwrap()).unwrap();
+            if is_changed {
+                file.write_all(b"x").unwrap();
+            }
+            thread::sleep(PAUSE);
+            fs_err::rename(&path, path.with_extension("other")).unwrap();
+            watched.was_renamed();
+            thread::sleep(PAUSE);
+            assert_eq!(watched.unchanged().is_some(), !is_changed);
         }
     }
 

@@ -105,7 +105,6 @@ struct RecordedImage {
 #[derive(Debug)]
 pub(super) struct ImageRecord<'a> {
     job: &'a Job,
-    template: &'a Template,
     before: BTreeMap<String, RecordedImage>,
     after: Mutex<After>,
 }
@@ -119,11 +118,11 @@ struct After {
 
 impl<'a> ImageRecord<'a> {
     /// Reads the record in the output directory, as far as it is of images of this very tarball.
-    pub(super) fn read(job: &'a Job, template: &'a Template) -> Self {
+    pub(super) fn read(job: &'a Job, template: &Template) -> Self {
         let before = if job.settings.fresh.value { None } else { read(job) };
         let of_this_tarball = |record: &Recorded| template.named.unchanged() == Some(&record.tarball);
         let before = before.filter(of_this_tarball).map(|record| record.images).unwrap_or_default();
-        Self { job, template, before, after: Mutex::default() }
+        Self { job, before, after: Mutex::default() }
     }
 
     /// Whether the image is there as this build would write it. If so it stays, and is recorded again.
@@ -171,19 +170,20 @@ impl<'a> ImageRecord<'a> {
     }
 
     /// Writes the record of all images that this build kept or wrote, for the next one. Without it that
-    /// one takes longer, so this fails no build.
-    pub(super) fn write(self, progress: &Progress) {
-        if let Err(error) = self.try_write() {
+    /// one takes longer, so this fails no build. The tarball has its name by now.
+    pub(super) fn write(self, template: &Template, progress: &Progress) {
+        if let Err(error) = self.try_write(template) {
             progress.detail(format!("no record of the images, so the next build writes them anew: {error}"));
         }
     }
 
-    fn try_write(self) -> Result<(), Error> {
-        let Some(tarball) = self.template.named.unchanged() else { return Ok(self.job.remove_artifact(RECORD)?) };
+    fn try_write(self, template: &Template) -> Result<(), Error> {
         let After { kept: mut images, written } = self.after.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // They, and the tarball as well, may have got their names just now.
         if !written.is_empty() {
             thread::sleep(PAUSE);
         }
+        let Some(tarball) = template.named.unchanged() else { return Ok(self.job.remove_artifact(RECORD)?) };
         let mut artifact = self.job.output.create_private(RECORD)?;
         // The time at which it was made is that of the clock by which the images have theirs.
         let now = FileState::of(artifact.file())?.modified();

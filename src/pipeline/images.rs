@@ -2,8 +2,10 @@
 //! written; of each node also what it has beside the disk that it boots from.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use fam_host::parallel::parallel;
 use fam_image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, lay_out_further, qcow2, raw};
@@ -14,7 +16,7 @@ use fam_tree::{Overlay, RootPath, Tree};
 use fs_err::File;
 
 use super::Error;
-use super::disk_ids::{self, DiskIds};
+use super::disk_ids::DiskIds;
 use super::image_record::{IMAGES_AT_ONCE, Image, ImageRecord, Inputs};
 use super::job::Job;
 use super::volume_sources::Sources;
@@ -112,24 +114,6 @@ fn image_settings(settings: &Settings, layout: &Identity, sources: &Sources, tim
         timestamp,
         partitions,
         disks,
-    }
-}
-
-/// Checks that a disk can hold what is in a new template. A disk that is only too small is reported
-/// later, since the template is good for a larger one.
-///
-/// # Errors
-/// [`Error::Image`] with the entry that no disk can hold.
-pub(super) fn check(settings: &Settings, tree: &Tree, tarball: &Arc<File>, timestamp: i64) -> Result<(), Error> {
-    let identity = disk_ids::of_template(&settings.recipe.disk);
-    let settings = image_settings(settings, &identity, &Sources::default(), timestamp);
-    let nothing_last = BTreeSet::new();
-    let boot = [lay_out(tree, Arc::clone(tarball), &nothing_last, &identity, &settings)].into_iter();
-    let further = (0..settings.disks.len())
-        .map(|index| lay_out_further(index, tree, Arc::clone(tarball), &nothing_last, &identity, &settings));
-    match boot.chain(further).filter_map(Result::err).find(|error| !error.is_lack_of_room()) {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
     }
 }
 
@@ -239,14 +223,20 @@ impl Disks<'_> {
         let laid_last: BTreeSet<RootPath> =
             self.overlays.iter().flat_map(|overlay| overlay.iter().map(|(path, _)| path.clone())).collect();
         let image = self.inputs("template", Which::Boot)?.image(TEMPLATE_IMAGE.to_owned());
-        let template = if record.keeps(&image) { None } else { Some((self.template_map()?, image)) };
+        let template = Some(image).filter(|image| !record.keeps(image));
         self.announce_boot(progress)?;
         let labels = volumes::disk_labels(&self.job.settings.recipe.disk);
         let further = labels.iter().enumerate().map(|(index, label)| Which::Further { index, label });
         let images = [Which::Boot].into_iter().chain(further).map(|which| self.images(which, &laid_last, record));
         let images = images.collect::<Result<Vec<_>, _>>()?;
         let stale = images.into_iter().filter(Images::is_stale);
-        let disks = stale.map(|images| self.pair(images, &laid_last)).collect::<Result<Vec<_>, _>>()?;
+        let (template, disks) = thread::scope(|scope| {
+            let map = |image| Ok::<_, Error>((self.template_map()?, image));
+            let template = scope.spawn(move || template.map(map).transpose());
+            let disks = stale.map(|images| self.pair(images, &laid_last)).collect::<Result<Vec<_>, _>>();
+            let template = template.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            Ok::<_, Error>((template, disks?))
+        })?;
         let kept = record.kept();
         if !kept.is_empty() {
             let which = if kept.len() <= MOST_NAMED { kept.join(", ") } else { format!("{} images", kept.len()) };
@@ -268,16 +258,15 @@ impl Disks<'_> {
     ) -> Result<(), Error> {
         let of_template = template.as_ref().map_or(0, |(map, _)| map.data_bytes());
         let of_nodes = disks.iter().map(|pair| {
-            // What the nodes have in common is written with the first, whichever are wanted.
-            let further = pair.images.stale_nodes.iter().filter(|&&index| index > 0).count() as u64;
-            pair.first.data_bytes() * if self.job.settings.thin.value { 1 } else { 1 + further }
+            let whole = if self.job.settings.thin.value { 1 } else { pair.images.stale_nodes.len() as u64 };
+            pair.first.data_bytes() * whole
         });
         let running = progress.task(Task::Images, of_template + of_nodes.sum::<u64>());
         let on_bytes = |count| running.advance(count);
 
         // The raw image waits for the disk, the compressed ones for processors, so they are written
         // at the same time.
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
                 let Some((map, image)) = template else { return Ok(()) };
                 let artifact = self.job.output.create_private(&image.name)?;
@@ -292,7 +281,7 @@ impl Disks<'_> {
                 };
                 record.finish(artifacts)
             });
-            let raw_image = raw_image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let raw_image = raw_image.join().unwrap_or_else(|panic| resume_unwind(panic));
             nodes.and(raw_image)
         })
     }
@@ -304,20 +293,17 @@ impl Disks<'_> {
         on_bytes: qcow2::OnBytes<'_>,
     ) -> Result<Vec<(Artifact, Image)>, Error> {
         let Images { which, nodes, stale_nodes, .. } = images;
-        // The others take the bulk from it, whether or not the first node's image is there already.
-        let artifact = self.job.output.create_private(&nodes[0].name)?;
+        let create = |&index: &usize| {
+            let image: &Image = &nodes[index];
+            Ok((self.job.output.create_private(&image.name)?, image.clone()))
+        };
+        let artifacts = stale_nodes.iter().map(create).collect::<Result<Vec<_>, Error>>()?;
+        let files: Vec<&File> = artifacts.iter().map(|(artifact, _)| artifact.file()).collect();
         let options = self.qcow2_options();
-        let full = qcow2::FullImages::write_first(&first, second.as_deref(), artifact.file(), options, on_bytes)?;
-        let maps = Maps { disks: self, which, laid_last, second };
-        let further: Vec<usize> = stale_nodes.iter().copied().filter(|&index| index > 0).collect();
-        let mut artifacts = at_once(&further, |&index| {
-            let node = self.job.output.create_private(&nodes[index].name)?;
-            full.write_next(&*maps.take(index)?, artifact.file(), node.file(), on_bytes)?;
-            Ok((node, nodes[index].clone()))
-        })?;
-        if stale_nodes.contains(&0) {
-            artifacts.insert(0, (artifact, nodes[0].clone()));
-        }
+        let full = qcow2::FullImages::write_bulk(&first, second.as_deref(), &files, options, on_bytes)?;
+        let maps = Maps { disks: self, which, laid_last, first, second };
+        let nodes: Vec<_> = stale_nodes.into_iter().zip(files).collect();
+        at_once(&nodes, |&(index, file)| Ok(full.write_node(&*maps.take(index)?, file, on_bytes)?))?;
         Ok(artifacts)
     }
 
@@ -332,11 +318,10 @@ impl Disks<'_> {
         let artifact = self.job.output.create_private(&backing_name)?;
         let options = self.qcow2_options();
         let thin = qcow2::OverlayImages::write_backing(&first, second.as_deref(), artifact.file(), options, on_bytes)?;
-        let maps = Maps { disks: self, which, laid_last, second };
+        let maps = Maps { disks: self, which, laid_last, first, second };
         let mut artifacts = at_once(&stale_nodes, |&index| {
-            let map = if index == 0 { Arc::clone(&first) } else { maps.take(index)? };
             let node = self.job.output.create_private(&nodes[index].name)?;
-            thin.write_node(&map, &backing_name, node.file(), on_bytes)?;
+            thin.write_node(&*maps.take(index)?, &backing_name, node.file(), on_bytes)?;
             Ok((node, nodes[index].clone()))
         })?;
         // Before the images that lie on it. One that is there already has the same bytes.
@@ -354,19 +339,20 @@ impl Disks<'_> {
     }
 }
 
-/// The maps of all nodes but the first. That of the second is kept, the others are made when
-/// needed.
+/// The maps of all nodes. Those of the first two are there, the others are made when needed.
 struct Maps<'a> {
     disks: &'a Disks<'a>,
     which: Which<'a>,
     laid_last: &'a BTreeSet<RootPath>,
+    first: Arc<DiskMap>,
     second: Option<Arc<DiskMap>>,
 }
 
 impl Maps<'_> {
     fn take(&self, index: usize) -> Result<Arc<DiskMap>, Error> {
-        match &self.second {
-            Some(map) if index == 1 => Ok(Arc::clone(map)),
+        match (index, &self.second) {
+            (0, _) => Ok(Arc::clone(&self.first)),
+            (1, Some(second)) => Ok(Arc::clone(second)),
             _ => Ok(Arc::new(self.disks.node_map(self.which, index, self.laid_last)?)),
         }
     }

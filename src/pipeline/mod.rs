@@ -33,6 +33,7 @@ mod report;
 mod staging_place;
 mod template;
 mod template_key;
+mod unfinished;
 mod volume_sources;
 mod volumes;
 
@@ -48,6 +49,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fam_archive::credentials::Logins;
+use fam_archive::lock::Lock;
 use fam_isolation::supervisor::{self, Inactive, Interrupts, Isolation, OutputLock, Protection};
 use fam_plugin::{Provided, Secrets};
 use fam_progress::Progress;
@@ -163,7 +165,7 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
     let plugin_plan = plugins::take_over(job, planned)?;
     let networked = network::networked(settings, &plugin_plan);
     network::warn(&networked, progress);
-    let (template, build, selection) = match &settings.from_tarball.value {
+    let (mut template, build, selection) = match &settings.from_tarball.value {
         Some(tarball) => {
             progress.step(format!("Reading {}", tarball.display()));
             let template = template::from_tarball(tarball, job)?;
@@ -186,35 +188,52 @@ fn run_build(job: &Job, planned: Vec<PlannedStep>, progress: &Progress) -> Resul
             (template, build, Some(selection))
         }
     };
-    let lock = selection.as_ref().map(Selection::lock);
-    cluster_files::write_sbom(job, &template, lock, build.facts().source_date_epoch, progress)?;
-
-    progress.step(format!("Making disks for {} nodes", build.facts().nodes.len()));
-    let has_identities = plugin_plan.provided().contains(&Provided::NodeIdentity);
-    let ids = DiskIds::new(&settings.recipe.disk, has_identities.then(|| Secrets::new(job.seed)));
-    let overlays = overlays(&template, &plugin_plan, &build, &ids)?;
-    let ssh_keys = plugin_plan.ssh_keys(&build)?;
-    let disks = Disks {
-        job,
-        tree: &template.tree,
-        tarball: Arc::clone(&template.tarball),
-        timestamp: build.facts().source_date_epoch,
-        nodes: &build.facts().nodes,
-        overlays,
-        ids,
-        sources: Sources::read(&settings.recipe.disk, &job.output.work(), build.facts().source_date_epoch)?,
-        one_layout: boot_loader::knows_checksum_seeds(&template),
-    };
     let record = ImageRecord::read(job, &template);
-    disks.write(&record, progress)?;
-    cluster_files::write(job, ssh_keys.as_ref())?;
-    let private_key = ssh_keys.as_ref().map(|keys| keys.private_key.as_str());
-    cloud_seeds::write(job, &template, private_key, build.facts().source_date_epoch, &record, progress)?;
-    record.write(progress);
+    let lock = selection.as_ref().map(Selection::lock);
+    let written = write_cluster(job, &template, &plugin_plan, &build, lock, &record, progress);
+    // Later builds start from the template: also where its disk is too small, but not where none can hold it.
+    let is_good = !matches!(&written, Err(Error::Image(error)) if error.is_of_tree());
+    let finished = if is_good { template.finish() } else { Ok(()) };
+    written.and(finished)?;
+    record.write(&template, progress);
     if let Some(peak) = peak_memory() {
         progress.detail(format!("peak memory of the worker: {} MiB", peak >> 20));
     }
     Ok(template.start)
+}
+
+/// Writes everything that is made of a template: the nodes' disks, and what runs them.
+fn write_cluster(
+    job: &Job,
+    template: &Template,
+    plugin_plan: &PluginPlan,
+    build: &Build,
+    lock: Option<&Lock>,
+    record: &ImageRecord<'_>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let (disk, time) = (&job.settings.recipe.disk, build.facts().source_date_epoch);
+    progress.step(format!("Making disks for {} nodes", build.facts().nodes.len()));
+    let has_identities = plugin_plan.provided().contains(&Provided::NodeIdentity);
+    let ids = DiskIds::new(disk, has_identities.then(|| Secrets::new(job.seed)));
+    let overlays = overlays(template, plugin_plan, build, &ids)?;
+    let ssh_keys = plugin_plan.ssh_keys(build)?;
+    let disks = Disks {
+        job,
+        tree: &template.tree,
+        tarball: Arc::clone(&template.tarball),
+        timestamp: time,
+        nodes: &build.facts().nodes,
+        overlays,
+        ids,
+        sources: Sources::read(disk, &job.output.work(), time)?,
+        one_layout: boot_loader::knows_checksum_seeds(template),
+    };
+    disks.write(record, progress)?;
+    cluster_files::write_sbom(job, template, lock, time, progress)?;
+    cluster_files::write(job, ssh_keys.as_ref())?;
+    let private_key = ssh_keys.as_ref().map(|keys| keys.private_key.as_str());
+    cloud_seeds::write(job, template, private_key, time, record, progress)
 }
 
 /// What node-stage plugins, and then the numbers of its disk, change for each node.

@@ -23,7 +23,8 @@ use super::packages::Selection;
 use super::preflight::check_room;
 use super::staging_place::StagingPlace;
 use super::template_key::key;
-use super::{Error, disk_ids, images, network, volumes};
+use super::unfinished::Unfinished;
+use super::{Error, disk_ids, network, volumes};
 use crate::plugins::{Build, PluginPlan, StagingRoot};
 use crate::recipe::Settings;
 use crate::report::Start;
@@ -40,13 +41,28 @@ const MAX_TEXT_BYTES: u64 = 256 << 20;
 pub(super) struct Template {
     pub(super) tree: Tree,
     pub(super) tarball: Arc<File>,
-    /// The file under the tarball's name: the tarball itself, or what that was decompressed from.
+    /// The file that has the tarball's name or will have it: the tarball itself, or what that was
+    /// decompressed from.
     pub(super) named: Watched,
     /// What it was made from.
     pub(super) start: Start,
+    /// A new tarball, which has no name yet.
+    unfinished: Option<Unfinished>,
 }
 
 impl Template {
+    /// Gives a new tarball its name, as soon as it is durable.
+    ///
+    /// # Errors
+    /// When the system fails to do so.
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        if let Some(unfinished) = self.unfinished.take() {
+            unfinished.finish()?;
+            self.named.was_renamed();
+        }
+        Ok(())
+    }
+
     /// The time that files of the build are given: `SOURCE_DATE_EPOCH`, else that of the newest
     /// entry.
     pub(super) fn time(&self, settings: &Settings) -> i64 {
@@ -83,7 +99,7 @@ impl Template {
 pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
     let named = Watched::new(regular::open(path).map_err(std::io::Error::from)?)?;
     let (tree, tarball) = tarball::open(named.file().try_clone()?, || unnamed_file(&job.output.work()))?;
-    Ok(Template { tree, tarball: Arc::new(tarball), named, start: Start::Tarball })
+    Ok(Template { tree, tarball: Arc::new(tarball), named, start: Start::Tarball, unfinished: None })
 }
 
 /// Makes a file in `directory` whose space is freed when it is closed.
@@ -116,21 +132,21 @@ pub(super) fn obtain(
     let maker = base::Maker { job, selection, choice, copied_bytes, progress };
     let Base { place, start, keeping } = maker.make()?;
     let template = complete(job, place, plugin_plan, build, progress)
-        .and_then(|place| write(job, place, &key, time, progress))
-        .map(|(tree, named)| Template { tree, tarball: Arc::clone(named.file()), named, start });
+        .and_then(|place| write(job, place, &key, time, start, progress));
     // Also where a plugin failed: the next build is to go on from here.
     keeping.wait(progress);
     template
 }
 
-/// Writes the tree as the tarball of the template, which begins with `key`.
+/// Writes the tree as the tarball of the template, which begins with `key`. It has no name yet.
 fn write(
     job: &Job,
     place: StagingPlace,
     key: &str,
     latest: i64,
+    start: Start,
     progress: &Progress,
-) -> Result<(Tree, Watched), Error> {
+) -> Result<Template, Error> {
     let path = job.artifact(TEMPLATE);
     let root = File::open(place.staging.host_path())?;
     let survey = tarball::Survey::of(root.as_fd())?;
@@ -141,12 +157,11 @@ fn write(
     progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
     // Frees the memory of the tree before the images need it.
     drop(place);
-    // The tarball gets its name only once a disk could be laid out from it: later builds reuse it.
-    let written = File::open(artifact.unfinished_path())?;
-    let tree = tarball::index(&written)?;
-    images::check(&job.settings, &tree, &Arc::new(written), latest)?;
-    artifact.finish()?;
-    Ok((tree, Watched::new(File::open(&path)?)?))
+    let tarball = File::open(artifact.unfinished_path())?;
+    let unfinished = Unfinished::new(artifact)?;
+    let tree = tarball::index(&tarball)?;
+    let named = Watched::new(tarball)?;
+    Ok(Template { tree, tarball: Arc::clone(named.file()), named, start, unfinished: Some(unfinished) })
 }
 
 /// The tarball at `path`, if this user made it of what `key` names. The output directory may be
@@ -162,7 +177,7 @@ pub(super) fn current(path: &Path, key: &str) -> Option<File> {
 fn reuse(path: &Path, key: &str) -> Option<Template> {
     let named = Watched::new(current(path, key)?).ok()?;
     let tree = tarball::index(named.file()).ok()?;
-    Some(Template { tree, tarball: Arc::clone(named.file()), named, start: Start::Template })
+    Some(Template { tree, tarball: Arc::clone(named.file()), named, start: Start::Template, unfinished: None })
 }
 
 /// Makes a base system the one of the recipe: applies its settings and its plugins, and removes what

@@ -185,11 +185,11 @@ fn nodes_are_complete_by_themselves() {
     let maps = [1, 2, 3].map(|number| fixture.node(number));
     let compressed = qcow2::Options::default();
     for options in [compressed, qcow2::Options { compression: qcow2::Compression::None, ..compressed }] {
-        let first_file = fixture.create("1.qcow2");
-        let images = qcow2::FullImages::write_first(&maps[0], Some(&maps[1]), &first_file, options, &|_| ()).unwrap();
-        for number in [2, 3] {
-            let file = fixture.create(&format!("{number}.qcow2"));
-            images.write_next(&maps[number - 1], &first_file, &file, &|_| ()).unwrap();
+        let files = [1, 2, 3].map(|number| fixture.create(&format!("{number}.qcow2")));
+        let files = files.each_ref();
+        let images = qcow2::FullImages::write_bulk(&maps[0], Some(&maps[1]), &files, options, &|_| ()).unwrap();
+        for (map, file) in maps.iter().zip(files) {
+            images.write_node(map, file, &|_| ()).unwrap();
         }
         for number in [1, 2, 3] {
             let (raw, image) = (fixture.path("raw.img"), fixture.path(&format!("{number}.qcow2")));

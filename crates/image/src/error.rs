@@ -99,13 +99,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a larger disk or partition could hold it all.
+    /// Whether the tree is of a kind that no disk of these settings could hold, however large it were.
     #[must_use]
-    pub fn is_lack_of_room(&self) -> bool {
+    pub fn is_of_tree(&self) -> bool {
         match self {
-            Self::TooSmall { .. } | Self::DiskTooSmall { .. } => true,
-            Self::Volume { source, .. } => source.is_lack_of_room(),
-            _ => false,
+            Self::Volume { source, .. } => source.is_of_tree(),
+            Self::TooSmall { .. }
+            | Self::DiskTooSmall { .. }
+            | Self::DiskTooLarge { .. }
+            | Self::BackingName { .. }
+            | Self::Read(_)
+            | Self::Io(_) => false,
+            _ => true,
         }
     }
 }

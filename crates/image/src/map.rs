@@ -145,10 +145,6 @@ impl DiskMap {
         self.boot_code
     }
 
-    pub(super) fn contents(&self) -> &Contents {
-        &self.contents
-    }
-
     /// The bytes of an inline piece.
     pub(super) fn inline(&self, start: usize, len: u64) -> &[u8] {
         &self.bytes[start..start + len as usize]

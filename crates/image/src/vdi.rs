@@ -35,7 +35,7 @@ pub fn write(disk: &mut dyn SparseDisk, file: &File, uuid: Uuid, on_bytes: OnByt
     let data_offset = (MAP_OFFSET + blocks * 4).next_multiple_of(BLOCK_BYTES);
     let mut map = vec![UNUSED; blocks as usize];
     let mut used = 0_u32;
-    let mut output = Output::passing(file);
+    let mut output = Output::passing(&[file]);
     output.set_len(0)?;
     for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
         output.write_all_at(block, data_offset + u64::from(used) * BLOCK_BYTES)?;
@@ -47,7 +47,7 @@ pub fn write(disk: &mut dyn SparseDisk, file: &File, uuid: Uuid, on_bytes: OnByt
     let map: Vec<u8> = map.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     output.write_all_at(&map, MAP_OFFSET)?;
     write_header(&mut output, size_bytes, blocks as u32, used, data_offset as u32, uuid)?;
-    Ok(())
+    Ok(output.flush()?)
 }
 
 fn write_header(

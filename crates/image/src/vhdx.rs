@@ -59,7 +59,7 @@ pub fn write(
         table[table_index(block) as usize] = ALL_ZEROS;
     }
     let mut end = TABLE_OFFSET + table_bytes;
-    let mut output = Output::passing(file);
+    let mut output = Output::passing(&[file]);
     output.set_len(0)?;
     for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
         output.write_all_at(block, end)?;
@@ -80,7 +80,7 @@ pub fn write(
         output.write_all_at(&header(sequence as u64, id), offset)?;
     }
     output.write_all_at(&identifier(), 0)?;
-    Ok(())
+    Ok(output.flush()?)
 }
 
 /// The entry of a block in the allocation table. After the blocks of which a bitmap of sectors would

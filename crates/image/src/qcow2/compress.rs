@@ -20,13 +20,13 @@ use crate::sparse::{SparseDisk, for_each_encoded};
 
 /// Clusters that a worker takes at once.
 const BATCH: usize = 16;
-/// Batches that a worker may be ahead of the writer.
-const QUEUE: usize = 2;
+/// Batches that all workers together may be ahead of the writer, and each worker at least: they work
+/// on while it waits for the disk.
+const BATCHES_AHEAD: usize = 16;
+const LEAST_AHEAD: usize = 2;
 /// zstd's fastest level of those that are not "fast" ones: on Debian's files the same size as
 /// zlib's 6, in a tenth of its time.
 const LEVEL: i32 = 1;
-/// Compressed clusters are written together in pieces of about this size.
-const WRITE_BYTES: usize = 1 << 20;
 
 /// One cluster as it shall be stored.
 enum Encoded {
@@ -60,7 +60,7 @@ pub(super) fn write_clusters(
         // is without asking.
         let queues: Vec<Receiver<io::Result<Batch>>> = (0..workers)
             .map(|worker| {
-                let (sender, receiver) = sync_channel(QUEUE);
+                let (sender, receiver) = sync_channel((BATCHES_AHEAD / workers).max(LEAST_AHEAD));
                 let own: Vec<&[u64]> = batches.iter().skip(worker).step_by(workers).copied().collect();
                 scope.spawn(move || work(map, &own, options.compression, &sender));
                 receiver
@@ -71,7 +71,7 @@ pub(super) fn write_clusters(
             packer.batch(&batch?)?;
             on_bytes(batches[index].len() as u64 * CLUSTER_BYTES);
         }
-        packer.finish()
+        Ok((packer.entries, packer.end))
     })
 }
 
@@ -94,7 +94,7 @@ pub(super) fn write_disk(
     for_each_encoded(disk, CLUSTER_BYTES, options.jobs, on_bytes, encode, &mut |number, (encoded, stored)| {
         Ok(packer.cluster(number, &encoded, &stored)?)
     })?;
-    packer.finish()
+    Ok((packer.entries, packer.end))
 }
 
 /// Encodes batches until there are no more, one fails, or the writer has given up.
@@ -161,15 +161,14 @@ struct Packer<'a, 'b> {
     entries: Entries,
     /// The first cluster boundary behind everything placed.
     end: u64,
-    /// Compressed bytes not yet written, and where they begin. They may stop inside a cluster,
-    /// which is filled on.
-    run_start: u64,
-    run: Vec<u8>,
+    /// Where the compressed clusters end: inside a cluster of the file, as it may be, which is filled
+    /// on.
+    compressed_end: u64,
 }
 
 impl<'a, 'b> Packer<'a, 'b> {
     fn new(output: &'a mut Output<'b>, start: u64) -> Self {
-        Self { output, entries: Entries::new(), end: start, run_start: start, run: Vec::new() }
+        Self { output, entries: Entries::new(), end: start, compressed_end: start }
     }
 
     fn batch(&mut self, batch: &Batch) -> io::Result<()> {
@@ -203,31 +202,15 @@ impl<'a, 'b> Packer<'a, 'b> {
     /// else begins another one.
     fn compressed(&mut self, stored: &[u8]) -> io::Result<Entry> {
         let len = stored.len() as u64;
-        let run_end = self.run_start + self.run.len() as u64;
-        let room = run_end.next_multiple_of(CLUSTER_BYTES) - run_end;
-        let nothing_behind = run_end.next_multiple_of(CLUSTER_BYTES) == self.end;
-        let fits = len <= room || nothing_behind;
-        if !fits || self.run.len() >= WRITE_BYTES {
-            self.flush()?;
-            if !fits {
-                self.run_start = self.end;
-            }
+        let boundary = self.compressed_end.next_multiple_of(CLUSTER_BYTES);
+        let nothing_behind = boundary == self.end;
+        if self.compressed_end + len > boundary && !nothing_behind {
+            self.compressed_end = self.end;
         }
-        let offset = self.run_start + self.run.len() as u64;
-        self.run.extend_from_slice(stored);
-        self.end = self.end.max((offset + len).next_multiple_of(CLUSTER_BYTES));
+        let offset = self.compressed_end;
+        self.output.write_all_at(stored, offset)?;
+        self.compressed_end += len;
+        self.end = self.end.max(self.compressed_end.next_multiple_of(CLUSTER_BYTES));
         Ok(Entry::Compressed { offset, len })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.write_all_at(&self.run, self.run_start)?;
-        self.run_start += self.run.len() as u64;
-        self.run.clear();
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(Entries, u64), Error> {
-        self.flush()?;
-        Ok((self.entries, self.end))
     }
 }

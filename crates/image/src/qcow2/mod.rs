@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The bulk is compressed once, on all cores, and is the same bytes at the same place in every
-//! file, so that further nodes clone or copy it ([`FullImages`]), or refer to it as a backing file
-//! ([`OverlayImages`]). What is private to a node is never in the bulk.
+//! file, so that it is written to all at once, or cloned ([`FullImages`]); or it is a backing file,
+//! to which nodes refer ([`OverlayImages`]). What is private to a node is never in the bulk.
 
 mod compress;
 mod header;
@@ -78,7 +78,7 @@ pub fn write(
     options: Options,
     on_bytes: OnBytes<'_>,
 ) -> Result<(), Error> {
-    FullImages::write_first(map, None, file, options, on_bytes).map(drop)
+    FullImages::write_bulk(map, None, &[file], options, on_bytes)?.write_node(map, file, on_bytes)
 }
 
 /// Writes a disk that is there already into the empty `file`, which stands on no other image. What is

@@ -1,9 +1,11 @@
 //! Disks of several nodes, each complete by itself, whose bulk is compressed once.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
 use fs_err::File;
+use rustix::fs::ioctl_ficlone;
 
 use super::compress::write_clusters;
 use super::tables::{Entries, finish};
@@ -12,7 +14,7 @@ use crate::error::Error;
 use crate::map::DiskMap;
 use crate::output::Output;
 
-/// What all nodes share, at its place in one file. Its entries are those of clusters that are not
+/// What all nodes share, at the same place in each file that has it. Its entries are those of clusters that are not
 /// all zeros.
 #[derive(Debug)]
 pub(super) struct SharedClusters {
@@ -80,64 +82,50 @@ fn check_related(one: &DiskMap, other: &DiskMap) -> Result<(), Error> {
     if one.size_bytes() == other.size_bytes() { Ok(()) } else { Err(Error::Unrelated) }
 }
 
-/// Writes images that are complete by themselves: the first node's, from which the others take the
-/// bulk.
+/// Writes images that are complete by themselves.
 #[derive(Debug)]
 pub struct FullImages {
     bulk: SharedClusters,
 }
 
 impl FullImages {
-    /// Writes the disk `first` into the empty `file`. `second`, if there are further nodes, tells
-    /// what of it is bulk.
+    /// Writes what the disk `first` shares with all nodes into `files`, one for each node, all empty.
+    /// `second`, if there are further nodes, tells what that is.
     ///
     /// # Errors
-    /// When the tarball cannot be read, or the file cannot be written.
-    pub fn write_first(
+    /// When the tarball cannot be read, or a file cannot be written.
+    pub fn write_bulk(
         first: &Arc<DiskMap>,
         second: Option<&DiskMap>,
-        file: &File,
+        files: &[&File],
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
-        // The images of the other nodes are copied from it.
-        let mut output = Output::kept(file);
-        let images = Self { bulk: SharedClusters::write(first, second, &mut output, options, on_bytes)? };
-        images.complete(first, &mut output, on_bytes)?;
-        Ok(images)
+        // A clone shares the blocks of another file, where the file system can: nothing is written.
+        // Whether it can shows on empty files.
+        let can_clone = matches!(files, [one, other, ..] if ioctl_ficlone(other, one).is_ok());
+        let (written, cloned) = files.split_at(if can_clone { 1 } else { files.len() });
+        let mut output = Output::passing(written);
+        let on_bytes_of_all = |count| on_bytes(count * files.len() as u64);
+        let bulk = SharedClusters::write(first, second, &mut output, options, &on_bytes_of_all)?;
+        output.flush()?;
+        for file in cloned {
+            ioctl_ficlone(file, written[0]).map_err(io::Error::from)?;
+        }
+        Ok(Self { bulk })
     }
 
-    /// Writes another disk into the empty `file`, taking the bulk from `first_file`, where
-    /// [`Self::write_first`] put it. Several may be written at once.
+    /// Adds what is a node's own to one of these files, which is an image then. Several may be
+    /// written at once.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or `map` is a disk of another size.
-    pub fn write_next(
-        &self,
-        map: &DiskMap,
-        first_file: &File,
-        file: &File,
-        on_bytes: OnBytes<'_>,
-    ) -> Result<(), Error> {
-        let mut output = Output::passing(file);
-        // A clone shares the blocks of the first image, where the file system can: no byte is
-        // copied.
-        if rustix::fs::ioctl_ficlone(file, first_file).is_ok() {
-            // Cuts off what is the first node's own, and its tables.
-            output.set_len(self.bulk.end)?;
-        } else {
-            output.set_len(0)?;
-            output.copy_from(first_file, CLUSTER_BYTES, CLUSTER_BYTES, self.bulk.end - CLUSTER_BYTES)?;
-        }
-        on_bytes(self.bulk.clusters.len() as u64 * CLUSTER_BYTES);
-        self.complete(map, &mut output, on_bytes)
-    }
-
-    /// Adds a node's own clusters and the tables to a file that has the bulk.
-    fn complete(&self, map: &DiskMap, output: &mut Output<'_>, on_bytes: OnBytes<'_>) -> Result<(), Error> {
+    /// When the tarball cannot be read or the file cannot be written, or `map` is a disk of another
+    /// size.
+    pub fn write_node(&self, map: &DiskMap, file: &File, on_bytes: OnBytes<'_>) -> Result<(), Error> {
+        let mut output = Output::passing(&[file]);
         let (own, mut entries) = self.bulk.split(map)?;
-        let (own_entries, end) = write_clusters(map, &own, output, self.bulk.end, self.bulk.options, on_bytes)?;
+        let (own_entries, end) = write_clusters(map, &own, &mut output, self.bulk.end, self.bulk.options, on_bytes)?;
         entries.extend(own_entries);
-        finish(output, map.size_bytes(), &entries, end, None)
+        finish(&mut output, map.size_bytes(), &entries, end, None)
     }
 }

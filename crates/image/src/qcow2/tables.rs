@@ -95,7 +95,7 @@ pub(super) fn finish(
         backing_name,
     };
     output.write_all_at(&header.encode()?, 0)?;
-    Ok(())
+    Ok(output.flush()?)
 }
 
 /// Writes the L2 tables that hold anything, and returns the L1 table.

@@ -32,7 +32,7 @@ impl OverlayImages {
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
-        let mut output = Output::passing(file);
+        let mut output = Output::passing(&[file]);
         let bulk = SharedClusters::write(first, second, &mut output, options, on_bytes)?;
         finish(&mut output, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
         Ok(Self { bulk })
@@ -51,7 +51,7 @@ impl OverlayImages {
         on_bytes: OnBytes<'_>,
     ) -> Result<(), Error> {
         let (own, shared) = self.bulk.split(map)?;
-        let mut output = Output::passing(file);
+        let mut output = Output::passing(&[file]);
         output.set_len(0)?;
         let (mut entries, end) = write_clusters(map, &own, &mut output, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
         // What the backing image has and this node has not must read as zeros.
