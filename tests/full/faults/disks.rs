@@ -198,6 +198,8 @@ fn the_cache_is_read_only() {
 /// The kernel need not know quotas for this: strace answers for it.
 fn a_quota_is_used_up() {
     let place = Place::new(Who::Root, archive(), &[]);
+    // Images that are there would be kept, and nothing be written.
+    place.clear();
     let build = place.build();
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EDQUOT:when=1+"]);
