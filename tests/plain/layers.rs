@@ -22,6 +22,7 @@ support::tests! {
     passwords_are_in_no_layer,
     more_packages_go_on_top_of_a_layer,
     what_fails_on_top_of_a_layer_says_why,
+    what_goes_on_top_of_a_layer_waits_for_what_it_counts_on,
 }
 
 const STARTS: &str = "packages as they were installed and configured before";
@@ -335,6 +336,22 @@ fn more_packages_go_on_top_of_a_layer() {
         assert!(said.contains(STARTS) && !said.contains("may differ"), "{said}");
         assert!(!fs_err::read_to_string(output.join("fabric.lock")).unwrap().contains("reproducible"));
     }
+}
+
+fn what_goes_on_top_of_a_layer_waits_for_what_it_counts_on() {
+    let watch = Deb::new("watch")
+        .control_file("triggers", "interest /usr/share/watched\n")
+        .script("postinst", "test \"$1\" != triggered || test -e /etc/late-configured");
+    // It has no preinst, but dpkg asks for its pre-dependency all the same.
+    let top = Deb::new("top")
+        .field("Pre-Depends", "early")
+        .field("Depends", "late")
+        .file("/usr/share/watched/by-top", "a file that watch is told of\n");
+    let late = Deb::new("late").script("postinst", "echo > /etc/late-configured");
+    let layered = Layered::with(Who::Root, archive().with(watch).with(top).with(late).with(Deb::new("early")));
+    layered.build(&["--include", "watch"]);
+    let (said, log) = layered.build(&["--include", "watch,top", "--incremental"]);
+    assert!(said.contains(STARTS) && log.contains("Processing triggers for watch"), "{said}{log}");
 }
 
 fn what_fails_on_top_of_a_layer_says_why() {

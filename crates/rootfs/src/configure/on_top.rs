@@ -1,4 +1,6 @@
 //! Packages that the new system's own dpkg unpacks and configures, on top of those that are configured.
+//!
+//! Triggers wait for the end, as with apt: what they run may count on packages that are not yet configured.
 
 use fam_isolation::sandbox::{Command, Sandbox, Settings, StandIn};
 use fam_progress::Progress;
@@ -40,7 +42,7 @@ impl<'a> OnTop<'a> {
     /// # Errors
     /// [`Error`]
     pub fn unpack(&mut self, files: impl IntoIterator<Item = String>) -> Result<(), Error> {
-        self.run(dpkg().arg("--unpack").args(files))
+        self.run(dpkg().args(["--no-triggers", "--unpack"]).args(files))
     }
 
     /// Has dpkg configure these packages, which are unpacked with all that they depend on.
@@ -48,10 +50,10 @@ impl<'a> OnTop<'a> {
     /// # Errors
     /// [`Error`]
     pub fn configure(&mut self, packages: impl IntoIterator<Item = String>) -> Result<(), Error> {
-        self.run(dpkg().arg("--configure").args(packages))
+        self.run(dpkg().args(["--no-triggers", "--configure"]).args(packages))
     }
 
-    /// Configures all that is left.
+    /// Configures all that is left, and runs what was triggered.
     ///
     /// # Errors
     /// [`Error`]

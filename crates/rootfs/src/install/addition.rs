@@ -37,7 +37,9 @@ impl Addition<'_> {
         let place = staging.create_dir_all(&directory).map_err(unpack::Error::Tree)?;
         let packages = self.debs.iter().map(|deb| deb.copy(&place, file_name(&deb.name).as_bytes()));
         let packages: Vec<Package> = packages.collect::<Result<_, _>>()?;
-        let nodes: Vec<Node> = packages.iter().map(|package| node_of(package, false)).collect::<Result<_, _>>()?;
+        let mut nodes: Vec<Node> = packages.iter().map(|package| node_of(package, false)).collect::<Result<_, _>>()?;
+        // dpkg wants what a package pre-depends on to be configured, whether it has a preinst or not.
+        nodes.iter_mut().for_each(|node| node.preinst = true);
 
         let mut on_top = OnTop::begin(staging, self.configuration, &packages, progress)?;
         for step in schedule::second_stage(&nodes, &Default::default(), false).steps {
