@@ -346,7 +346,7 @@ fn what_goes_on_top_of_a_layer_waits_for_what_it_counts_on() {
     let top = Deb::new("top")
         .field("Pre-Depends", "early")
         .field("Depends", "late")
-        .file("/usr/share/watched/by-top", "a file that watch is told of\n");
+        .file("/usr/share/watched/by-top", "a file that triggers watch\n");
     let late = Deb::new("late").script("postinst", "echo > /etc/late-configured");
     let layered = Layered::with(Who::Root, archive().with(watch).with(top).with(late).with(Deb::new("early")));
     layered.build(&["--include", "watch"]);

@@ -30,7 +30,7 @@ pub fn write_behind<T, E: From<io::Error>>(
         let writing = scope.spawn(move || -> io::Result<()> {
             for buffer in buffers {
                 output.write_all(&buffer)?;
-                // Nobody takes the last ones back.
+                // The last ones are not taken back.
                 let _ = emptied.send(buffer);
             }
             output.flush()

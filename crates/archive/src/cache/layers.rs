@@ -53,10 +53,7 @@ impl Layer {
     /// # Errors
     /// When it cannot be read.
     pub fn is_whole(&self, file: &fs::File) -> io::Result<bool> {
-        let mut hasher = blake3::Hasher::new();
-        // By a position of its own: others read the same file meanwhile.
-        hasher.update_reader(At { file, offset: 0 })?;
-        Ok(hasher.finalize() == self.digest)
+        Ok(digest_of(file)?.0 == self.digest)
     }
 
     fn to_record(&self) -> String {
@@ -74,6 +71,14 @@ impl Layer {
 
 fn key(made_of: &str) -> String {
     sha256(made_of.as_bytes()).to_string()
+}
+
+/// The digest and the length of a whole file.
+fn digest_of(file: &fs::File) -> io::Result<(blake3::Hash, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    // By a position of its own: others read the same file meanwhile.
+    hasher.update_reader(At { file, offset: 0 })?;
+    Ok((hasher.finalize(), hasher.count()))
 }
 
 /// A file as it is read from an offset, whatever position it has.
@@ -111,9 +116,8 @@ impl NewLayer {
     /// # Errors
     /// When it cannot be read or written.
     pub fn finish(self, made_of: &str) -> Result<(), Error> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(At { file: &self.file, offset: 0 }).map_err(|error| self.cache.error(error))?;
-        let layer = Layer { made_of: made_of.to_owned(), bytes: hasher.count(), digest: hasher.finalize() };
+        let (digest, bytes) = digest_of(&self.file).map_err(|error| self.cache.error(error))?;
+        let layer = Layer { made_of: made_of.to_owned(), digest, bytes };
 
         let _lock = self.cache.lock(DIRECTORY)?;
         if self.cache.layer(made_of).is_some() {

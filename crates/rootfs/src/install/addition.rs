@@ -38,7 +38,7 @@ impl Addition<'_> {
         let packages = self.debs.iter().map(|deb| deb.copy(&place, file_name(&deb.name).as_bytes()));
         let packages: Vec<Package> = packages.collect::<Result<_, _>>()?;
         let mut nodes: Vec<Node> = packages.iter().map(|package| node_of(package, false)).collect::<Result<_, _>>()?;
-        // dpkg wants what a package pre-depends on to be configured, whether it has a preinst or not.
+        // dpkg unpacks none before what it pre-depends on is configured.
         nodes.iter_mut().for_each(|node| node.preinst = true);
 
         let mut on_top = OnTop::begin(staging, self.configuration, &packages, progress)?;

@@ -11,7 +11,8 @@ pub struct Node {
     version: String,
     /// Whether it is meant for the first stage.
     pub first: bool,
-    /// Whether it has a preinst script.
+    /// Whether its files wait for what it pre-depends on: where it has a preinst script, and where dpkg
+    /// unpacks it.
     pub preinst: bool,
     /// What it needs before its preinst runs.
     pub(super) pre_depends: Vec<Clause>,
