@@ -190,13 +190,7 @@ impl Tree {
 
     /// All entries under `path`, however deep, without itself.
     pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
-        // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind
-        // them.
-        let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
-        let beginning = [path.as_bytes(), slash].concat();
-        self.entries
-            .range::<[u8], _>((Bound::Excluded(&beginning[..]), Bound::Unbounded))
-            .take_while(|(other, _)| other.starts_with(path))
+        beneath(&self.entries, path)
     }
 
     /// The number of entries.
@@ -209,5 +203,52 @@ impl Tree {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Length of all files in bytes, each counted once, whatever number of names it has.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files().map(|(_, length)| length).fold(0, u64::saturating_add)
+    }
+
+    /// The largest file and its length in bytes.
+    #[must_use]
+    pub fn largest(&self) -> Option<(&RootPath, u64)> {
+        self.files().max_by_key(|(_, length)| *length)
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&RootPath, u64)> {
+        self.iter().filter_map(|(path, entry)| match &entry.kind {
+            Kind::File(content) => Some((path, content.len())),
+            _ => None,
+        })
+    }
+}
+
+/// What lies under `path`, however deep, without what is at the path itself.
+fn beneath<'a, T>(
+    by_path: &'a BTreeMap<RootPath, T>,
+    path: &'a RootPath,
+) -> impl Iterator<Item = (&'a RootPath, &'a T)> {
+    // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind them.
+    let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
+    let beginning = [path.as_bytes(), slash].concat();
+    by_path
+        .range::<[u8], _>((Bound::Excluded(&beginning[..]), Bound::Unbounded))
+        .take_while(|(other, _)| other.starts_with(path))
+}
+
+impl FromIterator<(RootPath, Entry)> for Tree {
+    fn from_iter<T: IntoIterator<Item = (RootPath, Entry)>>(entries: T) -> Self {
+        Self { entries: entries.into_iter().collect() }
+    }
+}
+
+impl IntoIterator for Tree {
+    type Item = (RootPath, Entry);
+    type IntoIter = std::collections::btree_map::IntoIter<RootPath, Entry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
     }
 }

@@ -1,8 +1,8 @@
-//! What the node-stage plugins change of a tree, held in memory until the node's image is laid out.
+//! What plugins change of a tree, held in memory until it is written out.
 
 use std::collections::BTreeMap;
 
-use super::{Entry, RootPath, Tree};
+use super::{Entry, RootPath, Tree, beneath};
 
 /// One change to a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,6 +34,11 @@ impl Overlay {
     /// All changes in the order of their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&RootPath, &Change)> {
         self.changes.iter()
+    }
+
+    /// The changes under `path`, however deep, without that at the path itself.
+    pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Change)> {
+        beneath(&self.changes, path)
     }
 
     /// The tree with every change made.

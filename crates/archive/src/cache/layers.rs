@@ -14,6 +14,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use fam_host::read_at::ReadAt;
 use fs_err as fs;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
@@ -76,24 +77,9 @@ fn key(made_of: &str) -> String {
 /// The digest and the length of a whole file.
 fn digest_of(file: &fs::File) -> io::Result<(blake3::Hash, u64)> {
     let mut hasher = blake3::Hasher::new();
-    // By a position of its own: others read the same file meanwhile.
-    hasher.update_reader(At { file, offset: 0 })?;
+    // Others read the same file meanwhile.
+    hasher.update_reader(ReadAt::new(file, 0))?;
     Ok((hasher.finalize(), hasher.count()))
-}
-
-/// A file as it is read from an offset, whatever position it has.
-struct At<'a> {
-    file: &'a fs::File,
-    offset: u64,
-}
-
-impl io::Read for At<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        use fs::os::unix::fs::FileExt;
-        let count = self.file.read_at(buffer, self.offset)?;
-        self.offset += count as u64;
-        Ok(count)
-    }
 }
 
 /// A layer that is being written. Dropped before it is [finished](Self::finish), it is removed.

@@ -9,24 +9,12 @@ use fs_err::File;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::Error;
+use super::{Error, LEFT_EMPTY, Summary, header_of, settled, written_name};
 use crate::tar::{EntryKind, Header, TarWriter};
 use crate::{Content, Entry, Kind, RootPath, Timestamp};
 
-/// Directories that are filled when a system runs: what stands in them now belongs to the build, and no
-/// tarball has it.
-pub const LEFT_EMPTY: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
 /// Labels of the host's own `SELinux` policy, which mean nothing to the guest.
 const HOST_LABEL: &[u8] = b"security.selinux";
-
-/// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    /// Number of entries.
-    pub entries: u64,
-    /// Length of the tarball.
-    pub bytes: u64,
-}
 
 /// The entries under a directory that belong into a tarball of it. Nothing in `/dev`, `/proc`,
 /// `/run`, `/sys` and `/tmp` does. Sockets do not, as with every tar.
@@ -207,47 +195,19 @@ impl Writing<'_> {
     }
 
     fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), Error> {
-        let mut contents: &[u8] = &[];
-        let kind = entry.kind.try_map(
-            |content| match content {
-                Content::Inline(bytes) => {
-                    contents = bytes;
-                    Ok(bytes.len() as u64)
-                }
-                Content::InTarball { .. } => {
-                    let message = "its contents lie in another tarball".to_owned();
-                    let source = io::Error::new(io::ErrorKind::InvalidInput, message);
-                    Err(Error::Staging { action: "write", path: path.clone(), source })
-                }
-            },
-            |target| Ok(written_name(target, false)),
-        )?;
-        let header = Header {
-            path: written_name(path, entry.kind == Kind::Directory),
-            kind,
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            mtime: settled(entry.mtime, self.latest_mtime),
-            xattrs: entry.xattrs.clone(),
-            offset: 0,
+        let header = header_of(path, entry, self.latest_mtime);
+        let mut contents: &[u8] = match &entry.kind {
+            Kind::File(Content::Inline(bytes)) => bytes,
+            Kind::File(Content::InTarball { .. }) => {
+                let message = "its contents lie in another tarball".to_owned();
+                let source = io::Error::new(io::ErrorKind::InvalidInput, message);
+                return Err(Error::Staging { action: "write", path: path.clone(), source });
+            }
+            _ => &[],
         };
         self.writer.header(&header)?;
         Ok(self.writer.contents(&mut contents, header.size())?)
     }
-}
-
-/// A time as a tarball has it: whole seconds, and none later than `latest`.
-#[must_use]
-pub fn settled(time: Timestamp, latest: i64) -> Timestamp {
-    // A number of the header has no sign, so nothing is older than 1970.
-    Timestamp { seconds: time.seconds.min(latest).max(0), nanoseconds: 0 }
-}
-
-/// `./path`, with a slash behind directories, as tar(1) writes `.`.
-fn written_name(path: &RootPath, is_directory: bool) -> Vec<u8> {
-    let slash: &[u8] = if is_directory && !path.is_root() { b"/" } else { b"" };
-    [b"./", path.as_bytes(), slash].concat()
 }
 
 /// Opens what is known to be no symbolic link, on a way without any.

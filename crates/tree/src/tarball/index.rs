@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
 
+use fam_host::read_at::ReadAt;
 use fs_err::File;
 
 use super::Error;
@@ -20,7 +21,7 @@ const MAX_ENTRIES: usize = 4 << 20;
 /// name, with all levels above it in its own. Half a million directories of usual length have room.
 const MAX_IMPLIED_BYTES: usize = 64 << 20;
 
-/// Reads the uncompressed tarball `file` from its beginning. Contents stay where they are: the tree
+/// Reads the uncompressed tarball `file` from its beginning, whatever its position. Contents stay where they are: the tree
 /// points to them.
 ///
 /// Later entries replace earlier ones of the same name, as unpacking would; directories that are
@@ -30,7 +31,7 @@ const MAX_IMPLIED_BYTES: usize = 64 << 20;
 /// When the archive is damaged, or is no root file system.
 pub fn index(file: &File) -> Result<Tree, Error> {
     let tarball = || file.path().display().to_string();
-    let mut reader = TarReader::seekable(BufReader::with_capacity(BUFFER_BYTES, file));
+    let mut reader = TarReader::seekable(BufReader::with_capacity(BUFFER_BYTES, ReadAt::new(file, 0)));
     let mut index = Index::default();
     while let Some(header) = reader.next_entry().map_err(|source| Error::Tar { tarball: tarball(), source })? {
         index.entry(header).map_err(|refusal| refusal.of(tarball()))?;

@@ -1,5 +1,5 @@
 //! Root tarballs: indexed into a [`Tree`](crate::Tree) whose files point into the tarball, and
-//! written from a staging directory, always the same bytes for the same tree.
+//! written from a staging directory or from such a tree, always the same bytes for the same entries.
 //!
 //! How tar is encoded is the matter of [`tar`](crate::tar); here is
 //! what entries mean for a tree: what replaces what, which name of a file is the first, what a root
@@ -9,20 +9,70 @@ mod comment;
 mod directory;
 #[cfg(test)]
 mod hostile_tests;
+mod in_memory;
 mod index;
 mod open;
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 
 use fam_progress::Hint;
 
 pub use comment::comment;
-pub use directory::{LEFT_EMPTY, Summary, Survey, settled};
+pub use directory::Survey;
+pub use in_memory::{finished, write};
 pub use index::index;
 pub use open::{is_compressed, open};
 
-use crate::tar;
-use crate::{InvalidPath, RootPath};
+use crate::tar::{self, EntryKind, Header};
+use crate::{Entry, InvalidPath, RootPath, Timestamp};
+
+/// Directories that are filled when a system runs: what stands in them now belongs to the build, and no
+/// tarball has it.
+pub const LEFT_EMPTY: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Number of entries.
+    pub entries: u64,
+    /// Length of the tarball.
+    pub bytes: u64,
+}
+
+/// A time as a tarball has it: whole seconds, and none later than `latest`.
+#[must_use]
+pub fn settled(time: Timestamp, latest: i64) -> Timestamp {
+    // A number of the header has no sign, so nothing is older than 1970.
+    Timestamp { seconds: time.seconds.min(latest).max(0), nanoseconds: 0 }
+}
+
+/// `./path`, with a slash behind directories, as tar(1) writes `.`.
+fn written_name(path: &RootPath, is_directory: bool) -> Vec<u8> {
+    let slash: &[u8] = if is_directory && !path.is_root() { b"/" } else { b"" };
+    [b"./", path.as_bytes(), slash].concat()
+}
+
+/// The header of an entry in memory.
+fn header_of(path: &RootPath, entry: &Entry, latest_mtime: i64) -> Header {
+    let kind: Result<EntryKind, Infallible> =
+        entry.kind.try_map(|content| Ok(content.len()), |target| Ok(written_name(target, false)));
+    let Ok(kind) = kind;
+    // Those of a file stand under its first name.
+    let is_other_name = matches!(kind, EntryKind::HardLink(_));
+    let xattrs = if is_other_name { BTreeMap::new() } else { entry.xattrs.clone() };
+    Header {
+        path: written_name(path, kind == EntryKind::Directory),
+        kind,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: settled(entry.mtime, latest_mtime),
+        xattrs,
+        offset: 0,
+    }
+}
 
 /// Why a root tarball cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -24,12 +24,10 @@ pub fn open(mut file: File, scratch: impl FnOnce() -> io::Result<File>) -> Resul
     let compression = Compression::of_file(&file)?;
     file.rewind()?;
     let Some(compression) = compression else {
-        let tree = index(&file)?;
-        return Ok((tree, file));
+        return Ok((index(&file)?, file));
     };
-    let mut plain = scratch()?;
+    let plain = scratch()?;
     compression.decompress(&file, &plain)?;
-    plain.rewind()?;
     let tree = index(&plain)?;
     Ok((tree, plain))
 }
