@@ -48,12 +48,17 @@ const DRIVERS: [&str; 9] = [
 
 /// For /etc/initramfs-tools/conf.d (initramfs.conf(5)). The guest's own update-initramfs reads it
 /// too.
+///
+/// Level 9 of zstd, which initramfs-tools takes by itself, needs four times the time of level 3 for a file that is
+/// smaller by 7 %; of a build, that time is spent when all else is done.
 const CONFIGURATION: &str = "\
 # Written by fam-build: this system runs in a virtual machine. With MODULES=most
 # the initramfs boots on other hardware as well.
 MODULES=list
 # fsck is included for this type, which cannot be found out while the image is built.
 FSTYPE=ext4
+# Made in a quarter of the time that the usual level takes, and little larger.
+COMPRESSLEVEL=3
 ";
 
 /// A hook rather than a list in /etc/initramfs-tools/modules, which would have every driver loaded

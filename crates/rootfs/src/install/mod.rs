@@ -68,7 +68,7 @@ impl Installation<'_> {
         progress: &Progress,
     ) -> Result<(), Error> {
         let filters = &self.unpack.filters;
-        let preparations = Preparations { debs: self.debs, filters, aside, stop, progress };
+        let preparations = Preparations { debs: self.debs, first: self.first, filters, aside, stop, progress };
         thread::scope(|scope| {
             let installed = (|| {
                 let arrivals = preparations.begin(scope, arrivals, self.unpack.jobs)?;

@@ -34,7 +34,6 @@ use fam_tree::RootPath;
 
 use crate::dpkg::Package;
 use crate::staging::{self, Staging};
-use claims::Index;
 
 /// A `.deb` in the cache, and what the signed index says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,16 +89,14 @@ pub fn unpack(
     let root = staging.directory(&RootPath::root()).map_err(Error::Tree)?;
     root.create_directory(ASIDE.as_bytes(), 0o700).map_err(Error::Tree)?;
     let aside = Staging::open(&staging.host_path().join(ASIDE)).map_err(Error::Tree)?;
-    // The largest first, so that none of them is left for the end.
-    let mut order: Vec<Index> = (0..debs.len()).collect();
-    order.sort_by_key(|&index| std::cmp::Reverse(debs[index].size));
     let (sender, arrivals) = mpsc::channel();
-    for index in order {
+    for index in 0..debs.len() {
         sender.send(index).expect("the receiver is on the line above");
     }
     drop(sender);
     let stop = AtomicBool::new(false);
-    let preparations = Preparations { debs, filters: &options.filters, aside: &aside, stop: &stop, progress };
+    let preparations =
+        Preparations { debs, first: &[], filters: &options.filters, aside: &aside, stop: &stop, progress };
     let mut prepared = thread::scope(|scope| {
         let mut prepared = preparations.begin(scope, arrivals, options.jobs)?;
         prepared.wait_for_all()?;

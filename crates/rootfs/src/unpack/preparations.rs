@@ -1,7 +1,9 @@
 //! Many packages at a time made ready to be placed, as they come from the mirror, and handed out
 //! when all of a stage are ready.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -16,13 +18,17 @@ use super::claims::Index;
 use super::prepare::{Preparation, Prepared};
 use super::{DebFile, Error, Filters};
 use crate::dpkg::Package;
-use crate::staging::{Directory, Staging};
+use crate::staging::{self, Directory, Staging};
+
+const COPY_BUFFER_BYTES: usize = 256 << 10;
 
 /// The preparation of packages by several threads.
 #[derive(Debug)]
 pub struct Preparations<'a> {
     /// The packages.
     pub debs: &'a [DebFile],
+    /// The positions of those that are needed first.
+    pub first: &'a [usize],
     /// Which of their paths are left out.
     pub filters: &'a Filters,
     /// Where their files are put.
@@ -65,14 +71,14 @@ impl<'a> Preparations<'a> {
         }
         let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let running = Arc::new(self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum()));
-        // One thread waits for the next package, the others for their turn to wait.
-        let arrivals = Arc::new(Mutex::new(arrivals));
+        let waiting = Arc::new(Mutex::new(Waiting { arrivals, ready: BinaryHeap::new() }));
         let (sender, results) = mpsc::channel();
         for _ in 0..jobs.min(self.debs.len()) {
-            let (arrivals, running, sender) = (Arc::clone(&arrivals), Arc::clone(&running), sender.clone());
+            let (waiting, running, sender) = (Arc::clone(&waiting), Arc::clone(&running), sender.clone());
             scope.spawn(move || {
-                let next = || arrivals.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                while let Ok(index) = next()
+                // One thread waits for the next package, the others for their turn to wait.
+                let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next(|index| self.urgency(index));
+                while let Some(index) = next()
                     && !self.stopped()
                 {
                     let result = self.prepare(index, &running);
@@ -86,6 +92,12 @@ impl<'a> Preparations<'a> {
         }
         let prepared = std::iter::repeat_with(|| None).take(self.debs.len()).collect();
         Ok(Arrivals { stop: self.stop, results, prepared, arrived: vec![false; self.debs.len()] })
+    }
+
+    /// Which of several packages is to be prepared next: one that is needed first, else the largest. If that
+    /// one came last, all other threads would wait for it at the end.
+    fn urgency(&self, index: Index) -> (bool, u64) {
+        (self.first.contains(&index), self.debs[index].size)
     }
 
     fn stopped(&self) -> bool {
@@ -106,6 +118,24 @@ impl<'a> Preparations<'a> {
     }
 }
 
+/// Packages that wait to be prepared.
+struct Waiting {
+    arrivals: Receiver<Index>,
+    ready: BinaryHeap<((bool, u64), Reverse<Index>)>,
+}
+
+impl Waiting {
+    /// The most urgent of the packages that are there; waits for one where none is. `None` if no more can come.
+    fn next(&mut self, urgency: impl Fn(Index) -> (bool, u64)) -> Option<Index> {
+        let entry = |index| (urgency(index), Reverse(index));
+        self.ready.extend(self.arrivals.try_iter().map(entry));
+        if self.ready.is_empty() {
+            return self.arrivals.recv().ok();
+        }
+        self.ready.pop().map(|(_, Reverse(index))| index)
+    }
+}
+
 impl DebFile {
     /// Opens the file, hashes all of it and rewinds it, so that what is unpacked is read from the very
     /// descriptor that was verified.
@@ -122,7 +152,21 @@ impl DebFile {
     pub(crate) fn copy(&self, directory: &Directory, name: &[u8]) -> Result<Package, Error> {
         let mut file = self.open()?;
         let mut copy = directory.create_file(name).map_err(|error| self.staging_error(error))?;
-        io::copy(&mut file, &mut copy).map_err(|error| self.read_error(error))?;
+        let mut buffer = vec![0; COPY_BUFFER_BYTES];
+        loop {
+            let count = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.read_error(error)),
+            };
+            // Where the tree has no room, it is not the package that is at fault.
+            let path = || directory.path().join(name).unwrap_or_default();
+            let written = copy.write_all(&buffer[..count]);
+            written.map_err(|source| {
+                self.staging_error(staging::Error::Entry { action: "write", path: path(), source })
+            })?;
+        }
         file.rewind().map_err(|error| self.read_error(error))?;
         self.package(&mut Deb::open(&mut file).map_err(|source| self.error(source))?)
     }
@@ -232,5 +276,22 @@ impl<R: Read> Read for Metered<'_, R> {
 impl<R: Seek> Seek for Metered<'_, R> {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
         self.inner.seek(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_first_comes_next_and_then_the_largest() {
+        let (sender, arrivals) = mpsc::channel();
+        let mut waiting = Waiting { arrivals, ready: BinaryHeap::new() };
+        let mut next = || waiting.next(|index| (index == 3, [10, 30, 30, 1, 20][index]));
+        (0..3).for_each(|index| sender.send(index).unwrap());
+        assert_eq!(next(), Some(1));
+        (3..5).for_each(|index| sender.send(index).unwrap());
+        drop(sender);
+        assert_eq!([(); 5].map(|()| next()), [Some(3), Some(2), Some(4), Some(0), None]);
     }
 }

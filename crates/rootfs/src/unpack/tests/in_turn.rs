@@ -20,6 +20,7 @@ impl Bench {
         drop(sender);
         let (stop, progress) = (AtomicBool::new(false), Progress::silent());
         let preparations = Preparations {
+            first: &[],
             debs: &self.debs,
             filters: &options.filters,
             aside: &aside,
