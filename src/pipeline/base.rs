@@ -1,8 +1,9 @@
 //! The base system: the packages, installed and configured, before anything of the recipe is applied to them.
 //!
 //! It is taken from a layer in the cache, if one was made of the same (see [`super::ingredients`]). Else it is installed,
-//! and kept as a layer: a template that differs in its plugins alone starts from there. Both ways give the
-//! same tree (see [`fam_rootfs::layer`]).
+//! and kept as a layer: a template that differs in its plugins alone starts from there. Either way the build goes
+//! on from the layer's tarball. Where no layer is kept, it goes on from the staging tree, which has the same
+//! (see [`fam_rootfs::layer`]).
 //!
 //! With `--incremental` the nearest layer that has some of the packages and no others will do, and the new
 //! system's own dpkg installs the rest. What comes of that is not kept: its bytes need not be the same.
@@ -23,18 +24,26 @@ use fam_rootfs::unpack::{Filters, UnpackOptions};
 use fam_rootfs::{apt, bootloader, layer};
 
 use super::Error;
+use super::base_tree::BaseTree;
 use super::job::Job;
 use super::layers::{Choice, Found, Keeping};
 use super::packages::Selection;
 use super::staging_place::StagingPlace;
 use crate::report::Start;
 
-/// A base system in its staging tree.
+/// A base system.
 #[derive(Debug)]
 pub(super) struct Base {
-    pub(super) place: StagingPlace,
+    pub(super) form: Form,
     pub(super) start: Start,
-    pub(super) keeping: Keeping,
+    pub(super) keeping: Option<Keeping>,
+}
+
+/// Where the files of a base system are.
+#[derive(Debug)]
+pub(super) enum Form {
+    InMemory(BaseTree),
+    Staged(StagingPlace),
 }
 
 /// What the base system of a build is made from.
@@ -56,7 +65,7 @@ impl Maker<'_> {
     pub(super) fn make(&self) -> Result<Base, Error> {
         let Self { job, selection, choice, progress, .. } = self;
         warn_of_idle_answers(&job.answers, selection.lock(), progress);
-        if job.answers.have_password() {
+        if job.answers.have_password() && job.settings.layers.bytes() > 0 {
             progress.detail("no layer is kept of these packages: there is a password among the answers");
         }
         if let Some(found) = choice.found()
@@ -67,12 +76,18 @@ impl Maker<'_> {
         let place = self.place()?;
         progress.step(format!("Fetching and unpacking {} packages", selection.lock().packages.len()));
         self.install(&place)?;
+        if let Some((tree, keeping)) = choice.keep(&place.staging, selection.time(), progress) {
+            return Ok(Base { form: Form::InMemory(tree), start: Start::Packages, keeping: Some(keeping) });
+        }
         layer::settle(&place.staging, selection.time())?;
-        let keeping = choice.keep(&place.staging, selection.time(), progress);
-        Ok(Base { place, start: Start::Packages, keeping })
+        Ok(Base { form: Form::Staged(place), start: Start::Packages, keeping: None })
     }
 
-    fn place(&self) -> Result<StagingPlace, Error> {
+    /// Makes a place for a staging tree.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(super) fn place(&self) -> Result<StagingPlace, Error> {
         StagingPlace::prepare(self.job, self.selection, self.copied_bytes, self.progress)
     }
 
@@ -80,27 +95,28 @@ impl Maker<'_> {
     fn start_from(&self, found: &Found) -> Result<Option<Base>, Error> {
         let count = found.packages();
         self.progress.step(format!("Starting from {count} packages as they were installed and configured before"));
-        let place = self.place()?;
-        if !self.choice.extract(found, &place.staging)? {
+        let Some(tree) = self.choice.open(found)? else {
             self.progress.warning(
                 "the layer of these packages in the cache is damaged",
                 Some("they are installed anew, and nothing is lost; if it happens again, check the disk".into()),
             );
             return Ok(None);
-        }
+        };
         if found.is_exact() {
-            return Ok(Some(Base { place, start: Start::Layer, keeping: Keeping::default() }));
+            return Ok(Some(Base { form: Form::InMemory(tree), start: Start::Layer, keeping: None }));
         }
         self.progress.warning(
             "the bytes of this build may differ from those of a fresh one, since it is incremental",
             Some("without --incremental, all packages are installed at once".into()),
         );
+        let place = self.place()?;
+        tree.extract(tree.tree(), &place.staging)?;
         if !found.rest().is_empty() {
             self.add(found.rest(), &place)?;
         }
         self.record_automatic(&place.staging)?;
         layer::settle(&place.staging, self.selection.time())?;
-        Ok(Some(Base { place, start: Start::Incremental, keeping: Keeping::default() }))
+        Ok(Some(Base { form: Form::Staged(place), start: Start::Incremental, keeping: None }))
     }
 
     /// Installs the packages at these positions on top of those that are there.

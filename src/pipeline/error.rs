@@ -8,7 +8,7 @@ use fam_host::space;
 use fam_isolation::sandbox;
 use fam_isolation::supervisor::{self, launch, output};
 use fam_progress::Hint;
-use fam_rootfs::{bootloader, configure, growth, install, layer, staging, unpack};
+use fam_rootfs::{bootloader, configure, install, layer, staging, unpack};
 use fam_tree::{InvalidPath, tarball};
 
 use crate::fabric::seed;
@@ -53,8 +53,9 @@ pub enum Error {
     StagingTree(#[from] staging::Error),
     #[error("{0}")]
     BootLoader(#[from] bootloader::Error),
-    #[error("{0}")]
-    Growth(#[from] growth::Error),
+    /// A file of the new system, when it is completed.
+    #[error("{0} in the new system")]
+    File(#[from] fam_plugin::Error),
     #[error("{0}")]
     Layer(#[from] layer::Error),
     #[error("mount a file system in memory at {}: {source}", path.display())]

@@ -120,7 +120,7 @@ impl<'a> ImageRecord<'a> {
     /// Reads the record in the output directory, as far as it is of images of this very tarball.
     pub(super) fn read(job: &'a Job, template: &Template) -> Self {
         let before = if job.settings.fresh.value { None } else { read(job) };
-        let of_this_tarball = |record: &Recorded| template.named.unchanged() == Some(&record.tarball);
+        let of_this_tarball = |record: &Recorded| template.tarball() == Some(&record.tarball);
         let before = before.filter(of_this_tarball).map(|record| record.images).unwrap_or_default();
         Self { job, before, after: Mutex::default() }
     }
@@ -183,7 +183,7 @@ impl<'a> ImageRecord<'a> {
         if !written.is_empty() {
             thread::sleep(PAUSE);
         }
-        let Some(tarball) = template.named.unchanged() else { return Ok(self.job.remove_artifact(RECORD)?) };
+        let Some(tarball) = template.tarball() else { return Ok(self.job.remove_artifact(RECORD)?) };
         let mut artifact = self.job.output.create_private(RECORD)?;
         // The time at which it was made is that of the clock by which the images have theirs.
         let now = FileState::of(artifact.file())?.modified();

@@ -1,4 +1,4 @@
-//! The layers of the cache, as a build uses them: which one it starts from, the tree of one, and keeping its own.
+//! The layers of the cache, as a build uses them: which one it starts from, reading it, and keeping its own.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,12 +9,12 @@ use fam_archive::client;
 use fam_host::space::require_space;
 use fam_progress::Progress;
 use fam_rootfs::configure::Answers;
-use fam_rootfs::layer;
 use fam_rootfs::staging::Staging;
 use fam_tree::tarball;
 use fs_err::File;
 
 use super::Error;
+use super::base_tree::BaseTree;
 use super::ingredients::Ingredients;
 use super::packages::Selection;
 use crate::recipe::Settings;
@@ -23,25 +23,26 @@ use crate::report::PlannedLayer;
 /// What is left free where the cache is.
 const SPARE_BYTES: u64 = 64 << 20;
 
-/// A layer that is being kept meanwhile.
-#[derive(Debug, Default)]
-pub(super) struct Keeping(Option<JoinHandle<Result<(), cache::Error>>>);
+/// A layer that is being kept meanwhile. Dropped, it waits for that: also where the build failed, since the next
+/// one is to go on from here. Without the layer that takes longer, so what goes wrong fails no build.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    finishing: Option<JoinHandle<Result<(), cache::Error>>>,
+    progress: Progress,
+}
 
-impl Keeping {
-    /// Waits until it is kept. Without it the next build takes longer, so this fails no build.
-    pub(super) fn wait(self, progress: &Progress) {
-        match self.0.map(JoinHandle::join) {
-            Some(Ok(kept)) => remark(kept, progress),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => {}
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        match self.finishing.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => remark(&error, &self.progress),
+            Some(Err(panic)) if !thread::panicking() => std::panic::resume_unwind(panic),
+            _ => {}
         }
     }
 }
 
-fn remark(kept: Result<(), impl std::fmt::Display>, progress: &Progress) {
-    if let Err(error) = kept {
-        progress.detail(format!("no layer is kept of these packages: {error}"));
-    }
+fn remark(error: &dyn std::fmt::Display, progress: &Progress) {
+    progress.detail(format!("no layer is kept of these packages: {error}"));
 }
 
 /// What a build starts from.
@@ -113,7 +114,7 @@ impl Layers {
     }
 
     /// Writes the tree into the cache, where it becomes a layer while the build goes on.
-    fn keep(&self, staging: &Staging, time: i64) -> Result<Keeping, Error> {
+    fn keep(&self, staging: &Staging, time: i64, progress: &Progress) -> Result<(BaseTree, Keeping), Error> {
         let root = File::open(staging.host_path())?;
         let survey = tarball::Survey::of(root.as_fd())?;
         require_space(self.cache.directory(), "a layer of the packages", survey.bytes().saturating_add(SPARE_BYTES))?;
@@ -122,8 +123,10 @@ impl Layers {
             return Err(io::Error::other(format!("--layers allows less than its {} MiB", survey.bytes() >> 20)).into());
         };
         survey.write(&staging.devices(), time, None, new.file())?;
+        let tree = BaseTree::new(new.file().try_clone()?)?;
         let made_of = self.ingredients.to_text();
-        Ok(Keeping(Some(thread::spawn(move || new.finish(&made_of)))))
+        let finishing = Some(thread::spawn(move || new.finish(&made_of)));
+        Ok((tree, Keeping { finishing, progress: progress.clone() }))
     }
 }
 
@@ -162,39 +165,33 @@ impl Choice {
         self.found.as_ref()
     }
 
-    /// Makes the tree of a layer; returns whether it is whole. One that is not is removed.
+    /// Reads a layer; `None` if it is not whole. Such a one is removed.
     ///
     /// # Errors
-    /// When the tree cannot be made.
-    pub(super) fn extract(&self, found: &Found, staging: &Staging) -> Result<bool, Error> {
-        let Some(Layers { cache, .. }) = &self.layers else { return Ok(false) };
+    /// When it is whole and cannot be read.
+    pub(super) fn open(&self, found: &Found) -> Result<Option<BaseTree>, Error> {
+        let Some(Layers { cache, .. }) = &self.layers else { return Ok(None) };
         let layer = &found.layer;
         if let Some(tarball) = cache.open_layer(layer) {
-            let (is_whole, extracted) = thread::scope(|scope| {
-                let check = scope.spawn(|| layer.is_whole(&tarball).unwrap_or(false));
-                let extracted = tarball::index(&tarball).map_err(Error::from);
-                let extracted = extracted.and_then(|tree| Ok(layer::extract(&tree, &tarball, staging)?));
-                (check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), extracted)
+            let to_check = tarball.try_clone()?;
+            let (is_whole, tree) = thread::scope(|scope| {
+                let check = scope.spawn(|| layer.is_whole(&to_check).unwrap_or(false));
+                let tree = BaseTree::new(tarball);
+                (check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tree)
             });
             // What was made of other bytes than those that were kept says nothing, errors included.
             if is_whole {
-                return extracted.map(|()| true);
+                return tree.map(Some);
             }
         }
         // Where it cannot be removed, no new one can take its place, and the log says why.
         let _ = cache.remove_layer(layer);
-        Ok(false)
+        Ok(None)
     }
 
-    /// Keeps the settled tree of a base system as a layer, if there are to be any. Without it the next build takes
-    /// longer, so this fails no build.
-    pub(super) fn keep(&self, staging: &Staging, time: i64, progress: &Progress) -> Keeping {
-        match self.layers.as_ref().map(|layers| layers.keep(staging, time)).transpose() {
-            Ok(keeping) => keeping.unwrap_or_default(),
-            Err(error) => {
-                remark(Err(error), progress);
-                Keeping::default()
-            }
-        }
+    /// Keeps the tree of a base system as a layer, if there are to be any; returns what was written.
+    pub(super) fn keep(&self, staging: &Staging, time: i64, progress: &Progress) -> Option<(BaseTree, Keeping)> {
+        let kept = self.layers.as_ref()?.keep(staging, time, progress);
+        kept.inspect_err(|error| remark(error, progress)).ok()
     }
 }

@@ -11,6 +11,7 @@
 mod answers;
 mod archives;
 mod base;
+mod base_tree;
 mod boot_loader;
 mod cloud_seeds;
 mod cluster_files;
@@ -31,6 +32,7 @@ mod plugins;
 mod preflight;
 mod report;
 mod staging_place;
+mod system;
 mod template;
 mod template_key;
 mod unfinished;
@@ -221,7 +223,7 @@ fn write_cluster(
     let disks = Disks {
         job,
         tree: &template.tree,
-        tarball: Arc::clone(&template.tarball),
+        tarball: Arc::clone(&template.contents),
         timestamp: time,
         nodes: &build.facts().nodes,
         overlays,
@@ -245,9 +247,9 @@ fn overlays(
 ) -> Result<Vec<Overlay>, Error> {
     let time = build.facts().source_date_epoch;
     let overlays = build.facts().nodes.iter().map(|node| {
-        let mut overlay = Overlay::default();
-        let mut root = OverlayRoot::new(&template.tree, &template.tarball, &mut overlay, time);
+        let mut root = OverlayRoot::new(Arc::clone(&template.tree), Arc::clone(&template.contents), time);
         plugin_plan.apply_node(node, &mut root, build)?;
+        let mut overlay = root.into_overlay();
         ids.name_own_disk(node.number, template, &mut overlay);
         Ok(overlay)
     });

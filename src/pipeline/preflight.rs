@@ -9,7 +9,7 @@ use fam_archive::lock::Lock;
 use fam_host::regular;
 use fam_host::space::require_space;
 use fam_isolation::supervisor::{Isolation, OutputLock};
-use fam_tree::tarball;
+use fam_tree::{RootPath, tarball};
 
 use super::Error;
 use super::answers::answers;
@@ -153,13 +153,14 @@ pub(super) fn check_space(job: &Job, selection: &Selection, copied_bytes: u64) -
     Ok(())
 }
 
-/// Checks, now that the root file system is there, that what the build writes has room. Scripts and
+/// Checks, now that the root file system is there, that what the build writes has room: the `bytes` of its files,
+/// the `largest` of them among them. Scripts and
 /// plugins can make any file, of any length: a file with holes took nothing until now.
-pub(super) fn check_room(job: &Job, root: &tarball::Survey<'_>) -> Result<(), Error> {
-    let largest = root.largest().map_or_else(String::new, |(path, bytes)| {
+pub(super) fn check_room(job: &Job, bytes: u64, largest: Option<(&RootPath, u64)>) -> Result<(), Error> {
+    let largest = largest.map_or_else(String::new, |(path, bytes)| {
         format!(", where the largest file of the system is {path} with {} MiB,", bytes >> 20)
     });
-    require_room(job, &largest, root.bytes())
+    require_room(job, &largest, bytes)
 }
 
 /// Checks that what a build writes of a system with `content` bytes of files has room. `remark`

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fam_host::space::{available_memory, require_space};
 use fam_progress::Progress;
@@ -19,7 +20,7 @@ const WORKING_MEMORY_BYTES: u64 = 700 << 20;
 #[derive(Debug)]
 pub(super) struct StagingPlace {
     /// The tree, empty at first.
-    pub(super) staging: Staging,
+    pub(super) staging: Arc<Staging>,
     /// For files that do not belong to the tree yet; on the same file system, so that they can be
     /// renamed into it.
     pub(super) aside: Staging,
@@ -56,7 +57,7 @@ impl StagingPlace {
         for directory in [&path, &root] {
             fs_err::set_permissions(directory, PermissionsExt::from_mode(0o755))?;
         }
-        Ok(Self { staging: Staging::open(&root)?, aside: Staging::open(&aside)?, path })
+        Ok(Self { staging: Arc::new(Staging::open(&root)?), aside: Staging::open(&aside)?, path })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Makes the template, `fabric_template.tar`, from a base system. The staging tree exists only while
-//! this module works.
+//! Makes the template, `fabric_template.tar`, from a base system. There is a staging tree only while
+//! this module works, and only where one is needed.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fam_host::regular;
 use fam_isolation::sandbox::{self, Sandbox, StandIn};
+use fam_plugin::Root;
 use fam_progress::Progress;
 use fam_rootfs::{bootloader, configure, growth};
 use fam_tree::{Content, Entry, Kind, RootPath, Tree, tarball};
@@ -15,17 +16,19 @@ use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
 
-use super::base::{self, Base};
-use super::file_state::Watched;
+use super::base::{self, Base, Form};
+use super::base_tree::BaseTree;
+use super::file_state::{FileState, Watched};
 use super::job::Job;
-use super::layers::Choice;
+use super::layers::{Choice, Keeping};
 use super::packages::Selection;
 use super::preflight::check_room;
 use super::staging_place::StagingPlace;
+use super::system::{Completed, System};
 use super::template_key::key;
 use super::unfinished::Unfinished;
-use super::{Error, disk_ids, network, volumes};
-use crate::plugins::{Build, PluginPlan, StagingRoot};
+use super::{Error, disk_ids, volumes};
+use crate::plugins::{Build, PluginPlan};
 use crate::recipe::Settings;
 use crate::report::Start;
 
@@ -39,15 +42,17 @@ const MAX_TEXT_BYTES: u64 = 256 << 20;
 /// A root tree and the tarball that its files' bytes lie in.
 #[derive(Debug)]
 pub(super) struct Template {
-    pub(super) tree: Tree,
-    pub(super) tarball: Arc<File>,
-    /// The file that has the tarball's name or will have it: the tarball itself, or what that was
-    /// decompressed from.
-    pub(super) named: Watched,
+    pub(super) tree: Arc<Tree>,
+    /// The template itself, what it was decompressed from, or that of the layer that it is made from.
+    pub(super) contents: Arc<File>,
+    /// The file that has the template's name; `None` while there is none.
+    named: Option<Watched>,
     /// What it was made from.
     pub(super) start: Start,
     /// A new tarball, which has no name yet.
     unfinished: Option<Unfinished>,
+    /// The layer that is kept meanwhile.
+    _keeping: Option<Keeping>,
 }
 
 impl Template {
@@ -57,10 +62,15 @@ impl Template {
     /// When the system fails to do so.
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         if let Some(unfinished) = self.unfinished.take() {
-            unfinished.finish()?;
-            self.named.was_renamed();
+            self.named = Some(unfinished.finish()?);
         }
         Ok(())
+    }
+
+    /// The state of the file that has the template's name, if nothing has changed it; `None` as well where that
+    /// would not show, or no file has the name yet.
+    pub(super) fn tarball(&self) -> Option<&FileState> {
+        self.named.as_ref()?.unchanged()
     }
 
     /// The time that files of the build are given: `SOURCE_DATE_EPOCH`, else that of the newest
@@ -87,7 +97,7 @@ impl Template {
             Kind::File(Content::Inline(bytes)) => Some(bytes.to_vec()),
             Kind::File(Content::InTarball { offset, len }) => {
                 let mut bytes = vec![0; usize::try_from(*len).ok()?];
-                self.tarball.read_exact_at(&mut bytes, *offset).ok()?;
+                self.contents.read_exact_at(&mut bytes, *offset).ok()?;
                 Some(bytes)
             }
             _ => None,
@@ -98,8 +108,9 @@ impl Template {
 /// Reads the root tarball that `--from-tarball` names.
 pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
     let named = Watched::new(regular::open(path).map_err(std::io::Error::from)?)?;
-    let (tree, tarball) = tarball::open(named.file().try_clone()?, || unnamed_file(&job.output.work()))?;
-    Ok(Template { tree, tarball: Arc::new(tarball), named, start: Start::Tarball, unfinished: None })
+    let (tree, contents) = tarball::open(named.file().try_clone()?, || unnamed_file(&job.output.work()))?;
+    let (tree, contents) = (Arc::new(tree), Arc::new(contents));
+    Ok(Template { tree, contents, named: Some(named), start: Start::Tarball, unfinished: None, _keeping: None })
 }
 
 /// Makes a file in `directory` whose space is freed when it is closed.
@@ -128,40 +139,79 @@ pub(super) fn obtain(
         progress.step(format!("Reusing {}: packages, recipe and plugins are unchanged", path.display()));
         return Ok(template);
     }
-    let (copied_bytes, time) = (plugin_plan.copied_files().bytes(), build.facts().source_date_epoch);
+    let copied_bytes = plugin_plan.copied_files().bytes();
     let maker = base::Maker { job, selection, choice, copied_bytes, progress };
-    let Base { place, start, keeping } = maker.make()?;
-    let template = complete(job, place, plugin_plan, build, progress)
-        .and_then(|place| write(job, place, &key, time, start, progress));
-    // Also where a plugin failed: the next build is to go on from here.
-    keeping.wait(progress);
-    template
+    let Base { form, start, keeping } = maker.make()?;
+    let completed = complete(&maker, form, plugin_plan, build)?;
+    let new = NewTemplate { job, key, time: build.facts().source_date_epoch, start, keeping, progress };
+    match completed {
+        Completed::InMemory(base, tree) => new.write_tree(&base, tree),
+        Completed::Staged(place) => new.write_staged(place),
+    }
 }
 
-/// Writes the tree as the tarball of the template, which begins with `key`. It has no name yet.
-fn write(
-    job: &Job,
-    place: StagingPlace,
-    key: &str,
-    latest: i64,
+/// A template that is to be written.
+struct NewTemplate<'a> {
+    job: &'a Job,
+    key: String,
+    time: i64,
     start: Start,
-    progress: &Progress,
-) -> Result<Template, Error> {
-    let path = job.artifact(TEMPLATE);
-    let root = File::open(place.staging.host_path())?;
-    let survey = tarball::Survey::of(root.as_fd())?;
-    check_room(job, &survey)?;
-    progress.step(format!("Writing {}", path.display()));
-    let artifact = job.output.create_private(TEMPLATE)?;
-    let summary = survey.write(&place.staging.devices(), latest, Some(key), artifact.file())?;
-    progress.detail(format!("{} entries, {} bytes", summary.entries, summary.bytes));
-    // Frees the memory of the tree before the images need it.
-    drop(place);
-    let tarball = File::open(artifact.unfinished_path())?;
-    let unfinished = Unfinished::new(artifact)?;
-    let tree = tarball::index(&tarball)?;
-    let named = Watched::new(tarball)?;
-    Ok(Template { tree, tarball: Arc::clone(named.file()), named, start, unfinished: Some(unfinished) })
+    keeping: Option<Keeping>,
+    progress: &'a Progress,
+}
+
+impl NewTemplate<'_> {
+    /// Writes the changed tree of a base system, while the build goes on with it.
+    fn write_tree(self, base: &BaseTree, changed: Tree) -> Result<Template, Error> {
+        let tree = Arc::new(base.finished(changed, self.time));
+        check_room(self.job, tree.bytes(), tree.largest())?;
+        self.progress.step(format!("Writing {}", self.job.artifact(TEMPLATE).display()));
+        let contents = Arc::clone(base.tarball());
+        let artifact = self.job.output.create_private(TEMPLATE)?;
+        let unfinished = Unfinished::new(artifact, {
+            let (tree, contents, progress) = (Arc::clone(&tree), Arc::clone(&contents), self.progress.clone());
+            move |file| {
+                say_size(&tarball::write(&tree, &contents, Some(&self.key), file)?, &progress);
+                Ok(())
+            }
+        })?;
+        Ok(Template {
+            tree,
+            contents,
+            named: None,
+            start: self.start,
+            unfinished: Some(unfinished),
+            _keeping: self.keeping,
+        })
+    }
+
+    /// Writes a staging tree.
+    fn write_staged(self, place: StagingPlace) -> Result<Template, Error> {
+        let root = File::open(place.staging.host_path())?;
+        let survey = tarball::Survey::of(root.as_fd())?;
+        check_room(self.job, survey.bytes(), survey.largest())?;
+        self.progress.step(format!("Writing {}", self.job.artifact(TEMPLATE).display()));
+        let artifact = self.job.output.create_private(TEMPLATE)?;
+        let written = survey.write(&place.staging.devices(), self.time, Some(&self.key), artifact.file())?;
+        say_size(&written, self.progress);
+        // Frees the memory of the tree before the images need it.
+        drop(place);
+        let contents = File::open(artifact.unfinished_path())?;
+        let unfinished = Unfinished::new(artifact, |_| Ok(()))?;
+        let (tree, contents) = (Arc::new(tarball::index(&contents)?), Arc::new(contents));
+        Ok(Template {
+            tree,
+            contents,
+            named: None,
+            start: self.start,
+            unfinished: Some(unfinished),
+            _keeping: self.keeping,
+        })
+    }
+}
+
+fn say_size(written: &tarball::Summary, progress: &Progress) {
+    progress.detail(format!("{} entries, {} bytes", written.entries, written.bytes));
 }
 
 /// The tarball at `path`, if this user made it of what `key` names. The output directory may be
@@ -176,47 +226,49 @@ pub(super) fn current(path: &Path, key: &str) -> Option<File> {
 
 fn reuse(path: &Path, key: &str) -> Option<Template> {
     let named = Watched::new(current(path, key)?).ok()?;
-    let tree = tarball::index(named.file()).ok()?;
-    Some(Template { tree, tarball: Arc::clone(named.file()), named, start: Start::Template, unfinished: None })
+    let tree = Arc::new(tarball::index(named.file()).ok()?);
+    let contents = Arc::clone(named.file());
+    Some(Template { tree, contents, named: Some(named), start: Start::Template, unfinished: None, _keeping: None })
 }
 
 /// Makes a base system the one of the recipe: applies its settings and its plugins, and removes what
 /// belongs to the build alone.
-fn complete(
-    job: &Job,
-    place: StagingPlace,
-    plugin_plan: &PluginPlan,
-    build: &Build,
-    progress: &Progress,
-) -> Result<StagingPlace, Error> {
-    let (recipe, staging) = (&job.settings.recipe, &place.staging);
-    let source_date_epoch = build.facts().source_date_epoch;
-    for mount in volumes::mount_points(&recipe.disk) {
-        staging.create_dir_all(&RootPath::new(mount.as_str())?)?;
-    }
-    let grows = recipe.disk.grow.value && growth::prepare(staging, progress)?;
+fn complete(maker: &base::Maker<'_>, form: Form, plugin_plan: &PluginPlan, build: &Build) -> Result<Completed, Error> {
+    let base::Maker { job, progress, .. } = *maker;
+    let (recipe, source_date_epoch) = (&job.settings.recipe, build.facts().source_date_epoch);
     let ids = disk_ids::of_template(&recipe.disk);
+    let root_uuid = disk_ids::root_uuid(&ids);
+    let mut stand_ins = StandIn::no_services();
+    stand_ins.extend(bootloader::stand_ins(&root_uuid, recipe.disk.label.as_str()));
+    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins, network: None };
+    let mut system = System::new(form, maker, inside.clone(), plugin_plan.copied_files(), source_date_epoch);
+
+    let mut root = Root::new(&mut system);
+    for mount in volumes::mount_points(&recipe.disk) {
+        root.create_dir_all(mount.as_str())?;
+    }
     let settings = bootloader::Settings {
-        root_uuid: &disk_ids::root_uuid(&ids),
+        root_uuid: &root_uuid,
         esp_uuid: &disk_ids::esp_uuid(&ids),
-        root_label: recipe.disk.label.as_str(),
-        grows,
+        grows: recipe.disk.grow.value && growth::prepare(&mut root, progress)?,
         more_fstab: &volumes::fstab(&recipe.disk, &ids),
         command_line: recipe.kernel.cmdline.as_str(),
     };
-    bootloader::configure(staging, &settings)?;
+    bootloader::configure(&mut root, &settings)?;
 
-    let mut stand_ins = StandIn::no_services();
-    stand_ins.extend(bootloader::stand_ins(&settings));
-    let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins, network: None };
     progress.step(format!("Applying {} plugins to the system", recipe.plugins.len()));
-    let root = StagingRoot::new(staging, inside.clone(), progress.clone(), source_date_epoch);
-    let mut root = root.with_copied_files(plugin_plan.copied_files()).with_network(network::of_host(&job.settings));
-    plugin_plan.apply_system(&mut root, build)?;
-    // Once more, since plugins may have changed /etc/fstab and the settings of GRUB.
-    bootloader::apply_settings(staging, || Sandbox::enter(staging.host_path(), &inside), &settings, progress)?;
-    configure::clean(staging)?;
+    let applied = plugin_plan.apply_system(&mut system, build);
+    applied.map_err(|error| system.take_failure().unwrap_or(error.into()))?;
+
+    // Plugins may have changed /etc/fstab and the settings of GRUB.
+    let root = Root::new(&mut system);
+    bootloader::check_fstab(&root, &settings)?;
+    if bootloader::has_further_settings(&root, &settings)? {
+        let staging = system.staging()?;
+        bootloader::make_config(|| Sandbox::enter(staging.host_path(), &inside), progress)?;
+    }
+    configure::clean(&mut system)?;
     // Last: systemd updates /etc and /var at boot where the marks are older than /usr.
-    configure::mark_up_to_date(staging)?;
-    Ok(place)
+    configure::mark_up_to_date(&mut Root::new(&mut system))?;
+    Ok(system.complete())
 }

@@ -1,42 +1,48 @@
 //! A large artifact that becomes durable while the build goes on.
 
-use std::io;
 use std::panic::resume_unwind;
 use std::thread::{self, JoinHandle};
 
 use fam_isolation::supervisor::Artifact;
+use fs_err::File;
 
 use super::Error;
+use super::file_state::Watched;
 
-/// An artifact with all its bytes, which are on their way to the disk. Dropped, it is removed.
+/// An artifact whose bytes are on their way to the disk. Dropped, it is removed.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     artifact: Artifact,
-    /// Sends them there; `None` if the host allows no more threads.
-    syncing: Option<JoinHandle<io::Result<()>>>,
+    writing: JoinHandle<Result<Watched, Error>>,
 }
 
 impl Unfinished {
-    /// Begins to send the bytes to the disk.
+    /// Has a thread write the bytes of the artifact by `write`, and send them to the disk.
     ///
     /// # Errors
-    /// When the process has too many files open.
-    pub(super) fn new(artifact: Artifact) -> io::Result<Self> {
+    /// When the process has too many files open, or the host allows no more threads.
+    pub(super) fn new(
+        artifact: Artifact,
+        write: impl FnOnce(&File) -> Result<(), Error> + Send + 'static,
+    ) -> Result<Self, Error> {
         let file = artifact.file().try_clone()?;
-        let syncing = thread::Builder::new().spawn(move || file.sync_all()).ok();
-        Ok(Self { artifact, syncing })
+        let writing = thread::Builder::new().spawn(move || {
+            write(&file)?;
+            file.sync_all()?;
+            Ok(Watched::new(file)?)
+        })?;
+        Ok(Self { artifact, writing })
     }
 
-    /// Waits until the bytes are durable, and gives them their name.
+    /// Waits until the bytes are durable, and gives them their name. Returns the file.
     ///
     /// # Errors
     /// When the system fails to do so; the artifact is removed then.
-    pub(super) fn finish(self) -> Result<(), Error> {
-        if let Some(syncing) = self.syncing {
-            // The system says only once what could not be written.
-            syncing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-        }
+    pub(super) fn finish(self) -> Result<Watched, Error> {
+        // The system says only once what could not be written.
+        let mut file = self.writing.join().unwrap_or_else(|panic| resume_unwind(panic))?;
         self.artifact.finish()?;
-        Ok(())
+        file.was_renamed();
+        Ok(file)
     }
 }

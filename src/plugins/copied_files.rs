@@ -4,7 +4,6 @@
 //! What a plugin gets and asks for is a digest. Which file that is, is known here alone.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -68,7 +67,7 @@ impl CopiedFiles {
     }
 
     /// Writes the bytes that `file` names to `to`, and checks that they are these.
-    pub(super) fn copy(&self, file: &FileDigest, to: &mut File) -> Result<(), Problem> {
+    pub(super) fn copy(&self, file: &FileDigest, to: &mut impl Write) -> Result<(), Problem> {
         let Some((size, place)) = self.places.get(&file.sha256).filter(|(size, _)| *size == file.size) else {
             return Err(Problem::Other("no file of the settings has this digest".into()));
         };

@@ -254,4 +254,6 @@ fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 #[cfg(test)]
+mod same_files_tests;
+#[cfg(test)]
 mod tests;

@@ -1,45 +1,103 @@
-//! The files of one node: a tree that is only read, and an overlay that takes every change.
+//! Files in memory: a tree that is only read, and an overlay that takes every change. Those of one node are, and
+//! those of the system until a program has to run in it.
 //!
 //! Nothing here depends on the clock or the order of hashing: what is written gets the time that
 //! the build gives, and so the same changes make the same overlay. Hard links behave as on a real
 //! file system: what is written replaces the file under one name and leaves the other names the old
 //! bytes, whichever name the tree keeps them under; a changed mode, owner or attribute shows under
-//! all names.
+//! all names. A directory keeps its time, whatever becomes of what is in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fam_plugin::{Attributes, FileType, Metadata, Problem, Result, RootFs};
+use fam_plugin::{Attributes, FileDigest, FileType, Metadata, Problem, Result, RootFs};
 use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
 use fs_err::os::unix::fs::FileExt;
 
+use super::copied_files::CopiedFiles;
+
 /// The largest file that a plugin may read or write: both are held in memory.
 pub(super) const MAX_FILE_BYTES: u64 = 256 << 20;
-/// How much all plugins together may write into one node.
+/// How much all plugins together may write.
 const MAX_WRITTEN_BYTES: u64 = 512 << 20;
 
 /// The attribute that holds the capabilities of a program, capabilities(7); changing the file takes
 /// it away.
 pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
-/// A tree under an overlay, as files that plugins change.
-#[derive(Debug)]
-pub struct OverlayRoot<'a> {
-    tree: &'a Tree,
-    tarball: &'a fs_err::File,
-    overlay: &'a mut Overlay,
-    mtime: Timestamp,
-    written: u64,
+/// Whether a file that is written keeps this attribute. Labels of security modules are not for a plugin to
+/// keep, and capabilities do not survive a change of the file.
+pub(super) fn outlives_writing(attribute: &[u8]) -> bool {
+    !attribute.starts_with(b"security.") && !attribute.starts_with(b"trusted.")
 }
 
-impl<'a> OverlayRoot<'a> {
-    /// The files of `tree`, whose bytes are in `tarball`, with the changes of `overlay`, to which
-    /// others are added. What is written has the time `source_date_epoch`, in seconds since 1970.
-    pub fn new(tree: &'a Tree, tarball: &'a fs_err::File, overlay: &'a mut Overlay, source_date_epoch: i64) -> Self {
+/// A tree under an overlay, as files that plugins change.
+#[derive(Debug)]
+pub struct OverlayRoot {
+    tree: Arc<Tree>,
+    tarball: Arc<fs_err::File>,
+    overlay: Overlay,
+    /// The other names of files that have several, by the name under which the bytes are.
+    other_names: BTreeMap<RootPath, BTreeSet<RootPath>>,
+    mtime: Timestamp,
+    written: u64,
+    /// What plugins may copy; `None` at the node stage.
+    copied: Option<CopiedFiles>,
+}
+
+impl OverlayRoot {
+    /// The files of `tree`, whose bytes are in `tarball`. What is written has the time `source_date_epoch`,
+    /// in seconds since 1970.
+    pub fn new(tree: Arc<Tree>, tarball: Arc<fs_err::File>, source_date_epoch: i64) -> Self {
+        let mut other_names = BTreeMap::<_, BTreeSet<_>>::new();
+        for (path, entry) in tree.iter() {
+            if let Kind::HardLink(first) = &entry.kind {
+                other_names.entry(first.clone()).or_default().insert(path.clone());
+            }
+        }
         let mtime = Timestamp { seconds: source_date_epoch, nanoseconds: 0 };
-        Self { tree, tarball, overlay, mtime, written: 0 }
+        Self { tree, tarball, overlay: Overlay::default(), other_names, mtime, written: 0, copied: None }
+    }
+
+    /// Lets plugins copy these files, which lie beside the recipe.
+    #[must_use]
+    pub fn with_copied_files(self, copied: CopiedFiles) -> Self {
+        Self { copied: Some(copied), ..self }
+    }
+
+    /// What was changed.
+    #[must_use]
+    pub fn into_overlay(self) -> Overlay {
+        self.overlay
+    }
+
+    /// The tree with what was changed.
+    #[must_use]
+    pub fn changed_tree(&self) -> Tree {
+        self.overlay.apply(&self.tree)
+    }
+
+    /// How many bytes were written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether what is at `path`, or its directory, has ACLs, by which the kernel decides of modes (acl(5)).
+    #[must_use]
+    pub fn has_acl_near(&self, path: &Path) -> bool {
+        let Ok(path) = literal("look at", path) else { return false };
+        let has_acl = |entry: &Entry| entry.xattrs.keys().any(|name| name.starts_with(b"system."));
+        [Some(&path), path.parent().as_ref()].into_iter().flatten().any(|path| self.get(path).is_some_and(has_acl))
+    }
+
+    /// Whether setting an attribute of this name changes nothing else.
+    #[must_use]
+    pub fn is_plain(attribute: &[u8]) -> bool {
+        attribute.starts_with(b"user.") || attribute == CAPABILITY
     }
 
     fn get(&self, path: &RootPath) -> Option<&Entry> {
@@ -58,13 +116,11 @@ impl<'a> OverlayRoot<'a> {
         }
     }
 
-    /// All entries as they are now: the tree's that nothing covers, and the overlay's.
-    fn entries(&self) -> impl Iterator<Item = (&RootPath, &Entry)> {
-        let tree = self.tree.iter().filter(|(path, _)| self.overlay.get(path).is_none());
-        tree.chain(self.overlay.iter().filter_map(|(path, change)| match change {
-            Change::Put(entry) => Some((path, entry)),
-            Change::Remove => None,
-        }))
+    /// The paths under `path`, as things are now.
+    fn beneath<'s>(&'s self, path: &'s RootPath) -> impl Iterator<Item = &'s RootPath> {
+        let tree = self.tree.beneath(path).map(|(path, _)| path).filter(|path| self.overlay.get(path).is_none());
+        let is_put = |(path, change): (&'s RootPath, &Change)| matches!(change, Change::Put(_)).then_some(path);
+        tree.chain(self.overlay.beneath(path).filter_map(is_put))
     }
 
     /// The bytes of the regular file that `entry` is or is another name of.
@@ -79,38 +135,85 @@ impl<'a> OverlayRoot<'a> {
         }
     }
 
-    /// The other names of the file that the tree keeps at `path`.
-    fn links_to(&self, path: &RootPath) -> BTreeSet<RootPath> {
-        let is_link = |entry: &Entry| matches!(&entry.kind, Kind::HardLink(target) if target == path);
-        self.entries().filter(|(_, entry)| is_link(entry)).map(|(name, _)| name.clone()).collect()
-    }
-
     /// Every name of the file at `path`.
     fn names(&self, path: &RootPath, entry: &Entry) -> BTreeSet<RootPath> {
-        let keeper = match &entry.kind {
-            Kind::HardLink(target) => target,
-            Kind::File(_) => path,
-            _ => return BTreeSet::from([path.clone()]),
-        };
-        let mut names = self.links_to(keeper);
+        let keeper = if let Kind::HardLink(keeper) = &entry.kind { keeper } else { path };
+        let mut names = self.other_names.get(keeper).cloned().unwrap_or_default();
         names.insert(keeper.clone());
         names
     }
 
-    /// Before the entry at `path` goes or is replaced: where other names of it stay, the first of
-    /// them keeps the bytes.
-    fn hand_over(&mut self, path: &RootPath, going: impl Fn(&RootPath) -> bool) {
-        let Some(entry) = self.get(path).filter(|entry| matches!(entry.kind, Kind::File(_))).cloned() else { return };
-        let mut staying = self.links_to(path).into_iter().filter(|name| !going(name));
-        let Some(keeper) = staying.next() else { return };
-        for name in staying {
-            self.put(name, Entry { kind: Kind::HardLink(keeper.clone()), ..entry.clone() });
+    /// Puts `entry` at `path`, where nothing is or a file or link. Other names of that keep what it was.
+    fn replace(&mut self, path: RootPath, entry: Entry) {
+        self.part_from_other_names(&path);
+        self.put(path, entry);
+    }
+
+    /// Before what is at `path` goes: where other names of it stay, the first of them keeps the bytes.
+    fn part_from_other_names(&mut self, path: &RootPath) {
+        match self.get(path).cloned() {
+            Some(Entry { kind: Kind::HardLink(keeper), .. }) => {
+                if let Some(names) = self.other_names.get_mut(&keeper) {
+                    names.remove(path);
+                }
+            }
+            Some(entry) => {
+                let mut names = self.other_names.remove(path).unwrap_or_default();
+                let Some(keeper) = names.pop_first() else { return };
+                for name in &names {
+                    self.put(name.clone(), Entry { kind: Kind::HardLink(keeper.clone()), ..entry.clone() });
+                }
+                self.put(keeper.clone(), entry);
+                self.other_names.insert(keeper, names);
+            }
+            None => {}
         }
-        self.put(keeper, entry);
     }
 
     fn put(&mut self, path: RootPath, entry: Entry) {
         self.overlay.set(path, Change::Put(entry));
+    }
+
+    /// Puts a regular file of `size` bytes, which `read` reads, at `path`.
+    fn put_file(
+        &mut self,
+        operation: &str,
+        path: &Path,
+        size: u64,
+        attributes: Attributes,
+        read: impl FnOnce() -> Result<Arc<[u8]>, Problem>,
+    ) -> Result<()> {
+        if size > MAX_FILE_BYTES {
+            return Err(Problem::TooLarge(MAX_FILE_BYTES).at(operation, path));
+        }
+        if self.written.saturating_add(size) > MAX_WRITTEN_BYTES {
+            let problem = format!("all plugins together may write {MAX_WRITTEN_BYTES} bytes into a node");
+            return Err(Problem::Other(problem).at(operation, path));
+        }
+        check_names(operation, path, None)?;
+        let (literal, mut entry) = match self.entry(operation, path) {
+            Ok((literal, present)) if matches!(present.kind, Kind::File(_) | Kind::HardLink(_)) => {
+                let mut entry = Entry { mtime: self.mtime, ..present.clone() };
+                entry.xattrs.retain(|name, _| outlives_writing(name));
+                (literal, entry)
+            }
+            Ok(_) => return Err(Problem::NotAFile.at(operation, path)),
+            Err(error) if error.is_not_found() => {
+                let empty = Kind::File(Content::Inline(Arc::default()));
+                (self.vacant(operation, path)?, self.new_entry(empty, 0o644))
+            }
+            Err(error) => return Err(error),
+        };
+        entry.kind = Kind::File(Content::Inline(read().map_err(|problem| problem.at(operation, path))?));
+        if let Some(mode) = attributes.mode {
+            entry.mode = permissions(mode);
+        }
+        if let Some(owner) = attributes.owner {
+            (entry.uid, entry.gid) = owner;
+        }
+        self.replace(literal, entry);
+        self.written += size;
+        Ok(())
     }
 
     /// Changes metadata under every name of the file.
@@ -144,7 +247,7 @@ impl<'a> OverlayRoot<'a> {
     }
 }
 
-impl RootFs for OverlayRoot<'_> {
+impl RootFs for OverlayRoot {
     fn metadata(&self, path: &Path) -> Result<Metadata> {
         let literal = literal("look at", path)?;
         let Some(entry) = self.get(&literal) else {
@@ -179,48 +282,34 @@ impl RootFs for OverlayRoot<'_> {
     }
 
     fn write(&mut self, path: &Path, contents: &[u8], attributes: Attributes) -> Result<()> {
-        let size = contents.len() as u64;
-        if size > MAX_FILE_BYTES {
-            return Err(Problem::TooLarge(MAX_FILE_BYTES).at("write", path));
-        }
-        if self.written.saturating_add(size) > MAX_WRITTEN_BYTES {
-            let problem = format!("all plugins together may write {MAX_WRITTEN_BYTES} bytes into a node");
-            return Err(Problem::Other(problem).at("write", path));
-        }
-        check_names("write", path, None)?;
-        let kind = Kind::File(Content::Inline(contents.into()));
-        let (literal, mut entry) = match self.entry("write", path) {
-            Ok((literal, present)) if matches!(present.kind, Kind::File(_) | Kind::HardLink(_)) => {
-                let mut entry = Entry { kind, mtime: self.mtime, ..present.clone() };
-                // As the kernel does when a file is written.
-                entry.xattrs.remove(CAPABILITY);
-                (literal, entry)
-            }
-            Ok(_) => return Err(Problem::NotAFile.at("write", path)),
-            Err(error) if error.is_not_found() => (self.vacant("write", path)?, self.new_entry(kind, 0o644)),
-            Err(error) => return Err(error),
+        self.put_file("write", path, contents.len() as u64, attributes, || Ok(contents.into()))
+    }
+
+    fn copy(&mut self, file: &FileDigest, path: &Path, attributes: Attributes) -> Result<()> {
+        let Some(copied) = self.copied.clone() else {
+            let problem = "files beside the recipe can be copied at the system stage only";
+            return Err(Problem::Other(problem.into()).at("copy", path));
         };
-        if let Some(mode) = attributes.mode {
-            entry.mode = permissions(mode);
-        }
-        if let Some(owner) = attributes.owner {
-            (entry.uid, entry.gid) = owner;
-        }
-        self.hand_over(&literal, |name| *name == literal);
-        self.put(literal, entry);
-        self.written += size;
-        Ok(())
+        self.put_file("copy", path, file.size, attributes, || {
+            let mut bytes = Vec::new();
+            copied.copy(file, &mut bytes)?;
+            Ok(bytes.into())
+        })
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>> {
-        if !self.metadata(path)?.is_dir() {
-            return Err(Problem::NotADirectory.at("list", path));
-        }
         let literal = literal("list", path)?;
+        match self.get(&literal).map(|entry| &entry.kind) {
+            Some(Kind::Directory) => {}
+            // A tarball need not list its top.
+            None if literal.is_root() => {}
+            Some(_) => return Err(Problem::NotADirectory.at("list", path)),
+            None => return Err(Problem::NotFound.at("list", path)),
+        }
         let names: BTreeSet<&[u8]> = self
-            .entries()
-            .filter(|(entry, _)| entry.parent().is_some_and(|parent| parent == literal))
-            .map(|(entry, _)| entry.file_name())
+            .beneath(&literal)
+            .filter(|entry| entry.parent().is_some_and(|parent| parent == literal))
+            .map(RootPath::file_name)
             .collect();
         Ok(names.into_iter().map(|name| OsString::from_vec(name.to_vec())).collect())
     }
@@ -243,11 +332,12 @@ impl RootFs for OverlayRoot<'_> {
 
     fn remove(&mut self, path: &Path) -> Result<()> {
         let (literal, _) = self.entry("remove", path)?;
-        let beneath: Vec<RootPath> =
-            self.entries().map(|(entry, _)| entry).filter(|entry| entry.starts_with(&literal)).cloned().collect();
-        for going in beneath {
-            self.hand_over(&going, |name| name.starts_with(&literal));
-            self.overlay.set(going, Change::Remove);
+        let mut going: Vec<RootPath> = self.beneath(&literal).cloned().collect();
+        going.push(literal);
+        // Each by itself: a name that stays now, and goes later, hands over what it kept.
+        for path in going {
+            self.part_from_other_names(&path);
+            self.overlay.set(path, Change::Remove);
         }
         Ok(())
     }

@@ -8,9 +8,9 @@ use super::*;
 
 /// A tree in which /etc/a, /etc/b and /usr/c are one file, its bytes in a tarball.
 struct Image {
-    tree: Tree,
-    tarball: fs_err::File,
-    overlay: Overlay,
+    tree: Arc<Tree>,
+    tarball: Arc<fs_err::File>,
+    changed: BTreeSet<RootPath>,
 }
 
 fn path(text: &str) -> RootPath {
@@ -35,25 +35,32 @@ impl Image {
             tree.insert(path(link), entry(Kind::HardLink(path("etc/a"))));
         }
         tree.insert(path("etc/link"), entry(Kind::Symlink(b"/etc/../../../usr/c".to_vec())));
-        Self { tree, tarball: fs_err::File::from_parts(file, "template.tar"), overlay: Overlay::default() }
+        let tarball = Arc::new(fs_err::File::from_parts(file, "template.tar"));
+        Self { tree: Arc::new(tree), tarball, changed: BTreeSet::new() }
+    }
+
+    fn files(&self) -> OverlayRoot {
+        OverlayRoot::new(Arc::clone(&self.tree), Arc::clone(&self.tarball), 1000)
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Root<'_>) -> T) -> T {
-        let mut files = OverlayRoot::new(&self.tree, &self.tarball, &mut self.overlay, 1000);
-        act(&mut Root::new(&mut files))
+        let mut files = self.files();
+        let done = act(&mut Root::new(&mut files));
+        let overlay = files.into_overlay();
+        self.changed.extend(overlay.iter().map(|(path, _)| path.clone()));
+        self.tree = Arc::new(overlay.apply(&self.tree));
+        done
     }
 
     fn changed(&self) -> Vec<String> {
-        self.overlay.iter().map(|(path, _)| path.to_string()).collect()
+        self.changed.iter().map(ToString::to_string).collect()
     }
 
-    /// Every hard link of the node's tree leads to a file of the same metadata, as the tree
-    /// promises.
-    fn check(&self) -> Tree {
-        let tree = self.overlay.apply(&self.tree);
-        for (path, entry) in tree.iter() {
+    /// Every hard link of the tree leads to a file of the same metadata, as the tree promises.
+    fn check(&self) -> &Tree {
+        for (path, entry) in self.tree.iter() {
             if let Kind::HardLink(target) = &entry.kind {
-                let file = tree.get(target).unwrap_or_else(|| panic!("{path} leads nowhere"));
+                let file = self.tree.get(target).unwrap_or_else(|| panic!("{path} leads nowhere"));
                 assert!(matches!(file.kind, Kind::File(_)), "{path}");
                 assert_eq!(
                     (entry.mode, entry.uid, entry.mtime, &entry.xattrs),
@@ -61,7 +68,7 @@ impl Image {
                 );
             }
         }
-        tree
+        &self.tree
     }
 }
 
@@ -160,8 +167,8 @@ fn refuses() {
 #[test]
 fn makes_nothing_that_no_image_can_hold() {
     use std::ffi::OsStr;
-    let mut image = Image::new();
-    let mut root = OverlayRoot::new(&image.tree, &image.tarball, &mut image.overlay, 5);
+    let image = Image::new();
+    let mut root = image.files();
     let name = Path::new(OsStr::from_bytes(b"/etc/caf\xe9"));
     let attributes = Attributes::default();
     for (made, shown) in [

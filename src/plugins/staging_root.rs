@@ -2,7 +2,8 @@
 //! programs in.
 //!
 //! The staging tree itself confines every operation under its root; here they are put into the
-//! terms of plugins. A program gets a sandbox of its own, so that between two programs the
+//! terms of plugins. What is done by files alone comes out as in memory (see
+//! [`super::overlay_root`]). A program gets a sandbox of its own, so that between two programs the
 //! tree is as it will be written out.
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fam_isolation::sandbox::{self, Command as SandboxCommand, Network, RESOLV_CONF, Sandbox, Settings, TimeLimits};
 use fam_isolation::supervisor::ExitStatus;
@@ -25,7 +27,7 @@ use fam_rootfs::staging::{self, Attributes as StagingAttributes, Directory, File
 use fam_tree::{RootPath, Timestamp};
 
 use super::copied_files::CopiedFiles;
-use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, permissions, unfit};
+use super::overlay_root::{CAPABILITY, MAX_FILE_BYTES, check_names, literal, outlives_writing, permissions, unfit};
 
 /// How much of what a program prints is kept for the plugin; the log has it all.
 const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -36,8 +38,8 @@ const UNFINISHED: &[u8] = b".fam-build-unfinished";
 
 /// A staging tree, as files that plugins change.
 #[derive(Debug)]
-pub struct StagingRoot<'a> {
-    staging: &'a Staging,
+pub struct StagingRoot {
+    staging: Arc<Staging>,
     sandbox: Settings,
     progress: Progress,
     mtime: Timestamp,
@@ -45,10 +47,10 @@ pub struct StagingRoot<'a> {
     network: Network,
 }
 
-impl<'a> StagingRoot<'a> {
+impl StagingRoot {
     /// The files of `staging`. Programs find inside what `sandbox` says, and what they print goes
     /// to `progress`; what is written has the time `source_date_epoch`, in seconds since 1970.
-    pub fn new(staging: &'a Staging, sandbox: Settings, progress: Progress, source_date_epoch: i64) -> Self {
+    pub fn new(staging: Arc<Staging>, sandbox: Settings, progress: Progress, source_date_epoch: i64) -> Self {
         let mtime = Timestamp { seconds: source_date_epoch, nanoseconds: 0 };
         let (copied, network) = (CopiedFiles::default(), Network::default());
         Self { staging, sandbox, progress, mtime, copied, network }
@@ -94,22 +96,42 @@ impl<'a> StagingRoot<'a> {
             }
             Err(error) => return Err(at(operation, path, &error)),
         };
-        // Labels of the host's security modules come by themselves; capabilities do not survive a
-        // change of the file.
-        xattrs.retain(|key, _| !key.starts_with(b"security.") && !key.starts_with(b"trusted."));
+        xattrs.retain(|key, _| outlives_writing(key));
         let (uid, gid) = attributes.owner.unwrap_or((present.uid, present.gid));
         let mode = attributes.mode.map_or(present.mode, permissions);
         let attributes = StagingAttributes { mode, uid, gid, mtime: self.mtime };
+        let failed = |error| at(operation, path, &error);
         let replace = || -> Result<()> {
-            let failed = |error| at(operation, path, &error);
             let mut file = parent.create_file_anew(UNFINISHED).map_err(failed)?;
             fill(&mut file).map_err(|problem| problem.at(operation, path))?;
             parent.finish_file(UNFINISHED, &file, &attributes, &xattrs).map_err(failed)?;
             parent.rename(UNFINISHED, name).map_err(failed)
         };
-        replace().inspect_err(|_| {
-            // What went wrong before is what counts.
-            let _ = parent.remove(UNFINISHED);
+        keeping_time(&parent, failed, || {
+            replace().inspect_err(|_| {
+                // What went wrong before is what counts.
+                let _ = parent.remove(UNFINISHED);
+            })
+        })
+    }
+
+    /// Makes something new at `path` by `make`, which gets its directory and its name.
+    fn make(
+        &self,
+        operation: &str,
+        path: &Path,
+        mode: u16,
+        make: impl FnOnce(&Directory, &[u8]) -> Result<bool, staging::Error>,
+    ) -> Result<()> {
+        let (parent, literal) = self.parent(operation, path)?;
+        let (name, failed) = (literal.file_name(), |error| at(operation, path, &error));
+        let attributes = StagingAttributes { mode, uid: 0, gid: 0, mtime: self.mtime };
+        keeping_time(&parent, failed, || {
+            if !make(&parent, name).map_err(failed)? {
+                return Err(Problem::AlreadyExists.at(operation, path));
+            }
+            // It may have got the group of its directory.
+            parent.set_attributes(name, &attributes, &BTreeMap::new()).map_err(failed)
         })
     }
 
@@ -140,7 +162,7 @@ impl<'a> StagingRoot<'a> {
     }
 }
 
-impl RootFs for StagingRoot<'_> {
+impl RootFs for StagingRoot {
     fn metadata(&self, path: &Path) -> Result<PluginMetadata> {
         let literal = literal("look at", path)?;
         let metadata = self.staging.metadata(&literal).map_err(|error| at("look at", path, &error))?;
@@ -195,26 +217,22 @@ impl RootFs for StagingRoot<'_> {
 
     fn create_dir(&mut self, path: &Path, mode: u32) -> Result<()> {
         check_names("create directory", path, None)?;
-        let (parent, literal) = self.parent("create directory", path)?;
-        match parent.create_directory(literal.file_name(), permissions(mode)) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Problem::AlreadyExists.at("create directory", path)),
-            Err(error) => Err(at("create directory", path, &error)),
-        }
+        let mode = permissions(mode);
+        self.make("create directory", path, mode, |parent, name| parent.create_directory(name, mode))
     }
 
     fn symlink(&mut self, target: &Path, path: &Path) -> Result<()> {
         check_names("link", path, Some(target))?;
-        let (parent, literal) = self.parent("link", path)?;
-        let made = parent.symlink(literal.file_name(), target.as_os_str().as_bytes());
-        made.map_err(|error| at("link", path, &error))
+        let target = target.as_os_str().as_bytes();
+        self.make("link", path, 0o777, |parent, name| parent.symlink(name, target).map(|()| true))
     }
 
     fn remove(&mut self, path: &Path) -> Result<()> {
         let (parent, literal) = self.parent("remove", path)?;
         let name = literal.file_name();
+        let failed = |error| at("remove", path, &error);
         // That nothing is there is no error to the staging tree.
-        parent.metadata(name).and_then(|_| parent.remove(name)).map_err(|error| at("remove", path, &error))
+        keeping_time(&parent, failed, || parent.metadata(name).and_then(|_| parent.remove(name)).map_err(failed))
     }
 
     fn set_mode(&mut self, path: &Path, mode: u32) -> Result<()> {
@@ -272,7 +290,7 @@ impl RootFs for StagingRoot<'_> {
         }
         let ended = ended.map_err(failed)?;
         left.map_err(failed)?;
-        let unfit_name = names::find_unfit(self.staging);
+        let unfit_name = names::find_unfit(&self.staging);
         let unfit_name = unfit_name
             .map_err(|error| fam_plugin::Error::Run { program: command.line(), message: error.to_string() })?;
         if let Some(path) = unfit_name {
@@ -285,6 +303,17 @@ impl RootFs for StagingRoot<'_> {
         };
         Ok(Output { status, text: printed.text() })
     }
+}
+
+/// Changes what is in `directory` by `change`, and gives it back the time that it had.
+fn keeping_time(
+    directory: &Directory,
+    failed: impl Fn(staging::Error) -> fam_plugin::Error,
+    change: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let mtime = directory.own_metadata().map_err(&failed)?.attributes.mtime;
+    change()?;
+    directory.set_own_time(mtime).map_err(failed)
 }
 
 /// The last lines that a program printed.

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, mpsc};
 
 use fam_build::hints;
+use fam_build::plugins::StagingRoot;
 use fam_isolation::sandbox::{Command as Inside, Sandbox, Settings};
 use fam_isolation::supervisor::{Failure, Interrupts, Isolation, run};
 use fam_progress::{Event, Progress, Reporter, Task};
@@ -102,7 +103,7 @@ pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     for directory in [&root, &aside] {
         fs_err::create_dir(directory).unwrap();
     }
-    let staging = Staging::open(&root).unwrap();
+    let staging = Arc::new(Staging::open(&root).unwrap());
     let debs = debs_in(&job.debs);
     let installation = Installation {
         debs: &debs,
@@ -125,7 +126,8 @@ pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     let installed =
         installation.run(arrivals, &AtomicBool::new(false), &staging, &Staging::open(&aside).unwrap(), &progress);
     installed.map_err(|error| Failure::new(&error, None))?;
-    clean(&staging).map_err(|error| hints::failure(&error))?;
+    let mut files = StagingRoot::new(Arc::clone(&staging), Settings::default(), progress, EPOCH);
+    clean(&mut files).map_err(|error| hints::failure(&error))?;
     let mut listing = String::new();
     list(&root, &root, &mut listing);
     let mut sandbox = Sandbox::enter(&root, &Settings::default()).map_err(|error| hints::failure(&error))?;

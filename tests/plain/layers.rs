@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use support::archive::{Archive, Deb};
 use support::succeed;
@@ -14,6 +15,7 @@ use crate::small::{Bench, Who, archive, assert_fails, names, recipe_with};
 support::tests! {
     needs [support::harness::ROOT, "cmp", "gpg", "dpkg-deb", "newuidmap"];
     what_changes_in_plugins_alone_starts_from_the_layer,
+    a_system_is_in_a_directory_only_where_it_has_to_be,
     what_decides_of_packages_makes_another_layer,
     a_damaged_layer_is_installed_anew,
     layers_have_an_end,
@@ -100,21 +102,22 @@ impl Layered {
         succeed(&mut self.command_of(&["plan"], more))
     }
 
-    /// Asserts that the artifacts are those of a build that starts from nothing.
+    /// Asserts that the artifacts are those of builds that start from nothing: one that keeps a layer and goes on
+    /// from it, and one that has its system in a directory from the beginning to the end.
     #[track_caller]
     fn assert_as_if_new(&self) {
         let empty = self.bench.directory.path().join("empty");
-        let (said, log) = {
-            let mut command = self.command(&["--fresh", "--output", empty.to_str().unwrap()]);
-            let output = command.output().unwrap();
+        for more in [&[][..], &["--layers", "0"]] {
+            let more = [&["--fresh", "--output", empty.to_str().unwrap()], more].concat();
+            let output = self.command(&more).output().unwrap();
             let log = fs_err::read_to_string(empty.join("fabric_emulation.log")).unwrap();
-            (String::from_utf8_lossy(&output.stderr).into_owned(), log)
-        };
-        assert!(!said.contains(STARTS) && log.contains("the script ran"), "{said}\n{log}");
-        for name in ["fabric_template.tar", "fabric_template.img", "fabric1.qcow2", "fabric.lock"] {
-            succeed(Command::new("cmp").arg(self.bench.output().join(name)).arg(empty.join(name)));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!said.contains(STARTS) && log.contains("the script ran"), "{said}\n{log}");
+            for name in ["fabric_template.tar", "fabric_template.img", "fabric1.qcow2", "fabric.lock"] {
+                succeed(Command::new("cmp").arg(self.bench.output().join(name)).arg(empty.join(name)));
+            }
+            fs_err::remove_dir_all(&empty).unwrap();
         }
-        fs_err::remove_dir_all(&empty).unwrap();
     }
 }
 
@@ -140,6 +143,30 @@ fn what_changes_in_plugins_alone_starts_from_the_layer() {
         assert!(layered.starts_from_layer(&[]), "{who:?}");
         let mode = fs_err::metadata(&layered.tarballs()[0]).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "a layer has /etc/shadow");
+        layered.assert_as_if_new();
+    }
+}
+
+fn a_system_is_in_a_directory_only_where_it_has_to_be() {
+    let layered = Layered::of(Who::User);
+    layered.build(&[]);
+    fs_err::create_dir_all(layered.bench.directory.path().join("tree/deep/er")).unwrap();
+    layered.bench.write("tree/deep/er/text", "text");
+    layered.bench.write("large", &"0123456789abcde\n".repeat((15 << 20) / 16));
+    let files = |settings: &str| format!("[[plugin]]\nname = 'files'\nsettings.files = [{{ {settings} }}]\n");
+    let users = "[[plugin]]\nname = 'users'\nsettings.users = [{ name = 'ada', password = 'x', uid = 1234 }]\n";
+    let script = "[[plugin]]\nname = 'script'\nsettings.script = 'ls -lR /etc /home > /etc/seen; rm /etc/made'\n";
+    for (plugins, is_in_directory) in [
+        (files("target = '/etc/made', content = 'short', mode = '4750', owner = '1', group = '1'"), false),
+        (files("target = '/srv', source = 'tree'") + users, false),
+        (files("target = '/etc/large', source = 'large'"), false),
+        (files("target = '/etc/large', source = 'large'") + &files("target = '/etc/again', source = 'large'"), true),
+        (users.to_owned() + script + &files("target = '/etc/made', content = 'short'"), true),
+    ] {
+        layered.recipe(&plugins);
+        let (said, log) = layered.build(&[]);
+        assert!(said.contains(STARTS), "{said}");
+        assert_eq!(log.contains("the system is put into a directory"), is_in_directory, "{plugins}");
         layered.assert_as_if_new();
     }
 }
@@ -263,6 +290,15 @@ fn a_killed_build_leaves_a_good_cache() {
         run.wait_for_process("sleep");
         run.kill(Victim::Group);
     }
+    for milliseconds in (150..1500).step_by(150) {
+        fs_err::remove_dir_all(layered.layers()).unwrap();
+        layered.script(&format!("echo {milliseconds} > /etc/number"));
+        let run = Run::start(&mut layered.command(&[]));
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        run.kill(Victim::Group);
+        layered.build(&[]);
+    }
+    layered.assert_as_if_new();
     // As it is left where the tarball is being written.
     fs_err::write(layered.layers().join("new-1-0"), "a beginning").unwrap();
     layered.script("true");

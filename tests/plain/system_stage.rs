@@ -86,10 +86,10 @@ fn plan() -> PluginPlan {
 
 /// In the worker: applies everything, and returns what is then on the disk.
 pub fn work(root: &Path, progress: &Progress) -> std::result::Result<Vec<String>, Failure> {
-    let staging = Staging::open(root).map_err(|error| hints::failure(&error))?;
+    let staging = Arc::new(Staging::open(root).map_err(|error| hints::failure(&error))?);
     let build = Build::new((*Harness::new().context().facts).clone(), [1; 32], progress.clone());
     let settings = Settings { source_date_epoch: Some(1000), stand_ins: StandIn::no_services(), ..Settings::default() };
-    let mut files = StagingRoot::new(&staging, settings, progress.clone(), 1000);
+    let mut files = StagingRoot::new(staging, settings, progress.clone(), 1000);
     plan().apply_system(&mut files, &build).map_err(|error| hints::failure(&error))?;
     let paths = ["etc/secret", "srv/a", "home/fabric", "home/fabric/.profile", "mnt/fabric_emulation"];
     let told = paths.iter().map(|path| {

@@ -13,10 +13,11 @@
 //! (in [`SIGNED`]), which leads it to the usual one.
 //!
 //! All of it is there before plugins act ([`install`], [`configure`]), and what they make of it stays. Settings of
-//! GRUB that they or packages add take effect at once ([`apply_settings`]), by the target's own
-//! `grub-mkconfig`, to which [stand-ins](stand_ins) answer for the disk.
+//! GRUB that they or packages add ([`has_further_settings`]) take effect at once ([`make_config`]), by the
+//! target's own `grub-mkconfig`, to which [stand-ins](stand_ins) answer for the disk.
 
 use fam_isolation::sandbox::{self, Command, Sandbox, StandIn};
+use fam_plugin::{Attributes, Root};
 use fam_progress::{Hint, Progress};
 use fam_tree::{InvalidPath, RootPath};
 
@@ -25,6 +26,10 @@ use super::staging::{self, Staging};
 
 const INSTALL: &str = include_str!("grub.sh");
 const PROBE: &str = include_str!("grub_probe.sh");
+
+/// Where GRUB is there, these are.
+const MKIMAGE: &str = "usr/bin/grub-mkimage";
+const MODULES: &str = "usr/lib/grub";
 
 const FSTAB: &str = "etc/fstab";
 const GRUB_CFG: &str = "boot/grub/grub.cfg";
@@ -41,8 +46,6 @@ pub struct Settings<'a> {
     pub root_uuid: &'a str,
     /// UUID of the EFI system partition's file system, as Linux shows a FAT's volume id.
     pub esp_uuid: &'a str,
-    /// Label of the root file system.
-    pub root_label: &'a str,
     /// What the kernel is told beside the root file system.
     pub command_line: &'a str,
     /// Whether the root file system grows with its partition when it is mounted.
@@ -58,6 +61,9 @@ pub enum Error {
     /// A file of the new system.
     #[error("{0}")]
     Staging(#[from] staging::Error),
+    /// A file of the new system, when packages are configured.
+    #[error("{0}")]
+    File(#[from] fam_plugin::Error),
     /// The sandbox.
     #[error("{0}")]
     Sandbox(#[from] sandbox::Error),
@@ -92,7 +98,7 @@ impl Hint for Error {
             Self::Failed { .. } => {
                 Some("the recipe needs grub2-common with grub-pc-bin or grub-efi-amd64-bin, of the same version".into())
             }
-            Self::Staging(_) | Self::Sandbox(_) | Self::Path(_) => None,
+            Self::Staging(_) | Self::File(_) | Self::Sandbox(_) | Self::Path(_) => None,
         }
     }
 }
@@ -113,7 +119,7 @@ pub fn install(
 ) -> Result<(), Error> {
     // A system without GRUB has the ESP, too.
     staging.create_dir_all(&RootPath::new("boot/efi")?)?;
-    if !has_grub(staging)? {
+    if !(staging.exists(&RootPath::new(MKIMAGE)?)? && staging.exists(&RootPath::new(MODULES)?)?) {
         return Ok(());
     }
     let mut sandbox = enter()?;
@@ -127,77 +133,90 @@ pub fn install(
 ///
 /// # Errors
 /// [`Error`].
-pub fn configure(staging: &Staging, settings: &Settings<'_>) -> Result<(), Error> {
+pub fn configure(root: &mut Root<'_>, settings: &Settings<'_>) -> Result<(), Error> {
     // A system without GRUB is booted in another way, and yet mounts its disks by this table.
-    staging.write(&RootPath::new(FSTAB)?, fstab(settings).as_bytes(), 0o644)?;
-    if !has_grub(staging)? {
-        return Ok(());
+    let mut files = vec![(FSTAB.to_owned(), fstab(settings))];
+    if has_grub(root) {
+        files.push((GRUB_CFG.into(), grub_cfg(settings)));
+        files.push((DEFAULTS.into(), default_grub(settings)));
+        if is_directory(root, SIGNED) {
+            files.push((format!("{SIGNED}/grub.cfg"), signed_cfg(settings)));
+        }
     }
-    staging.write(&RootPath::new(GRUB_CFG)?, grub_cfg(settings).as_bytes(), 0o644)?;
-    staging.write(&RootPath::new(DEFAULTS)?, default_grub(settings).as_bytes(), 0o644)?;
-    if staging.is_directory(&RootPath::new(SIGNED)?)? {
-        staging.write(&RootPath::new(format!("{SIGNED}/grub.cfg"))?, signed_cfg(settings).as_bytes(), 0o644)?;
+    for (path, text) in files {
+        root.write_with(path, text, Attributes::mode(0o644).owner(0, 0))?;
     }
     Ok(())
 }
 
 /// What programs of the new system find in place of grub-probe and grub-mkrelpath, which would look
-/// for the disk that they run from, and for what of it is mounted.
+/// for the disk that they run from, and for what of it is mounted: the UUID and the label of the root file
+/// system are these.
 #[must_use]
-pub fn stand_ins(settings: &Settings<'_>) -> [StandIn; 2] {
+pub fn stand_ins(root_uuid: &str, root_label: &str) -> [StandIn; 2] {
     let stand_in = |path: &str, content| StandIn { path: path.into(), content, even_if_missing: false };
     // All of the tree is one file system, so the path in it is the path that was asked for: the
     // last argument, which `last` holds when the loop is through.
     let path_of_file_system = "#!/bin/sh\nfor last do :; done\nprintf '%s\\n' \"$last\"\n";
     [
-        stand_in(
-            "/usr/sbin/grub-probe",
-            PROBE.replace("@UUID@", settings.root_uuid).replace("@LABEL@", settings.root_label),
-        ),
+        stand_in("/usr/sbin/grub-probe", PROBE.replace("@UUID@", root_uuid).replace("@LABEL@", root_label)),
         stand_in("/usr/bin/grub-mkrelpath", path_of_file_system.into()),
     ]
 }
 
-/// Checks the /etc/fstab that plugins may have changed. Makes grub.cfg anew where packages or
-/// plugins have settings for it, unless a plugin made it itself. `enter` gives a sandbox with
-/// [`stand_ins`].
+/// Checks the /etc/fstab that plugins may have changed.
+///
+/// # Errors
+/// [`Error::NoRoot`]; [`Error::File`] where it cannot be read.
+pub fn check_fstab(root: &Root<'_>, settings: &Settings<'_>) -> Result<(), Error> {
+    if mounts_root(&text(root, FSTAB)?) {
+        return Ok(());
+    }
+    Err(Error::NoRoot { line: root_line(settings).replace('\t', " ") })
+}
+
+/// Whether packages or plugins have settings of GRUB that its grub.cfg does not know of. One that a plugin
+/// made itself is as it is to be.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn has_further_settings(root: &Root<'_>, settings: &Settings<'_>) -> Result<bool, Error> {
+    let is_ours = text(root, GRUB_CFG)? == grub_cfg(settings);
+    let has_settings = text(root, DEFAULTS)? != default_grub(settings) || has_more_defaults(root)?;
+    Ok(has_grub(root) && is_ours && has_settings)
+}
+
+/// Makes grub.cfg anew, in a sandbox with [`stand_ins`].
 ///
 /// # Errors
 /// [`Error`].
-pub fn apply_settings(
-    staging: &Staging,
-    enter: impl FnOnce() -> Result<Sandbox, sandbox::Error>,
-    settings: &Settings<'_>,
-    progress: &Progress,
-) -> Result<(), Error> {
-    if !mounts_root(&text(staging, FSTAB)?) {
-        return Err(Error::NoRoot { line: root_line(settings).replace('\t', " ") });
-    }
-    let is_ours = text(staging, GRUB_CFG)? == grub_cfg(settings);
-    let has_settings = text(staging, DEFAULTS)? != default_grub(settings) || has_more_defaults(staging)?;
-    if !has_grub(staging)? || !is_ours || !has_settings {
-        return Ok(());
-    }
+pub fn make_config(enter: impl FnOnce() -> Result<Sandbox, sandbox::Error>, progress: &Progress) -> Result<(), Error> {
     let mut sandbox = enter()?;
     let command = Command::new("/usr/sbin/grub-mkconfig").args(["-o", "/boot/grub/grub.cfg"]);
     run(&mut sandbox, CONFIGURE, &command, progress)?;
     Ok(sandbox.leave()?)
 }
 
-fn has_grub(staging: &Staging) -> Result<bool, Error> {
-    Ok(staging.exists(&RootPath::new("usr/bin/grub-mkimage")?)? && staging.exists(&RootPath::new("usr/lib/grub")?)?)
+fn has_grub(root: &Root<'_>) -> bool {
+    root.exists(MKIMAGE) && root.exists(MODULES)
 }
 
-fn has_more_defaults(staging: &Staging) -> Result<bool, Error> {
-    let directory = RootPath::new(MORE_DEFAULTS)?;
-    Ok(staging.is_directory(&directory)? && staging.list(&directory)?.iter().any(|name| name.ends_with(b".cfg")))
+fn is_directory(root: &Root<'_>, path: &str) -> bool {
+    root.metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn has_more_defaults(root: &Root<'_>) -> Result<bool, Error> {
+    let is_file_of_settings = |name: &std::ffi::OsString| name.as_encoded_bytes().ends_with(b".cfg");
+    Ok(is_directory(root, MORE_DEFAULTS) && root.list(MORE_DEFAULTS)?.iter().any(is_file_of_settings))
 }
 
 /// The text of a file; empty where there is none.
-fn text(staging: &Staging, path: &str) -> Result<String, Error> {
-    let path = RootPath::new(path)?;
-    let bytes = if staging.exists(&path)? { staging.read(&path)? } else { Vec::new() };
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn text(root: &Root<'_>, path: &str) -> Result<String, Error> {
+    match root.read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.is_not_found() => Ok(String::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn run(sandbox: &mut Sandbox, action: &'static str, command: &Command, progress: &Progress) -> Result<(), Error> {
@@ -327,7 +346,6 @@ mod tests {
         let settings = Settings {
             root_uuid: "0-1-2",
             esp_uuid: "AB-CD",
-            root_label: "fabric",
             command_line: "console=ttyS0",
             grows: true,
             more_fstab: "UUID=3\tnone\tswap\tsw\t0\t0\n",
@@ -338,7 +356,7 @@ mod tests {
         assert!(fstab(&settings).ends_with("\nUUID=3\tnone\tswap\tsw\t0\t0\n"));
         assert!(fstab(&Settings { grows: false, ..settings }).contains("\terrors=remount-ro\t0\t1\n"));
         assert!(mounts_root(&fstab(&settings)));
-        assert!(stand_ins(&settings)[0].content.contains("device) echo UUID=0-1-2 ;;"));
+        assert!(stand_ins("0-1-2", "fabric")[0].content.contains("device) echo UUID=0-1-2 ;;"));
         assert!(signed_cfg(&settings).starts_with("search.fs_uuid 0-1-2 root\n"));
         assert!(grub_cfg(&settings).contains("linux /vmlinuz root=UUID=0-1-2 ro console=ttyS0\n"));
         assert!(default_grub(&settings).contains("GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"));

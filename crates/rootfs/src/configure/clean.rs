@@ -2,12 +2,9 @@
 //! differ from one build to the next, what must differ from one machine to the next, and what is
 //! only bulk.
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use fam_tree::RootPath;
-
-use super::in_tree;
-use crate::staging::{self, Attributes, FileType, Metadata, Staging};
+use fam_plugin::{Attributes, FileType, Metadata, Problem, Result, RootFs};
 
 /// Files that go.
 const REMOVED: [&str; 16] = [
@@ -48,26 +45,29 @@ const UUID_LINE: u64 = 37;
 /// (machine-id(5)).
 ///
 /// # Errors
-/// [`staging::Error`].
-pub fn clean(staging: &Staging) -> Result<(), staging::Error> {
+/// [`fam_plugin::Error`]
+pub fn clean(files: &mut dyn RootFs) -> Result<()> {
     for path in REMOVED {
         // A link, such as dbus's to /etc/machine-id, is part of the system.
-        if kind(staging, &in_tree(path))?.is_some_and(|kind| kind != FileType::Symlink) {
-            staging.remove(&in_tree(path))?;
+        if let Some((path, metadata)) = find(files, path)?
+            && !matches!(metadata.file_type, FileType::Symlink(_))
+        {
+            files.remove(&path)?;
         }
     }
     for path in EMPTIED {
-        each_file(staging, &in_tree(path), &mut |path| staging.remove(path))?;
+        each_file(files, path, |files, path, _| files.remove(path))?;
     }
-    each_file(staging, &in_tree("var/log"), &mut |path| truncate(staging, path))?;
+    each_file(files, "var/log", truncate)?;
     for directory in ["etc", "var"] {
-        each_file(staging, &in_tree(directory), &mut |path| give_secret_to_root(staging, path))?;
+        each_file(files, directory, give_secret_to_root)?;
     }
     // Empty rather than gone: without the file systemd takes the next boot for the first, and
     // applies its presets to all units again (machine-id(5), "First Boot Semantics").
-    let machine_id = in_tree("etc/machine-id");
-    if kind(staging, &machine_id)? == Some(FileType::File) {
-        staging.write(&machine_id, b"", 0o644)?;
+    if let Some((path, metadata)) = find(files, "etc/machine-id")?
+        && metadata.is_file()
+    {
+        files.write(&path, b"", Attributes::mode(0o644).owner(0, 0))?;
     }
     // Host keys, which must not be the same on two machines; and copies of debconf's and dpkg's
     // databases and of initramfs images, as they were in the midst of the build.
@@ -77,72 +77,65 @@ pub fn clean(staging: &Staging) -> Result<(), staging::Error> {
         ("var/lib/dpkg", |name| name.ends_with("-old")),
         ("boot", |name| name.ends_with(".dpkg-bak")),
     ] {
-        let directory = in_tree(directory);
-        if kind(staging, &directory)? != Some(FileType::Directory) {
-            continue;
-        }
-        for name in staging.list(&directory)? {
-            if std::str::from_utf8(&name).is_ok_and(leftover)
-                && let Ok(path) = directory.join(&name)
-            {
-                staging.remove(&path)?;
+        let Some((directory, metadata)) = find(files, directory)? else { continue };
+        if metadata.is_dir() {
+            for name in files.list(&directory)?.iter().filter(|name| name.to_str().is_some_and(leftover)) {
+                files.remove(&directory.join(name))?;
             }
         }
     }
     Ok(())
 }
 
-/// What is at `path`, if anything.
-fn kind(staging: &Staging, path: &RootPath) -> Result<Option<FileType>, staging::Error> {
-    if staging.exists(path)? { Ok(Some(staging.metadata(path)?.file_type)) } else { Ok(None) }
+/// What is at `path`, if anything, and the path without links before its last component.
+fn find(files: &dyn RootFs, path: &str) -> Result<Option<(PathBuf, Metadata)>> {
+    let path = match files.resolve(path.as_ref(), false) {
+        Err(Problem::NotFound | Problem::NotADirectory) => return Ok(None),
+        found => found.map_err(|problem| problem.at("find", path))?,
+    };
+    match files.metadata(&path) {
+        Err(error) if error.is_not_found() => Ok(None),
+        metadata => Ok(Some((path, metadata?))),
+    }
 }
 
 /// Does `what` to everything under `directory` that is no directory.
 fn each_file(
-    staging: &Staging,
-    directory: &RootPath,
-    what: &mut impl FnMut(&RootPath) -> Result<(), staging::Error>,
-) -> Result<(), staging::Error> {
-    if kind(staging, directory)? != Some(FileType::Directory) {
-        return Ok(());
-    }
-    for name in staging.list(directory)? {
-        let Ok(path) = directory.join(&name) else { continue };
-        match kind(staging, &path)? {
-            Some(FileType::Directory) => each_file(staging, &path, what)?,
-            Some(_) => what(&path)?,
-            None => {}
+    files: &mut dyn RootFs,
+    directory: &str,
+    mut what: impl FnMut(&mut dyn RootFs, &Path, &Metadata) -> Result<()>,
+) -> Result<()> {
+    let top = find(files, directory)?.filter(|(_, metadata)| metadata.is_dir());
+    let mut directories: Vec<PathBuf> = top.into_iter().map(|(path, _)| path).collect();
+    while let Some(directory) = directories.pop() {
+        for name in files.list(&directory)? {
+            let path = directory.join(name);
+            let metadata = files.metadata(&path)?;
+            if metadata.is_dir() {
+                directories.push(path);
+            } else {
+                what(files, &path, &metadata)?;
+            }
         }
     }
     Ok(())
 }
 
-/// Empties the regular file at `path`, if there is one with bytes in it.
-fn truncate(staging: &Staging, path: &RootPath) -> Result<(), staging::Error> {
-    if kind(staging, path)? != Some(FileType::File) {
-        return Ok(());
-    }
-    let metadata = staging.metadata(path)?;
-    if metadata.size == 0 {
-        return Ok(());
-    }
-    let parent = staging.parent(path)?;
-    parent.write_file(path.file_name(), b"", metadata.attributes.mode)?;
-    // The new file is root's; /var/log/btmp, for one, belongs to the group utmp.
-    parent.set_attributes(path.file_name(), &metadata.attributes, &BTreeMap::new())
+/// Empties the regular file at `path`, if it is one with bytes in it.
+fn truncate(files: &mut dyn RootFs, path: &Path, metadata: &Metadata) -> Result<()> {
+    // Owner and mode stay: /var/log/btmp, for one, belongs to the group utmp.
+    if metadata.is_file() && metadata.size > 0 { files.write(path, b"", Attributes::default()) } else { Ok(()) }
 }
 
 /// Gives the file at `path` to root, if it is a secret copied from /proc/sys/kernel/random/uuid
 /// with its owner, as tmpfiles.d(5) and `cp -p` do: on a machine that is root.
-fn give_secret_to_root(staging: &Staging, path: &RootPath) -> Result<(), staging::Error> {
-    let Metadata { file_type, size, attributes, .. } = staging.metadata(path)?;
-    let is_nobodys = (attributes.uid, attributes.gid) == (OVERFLOW_ID, OVERFLOW_ID);
-    if file_type != FileType::File || size != UUID_LINE || !is_nobodys || !is_uuid_line(&staging.read(path)?) {
+fn give_secret_to_root(files: &mut dyn RootFs, path: &Path, metadata: &Metadata) -> Result<()> {
+    let is_nobodys = (metadata.uid, metadata.gid) == (OVERFLOW_ID, OVERFLOW_ID);
+    if !metadata.is_file() || metadata.size != UUID_LINE || !is_nobodys || !is_uuid_line(&files.read(path)?) {
         return Ok(());
     }
     // Left as it is, the file would be that of `nobody`, whom it is to be kept from.
-    let attributes = Attributes { uid: 0, gid: 0, ..attributes };
-    staging.parent(path)?.set_attributes(path.file_name(), &attributes, &BTreeMap::new())
+    files.set_owner(path, 0, 0)
 }
 
 /// Whether this is a line with a UUID (RFC 9562, 4).

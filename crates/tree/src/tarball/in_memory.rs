@@ -1,6 +1,7 @@
 //! A tree in memory as a tarball: the bytes that a staging directory with the same entries gives.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use fam_host::behind::write_behind;
 use fam_host::read_at::ReadAt;
@@ -32,7 +33,7 @@ pub fn finished(tree: Tree, devices: &BTreeMap<RootPath, Entry>, latest: i64) ->
 ///
 /// # Errors
 /// When `contents` cannot be read, or the tarball cannot be written.
-pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: &File) -> Result<Summary, Error> {
+pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: impl Write + Send) -> Result<Summary, Error> {
     let bytes = write_behind(out, |out| {
         let mut writer = TarWriter::new(out);
         if let Some(text) = comment {
