@@ -3,9 +3,9 @@
 //! A [`Registry`] knows the built-in plugins by name, and finds others in files
 //! ([`SearchPath`]). What a recipe lists ([`Request`]s) becomes a [`PluginPlan`]: every name found,
 //! all settings checked, the order right. This is done before anything is fetched. Later it is
-//! applied: the system stage to the staging tree, through [`StagingRoot`]; the node stage to a tree
-//! in memory, through [`OverlayRoot`]. An error or a panic of a plugin is reported with its
-//! name.
+//! applied: the node stage to a tree in memory, through [`OverlayRoot`]; the system stage likewise, or
+//! to the staging tree, through [`StagingRoot`]. Both do the same to files. An error or a panic of a
+//! plugin is reported with its name.
 
 mod copied_files;
 mod error;

@@ -1,5 +1,5 @@
-//! Files in memory: a tree that is only read, and an overlay that takes every change. Those of one node are, and
-//! those of the system until a program has to run in it.
+//! Files in memory: a tree that is only read, and an overlay that takes every change. So are those of
+//! a node, and those of the system until a program has to run in it.
 //!
 //! Nothing here depends on the clock or the order of hashing: what is written gets the time that
 //! the build gives, and so the same changes make the same overlay. Hard links behave as on a real
@@ -187,7 +187,7 @@ impl OverlayRoot {
             return Err(Problem::TooLarge(MAX_FILE_BYTES).at(operation, path));
         }
         if self.written.saturating_add(size) > MAX_WRITTEN_BYTES {
-            let problem = format!("all plugins together may write {MAX_WRITTEN_BYTES} bytes into a node");
+            let problem = format!("all plugins together may write {MAX_WRITTEN_BYTES} bytes");
             return Err(Problem::Other(problem).at(operation, path));
         }
         check_names(operation, path, None)?;
