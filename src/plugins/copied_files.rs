@@ -4,9 +4,11 @@
 //! What a plugin gets and asks for is a digest. Which file that is, is known here alone.
 
 use std::collections::BTreeMap;
+use std::convert::identity;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use fam_host::pieces::for_each_piece;
 use fam_host::regular;
 use fam_plugin::{FileDigest, Problem};
 use rustix::fs::{Mode, OFlags};
@@ -98,20 +100,12 @@ fn open(place: &Path) -> io::Result<fs_err::File> {
 
 /// Hands the bytes of `from` to `each`, at most `limit` of them; returns how many there were.
 fn pass(from: &mut impl Read, limit: u64, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut from = from.take(limit);
     let mut passed = 0;
-    loop {
-        match from.read(&mut chunk) {
-            Ok(0) => return Ok(passed),
-            Ok(count) => {
-                each(&chunk[..count])?;
-                passed += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    for_each_piece(&mut from.take(limit), &mut vec![0; CHUNK_BYTES], identity, |chunk| {
+        passed += chunk.len() as u64;
+        each(chunk)
+    })?;
+    Ok(passed)
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Digests of files: their names in the cache, and the proof that their bytes are right.
 
+use std::convert::identity;
 use std::fmt;
 use std::io::{self, Read};
 
+use fam_host::pieces::for_each_piece;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
@@ -195,15 +197,10 @@ impl Hasher {
     /// is too long.
     pub(super) fn read(&mut self, reader: impl Read, limit: u64) -> io::Result<()> {
         let mut reader = reader.take(limit.saturating_add(1));
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => self.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        for_each_piece(&mut reader, &mut vec![0; 256 << 10], identity, |piece| {
+            self.update(piece);
+            Ok(())
+        })
     }
 
     pub(super) fn finish(self) -> Digest {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 
 use fam_archive::deb::Deb;
+use fam_host::pieces::for_each_piece;
 use fam_host::regular;
 use fam_progress::{Progress, Task, TaskHandle};
 
@@ -152,21 +153,13 @@ impl DebFile {
     pub(crate) fn copy(&self, directory: &Directory, name: &[u8]) -> Result<Package, Error> {
         let mut file = self.open()?;
         let mut copy = directory.create_file(name).map_err(|error| self.staging_error(error))?;
-        let mut buffer = vec![0; COPY_BUFFER_BYTES];
-        loop {
-            let count = match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.read_error(error)),
-            };
+        let path = || directory.path().join(name).unwrap_or_default();
+        let read_error = |error| self.read_error(error);
+        for_each_piece(&mut file, &mut vec![0; COPY_BUFFER_BYTES], read_error, |piece| {
             // Where the tree has no room, it is not the package that is at fault.
-            let path = || directory.path().join(name).unwrap_or_default();
-            let written = copy.write_all(&buffer[..count]);
-            written.map_err(|source| {
-                self.staging_error(staging::Error::Entry { action: "write", path: path(), source })
-            })?;
-        }
+            let failed = |source| staging::Error::Entry { action: "write", path: path(), source };
+            copy.write_all(piece).map_err(|source| self.staging_error(failed(source)))
+        })?;
         file.rewind().map_err(|error| self.read_error(error))?;
         self.package(&mut Deb::open(&mut file).map_err(|source| self.error(source))?)
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufReader, Read, Seek, Write};
 
 use fam_archive::deb::Deb;
+use fam_host::pieces::for_each_piece;
 use fam_tree::tar::{EntryKind, Header, TarReader};
 use fam_tree::{Kind, MAX_NAME_BYTES, RootPath};
 use md5::{Digest, Md5};
@@ -227,19 +228,20 @@ impl<'a> Preparation<'a> {
         let name = self.entries.len().to_string().into_bytes();
         let mut file = self.directory.create_file(&name).map_err(failed)?;
         let mut hasher = self.wants_sums.then(Md5::new);
-        loop {
-            let len = match tar.read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(deb.data_error(error)),
-            };
-            file.write_all(&self.buffer[..len])
-                .map_err(|source| failed(staging::Error::Entry { action: "write", path: path.clone(), source }))?;
-            if let Some(hasher) = &mut hasher {
-                hasher.update(&self.buffer[..len]);
-            }
-        }
+        for_each_piece(
+            tar,
+            &mut self.buffer,
+            |error| deb.data_error(error),
+            |piece| {
+                let written = file.write_all(piece);
+                written
+                    .map_err(|source| failed(staging::Error::Entry { action: "write", path: path.clone(), source }))?;
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(piece);
+                }
+                Ok(())
+            },
+        )?;
         self.directory.finish_file(&name, &file, attributes, &BTreeMap::new()).map_err(failed)?;
         Ok(hasher.map(|hasher| format!("{:x}", hasher.finalize())))
     }
