@@ -117,10 +117,10 @@ impl OverlayRoot {
     }
 
     /// The paths under `path`, as things are now.
-    fn beneath<'s>(&'s self, path: &'s RootPath) -> impl Iterator<Item = &'s RootPath> {
-        let tree = self.tree.beneath(path).map(|(path, _)| path).filter(|path| self.overlay.get(path).is_none());
+    fn under<'s>(&'s self, path: &'s RootPath) -> impl Iterator<Item = &'s RootPath> {
+        let tree = self.tree.under(path).map(|(path, _)| path).filter(|path| self.overlay.get(path).is_none());
         let is_put = |(path, change): (&'s RootPath, &Change)| matches!(change, Change::Put(_)).then_some(path);
-        tree.chain(self.overlay.beneath(path).filter_map(is_put))
+        tree.chain(self.overlay.under(path).filter_map(is_put))
     }
 
     /// The bytes of the regular file that `entry` is or is another name of.
@@ -307,7 +307,7 @@ impl RootFs for OverlayRoot {
             None => return Err(Problem::NotFound.at("list", path)),
         }
         let names: BTreeSet<&[u8]> = self
-            .beneath(&literal)
+            .under(&literal)
             .filter(|entry| entry.parent().is_some_and(|parent| parent == literal))
             .map(RootPath::file_name)
             .collect();
@@ -332,7 +332,7 @@ impl RootFs for OverlayRoot {
 
     fn remove(&mut self, path: &Path) -> Result<()> {
         let (literal, _) = self.entry("remove", path)?;
-        let mut going: Vec<RootPath> = self.beneath(&literal).cloned().collect();
+        let mut going: Vec<RootPath> = self.under(&literal).cloned().collect();
         going.push(literal);
         // Each by itself: a name that stays now, and goes later, hands over what it kept.
         for path in going {

@@ -154,7 +154,7 @@ impl Volume {
         part.insert(RootPath::root(), root.unwrap_or_else(|| empty_directory(timestamp)));
         if let Some(mount) = &self.mount {
             let inside = |path: &RootPath| mounts.above(path) == Some(mount);
-            for (path, entry) in tree.beneath(mount).filter(|(path, _)| inside(path)) {
+            for (path, entry) in tree.under(mount).filter(|(path, _)| inside(path)) {
                 let kind = match &entry.kind {
                     Kind::HardLink(target) if inside(target) => Kind::HardLink(below(mount, target)),
                     // There are no links across file systems: each name gets the contents.

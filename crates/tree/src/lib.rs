@@ -189,8 +189,8 @@ impl Tree {
     }
 
     /// All entries under `path`, however deep, without itself.
-    pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
-        beneath(&self.entries, path)
+    pub fn under<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Entry)> {
+        under(&self.entries, path)
     }
 
     /// The number of entries.
@@ -226,10 +226,7 @@ impl Tree {
 }
 
 /// What lies under `path`, however deep, without what is at the path itself.
-fn beneath<'a, T>(
-    by_path: &'a BTreeMap<RootPath, T>,
-    path: &'a RootPath,
-) -> impl Iterator<Item = (&'a RootPath, &'a T)> {
+fn under<'a, T>(by_path: &'a BTreeMap<RootPath, T>, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a T)> {
     // In byte order, names such as `a-b` stand between `a` and `a/b`: so this begins behind them.
     let slash: &[u8] = if path.is_root() { b"" } else { b"/" };
     let beginning = [path.as_bytes(), slash].concat();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, RootPath, Tree, beneath};
+use super::{Entry, RootPath, Tree, under};
 
 /// One change to a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,8 +37,8 @@ impl Overlay {
     }
 
     /// The changes under `path`, however deep, without that at the path itself.
-    pub fn beneath<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Change)> {
-        beneath(&self.changes, path)
+    pub fn under<'a>(&'a self, path: &'a RootPath) -> impl Iterator<Item = (&'a RootPath, &'a Change)> {
+        under(&self.changes, path)
     }
 
     /// The tree with every change made.

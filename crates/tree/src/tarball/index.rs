@@ -196,7 +196,7 @@ impl Index {
         let Some(removed) = self.tree.remove(path) else { return };
         self.forget(path);
         if removed.kind == Kind::Directory {
-            let beneath: Vec<RootPath> = self.tree.beneath(path).map(|(path, _)| path.clone()).collect();
+            let beneath: Vec<RootPath> = self.tree.under(path).map(|(path, _)| path.clone()).collect();
             for path in &beneath {
                 self.tree.remove(path);
                 self.forget(path);
