@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fam_host::regular;
 use fam_isolation::sandbox::{self, Sandbox, StandIn};
+use fam_isolation::supervisor::Artifact;
 use fam_plugin::Root;
 use fam_progress::Progress;
 use fam_rootfs::{bootloader, configure, growth};
@@ -164,49 +165,44 @@ impl NewTemplate<'_> {
     /// Writes the changed tree of a base system, while the build goes on with it.
     fn write_tree(self, base: &BaseTree, changed: Tree) -> Result<Template, Error> {
         let tree = Arc::new(base.finished(changed, self.time));
-        check_room(self.job, tree.bytes(), tree.largest())?;
-        self.progress.step(format!("Writing {}", self.job.artifact(TEMPLATE).display()));
+        let artifact = self.begin(tree.bytes(), tree.largest())?;
         let contents = Arc::clone(base.tarball());
-        let artifact = self.job.output.create_private(TEMPLATE)?;
         let unfinished = Unfinished::new(artifact, {
             let (tree, contents, progress) = (Arc::clone(&tree), Arc::clone(&contents), self.progress.clone());
+            let key = self.key.clone();
             move |file| {
-                say_size(&tarball::write(&tree, &contents, Some(&self.key), file)?, &progress);
+                say_size(&tarball::write(&tree, &contents, Some(&key), file)?, &progress);
                 Ok(())
             }
         })?;
-        Ok(Template {
-            tree,
-            contents,
-            named: None,
-            start: self.start,
-            unfinished: Some(unfinished),
-            _keeping: self.keeping,
-        })
+        Ok(self.template(tree, contents, unfinished))
     }
 
     /// Writes a staging tree.
     fn write_staged(self, place: StagingPlace) -> Result<Template, Error> {
         let root = File::open(place.staging.host_path())?;
         let survey = tarball::Survey::of(root.as_fd())?;
-        check_room(self.job, survey.bytes(), survey.largest())?;
-        self.progress.step(format!("Writing {}", self.job.artifact(TEMPLATE).display()));
-        let artifact = self.job.output.create_private(TEMPLATE)?;
+        let artifact = self.begin(survey.bytes(), survey.largest())?;
         let written = survey.write(&place.staging.devices(), self.time, Some(&self.key), artifact.file())?;
         say_size(&written, self.progress);
         // Frees the memory of the tree before the images need it.
         drop(place);
-        let contents = File::open(artifact.unfinished_path())?;
+        let contents = Arc::new(File::open(artifact.unfinished_path())?);
         let unfinished = Unfinished::new(artifact, |_| Ok(()))?;
-        let (tree, contents) = (Arc::new(tarball::index(&contents)?), Arc::new(contents));
-        Ok(Template {
-            tree,
-            contents,
-            named: None,
-            start: self.start,
-            unfinished: Some(unfinished),
-            _keeping: self.keeping,
-        })
+        let tree = Arc::new(tarball::index(&contents)?);
+        Ok(self.template(tree, contents, unfinished))
+    }
+
+    /// Begins the tarball of a tree with files of so many `bytes`, if what is made of it has room.
+    fn begin(&self, bytes: u64, largest: Option<(&RootPath, u64)>) -> Result<Artifact, Error> {
+        check_room(self.job, bytes, largest)?;
+        self.progress.step(format!("Writing {}", self.job.artifact(TEMPLATE).display()));
+        Ok(self.job.output.create_private(TEMPLATE)?)
+    }
+
+    fn template(self, tree: Arc<Tree>, contents: Arc<File>, unfinished: Unfinished) -> Template {
+        let (start, unfinished) = (self.start, Some(unfinished));
+        Template { tree, contents, named: None, start, unfinished, _keeping: self.keeping }
     }
 }
 
