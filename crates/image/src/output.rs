@@ -1,18 +1,22 @@
-//! An image file while it is written: bytes are gathered in a buffer, and go from there to the disk.
+//! An image file while it is written: bytes are gathered in buffers, and threads take them from there to the disk.
 //!
 //! The images of a cluster are gigabytes that are not read soon. In the page cache, each page would
 //! have to be found, filled and written again, and would take the place of what the host's user has
 //! there. So whole blocks are written past it (`O_DIRECT`, open(2)). The rest, a part of a block at
 //! either end, goes through it, as does everything on a file system that knows no other way.
+//!
+//! Whoever fills the buffers works on while the disk is busy, with this image or with others.
+
+mod buffers;
+mod writers;
 
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 
-use fam_host::parallel::parallel;
 use fs_err::File;
-use fs_err::os::unix::fs::FileExt;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use buffers::{Buffers, Filled};
+use writers::Writers;
 
 /// What is written past the page cache begins and ends at a multiple of this, in the file and in
 /// memory: no common disk or file system asks for more.
@@ -20,8 +24,6 @@ pub(super) const BLOCK_BYTES: u64 = 4096;
 const BLOCK: usize = BLOCK_BYTES as usize;
 /// Each write waits for the disk: large ones are few.
 const BUFFER_BYTES: usize = 4 << 20;
-/// Files that are written to at the same time: a disk is faster with several requests at once.
-const FILES_AT_ONCE: usize = 4;
 
 /// Files that all get the same bytes, written from the beginning to the end but for small changes
 /// afterwards. What was written last is in them after [`flush`](Self::flush).
@@ -29,18 +31,18 @@ const FILES_AT_ONCE: usize = 4;
 pub(super) struct Output<'a> {
     files: Vec<&'a File>,
     past_cache: bool,
-    buffer: Buffer,
-    /// The place of the buffer in the file, a multiple of [`BLOCK_BYTES`].
-    start: u64,
-    /// The part of the buffer that is to be written.
-    filled: Range<usize>,
+    buffers: Buffers,
+    filling: Filled,
+    /// None until something has to be written before all is there.
+    writers: Writers,
 }
 
 impl<'a> Output<'a> {
     /// Files that are not read again soon: what is written is not in the page cache.
     pub(super) fn passing(files: &[&'a File]) -> Self {
-        let files = files.to_vec();
-        Self { files, past_cache: true, buffer: Buffer::new(), start: 0, filled: 0..0 }
+        let mut buffers = Buffers::new();
+        let filling = Filled { buffer: buffers.take(), start: 0, range: 0..0 };
+        Self { files: files.to_vec(), past_cache: true, buffers, filling, writers: Writers::default() }
     }
 
     /// A file that is read again soon: what is written stays in the page cache.
@@ -75,91 +77,48 @@ impl<'a> Output<'a> {
         while at < range.end {
             let from = self.room_from(at)?;
             let len = (BUFFER_BYTES - from).min((range.end - at) as usize);
-            fill(at, &mut self.buffer.bytes()[from..from + len])?;
-            self.filled.end = self.filled.end.max(from + len);
+            fill(at, &mut self.filling.buffer.bytes_mut()[from..from + len])?;
+            self.filling.range.end = self.filling.range.end.max(from + len);
             at += len as u64;
         }
         Ok(())
     }
 
     /// Where in the buffer the byte at `offset` of the files belongs. If it neither is among those
-    /// there nor follows them, or the buffer is full, that is written, and begins anew.
+    /// there nor follows them, or the buffer is full, that is to be written, and another one begins.
     fn room_from(&mut self, offset: u64) -> io::Result<usize> {
-        let begin = self.start + self.filled.start as u64;
-        let end = self.start + self.filled.end as u64;
-        if !(begin..=end).contains(&offset) || offset == self.start + BUFFER_BYTES as u64 {
-            self.flush()?;
+        if !self.filling.has_room_for(offset) {
+            self.send()?;
             let in_block = (offset % BLOCK_BYTES) as usize;
-            self.start = offset - in_block as u64;
-            self.filled = in_block..in_block;
+            self.filling.start = offset - in_block as u64;
+            self.filling.range = in_block..in_block;
         }
-        Ok((offset - self.start) as usize)
+        Ok((offset - self.filling.start) as usize)
     }
 
-    /// Writes what is in the buffer.
+    /// Has what is in the buffer written, and takes another one.
+    fn send(&mut self) -> io::Result<()> {
+        if self.filling.range.is_empty() {
+            return Ok(());
+        }
+        if self.writers.is_empty() {
+            self.writers = Writers::start(&self.files, self.past_cache)?;
+        }
+        let next = Filled { buffer: self.buffers.take(), start: 0, range: 0..0 };
+        let filled = std::mem::replace(&mut self.filling, next);
+        self.writers.send(self.buffers.lend(filled))
+    }
+
+    /// Writes what is in buffers.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let Range { start, end } = self.filled;
-        let blocks = start.next_multiple_of(BLOCK)..end - end % BLOCK;
-        let blocks = if self.past_cache && !blocks.is_empty() { blocks } else { end..end };
-        let bytes = self.buffer.bytes();
-        let write = |file: &File| {
-            write_all_at(file, &bytes[start..blocks.start], self.start + start as u64)?;
-            write_past_cache(file, &bytes[blocks.clone()], self.start + blocks.start as u64)?;
-            write_all_at(file, &bytes[blocks.end..end], self.start + blocks.end as u64)
-        };
-        parallel(FILES_AT_ONCE, &AtomicBool::new(false), &self.files, |file| write(file))?;
-        self.filled = end..end;
-        Ok(())
-    }
-}
-
-/// Memory that begins at a multiple of [`BLOCK_BYTES`].
-#[derive(Debug)]
-struct Buffer {
-    allocated: Vec<u8>,
-    start: usize,
-}
-
-impl Buffer {
-    fn new() -> Self {
-        let allocated = vec![0; BUFFER_BYTES + BLOCK];
-        let start = allocated.as_ptr().align_offset(BLOCK);
-        Self { allocated, start }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        &mut self.allocated[self.start..][..BUFFER_BYTES]
-    }
-}
-
-/// Writes whole blocks that begin at a multiple of [`BLOCK_BYTES`] in memory.
-fn write_past_cache(file: &File, blocks: &[u8], offset: u64) -> io::Result<()> {
-    let flags = fcntl_getfl(file)?;
-    if !blocks.is_empty() && fcntl_setfl(file, flags | OFlags::DIRECT).is_ok() {
-        let written = write_all_at(file, blocks, offset);
-        fcntl_setfl(file, flags)?;
-        // A disk with larger blocks refuses these so.
-        if !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput) {
-            return written;
+        if self.writers.is_empty() {
+            self.files.iter().try_for_each(|file| self.filling.write_to(file, self.past_cache))?;
+            self.filling.range = 0..0;
+            return Ok(());
         }
+        self.send()?;
+        self.writers.finish()
     }
-    write_all_at(file, blocks, offset)
-}
-
-/// As `FileExt::write_all_at`, with the path in the error.
-fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write_at(bytes, offset) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::WriteZero, file.path().display().to_string())),
-            Ok(count) => {
-                bytes = &bytes[count..];
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// A file that is written as a stream, and does not pile up in memory.
@@ -191,6 +150,7 @@ impl Write for Stream<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::buffers::BUFFERS;
     use super::*;
 
     #[test]
@@ -225,5 +185,24 @@ mod tests {
         for file in [one, other, kept, stream] {
             assert!(fs_err::read(file.path()).unwrap() == bytes, "{}", file.path().display());
         }
+    }
+    #[test]
+    fn what_cannot_be_written_is_told_by_whatever_comes_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = File::create(directory.path().join("written")).unwrap();
+        let path = directory.path().join("read");
+        fs_err::write(&path, "").unwrap();
+        let only_read = File::open(&path).unwrap();
+        let mut output = Output::passing(&[&written, &only_read]);
+        let buffer = vec![1; BUFFER_BYTES];
+        // More than can wait.
+        let mut results = (0..3 * BUFFERS).map(|number| output.write_all_at(&buffer, (number * BUFFER_BYTES) as u64));
+        let error = results.find_map(Result::err).unwrap();
+        assert!(error.to_string().contains("read"), "{error}");
+        drop(results);
+
+        let mut output = Output::passing(&[&only_read]);
+        output.write_all_at(b"little", 0).unwrap();
+        assert!(output.flush().unwrap_err().to_string().contains("read"));
     }
 }

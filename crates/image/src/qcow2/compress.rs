@@ -5,7 +5,7 @@
 //! the disk's size.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
 use zstd::bulk::Compressor;
@@ -20,10 +20,8 @@ use crate::sparse::{SparseDisk, for_each_encoded};
 
 /// Clusters that a worker takes at once.
 const BATCH: usize = 16;
-/// Batches that all workers together may be ahead of the writer, and each worker at least: they work
-/// on while it waits for the disk.
-const BATCHES_AHEAD: usize = 16;
-const LEAST_AHEAD: usize = 2;
+/// Batches that a worker may be ahead of the writer.
+const BATCHES_AHEAD: usize = 2;
 /// zstd's fastest level of those that are not "fast" ones: on Debian's files the same size as
 /// zlib's 6, in a tenth of its time.
 const LEVEL: i32 = 1;
@@ -36,6 +34,7 @@ enum Encoded {
 }
 
 /// Clusters in their order, with their stored bytes one after another.
+#[derive(Default)]
 struct Batch {
     clusters: Vec<(u64, Encoded, usize)>,
     bytes: Vec<u8>,
@@ -58,17 +57,21 @@ pub(super) fn write_clusters(
     thread::scope(|scope| {
         // Worker `n` has the batches `n`, `n + workers`, and so on: the writer knows whose turn it
         // is without asking.
-        let queues: Vec<Receiver<io::Result<Batch>>> = (0..workers)
+        let queues: Vec<_> = (0..workers)
             .map(|worker| {
-                let (sender, receiver) = sync_channel((BATCHES_AHEAD / workers).max(LEAST_AHEAD));
+                let (filled, to_write) = sync_channel(BATCHES_AHEAD);
+                let (written, to_fill) = channel();
                 let own: Vec<&[u64]> = batches.iter().skip(worker).step_by(workers).copied().collect();
-                scope.spawn(move || work(map, &own, options.compression, &sender));
-                receiver
+                scope.spawn(move || work(map, &own, options.compression, &filled, &to_fill));
+                (to_write, written)
             })
             .collect();
         for index in 0..batches.len() {
-            let batch = queues[index % workers].recv().expect("a worker sends every batch or its error");
-            packer.batch(&batch?)?;
+            let (to_write, written) = &queues[index % workers];
+            let batch = to_write.recv().expect("a worker sends every batch or its error")?;
+            packer.batch(&batch)?;
+            // The last ones are not taken back.
+            let _ = written.send(batch);
             on_bytes(batches[index].len() as u64 * CLUSTER_BYTES);
         }
         Ok((packer.entries, packer.end))
@@ -97,16 +100,23 @@ pub(super) fn write_disk(
     Ok((packer.entries, packer.end))
 }
 
-/// Encodes batches until there are no more, one fails, or the writer has given up.
-fn work(map: &DiskMap, batches: &[&[u64]], compression: Compression, sender: &SyncSender<io::Result<Batch>>) {
+/// Encodes batches until there are no more, one fails, or the writer has given up. The memory of those
+/// that were written is used again.
+fn work(
+    map: &DiskMap,
+    batches: &[&[u64]],
+    compression: Compression,
+    filled: &SyncSender<io::Result<Batch>>,
+    to_fill: &Receiver<Batch>,
+) {
     let mut encoder = match Encoder::new(compression) {
         Ok(encoder) => encoder,
-        Err(error) => return drop(sender.send(Err(error))),
+        Err(error) => return drop(filled.send(Err(error))),
     };
     for clusters in batches {
-        let batch = encoder.batch(map, clusters);
+        let batch = encoder.batch(map, clusters, to_fill.try_recv().unwrap_or_default());
         let failed = batch.is_err();
-        if sender.send(batch).is_err() || failed {
+        if filled.send(batch).is_err() || failed {
             return;
         }
     }
@@ -128,8 +138,9 @@ impl Encoder {
         Ok(Self { compressor, cluster, compressed: vec![0; compress_bound(CLUSTER_BYTES as usize)] })
     }
 
-    fn batch(&mut self, map: &DiskMap, clusters: &[u64]) -> io::Result<Batch> {
-        let mut batch = Batch { clusters: Vec::with_capacity(clusters.len()), bytes: Vec::new() };
+    fn batch(&mut self, map: &DiskMap, clusters: &[u64], mut batch: Batch) -> io::Result<Batch> {
+        batch.clusters.clear();
+        batch.bytes.clear();
         for &number in clusters {
             map.read_at(number * CLUSTER_BYTES, &mut self.cluster)?;
             let (encoded, bytes) = self.encode()?;
