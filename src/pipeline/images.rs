@@ -17,6 +17,7 @@ use fs_err::File;
 
 use super::Error;
 use super::disk_ids::DiskIds;
+use super::disk_turn::DiskTurn;
 use super::image_record::{IMAGES_AT_ONCE, Image, ImageRecord, Inputs};
 use super::job::Job;
 use super::volume_sources::Sources;
@@ -39,6 +40,7 @@ pub(super) struct Disks<'a> {
     pub(super) nodes: &'a [Node],
     pub(super) tree: &'a Tree,
     pub(super) tarball: Arc<File>,
+    pub(super) disk_turn: DiskTurn,
     /// Seconds since 1970 for what has no time of its own.
     pub(super) timestamp: i64,
     /// What plugins made at the node stage of each node, by number.
@@ -143,9 +145,11 @@ impl Disks<'_> {
     }
 
     fn pair<'b>(&self, images: Images<'b>, laid_last: &BTreeSet<RootPath>) -> Result<Pair<'b>, Error> {
-        let map = |index| self.node_map(images.which, index, laid_last).map(Arc::new);
-        let (first, second) = (map(0)?, (self.overlays.len() > 1).then(|| map(1)).transpose()?);
-        Ok(Pair { images, first, second })
+        let map = |&index: &usize| self.node_map(images.which, index, laid_last).map(Arc::new);
+        let first_two: &[usize] = if self.overlays.len() > 1 { &[0, 1] } else { &[0] };
+        let mut maps = parallel(first_two.len(), &AtomicBool::new(false), first_two, map)?.into_iter();
+        let first = maps.next().expect("there is at least one node");
+        Ok(Pair { images, first, second: maps.next() })
     }
 
     /// What all images of one disk are made of, but for what nodes have of their own.
@@ -265,11 +269,12 @@ impl Disks<'_> {
         let on_bytes = |count| running.advance(count);
 
         // The raw image waits for the disk, the compressed ones for processors, so they are written
-        // at the same time.
+        // at the same time. The tarball waits for the disk, too, and comes before the raw image.
         thread::scope(|scope| {
             let raw_image = scope.spawn(|| -> Result<(), Error> {
                 let Some((map, image)) = template else { return Ok(()) };
                 let artifact = self.job.output.create_private(&image.name)?;
+                let _turn = self.disk_turn.take();
                 raw::write(&map, artifact.file(), &on_bytes)?;
                 record.finish(vec![(artifact, image)])
             });

@@ -16,6 +16,7 @@ mod boot_loader;
 mod cloud_seeds;
 mod cluster_files;
 mod disk_ids;
+mod disk_turn;
 mod error;
 mod file_state;
 mod further_archives;
@@ -224,6 +225,7 @@ fn write_cluster(
         job,
         tree: &template.tree,
         tarball: Arc::clone(&template.contents),
+        disk_turn: template.disk_turn(),
         timestamp: time,
         nodes: &build.facts().nodes,
         overlays,

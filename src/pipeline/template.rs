@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fam_host::regular;
+use fam_image::Stream;
 use fam_isolation::sandbox::{self, Sandbox, StandIn};
 use fam_isolation::supervisor::Artifact;
 use fam_plugin::Root;
@@ -19,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::base::{self, Base, Form};
 use super::base_tree::BaseTree;
+use super::disk_turn::DiskTurn;
 use super::file_state::{FileState, Watched};
 use super::job::Job;
 use super::layers::{Choice, Keeping};
@@ -66,6 +68,11 @@ impl Template {
             self.named = Some(unfinished.finish()?);
         }
         Ok(())
+    }
+
+    /// What else writes much takes its turn after a new tarball.
+    pub(super) fn disk_turn(&self) -> DiskTurn {
+        self.unfinished.as_ref().map(|unfinished| unfinished.disk_turn().clone()).unwrap_or_default()
     }
 
     /// The state of the file that has the template's name, if nothing has changed it; `None` as well where that
@@ -171,7 +178,7 @@ impl NewTemplate<'_> {
             let (tree, contents, progress) = (Arc::clone(&tree), Arc::clone(&contents), self.progress.clone());
             let key = self.key.clone();
             move |file| {
-                say_size(&tarball::write(&tree, &contents, Some(&key), file)?, &progress);
+                say_size(&tarball::write(&tree, &contents, Some(&key), Stream::new(file))?, &progress);
                 Ok(())
             }
         })?;

@@ -7,12 +7,14 @@ use fam_isolation::supervisor::Artifact;
 use fs_err::File;
 
 use super::Error;
+use super::disk_turn::DiskTurn;
 use super::file_state::Watched;
 
 /// An artifact whose bytes are on their way to the disk. Dropped, it is removed.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     artifact: Artifact,
+    disk_turn: DiskTurn,
     writing: JoinHandle<Result<Watched, Error>>,
 }
 
@@ -26,12 +28,20 @@ impl Unfinished {
         write: impl FnOnce(&File) -> Result<(), Error> + Send + 'static,
     ) -> Result<Self, Error> {
         let file = artifact.file().try_clone()?;
+        let disk_turn = DiskTurn::default();
+        let turn = disk_turn.clone();
         let writing = thread::Builder::new().spawn(move || {
+            let _turn = turn.take();
             write(&file)?;
             file.sync_all()?;
             Ok(Watched::new(file)?)
         })?;
-        Ok(Self { artifact, writing })
+        Ok(Self { artifact, disk_turn, writing })
+    }
+
+    /// The turn that it has until its bytes are durable.
+    pub(super) fn disk_turn(&self) -> &DiskTurn {
+        &self.disk_turn
     }
 
     /// Waits until the bytes are durable, and gives them their name. Returns the file.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use fam_host::behind::write_behind;
 use fam_host::read_at::ReadAt;
 use fs_err::File;
 
@@ -33,24 +32,22 @@ pub fn finished(tree: Tree, devices: &BTreeMap<RootPath, Entry>, latest: i64) ->
 ///
 /// # Errors
 /// When `contents` cannot be read, or the tarball cannot be written.
-pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: impl Write + Send) -> Result<Summary, Error> {
-    let bytes = write_behind(out, |out| {
-        let mut writer = TarWriter::new(out);
-        if let Some(text) = comment {
-            writer.comment(text)?;
-        }
-        for (path, entry) in tree.iter() {
-            writer.header(&header_of(path, entry, i64::MAX))?;
-            match &entry.kind {
-                Kind::File(Content::Inline(bytes)) => writer.contents(&mut &bytes[..], bytes.len() as u64)?,
-                Kind::File(Content::InTarball { offset, len }) => {
-                    writer.contents(&mut ReadAt::new(contents, *offset), *len)?;
-                }
-                _ => {}
+pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: impl Write) -> Result<Summary, Error> {
+    let mut writer = TarWriter::new(out);
+    if let Some(text) = comment {
+        writer.comment(text)?;
+    }
+    for (path, entry) in tree.iter() {
+        writer.header(&header_of(path, entry, i64::MAX))?;
+        match &entry.kind {
+            Kind::File(Content::Inline(bytes)) => writer.contents(&mut &bytes[..], bytes.len() as u64)?,
+            Kind::File(Content::InTarball { offset, len }) => {
+                writer.contents(&mut ReadAt::new(contents, *offset), *len)?;
             }
+            _ => {}
         }
-        Ok::<_, Error>(writer.finish()?)
-    })?;
+    }
+    let bytes = writer.finish()?;
     Ok(Summary { entries: tree.len() as u64, bytes })
 }
 
