@@ -121,7 +121,7 @@ impl<'a> Output<'a> {
     }
 }
 
-/// A file that is written as a stream, and does not pile up in memory.
+/// A file that is written from its beginning to its end, while what comes next is made.
 #[derive(Debug)]
 pub struct Stream<'a> {
     output: Output<'a>,
@@ -186,6 +186,7 @@ mod tests {
             assert!(fs_err::read(file.path()).unwrap() == bytes, "{}", file.path().display());
         }
     }
+
     #[test]
     fn what_cannot_be_written_is_told_by_whatever_comes_next() {
         let directory = tempfile::tempdir().unwrap();
