@@ -4,7 +4,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::num::NonZero;
 use std::slice;
 
-use fam_image::{OnBytes, Stream, qcow2, raw, vdi, vhdx, vmdk};
+use fam_image::{OnBytes, qcow2, raw, vdi, vhdx, vmdk, write_stream};
 use fam_isolation::supervisor::{self, OutputDir};
 use fs_err::File;
 use sha2::{Digest, Sha256};
@@ -88,7 +88,7 @@ impl Writer<'_> {
                 let id = disk.id(self.request.format)?;
                 let sector_size = disk.role.sector_size(self.facts.sector_size);
                 match self.request.format {
-                    Format::Vmdk => self.vmdk(disk, &mut Stream::new(file), &name, id, on_bytes)?,
+                    Format::Vmdk => write_stream(file, |stream| self.vmdk(disk, stream, &name, id, on_bytes))?,
                     Format::Vdi => vdi::write(disk, file, id, on_bytes)?,
                     _ => vhdx::write(disk, sector_size, file, id, on_bytes)?,
                 }
@@ -117,7 +117,7 @@ impl Writer<'_> {
         let written = self.private(&format!("{name}.ova"), what, disks, |file, disks| {
             let parts = disks.iter_mut().zip(1..).map(|(disk, number)| self.part(machine, number, disk, on_bytes));
             let mut parts = parts.collect::<Result<Vec<_>, Error>>()?;
-            Ok(ova::write(Stream::new(file), self.facts, machine, &mut parts, self.time)?)
+            Ok(write_stream(file, |stream| ova::write(stream, self.facts, machine, &mut parts, self.time))?)
         });
         Ok(vec![written?])
     }
@@ -149,7 +149,7 @@ impl Writer<'_> {
             let what = format!("OCI image with its disk for KubeVirt: {stem}");
             written.push(self.private(&oci::archive_name(&stem), what, slice::from_mut(disk), |file, disks| {
                 let (mut qcow2, bytes) = self.qcow2(&mut disks[0], on_bytes)?;
-                Ok(oci::write(Stream::new(file), &stem, &mut qcow2, bytes, self.time)?)
+                Ok(write_stream(file, |stream| oci::write(stream, &stem, &mut qcow2, bytes, self.time))?)
             })?);
         }
         let of_machine: Vec<_> = disks.iter().map(|disk| (disk.stem(), &disk.role)).collect();
@@ -182,7 +182,7 @@ impl Writer<'_> {
                     return Ok(raw::write_disk(disk, file, on_bytes)?);
                 }
                 let (mut qcow2, bytes) = self.qcow2(disk, on_bytes)?;
-                Ok(incus::write(Stream::new(file), machine, &mut qcow2, bytes, self.time)?)
+                Ok(write_stream(file, |stream| incus::write(stream, machine, &mut qcow2, bytes, self.time))?)
             })?);
         }
         Ok(written)

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fam_host::regular;
-use fam_image::Stream;
+use fam_image::write_stream;
 use fam_isolation::sandbox::{self, Sandbox, StandIn};
 use fam_isolation::supervisor::Artifact;
 use fam_plugin::Root;
@@ -178,7 +178,8 @@ impl NewTemplate<'_> {
             let (tree, contents, progress) = (Arc::clone(&tree), Arc::clone(&contents), self.progress.clone());
             let key = self.key.clone();
             move |file| {
-                say_size(&tarball::write(&tree, &contents, Some(&key), Stream::new(file))?, &progress);
+                let written = write_stream(file, |stream| tarball::write(&tree, &contents, Some(&key), stream))?;
+                say_size(&written, &progress);
                 Ok(())
             }
         })?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
-use fam_image::Stream;
+use fam_image::write_stream;
 use fam_isolation::sandbox::Settings;
 use fam_plugin::{Attributes, Root, RootFs};
 use fam_progress::Progress;
@@ -159,7 +159,9 @@ proptest! {
             prop_assert_eq!(ours, kernels, "{:?}", done);
         }
         let changed = tarball::finished(in_memory.changed_tree(), &staging.devices(), TIME);
-        let ours = written(|file| tarball::write(&changed, &tarball, Some("key"), Stream::new(file)).unwrap());
+        let ours = written(|file| {
+            write_stream(file, |stream| tarball::write(&changed, &tarball, Some("key"), stream)).unwrap()
+        });
         let root = File::open(to.path()).unwrap();
         let survey = tarball::Survey::of(root.as_fd()).unwrap();
         let kernels = written(|file| survey.write(&staging.devices(), TIME, Some("key"), file).unwrap());

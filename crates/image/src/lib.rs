@@ -77,7 +77,7 @@ pub use disk::{DiskLayout, Partition, ROOT_PARTITION};
 pub use error::Error;
 pub use layout::{Identity, ImageSettings, lay_out, lay_out_further};
 pub use map::{Contents, DiskMap, Piece, Source};
-pub use output::Stream;
+pub use output::{Stream, write_stream};
 pub use sector::{InvalidSectorSize, SectorSize};
 pub use sparse::{OnBytes, SparseDisk};
 pub use volume::{Format, Volume, VolumeIdentity};

@@ -12,6 +12,7 @@ mod writers;
 
 use std::io::{self, Write};
 use std::ops::Range;
+use std::thread::{self, Scope};
 
 use fs_err::File;
 
@@ -25,29 +26,54 @@ const BLOCK: usize = BLOCK_BYTES as usize;
 /// Each write waits for the disk: large ones are few.
 const BUFFER_BYTES: usize = 4 << 20;
 
+/// Has `work` write files that are not read again soon: what is written is not in the page cache. All of it is in the
+/// files when this returns without an error.
+pub(super) fn write<'env, T, E: From<io::Error>>(
+    files: &[&'env File],
+    work: impl for<'scope> FnOnce(&mut Output<'scope, 'env>) -> Result<T, E>,
+) -> Result<T, E> {
+    write_as(files, true, work)
+}
+
+/// As [`write`], of a file that is read again soon: what is written stays in the page cache.
+pub(super) fn write_kept<'env, T, E: From<io::Error>>(
+    file: &'env File,
+    work: impl for<'scope> FnOnce(&mut Output<'scope, 'env>) -> Result<T, E>,
+) -> Result<T, E> {
+    write_as(&[file], false, work)
+}
+
+fn write_as<'env, T, E: From<io::Error>>(
+    files: &[&'env File],
+    past_cache: bool,
+    work: impl for<'scope> FnOnce(&mut Output<'scope, 'env>) -> Result<T, E>,
+) -> Result<T, E> {
+    thread::scope(|scope| {
+        let mut output = Output::new(scope, files, past_cache);
+        let done = work(&mut output)?;
+        output.flush()?;
+        Ok(done)
+    })
+}
+
 /// Files that all get the same bytes, written from the beginning to the end but for small changes
 /// afterwards. What was written last is in them after [`flush`](Self::flush).
 #[derive(Debug)]
-pub(super) struct Output<'a> {
-    files: Vec<&'a File>,
+pub(super) struct Output<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    files: Vec<&'env File>,
     past_cache: bool,
     buffers: Buffers,
     filling: Filled,
     /// None until something has to be written before all is there.
-    writers: Writers,
+    writers: Writers<'scope>,
 }
 
-impl<'a> Output<'a> {
-    /// Files that are not read again soon: what is written is not in the page cache.
-    pub(super) fn passing(files: &[&'a File]) -> Self {
+impl<'scope, 'env> Output<'scope, 'env> {
+    fn new(scope: &'scope Scope<'scope, 'env>, files: &[&'env File], past_cache: bool) -> Self {
         let mut buffers = Buffers::new();
         let filling = Filled { buffer: buffers.take(), start: 0, range: 0..0 };
-        Self { files: files.to_vec(), past_cache: true, buffers, filling, writers: Writers::default() }
-    }
-
-    /// A file that is read again soon: what is written stays in the page cache.
-    pub(super) fn kept(file: &'a File) -> Self {
-        Self { past_cache: false, ..Self::passing(&[file]) }
+        Self { scope, files: files.to_vec(), past_cache, buffers, filling, writers: Writers::default() }
     }
 
     /// Makes the files this long; what is new is a hole.
@@ -102,7 +128,7 @@ impl<'a> Output<'a> {
             return Ok(());
         }
         if self.writers.is_empty() {
-            self.writers = Writers::start(&self.files, self.past_cache)?;
+            self.writers = Writers::start(self.scope, &self.files, self.past_cache)?;
         }
         let next = Filled { buffer: self.buffers.take(), start: 0, range: 0..0 };
         let filled = std::mem::replace(&mut self.filling, next);
@@ -121,22 +147,26 @@ impl<'a> Output<'a> {
     }
 }
 
-/// A file that is written from its beginning to its end, while what comes next is made.
+/// Has `work` write the empty `file`, which is not read again soon, from its beginning to its end. All of it is in the
+/// file when this returns without an error.
+///
+/// # Errors
+/// That of `work`, or when the file cannot be written.
+pub fn write_stream<T, E: From<io::Error>>(
+    file: &File,
+    work: impl FnOnce(&mut Stream<'_, '_, '_>) -> Result<T, E>,
+) -> Result<T, E> {
+    write(&[file], |output| work(&mut Stream { output, at: 0 }))
+}
+
+/// A file that is written while what comes next is made.
 #[derive(Debug)]
-pub struct Stream<'a> {
-    output: Output<'a>,
+pub struct Stream<'a, 'scope, 'env> {
+    output: &'a mut Output<'scope, 'env>,
     at: u64,
 }
 
-impl<'a> Stream<'a> {
-    /// Begins at the beginning of the empty `file`, which is not read again soon.
-    #[must_use]
-    pub fn new(file: &'a File) -> Self {
-        Self { output: Output::passing(&[file]), at: 0 }
-    }
-}
-
-impl Write for Stream<'_> {
+impl Write for Stream<'_, '_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.output.write_all_at(bytes, self.at)?;
         self.at += bytes.len() as u64;
@@ -161,27 +191,27 @@ mod tests {
             let path = directory.path().join(name);
             File::create(&path).unwrap()
         });
-        for output in [&mut Output::passing(&[&one, &other]), &mut Output::kept(&kept)] {
+        let test = |output: &mut Output<'_, '_>| -> io::Result<()> {
             // A hole first, and then each piece behind the next one: within a block, across blocks,
             // and across the buffer.
-            output.set_len(bytes.len() as u64).unwrap();
+            output.set_len(bytes.len() as u64)?;
             let mut end = bytes.len();
             for len in [1, 4095, 4096, 9000, 70_000, BUFFER_BYTES, BUFFER_BYTES + 3, 5, 2 * BUFFER_BYTES].repeat(2) {
                 let start = end.saturating_sub(len);
-                output.write_all_at(&bytes[start..end], start as u64).unwrap();
+                output.write_all_at(&bytes[start..end], start as u64)?;
                 end = start;
             }
             assert_eq!(end, 0);
             // What is in the buffer, or was, is changed.
             for start in [0, 3000, 2 * BUFFER_BYTES - 50] {
-                output.write_all_at(&[0; 100], start as u64).unwrap();
-                output.write_all_at(&bytes[start..start + 100], start as u64).unwrap();
+                output.write_all_at(&[0; 100], start as u64)?;
+                output.write_all_at(&bytes[start..start + 100], start as u64)?;
             }
-            output.flush().unwrap();
-        }
-        let mut in_order = Stream::new(&stream);
-        bytes.chunks(70_001).for_each(|chunk| in_order.write_all(chunk).unwrap());
-        in_order.flush().unwrap();
+            Ok(())
+        };
+        write(&[&one, &other], test).unwrap();
+        write_kept(&kept, test).unwrap();
+        write_stream(&stream, |stream| bytes.chunks(70_001).try_for_each(|chunk| stream.write_all(chunk))).unwrap();
         for file in [one, other, kept, stream] {
             assert!(fs_err::read(file.path()).unwrap() == bytes, "{}", file.path().display());
         }
@@ -194,16 +224,15 @@ mod tests {
         let path = directory.path().join("read");
         fs_err::write(&path, "").unwrap();
         let only_read = File::open(&path).unwrap();
-        let mut output = Output::passing(&[&written, &only_read]);
         let buffer = vec![1; BUFFER_BYTES];
         // More than can wait.
-        let mut results = (0..3 * BUFFERS).map(|number| output.write_all_at(&buffer, (number * BUFFER_BYTES) as u64));
-        let error = results.find_map(Result::err).unwrap();
-        assert!(error.to_string().contains("read"), "{error}");
-        drop(results);
-
-        let mut output = Output::passing(&[&only_read]);
-        output.write_all_at(b"little", 0).unwrap();
-        assert!(output.flush().unwrap_err().to_string().contains("read"));
+        let error = write(&[&written, &only_read], |output| {
+            let mut results =
+                (0..3 * BUFFERS).map(|number| output.write_all_at(&buffer, (number * BUFFER_BYTES) as u64));
+            results.find_map(Result::err).map_or(Ok(()), Err)
+        });
+        assert!(error.unwrap_err().to_string().contains("read"));
+        let error = write(&[&only_read], |output| output.write_all_at(b"little", 0));
+        assert!(error.unwrap_err().to_string().contains("read"));
     }
 }

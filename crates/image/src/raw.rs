@@ -4,7 +4,7 @@ use fs_err::File;
 
 use super::error::Error;
 use super::map::DiskMap;
-use super::output::{BLOCK_BYTES, Output};
+use super::output::{self, BLOCK_BYTES};
 use super::sparse::{OnBytes, SparseDisk, for_each_block};
 
 /// Of a disk that is there already, blocks of this size that are all zeros stay holes.
@@ -17,20 +17,21 @@ const STORED_BYTES: u64 = 64 << 10;
 /// When the tarball cannot be read, or the file cannot be written.
 pub fn write(map: &DiskMap, file: &File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), Error> {
     let size = map.size_bytes();
-    let mut output = Output::passing(&[file]);
-    // Cut first, so that nothing of an earlier image stays in the gaps.
-    output.set_len(0)?;
-    output.set_len(size)?;
-    let mut end = 0;
-    for piece in map.pieces() {
-        // The whole blocks in which it lies, with what else is in them: only such go past the page
-        // cache.
-        let start = (piece.offset - piece.offset % BLOCK_BYTES).max(end);
-        end = piece.end().next_multiple_of(BLOCK_BYTES).min(size);
-        output.fill(start..end, |at, room| map.read_at(at, room))?;
-        on_bytes(piece.len);
-    }
-    Ok(output.flush()?)
+    output::write(&[file], |output| {
+        // Cut first, so that nothing of an earlier image stays in the gaps.
+        output.set_len(0)?;
+        output.set_len(size)?;
+        let mut end = 0;
+        for piece in map.pieces() {
+            // The whole blocks in which it lies, with what else is in them: only such go past the page
+            // cache.
+            let start = (piece.offset - piece.offset % BLOCK_BYTES).max(end);
+            end = piece.end().next_multiple_of(BLOCK_BYTES).min(size);
+            output.fill(start..end, |at, room| map.read_at(at, room))?;
+            on_bytes(piece.len);
+        }
+        Ok(())
+    })
 }
 
 /// Writes a disk that is there already into `file`, which is cut to its size first.
@@ -38,16 +39,16 @@ pub fn write(map: &DiskMap, file: &File, on_bytes: &(dyn Fn(u64) + Sync)) -> Res
 /// # Errors
 /// When the disk cannot be read, or the file cannot be written.
 pub fn write_disk(disk: &mut dyn SparseDisk, file: &File, on_bytes: OnBytes<'_>) -> Result<(), Error> {
-    let mut output = Output::passing(&[file]);
     let size = disk.size_bytes();
-    output.set_len(0)?;
-    output.set_len(size)?;
-    for_each_block(disk, STORED_BYTES, on_bytes, &mut |number, block| {
-        let offset = number * STORED_BYTES;
-        let len = (size - offset).min(STORED_BYTES) as usize;
-        Ok(output.write_all_at(&block[..len], offset)?)
-    })?;
-    Ok(output.flush()?)
+    output::write(&[file], |output| {
+        output.set_len(0)?;
+        output.set_len(size)?;
+        for_each_block(disk, STORED_BYTES, on_bytes, &mut |number, block| {
+            let offset = number * STORED_BYTES;
+            let len = (size - offset).min(STORED_BYTES) as usize;
+            Ok(output.write_all_at(&block[..len], offset)?)
+        })
+    })
 }
 
 #[cfg(test)]

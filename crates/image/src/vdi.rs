@@ -11,7 +11,7 @@ use fs_err::File;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::sparse::{OnBytes, SparseDisk, for_each_block};
 
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -35,23 +35,23 @@ pub fn write(disk: &mut dyn SparseDisk, file: &File, uuid: Uuid, on_bytes: OnByt
     let data_offset = (MAP_OFFSET + blocks * 4).next_multiple_of(BLOCK_BYTES);
     let mut map = vec![UNUSED; blocks as usize];
     let mut used = 0_u32;
-    let mut output = Output::passing(&[file]);
-    output.set_len(0)?;
-    for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
-        output.write_all_at(block, data_offset + u64::from(used) * BLOCK_BYTES)?;
-        map[number as usize] = used;
-        used += 1;
-        Ok(())
-    })?;
-    output.set_len(data_offset + u64::from(used) * BLOCK_BYTES)?;
-    let map: Vec<u8> = map.iter().flat_map(|entry| entry.to_le_bytes()).collect();
-    output.write_all_at(&map, MAP_OFFSET)?;
-    write_header(&mut output, size_bytes, blocks as u32, used, data_offset as u32, uuid)?;
-    Ok(output.flush()?)
+    output::write(&[file], |output| {
+        output.set_len(0)?;
+        for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
+            output.write_all_at(block, data_offset + u64::from(used) * BLOCK_BYTES)?;
+            map[number as usize] = used;
+            used += 1;
+            Ok(())
+        })?;
+        output.set_len(data_offset + u64::from(used) * BLOCK_BYTES)?;
+        let map: Vec<u8> = map.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        output.write_all_at(&map, MAP_OFFSET)?;
+        Ok(write_header(output, size_bytes, blocks as u32, used, data_offset as u32, uuid)?)
+    })
 }
 
 fn write_header(
-    output: &mut Output<'_>,
+    output: &mut Output<'_, '_>,
     size_bytes: u64,
     blocks: u32,
     used: u32,

@@ -11,7 +11,7 @@ use fs_err::File;
 use uuid::{Uuid, uuid};
 
 use crate::error::Error;
-use crate::output::Output;
+use crate::output;
 use crate::sector::SectorSize;
 use crate::sparse::{OnBytes, SparseDisk, for_each_block};
 
@@ -59,28 +59,29 @@ pub fn write(
         table[table_index(block) as usize] = ALL_ZEROS;
     }
     let mut end = TABLE_OFFSET + table_bytes;
-    let mut output = Output::passing(&[file]);
-    output.set_len(0)?;
-    for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
-        output.write_all_at(block, end)?;
-        // The state has the lower bits, and the offset, in MiB, those from 20 on.
-        table[table_index(number) as usize] = FULLY_PRESENT | end;
-        end += BLOCK_BYTES;
+    output::write(&[file], |output| {
+        output.set_len(0)?;
+        for_each_block(disk, BLOCK_BYTES, on_bytes, &mut |number, block| {
+            output.write_all_at(block, end)?;
+            // The state has the lower bits, and the offset, in MiB, those from 20 on.
+            table[table_index(number) as usize] = FULLY_PRESENT | end;
+            end += BLOCK_BYTES;
+            Ok(())
+        })?;
+        output.set_len(end)?;
+        let table: Vec<u8> = table.iter().flat_map(|entry: &u64| entry.to_le_bytes()).collect();
+        output.write_all_at(&table, TABLE_OFFSET)?;
+        output.write_all_at(&metadata(size_bytes, sector_size, id), METADATA_OFFSET)?;
+        let regions = region_table(table_bytes);
+        for offset in REGION_TABLES {
+            output.write_all_at(&regions, offset)?;
+        }
+        for (sequence, offset) in HEADERS.into_iter().enumerate() {
+            output.write_all_at(&header(sequence as u64, id), offset)?;
+        }
+        output.write_all_at(&identifier(), 0)?;
         Ok(())
-    })?;
-    output.set_len(end)?;
-    let table: Vec<u8> = table.iter().flat_map(|entry: &u64| entry.to_le_bytes()).collect();
-    output.write_all_at(&table, TABLE_OFFSET)?;
-    output.write_all_at(&metadata(size_bytes, sector_size, id), METADATA_OFFSET)?;
-    let regions = region_table(table_bytes);
-    for offset in REGION_TABLES {
-        output.write_all_at(&regions, offset)?;
-    }
-    for (sequence, offset) in HEADERS.into_iter().enumerate() {
-        output.write_all_at(&header(sequence as u64, id), offset)?;
-    }
-    output.write_all_at(&identifier(), 0)?;
-    Ok(output.flush()?)
+    })
 }
 
 /// The entry of a block in the allocation table. After the blocks of which a bitmap of sectors would

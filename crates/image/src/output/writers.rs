@@ -4,7 +4,7 @@ use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use fs_err::File;
 
@@ -15,26 +15,29 @@ const FILES_AT_ONCE: usize = 4;
 
 /// Threads that write, each to files of its own, so that a file gets everything in its order.
 #[derive(Debug, Default)]
-pub(super) struct Writers(Vec<Writer>);
+pub(super) struct Writers<'scope>(Vec<Writer<'scope>>);
 
 #[derive(Debug)]
-struct Writer {
+struct Writer<'scope> {
     to_write: Sender<Arc<Lent>>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: ScopedJoinHandle<'scope, io::Result<()>>,
 }
 
-impl Writers {
+impl<'scope> Writers<'scope> {
     /// Starts threads for these files.
-    pub(super) fn start(files: &[&File], past_cache: bool) -> io::Result<Self> {
+    pub(super) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        files: &[&'env File],
+        past_cache: bool,
+    ) -> io::Result<Self> {
         let writers = (0..files.len().min(FILES_AT_ONCE)).map(|first| {
-            let own = files.iter().skip(first).step_by(FILES_AT_ONCE);
-            let own = own.map(|file| file.try_clone()).collect::<io::Result<Vec<_>>>()?;
+            let own: Vec<&File> = files.iter().skip(first).step_by(FILES_AT_ONCE).copied().collect();
             let (to_write, lent) = channel::<Arc<Lent>>();
             let write = move || {
                 lent.iter()
                     .try_for_each(|lent| own.iter().try_for_each(|file| lent.filled().write_to(file, past_cache)))
             };
-            Ok(Writer { to_write, thread: thread::Builder::new().spawn(write)? })
+            Ok(Writer { to_write, thread: thread::Builder::new().spawn_scoped(scope, write)? })
         });
         writers.collect::<io::Result<_>>().map(Self)
     }
@@ -61,11 +64,11 @@ impl Writers {
         let (queues, threads): (Vec<_>, Vec<_>) =
             self.0.drain(..).map(|Writer { to_write, thread }| (to_write, thread)).unzip();
         drop(queues);
-        threads.into_iter().map(JoinHandle::join).collect()
+        threads.into_iter().map(ScopedJoinHandle::join).collect()
     }
 }
 
-impl Drop for Writers {
+impl Drop for Writers<'_> {
     fn drop(&mut self) {
         // There is something left only after another error, which is told.
         drop(self.join());

@@ -46,7 +46,7 @@ struct Batch {
 pub(super) fn write_clusters(
     map: &DiskMap,
     clusters: &[u64],
-    output: &mut Output<'_>,
+    output: &mut Output<'_, '_>,
     start: u64,
     options: Options,
     on_bytes: OnBytes<'_>,
@@ -81,7 +81,7 @@ pub(super) fn write_clusters(
 /// As [`write_clusters`], of all clusters of a disk that is there already, right behind the header.
 pub(super) fn write_disk(
     disk: &mut dyn SparseDisk,
-    output: &mut Output<'_>,
+    output: &mut Output<'_, '_>,
     options: Options,
     on_bytes: OnBytes<'_>,
 ) -> Result<(Entries, u64), Error> {
@@ -167,8 +167,8 @@ impl Encoder {
 }
 
 /// Gives places in the file to clusters as they come, and writes them.
-struct Packer<'a, 'b> {
-    output: &'a mut Output<'b>,
+struct Packer<'a, 'scope, 'env> {
+    output: &'a mut Output<'scope, 'env>,
     entries: Entries,
     /// The first cluster boundary behind everything placed.
     end: u64,
@@ -177,8 +177,8 @@ struct Packer<'a, 'b> {
     compressed_end: u64,
 }
 
-impl<'a, 'b> Packer<'a, 'b> {
-    fn new(output: &'a mut Output<'b>, start: u64) -> Self {
+impl<'a, 'scope, 'env> Packer<'a, 'scope, 'env> {
+    fn new(output: &'a mut Output<'scope, 'env>, start: u64) -> Self {
         Self { output, entries: Entries::new(), end: start, compressed_end: start }
     }
 

@@ -32,7 +32,7 @@ pub use super::sparse::OnBytes;
 
 use super::error::Error;
 use super::map::DiskMap;
-use super::output::Output;
+use super::output;
 use super::sparse::SparseDisk;
 
 /// Bytes of a cluster, of the disk and of the file alike: what `qemu-img` takes by default.
@@ -92,10 +92,11 @@ pub fn write_disk(
     options: Options,
     on_bytes: OnBytes<'_>,
 ) -> Result<(), Error> {
-    let mut output = Output::kept(file);
-    output.set_len(0)?;
-    let (entries, end) = compress::write_disk(disk, &mut output, options, on_bytes)?;
-    tables::finish(&mut output, disk.size_bytes(), &entries, end, None)
+    output::write_kept(file, |output| {
+        output.set_len(0)?;
+        let (entries, end) = compress::write_disk(disk, output, options, on_bytes)?;
+        tables::finish(output, disk.size_bytes(), &entries, end, None)
+    })
 }
 
 #[cfg(test)]

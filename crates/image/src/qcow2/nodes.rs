@@ -12,7 +12,7 @@ use super::tables::{Entries, finish};
 use super::{CLUSTER_BYTES, OnBytes, Options};
 use crate::error::Error;
 use crate::map::DiskMap;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// What all nodes share, at the same place in each file that has it. Its entries are those of clusters that are not
 /// all zeros.
@@ -32,7 +32,7 @@ impl SharedClusters {
     pub(super) fn write(
         reference: &Arc<DiskMap>,
         other: Option<&DiskMap>,
-        output: &mut Output<'_>,
+        output: &mut Output<'_, '_>,
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
@@ -105,10 +105,9 @@ impl FullImages {
         // Whether it can shows on empty files.
         let can_clone = matches!(files, [one, other, ..] if ioctl_ficlone(other, one).is_ok());
         let (written, cloned) = files.split_at(if can_clone { 1 } else { files.len() });
-        let mut output = Output::passing(written);
         let on_bytes_of_all = |count| on_bytes(count * files.len() as u64);
-        let bulk = SharedClusters::write(first, second, &mut output, options, &on_bytes_of_all)?;
-        output.flush()?;
+        let bulk =
+            output::write(written, |output| SharedClusters::write(first, second, output, options, &on_bytes_of_all))?;
         for file in cloned {
             ioctl_ficlone(file, written[0]).map_err(io::Error::from)?;
         }
@@ -122,10 +121,11 @@ impl FullImages {
     /// When the tarball cannot be read or the file cannot be written, or `map` is a disk of another
     /// size.
     pub fn write_node(&self, map: &DiskMap, file: &File, on_bytes: OnBytes<'_>) -> Result<(), Error> {
-        let mut output = Output::passing(&[file]);
         let (own, mut entries) = self.bulk.split(map)?;
-        let (own_entries, end) = write_clusters(map, &own, &mut output, self.bulk.end, self.bulk.options, on_bytes)?;
-        entries.extend(own_entries);
-        finish(&mut output, map.size_bytes(), &entries, end, None)
+        output::write(&[file], |output| {
+            let (own_entries, end) = write_clusters(map, &own, output, self.bulk.end, self.bulk.options, on_bytes)?;
+            entries.extend(own_entries);
+            finish(output, map.size_bytes(), &entries, end, None)
+        })
     }
 }

@@ -60,7 +60,7 @@ pub(super) type Entries = BTreeMap<u64, Entry>;
 /// Writes tables for `entries` behind `data_end`, and then the header: from then on the file is an
 /// image.
 pub(super) fn finish(
-    output: &mut Output<'_>,
+    output: &mut Output<'_, '_>,
     size_bytes: u64,
     entries: &Entries,
     data_end: u64,
@@ -100,7 +100,7 @@ pub(super) fn finish(
 
 /// Writes the L2 tables that hold anything, and returns the L1 table.
 fn write_l2_tables(
-    output: &mut Output<'_>,
+    output: &mut Output<'_, '_>,
     entries: &Entries,
     l1_entries: u64,
     end_cluster: &mut u64,
@@ -139,7 +139,7 @@ fn refcount_clusters(others: u64) -> (u64, u64) {
 /// Counts exactly what refers to each cluster: the header, the tables (`metadata`), and the
 /// entries.
 fn write_refcounts(
-    output: &mut Output<'_>,
+    output: &mut Output<'_, '_>,
     entries: &Entries,
     metadata: std::ops::Range<u64>,
     blocks: std::ops::Range<u64>,

@@ -11,7 +11,7 @@ use super::tables::{Entry, finish};
 use super::{CLUSTER_BYTES, OnBytes, Options};
 use crate::error::Error;
 use crate::map::DiskMap;
-use crate::output::Output;
+use crate::output;
 
 /// Writes a backing image with what all nodes share, and for each node an overlay with the rest.
 #[derive(Debug)]
@@ -32,10 +32,11 @@ impl OverlayImages {
         options: Options,
         on_bytes: OnBytes<'_>,
     ) -> Result<Self, Error> {
-        let mut output = Output::passing(&[file]);
-        let bulk = SharedClusters::write(first, second, &mut output, options, on_bytes)?;
-        finish(&mut output, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
-        Ok(Self { bulk })
+        output::write(&[file], |output| {
+            let bulk = SharedClusters::write(first, second, output, options, on_bytes)?;
+            finish(output, first.size_bytes(), bulk.entries(), bulk.end(), None)?;
+            Ok(Self { bulk })
+        })
     }
 
     /// Writes a node's overlay into the empty `file`. `backing_name` is the backing image's name as
@@ -51,15 +52,17 @@ impl OverlayImages {
         on_bytes: OnBytes<'_>,
     ) -> Result<(), Error> {
         let (own, shared) = self.bulk.split(map)?;
-        let mut output = Output::passing(&[file]);
-        output.set_len(0)?;
-        let (mut entries, end) = write_clusters(map, &own, &mut output, CLUSTER_BYTES, self.bulk.options(), on_bytes)?;
         // What the backing image has and this node has not must read as zeros.
         let hidden: BTreeSet<u64> = self.bulk.entries().keys().copied().filter(|c| !shared.contains_key(c)).collect();
-        // What this node has in their place was written above, and stays.
-        for cluster in hidden {
-            entries.entry(cluster).or_insert(Entry::Zeros);
-        }
-        finish(&mut output, map.size_bytes(), &entries, end, Some(backing_name))
+        output::write(&[file], |output| {
+            output.set_len(0)?;
+            let options = self.bulk.options();
+            let (mut entries, end) = write_clusters(map, &own, output, CLUSTER_BYTES, options, on_bytes)?;
+            // What this node has in their place was written above, and stays.
+            for cluster in hidden {
+                entries.entry(cluster).or_insert(Entry::Zeros);
+            }
+            finish(output, map.size_bytes(), &entries, end, Some(backing_name))
+        })
     }
 }
