@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What writes much and computes little is written one after another. All at once, it would leave the disk no time for
-/// what is compressed meanwhile, and the processors would have nothing to do.
+/// Large files that take no computing are written one after another. Written at once, they would keep the disk from the
+/// images that are being compressed, and the processors would wait.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DiskTurn(Arc<Mutex<()>>);
 
 impl DiskTurn {
     /// Waits for the turn, which ends when what is returned is dropped.
     pub(super) fn take(&self) -> MutexGuard<'_, ()> {
-        // Whose turn ended in a panic holds up nobody.
+        // The lock guards no data, so a panic during a turn left nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

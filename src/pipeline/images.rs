@@ -146,8 +146,8 @@ impl Disks<'_> {
 
     fn pair<'b>(&self, images: Images<'b>, laid_last: &BTreeSet<RootPath>) -> Result<Pair<'b>, Error> {
         let map = |&index: &usize| self.node_map(images.which, index, laid_last).map(Arc::new);
-        let first_two: &[usize] = if self.overlays.len() > 1 { &[0, 1] } else { &[0] };
-        let mut maps = parallel(first_two.len(), &AtomicBool::new(false), first_two, map)?.into_iter();
+        let first_two: Vec<usize> = (0..self.overlays.len().min(2)).collect();
+        let mut maps = at_once(&first_two, map)?.into_iter();
         let first = maps.next().expect("there is at least one node");
         Ok(Pair { images, first, second: maps.next() })
     }
@@ -363,7 +363,7 @@ impl Maps<'_> {
     }
 }
 
-/// Works on several at once: most of it is waiting for the disk, not for a processor.
+/// Works on several at once, as many as have room in memory with their maps.
 fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R, Error> + Sync) -> Result<Vec<R>, Error> {
     parallel(IMAGES_AT_ONCE, &AtomicBool::new(false), items, work)
 }

@@ -70,7 +70,7 @@ impl Template {
         Ok(())
     }
 
-    /// What else writes much takes its turn after a new tarball.
+    /// A new tarball has this turn until it is durable; other large files wait for it.
     pub(super) fn disk_turn(&self) -> DiskTurn {
         self.unfinished.as_ref().map(|unfinished| unfinished.disk_turn().clone()).unwrap_or_default()
     }

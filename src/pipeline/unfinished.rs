@@ -39,7 +39,7 @@ impl Unfinished {
         Ok(Self { artifact, disk_turn, writing })
     }
 
-    /// The turn that it has until its bytes are durable.
+    /// The turn that its thread takes, and has until the bytes are durable.
     pub(super) fn disk_turn(&self) -> &DiskTurn {
         &self.disk_turn
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 /// Works on `items`, in their order, with up to `threads` threads, and returns the results in the
 /// same order. The first error sets `stop`, so that no further item is begun, and is returned. If
@@ -31,11 +32,11 @@ pub fn parallel<T: Sync, R: Send, E: Send>(
             }
         }
     };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         // One thread less, since this one works, too.
         for _ in 1..threads.clamp(1, items.len().max(1)) {
             // If the host allows no more threads, those that run do all the work.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, worker);
+            let _ = thread::Builder::new().spawn_scoped(scope, worker);
         }
         worker();
     });
@@ -45,6 +46,18 @@ pub fn parallel<T: Sync, R: Send, E: Send>(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_unstable_by_key(|(number, _)| *number);
     Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
+/// As [`parallel`], with a thread for each processor, for work that computes more than it waits.
+///
+/// # Errors
+/// As there.
+pub fn on_all_processors<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    parallel(threads, &AtomicBool::new(false), items, work)
 }
 
 /// Locks a mutex, poisoned or not: the scope passes on the panic that poisoned it.

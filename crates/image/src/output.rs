@@ -5,7 +5,7 @@
 //! there. So whole blocks are written past it (`O_DIRECT`, open(2)). The rest, a part of a block at
 //! either end, goes through it, as does everything on a file system that knows no other way.
 //!
-//! Whoever fills the buffers works on while the disk is busy, with this image or with others.
+//! The caller fills the next buffer while the disk writes the last ones.
 
 mod buffers;
 mod writers;
@@ -72,7 +72,7 @@ pub(super) struct Output<'scope, 'env> {
 impl<'scope, 'env> Output<'scope, 'env> {
     fn new(scope: &'scope Scope<'scope, 'env>, files: &[&'env File], past_cache: bool) -> Self {
         let mut buffers = Buffers::new();
-        let filling = Filled { buffer: buffers.take(), start: 0, range: 0..0 };
+        let filling = Filled::new(buffers.take());
         Self { scope, files: files.to_vec(), past_cache, buffers, filling, writers: Writers::default() }
     }
 
@@ -130,8 +130,7 @@ impl<'scope, 'env> Output<'scope, 'env> {
         if self.writers.is_empty() {
             self.writers = Writers::start(self.scope, &self.files, self.past_cache)?;
         }
-        let next = Filled { buffer: self.buffers.take(), start: 0, range: 0..0 };
-        let filled = std::mem::replace(&mut self.filling, next);
+        let filled = std::mem::replace(&mut self.filling, Filled::new(self.buffers.take()));
         self.writers.send(self.buffers.lend(filled))
     }
 
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_told_by_whatever_comes_next() {
+    fn an_error_of_a_thread_is_returned_by_a_later_call() {
         let directory = tempfile::tempdir().unwrap();
         let written = File::create(directory.path().join("written")).unwrap();
         let path = directory.path().join("read");

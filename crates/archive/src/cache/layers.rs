@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! layers/KEY.tar   the tarball; KEY is the SHA-256 of the text that says what it was made of
-//! layers/KEY       its digest (BLAKE3 of pieces) and length, and that text; there is a layer once this is there
+//! layers/KEY       its digest (BLAKE3, see `digest_of`) and length, and that text; there is a layer once this is there
 //! layers/new-…     a tarball that is being written; who writes it holds its lock
 //! ```
 //!
@@ -12,11 +12,9 @@
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::SystemTime;
 
-use fam_host::parallel::parallel;
+use fam_host::parallel::on_all_processors;
 use fam_host::read_at::ReadAt;
 use fs_err as fs;
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -30,9 +28,9 @@ const FORMAT: &str = "fam-build layer 3";
 /// Far more than what all packages of Debian are called.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 const TARBALL: &str = "tar";
-/// What one thread reads and digests at once.
-const PIECE_BYTES: u64 = 16 << 20;
 const UNFINISHED: &str = "new-";
+/// A layer is digested in pieces of this size, several at once. Part of [`FORMAT`].
+const PIECE_BYTES: u64 = 16 << 20;
 
 /// A layer of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +77,7 @@ fn key(made_of: &str) -> String {
     sha256(made_of.as_bytes()).to_string()
 }
 
-/// The digest of the digests of all pieces of a file, and its length.
+/// The digest of the digests of a file's pieces of [`PIECE_BYTES`] each, and the length of the file.
 fn digest_of(file: &fs::File) -> io::Result<(blake3::Hash, u64)> {
     let bytes = file.metadata()?.len();
     let starts: Vec<u64> = (0..bytes.div_ceil(PIECE_BYTES)).map(|number| number * PIECE_BYTES).collect();
@@ -89,12 +87,10 @@ fn digest_of(file: &fs::File) -> io::Result<(blake3::Hash, u64)> {
         hasher.update_reader(ReadAt::new(file, start).take(PIECE_BYTES))?;
         Ok(hasher.finalize())
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let digests = parallel(threads, &AtomicBool::new(false), &starts, digest_from)?;
     let mut hasher = blake3::Hasher::new();
-    digests.iter().for_each(|digest| {
+    for digest in on_all_processors(&starts, digest_from)? {
         hasher.update(digest.as_bytes());
-    });
+    }
     Ok((hasher.finalize(), bytes))
 }
 

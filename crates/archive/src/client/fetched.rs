@@ -1,9 +1,7 @@
 //! Suites whose Release files were verified, and whose indexes are in the cache: what they are is known
 //! by their digests before any of them is read.
 
-use std::sync::atomic::AtomicBool;
-
-use fam_host::parallel::parallel;
+use fam_host::parallel::on_all_processors;
 
 use super::{Client, Error, Index, OpenedSource};
 use crate::cache::{Shelf, read_verified};
@@ -62,8 +60,7 @@ impl Client {
     pub fn read(&self, fetched: FetchedSources) -> Result<Vec<OpenedSource>, Error> {
         let FetchedSources { mut sources, indexes } = fetched;
         // Fetching waits for the network; decompressing takes processors.
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let texts = parallel(threads, &AtomicBool::new(false), &indexes, |FetchedIndex { source, form, .. }| {
+        let texts = on_all_processors(&indexes, |FetchedIndex { source, form, .. }| {
             let Listed { size, digest } = &form.listed;
             let bytes = read_verified(&self.cache.path(digest), *size, digest)?;
             decompress(form, bytes).map_err(|error| sources[*source].source.index_error(error))

@@ -38,7 +38,7 @@ impl Buffers {
         })
     }
 
-    /// What is filled, to be written. Its buffer comes back here when nobody has it any more.
+    /// What is filled, to be written. Its buffer comes back here when the last thread has dropped it.
     pub(super) fn lend(&self, filled: Filled) -> Lent {
         Lent { filled: Some(filled), back: self.back.clone() }
     }
@@ -60,7 +60,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(filled) = self.filled.take() {
-            // Where nobody waits for it, it is not needed.
+            // Fails when the output is gone, and its buffers are not needed any more.
             let _ = self.back.send(filled.buffer);
         }
     }
@@ -77,6 +77,11 @@ pub(super) struct Filled {
 }
 
 impl Filled {
+    /// Nothing yet.
+    pub(super) fn new(buffer: Buffer) -> Self {
+        Self { buffer, start: 0, range: 0..0 }
+    }
+
     /// Whether the byte at `offset` of the file is among those there or follows them.
     pub(super) fn has_room_for(&self, offset: u64) -> bool {
         let (begin, end) = (self.start + self.range.start as u64, self.start + self.range.end as u64);

@@ -70,7 +70,7 @@ impl<'scope> Writers<'scope> {
 
 impl Drop for Writers<'_> {
     fn drop(&mut self) {
-        // There is something left only after another error, which is told.
+        // Threads are left only where another error is being returned.
         drop(self.join());
     }
 }

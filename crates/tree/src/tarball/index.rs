@@ -196,8 +196,8 @@ impl Index {
         let Some(removed) = self.tree.remove(path) else { return };
         self.forget(path);
         if removed.kind == Kind::Directory {
-            let beneath: Vec<RootPath> = self.tree.under(path).map(|(path, _)| path.clone()).collect();
-            for path in &beneath {
+            let inside: Vec<RootPath> = self.tree.under(path).map(|(path, _)| path.clone()).collect();
+            for path in &inside {
                 self.tree.remove(path);
                 self.forget(path);
             }
