@@ -103,7 +103,7 @@ pub fn tarball(bytes: &[u8]) {
         let mut contents: &[u8] = &[];
         let kind = entry.kind.try_map(
             |content| match content {
-                &Content::InTarball { offset, len } => {
+                &Content::Stored { offset, len } => {
                     contents = &archive[offset as usize..][..len as usize];
                     Ok(len)
                 }

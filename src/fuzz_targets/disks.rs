@@ -159,7 +159,7 @@ fn disk(pieces: &[Piece], node: u64, tarball: &Arc<File>) -> Arc<DiskMap> {
                 let byte = |index: u64| ((from + index) / 7 % 251) as u8;
                 Content::Inline((0..piece.len).map(byte).collect())
             } else {
-                Content::InTarball { offset: from, len: piece.len }
+                Content::Stored { offset: from, len: piece.len }
             };
             builder.put_content(offset, &content, 0, piece.len, piece.difference == Difference::Private);
         }
@@ -239,7 +239,7 @@ fn any_tree(choices: &mut Unstructured<'_>) -> arbitrary::Result<Tree> {
             }
             5 if !files.is_empty() => Kind::HardLink(choices.choose(&files)?.clone()),
             6 => Kind::File(Content::Inline(vec![choices.arbitrary()?; choices.int_in_range(0..=9000)?].into())),
-            _ => Kind::File(Content::InTarball { offset: 0, len: choices.int_in_range(0..=TARBALL_BYTES as u64)? }),
+            _ => Kind::File(Content::Stored { offset: 0, len: choices.int_in_range(0..=TARBALL_BYTES as u64)? }),
         };
         match kind {
             Kind::Directory => directories.push(path.clone()),

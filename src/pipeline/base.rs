@@ -1,9 +1,9 @@
 //! The base system: the packages, installed and configured, before anything of the recipe is applied to them.
 //!
-//! It is taken from a layer in the cache, if one was made of the same (see [`super::ingredients`]). Else it is installed,
-//! and kept as a layer: a template that differs in its plugins alone starts from there. Either way the build goes
-//! on from the layer's tarball. Where no layer is kept, it goes on from the staging tree, which has the same
-//! (see [`fam_rootfs::layer`]).
+//! It is taken from a layer in the cache, if one was made of the same (see [`super::ingredients`]). Else it is installed
+//! in a staging tree, and kept as a layer while the build goes on: a template that differs in its plugins alone starts
+//! from there. Either way the build goes on from a tree in memory, which is the same, and only the bytes of its
+//! files lie elsewhere.
 //!
 //! With `--incremental` the nearest layer that has some of the packages and no others will do, and the new
 //! system's own dpkg installs the rest. What comes of that is not kept: its bytes need not be the same.
@@ -21,7 +21,7 @@ use fam_rootfs::configure::{Answers, Configuration};
 use fam_rootfs::install::{Addition, Installation};
 use fam_rootfs::staging::Staging;
 use fam_rootfs::unpack::{Filters, UnpackOptions};
-use fam_rootfs::{apt, bootloader, layer};
+use fam_rootfs::{apt, bootloader};
 
 use super::Error;
 use super::base_tree::BaseTree;
@@ -31,19 +31,15 @@ use super::packages::Selection;
 use super::staging_place::StagingPlace;
 use crate::report::Start;
 
+/// Where packages are installed.
+const STAGING: &str = "staging";
+
 /// A base system.
 #[derive(Debug)]
 pub(super) struct Base {
-    pub(super) form: Form,
+    pub(super) tree: BaseTree,
     pub(super) start: Start,
     pub(super) keeping: Option<Keeping>,
-}
-
-/// Where the files of a base system are.
-#[derive(Debug)]
-pub(super) enum Form {
-    InMemory(BaseTree),
-    Staged(StagingPlace),
 }
 
 /// What the base system of a build is made from.
@@ -73,22 +69,20 @@ impl Maker<'_> {
         {
             return Ok(base);
         }
-        let place = self.place()?;
+        let place = self.place(STAGING)?;
         progress.step(format!("Fetching and unpacking {} packages", selection.lock().packages.len()));
         self.install(&place)?;
-        if let Some((tree, keeping)) = choice.keep(&place.staging, selection.time(), progress) {
-            return Ok(Base { form: Form::InMemory(tree), start: Start::Packages, keeping: Some(keeping) });
-        }
-        layer::settle(&place.staging, selection.time())?;
-        Ok(Base { form: Form::Staged(place), start: Start::Packages, keeping: None })
+        let (tree, store) = place.into_tree(selection.time())?;
+        let keeping = choice.keep(&tree, &store, progress);
+        Ok(Base { tree: BaseTree::new(tree, store), start: Start::Packages, keeping })
     }
 
-    /// Makes a place for a staging tree.
+    /// Makes a place for a staging tree, which is called `name` among those of the build.
     ///
     /// # Errors
     /// [`Error`].
-    pub(super) fn place(&self) -> Result<StagingPlace, Error> {
-        StagingPlace::prepare(self.job, self.selection, self.copied_bytes, self.progress)
+    pub(super) fn place(&self, name: &str) -> Result<StagingPlace, Error> {
+        StagingPlace::prepare(name, self.job, self.selection, self.copied_bytes, self.progress)
     }
 
     /// Makes the base system from a layer; `None` if that is damaged, and therefore gone.
@@ -103,20 +97,20 @@ impl Maker<'_> {
             return Ok(None);
         };
         if found.is_exact() {
-            return Ok(Some(Base { form: Form::InMemory(tree), start: Start::Layer, keeping: None }));
+            return Ok(Some(Base { tree, start: Start::Layer, keeping: None }));
         }
         self.progress.warning(
             "the bytes of this build may differ from those of a fresh one, since it is incremental",
             Some("without --incremental, all packages are installed at once".into()),
         );
-        let place = self.place()?;
+        let place = self.place(STAGING)?;
         tree.extract(tree.tree(), &place.staging)?;
         if !found.rest().is_empty() {
             self.add(found.rest(), &place)?;
         }
         self.record_automatic(&place.staging)?;
-        layer::settle(&place.staging, self.selection.time())?;
-        Ok(Some(Base { form: Form::Staged(place), start: Start::Incremental, keeping: None }))
+        let (tree, store) = place.into_tree(self.selection.time())?;
+        Ok(Some(Base { tree: BaseTree::new(tree, store), start: Start::Incremental, keeping: None }))
     }
 
     /// Installs the packages at these positions on top of those that are there.

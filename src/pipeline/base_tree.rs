@@ -1,12 +1,11 @@
-//! A base system in memory: its tree, and the tarball in which the bytes of its files lie.
+//! A base system in memory: its tree, and where the bytes of its files lie.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fam_rootfs::layer;
 use fam_rootfs::staging::Staging;
-use fam_tree::{Entry, Kind, RootPath, Tree, tarball};
-use fs_err::File;
+use fam_tree::{Entry, Kind, RootPath, Store, Tree, tarball};
 
 use super::Error;
 
@@ -16,20 +15,16 @@ pub(super) struct BaseTree {
     /// Without device nodes, which no staging tree has either.
     tree: Arc<Tree>,
     devices: BTreeMap<RootPath, Entry>,
-    tarball: Arc<File>,
+    store: Arc<dyn Store>,
 }
 
 impl BaseTree {
-    /// The base system of a layer's tarball.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(super) fn new(tarball: File) -> Result<Self, Error> {
+    /// The base system of a tree with files whose bytes are in `store`.
+    pub(super) fn new(tree: Tree, store: Arc<dyn Store>) -> Self {
         let is_device = |entry: &Entry| matches!(entry.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
-        let (devices, tree): (Vec<_>, Vec<_>) =
-            tarball::index(&tarball)?.into_iter().partition(|(_, entry)| is_device(entry));
+        let (devices, tree): (Vec<_>, Vec<_>) = tree.into_iter().partition(|(_, entry)| is_device(entry));
         let tree = Arc::new(tree.into_iter().collect());
-        Ok(Self { tree, devices: devices.into_iter().collect(), tarball: Arc::new(tarball) })
+        Self { tree, devices: devices.into_iter().collect(), store }
     }
 
     /// The entries, without device nodes.
@@ -38,8 +33,8 @@ impl BaseTree {
     }
 
     /// Where the bytes of files lie.
-    pub(super) fn tarball(&self) -> &Arc<File> {
-        &self.tarball
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// Fills the empty tree `staging` with the base system, as it was `changed` meanwhile.
@@ -47,7 +42,7 @@ impl BaseTree {
     /// # Errors
     /// When something cannot be read or made.
     pub(super) fn extract(&self, changed: &Tree, staging: &Staging) -> Result<(), Error> {
-        layer::extract(changed, &self.tarball, staging)?;
+        layer::extract(changed, &*self.store, staging)?;
         for (path, device) in &self.devices {
             staging.device(path.clone(), device.clone());
         }

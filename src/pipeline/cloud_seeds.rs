@@ -104,7 +104,7 @@ fn write_one(
         return Ok(None);
     }
     let nothing = Tree::default();
-    let map = lay_out_further(0, &nothing, Arc::clone(&template.contents), &BTreeSet::new(), &identity, &settings)?;
+    let map = lay_out_further(0, &nothing, Arc::clone(&template.store), &BTreeSet::new(), &identity, &settings)?;
     // A key that opens the node is in it, if only the public half; the image beside it has as much.
     let artifact = job.output.create_private(&image.name)?;
     raw::write(&map, artifact.file(), &|_| {})?;

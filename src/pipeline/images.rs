@@ -12,7 +12,7 @@ use fam_image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, lay_out_fur
 use fam_isolation::supervisor::Artifact;
 use fam_plugin::Node;
 use fam_progress::{Progress, Task};
-use fam_tree::{Overlay, RootPath, Tree};
+use fam_tree::{Overlay, RootPath, Store, Tree};
 use fs_err::File;
 
 use super::Error;
@@ -39,7 +39,7 @@ pub(super) struct Disks<'a> {
     /// The nodes, by number.
     pub(super) nodes: &'a [Node],
     pub(super) tree: &'a Tree,
-    pub(super) tarball: Arc<File>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) disk_turn: DiskTurn,
     /// Seconds since 1970 for what has no time of its own.
     pub(super) timestamp: i64,
@@ -127,7 +127,7 @@ impl Disks<'_> {
     /// Lays out the template, without what plugins make of a node.
     fn template_map(&self) -> Result<DiskMap, Error> {
         let identity = &self.ids.template;
-        let contents = self.sources.contents(&self.tarball);
+        let contents = self.sources.contents(&self.store);
         Ok(lay_out(self.tree, contents, &BTreeSet::new(), identity, &self.settings(identity))?)
     }
 
@@ -137,7 +137,7 @@ impl Disks<'_> {
         let tree = self.overlays[index].apply(self.tree);
         let identity = self.ids.of_node(self.nodes[index].number);
         let settings = self.settings(if self.one_layout { &self.ids.template } else { &identity });
-        let contents = self.sources.contents(&self.tarball);
+        let contents = self.sources.contents(&self.store);
         Ok(match which {
             Which::Boot => lay_out(&tree, contents, laid_last, &identity, &settings)?,
             Which::Further { index, .. } => lay_out_further(index, &tree, contents, laid_last, &identity, &settings)?,

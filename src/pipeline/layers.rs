@@ -1,17 +1,15 @@
 //! The layers of the cache, as a build uses them: which one it starts from, reading it, and keeping its own.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use fam_archive::cache::{self, Cache, Layer};
+use fam_archive::cache::{Cache, Layer};
 use fam_archive::client;
 use fam_host::space::require_space;
 use fam_progress::Progress;
 use fam_rootfs::configure::Answers;
-use fam_rootfs::staging::Staging;
-use fam_tree::tarball;
-use fs_err::File;
+use fam_tree::{Store, Tree, tarball};
 
 use super::Error;
 use super::base_tree::BaseTree;
@@ -27,13 +25,13 @@ const SPARE_BYTES: u64 = 64 << 20;
 /// one is to go on from here. Without the layer that takes longer, so what goes wrong fails no build.
 #[derive(Debug)]
 pub(super) struct Keeping {
-    finishing: Option<JoinHandle<Result<(), cache::Error>>>,
+    writing: Option<JoinHandle<Result<(), Error>>>,
     progress: Progress,
 }
 
 impl Drop for Keeping {
     fn drop(&mut self) {
-        match self.finishing.take().map(JoinHandle::join) {
+        match self.writing.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => remark(&error, &self.progress),
             Some(Err(panic)) if !thread::panicking() => std::panic::resume_unwind(panic),
             _ => {}
@@ -113,20 +111,20 @@ impl Layers {
         found.min_by_key(|found| (found.rest.len(), found.layer.made_of().to_owned()))
     }
 
-    /// Writes the tree into the cache, where it becomes a layer while the build goes on.
-    fn keep(&self, staging: &Staging, time: i64, progress: &Progress) -> Result<(BaseTree, Keeping), Error> {
-        let root = File::open(staging.host_path())?;
-        let survey = tarball::Survey::of(root.as_fd())?;
-        require_space(self.cache.directory(), "a layer of the packages", survey.bytes().saturating_add(SPARE_BYTES))?;
-        let new = self.cache.new_layer(survey.bytes(), self.limit).map_err(client::Error::from)?;
+    /// Begins a layer of the tree, which is written into the cache while the build goes on.
+    fn keep(&self, tree: &Tree, store: &Arc<dyn Store>, progress: &Progress) -> Result<Keeping, Error> {
+        let bytes = tree.bytes();
+        require_space(self.cache.directory(), "a layer of the packages", bytes.saturating_add(SPARE_BYTES))?;
+        let new = self.cache.new_layer(bytes, self.limit).map_err(client::Error::from)?;
         let Some(new) = new else {
-            return Err(io::Error::other(format!("--layers allows less than its {} MiB", survey.bytes() >> 20)).into());
+            return Err(io::Error::other(format!("--layers allows less than its {} MiB", bytes >> 20)).into());
         };
-        survey.write(&staging.devices(), time, None, new.file())?;
-        let tree = BaseTree::new(new.file().try_clone()?)?;
-        let made_of = self.ingredients.to_text();
-        let finishing = Some(thread::spawn(move || new.finish(&made_of)));
-        Ok((tree, Keeping { finishing, progress: progress.clone() }))
+        let (tree, store, made_of) = (tree.clone(), Arc::clone(store), self.ingredients.to_text());
+        let writing = thread::Builder::new().spawn(move || {
+            tarball::write(&tree, &*store, None, new.file())?;
+            Ok(new.finish(&made_of).map_err(client::Error::from)?)
+        })?;
+        Ok(Keeping { writing: Some(writing), progress: progress.clone() })
     }
 }
 
@@ -176,12 +174,12 @@ impl Choice {
             let to_check = tarball.try_clone()?;
             let (is_whole, tree) = thread::scope(|scope| {
                 let check = scope.spawn(|| layer.is_whole(&to_check).unwrap_or(false));
-                let tree = BaseTree::new(tarball);
+                let tree = tarball::index(&tarball).map(|tree| BaseTree::new(tree, Arc::new(tarball)));
                 (check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tree)
             });
             // What was made of other bytes than those that were kept says nothing, errors included.
             if is_whole {
-                return tree.map(Some);
+                return Ok(Some(tree?));
             }
         }
         // Where it cannot be removed, no new one can take its place, and the log says why.
@@ -189,9 +187,9 @@ impl Choice {
         Ok(None)
     }
 
-    /// Keeps the tree of a base system as a layer, if there are to be any; returns what was written.
-    pub(super) fn keep(&self, staging: &Staging, time: i64, progress: &Progress) -> Option<(BaseTree, Keeping)> {
-        let kept = self.layers.as_ref()?.keep(staging, time, progress);
-        kept.inspect_err(|error| remark(error, progress)).ok()
+    /// Begins to keep the tree of a base system as a layer, if there are to be any.
+    pub(super) fn keep(&self, tree: &Tree, store: &Arc<dyn Store>, progress: &Progress) -> Option<Keeping> {
+        let keeping = self.layers.as_ref()?.keep(tree, store, progress);
+        keeping.inspect_err(|error| remark(error, progress)).ok()
     }
 }

@@ -224,7 +224,7 @@ fn write_cluster(
     let disks = Disks {
         job,
         tree: &template.tree,
-        tarball: Arc::clone(&template.contents),
+        store: Arc::clone(&template.store),
         disk_turn: template.disk_turn(),
         timestamp: time,
         nodes: &build.facts().nodes,
@@ -249,7 +249,7 @@ fn overlays(
 ) -> Result<Vec<Overlay>, Error> {
     let time = build.facts().source_date_epoch;
     let overlays = build.facts().nodes.iter().map(|node| {
-        let mut root = OverlayRoot::new(Arc::clone(&template.tree), Arc::clone(&template.contents), time);
+        let mut root = OverlayRoot::new(Arc::clone(&template.tree), Arc::clone(&template.store), time);
         plugin_plan.apply_node(node, &mut root, build)?;
         let mut overlay = root.into_overlay();
         ids.name_own_disk(node.number, template, &mut overlay);

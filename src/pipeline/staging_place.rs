@@ -1,5 +1,6 @@
 //! A directory for the staging tree, in memory where that has room.
 
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use fam_host::space::{available_memory, require_space};
 use fam_progress::Progress;
 use fam_rootfs::staging::Staging;
 use fam_rootfs::tmpfs;
+use fam_tree::tarball::StagedFiles;
+use fam_tree::{Store, Tree, tarball};
 
 use super::Error;
 use super::job::Job;
@@ -29,15 +32,16 @@ pub(super) struct StagingPlace {
 
 impl StagingPlace {
     /// Takes memory if there is enough: nothing of the tree has to last, and the mount ends with
-    /// the worker's namespace. Else takes the disk of the output directory. Plugins will copy
-    /// `copied_bytes` into it.
+    /// the worker's namespace. Else takes the disk of the output directory. It is called `name` among
+    /// those of a build. Plugins will copy `copied_bytes` into it.
     pub(super) fn prepare(
+        name: &str,
         job: &Job,
         selection: &Selection,
         copied_bytes: u64,
         progress: &Progress,
     ) -> Result<Self, Error> {
-        let path = job.output.work().join("staging");
+        let path = job.output.work().join(name);
         fs_err::create_dir(&path)?;
         // A quarter more than the packages: scripts and plugins make files, too.
         let packages = selection.installed_bytes();
@@ -59,6 +63,17 @@ impl StagingPlace {
         }
         Ok(Self { staging: Arc::new(Staging::open(&root)?), aside: Staging::open(&aside)?, path })
     }
+
+    /// Reads the tree, as its tarball has it: with device nodes, and with no time later than `latest`, in seconds
+    /// since 1970. The bytes of its files stay in the place, and the place stays as long as the store does.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub(super) fn into_tree(self, latest: i64) -> Result<(Tree, Arc<dyn Store>), Error> {
+        let (tree, files) = tarball::read_directory(fs_err::File::open(self.staging.host_path())?, latest)?;
+        let tree = tarball::finished(tree, &self.staging.devices(), latest);
+        Ok((tree, Arc::new(Staged { files, _place: self })))
+    }
 }
 
 impl Drop for StagingPlace {
@@ -70,5 +85,18 @@ impl Drop for StagingPlace {
         } else {
             let _ = fs_err::remove_dir_all(&self.path);
         }
+    }
+}
+
+/// The files of a staging tree.
+#[derive(Debug)]
+struct Staged {
+    files: StagedFiles,
+    _place: StagingPlace,
+}
+
+impl Store for Staged {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.files.fill(buffer, offset)
     }
 }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use fam_isolation::sandbox;
 use fam_plugin::{Attributes, Command, FileDigest, Metadata, Output, Problem, Result, RootFs};
 use fam_rootfs::staging::Staging;
-use fam_tree::Tree;
+use fam_tree::{Store, Tree};
 
 use super::Error;
-use super::base::{Form, Maker};
+use super::base::Maker;
 use super::base_tree::BaseTree;
 use super::network;
 use super::staging_place::StagingPlace;
@@ -23,6 +23,9 @@ use crate::plugins::{CopiedFiles, OverlayRoot, StagingRoot};
 
 /// More than this that is written does not stay in memory, where each node's disk would have it again.
 const MAX_BYTES_IN_MEMORY: u64 = 16 << 20;
+
+/// Where programs run.
+const STAGING: &str = "staging-of-plugins";
 
 /// The files of the new system.
 pub(super) struct System<'a> {
@@ -41,30 +44,18 @@ enum Files {
     Staged { place: StagingPlace, root: StagingRoot },
 }
 
-/// What came of the new system.
-pub(super) enum Completed {
-    /// This tree; the bytes of files that it did not get here lie where those of the base system do.
-    InMemory(BaseTree, Tree),
-    Staged(StagingPlace),
-}
-
 impl<'a> System<'a> {
     /// The files of a base system that `maker` made. Programs find inside what `inside` says; what is written has
     /// the time `time`, in seconds since 1970; plugins may copy the files `copied`.
     pub(super) fn new(
-        form: Form,
+        base: BaseTree,
         maker: &'a Maker<'a>,
         inside: sandbox::Settings,
         copied: CopiedFiles,
         time: i64,
     ) -> Self {
-        let files = match form {
-            Form::InMemory(base) => {
-                let root = OverlayRoot::new(Arc::clone(base.tree()), Arc::clone(base.tarball()), time);
-                Files::InMemory { base, root: root.with_copied_files(copied.clone()) }
-            }
-            Form::Staged(place) => Files::Staged { root: on_disk(&place, maker, &inside, &copied, time), place },
-        };
+        let root = OverlayRoot::new(Arc::clone(base.tree()), Arc::clone(base.store()), time);
+        let files = Files::InMemory { base, root: root.with_copied_files(copied.clone()) };
         Self { files, maker, inside, copied, time, failure: None }
     }
 
@@ -78,7 +69,7 @@ impl<'a> System<'a> {
             Files::InMemory { base, root } => (base, root),
         };
         self.maker.progress.detail("the system is put into a directory");
-        let place = self.maker.place()?;
+        let place = self.maker.place(STAGING)?;
         base.extract(&root.changed_tree(), &place.staging)?;
         let staging = Arc::clone(&place.staging);
         let root = on_disk(&place, self.maker, &self.inside, &self.copied, self.time);
@@ -91,11 +82,16 @@ impl<'a> System<'a> {
         self.failure.take()
     }
 
-    /// Ends the changes.
-    pub(super) fn complete(self) -> Completed {
+    /// Ends the changes. Returns the system as its tarball has it, and where the bytes of its files lie.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub(super) fn complete(self) -> Result<(Tree, Arc<dyn Store>), Error> {
         match self.files {
-            Files::InMemory { base, root } => Completed::InMemory(base, root.changed_tree()),
-            Files::Staged { place, .. } => Completed::Staged(place),
+            Files::InMemory { base, root } => {
+                Ok((base.finished(root.changed_tree(), self.time), Arc::clone(base.store())))
+            }
+            Files::Staged { place, .. } => place.into_tree(self.time),
         }
     }
 

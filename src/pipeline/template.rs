@@ -1,7 +1,5 @@
-//! Makes the template, `fabric_template.tar`, from a base system. There is a staging tree only while
-//! this module works, and only where one is needed.
+//! Makes the template, `fabric_template.tar`, from a base system. It is written while the build goes on.
 
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,16 +7,14 @@ use std::sync::Arc;
 use fam_host::regular;
 use fam_image::write_stream;
 use fam_isolation::sandbox::{self, Sandbox, StandIn};
-use fam_isolation::supervisor::Artifact;
 use fam_plugin::Root;
 use fam_progress::Progress;
 use fam_rootfs::{bootloader, configure, growth};
-use fam_tree::{Content, Entry, Kind, RootPath, Tree, tarball};
+use fam_tree::{Content, Entry, Kind, RootPath, Store, Tree, tarball};
 use fs_err::File;
-use fs_err::os::unix::fs::FileExt;
 use rustix::fs::{Mode, OFlags};
 
-use super::base::{self, Base, Form};
+use super::base::{self, Base};
 use super::base_tree::BaseTree;
 use super::disk_turn::DiskTurn;
 use super::file_state::{FileState, Watched};
@@ -26,8 +22,7 @@ use super::job::Job;
 use super::layers::{Choice, Keeping};
 use super::packages::Selection;
 use super::preflight::check_room;
-use super::staging_place::StagingPlace;
-use super::system::{Completed, System};
+use super::system::System;
 use super::template_key::key;
 use super::unfinished::Unfinished;
 use super::{Error, disk_ids, volumes};
@@ -42,12 +37,13 @@ pub(super) const DPKG_STATUS: &str = "var/lib/dpkg/status";
 /// The longest file that is read whole.
 const MAX_TEXT_BYTES: u64 = 256 << 20;
 
-/// A root tree and the tarball that its files' bytes lie in.
+/// A root tree, and where the bytes of its files lie.
 #[derive(Debug)]
 pub(super) struct Template {
     pub(super) tree: Arc<Tree>,
-    /// The template itself, what it was decompressed from, or that of the layer that it is made from.
-    pub(super) contents: Arc<File>,
+    /// The template itself, what it was decompressed to, or what it is made from: the tarball of a layer, or a
+    /// staging tree.
+    pub(super) store: Arc<dyn Store>,
     /// The file that has the template's name; `None` while there is none.
     named: Option<Watched>,
     /// What it was made from.
@@ -103,9 +99,9 @@ impl Template {
         match &entry.kind {
             Kind::File(content) if content.len() > MAX_TEXT_BYTES => None,
             Kind::File(Content::Inline(bytes)) => Some(bytes.to_vec()),
-            Kind::File(Content::InTarball { offset, len }) => {
+            Kind::File(Content::Stored { offset, len }) => {
                 let mut bytes = vec![0; usize::try_from(*len).ok()?];
-                self.contents.read_exact_at(&mut bytes, *offset).ok()?;
+                self.store.fill(&mut bytes, *offset).ok()?;
                 Some(bytes)
             }
             _ => None,
@@ -116,9 +112,9 @@ impl Template {
 /// Reads the root tarball that `--from-tarball` names.
 pub(super) fn from_tarball(path: &Path, job: &Job) -> Result<Template, Error> {
     let named = Watched::new(regular::open(path).map_err(std::io::Error::from)?)?;
-    let (tree, contents) = tarball::open(named.file().try_clone()?, || unnamed_file(&job.output.work()))?;
-    let (tree, contents) = (Arc::new(tree), Arc::new(contents));
-    Ok(Template { tree, contents, named: Some(named), start: Start::Tarball, unfinished: None, _keeping: None })
+    let (tree, tarball) = tarball::open(named.file().try_clone()?, || unnamed_file(&job.output.work()))?;
+    let (tree, store) = (Arc::new(tree), Arc::new(tarball));
+    Ok(Template { tree, store, named: Some(named), start: Start::Tarball, unfinished: None, _keeping: None })
 }
 
 /// Makes a file in `directory` whose space is freed when it is closed.
@@ -149,73 +145,20 @@ pub(super) fn obtain(
     }
     let copied_bytes = plugin_plan.copied_files().bytes();
     let maker = base::Maker { job, selection, choice, copied_bytes, progress };
-    let Base { form, start, keeping } = maker.make()?;
-    let completed = complete(&maker, form, plugin_plan, build)?;
-    let new = NewTemplate { job, key, time: build.facts().source_date_epoch, start, keeping, progress };
-    match completed {
-        Completed::InMemory(base, tree) => new.write_tree(&base, tree),
-        Completed::Staged(place) => new.write_staged(place),
-    }
-}
-
-/// A template that is to be written.
-struct NewTemplate<'a> {
-    job: &'a Job,
-    key: String,
-    time: i64,
-    start: Start,
-    keeping: Option<Keeping>,
-    progress: &'a Progress,
-}
-
-impl NewTemplate<'_> {
-    /// Writes the changed tree of a base system, while the build goes on with it.
-    fn write_tree(self, base: &BaseTree, changed: Tree) -> Result<Template, Error> {
-        let tree = Arc::new(base.finished(changed, self.time));
-        let artifact = self.begin(tree.bytes(), tree.largest())?;
-        let contents = Arc::clone(base.tarball());
-        let unfinished = Unfinished::new(artifact, {
-            let (tree, contents, progress) = (Arc::clone(&tree), Arc::clone(&contents), self.progress.clone());
-            let key = self.key.clone();
-            move |file| {
-                let written = write_stream(file, |stream| tarball::write(&tree, &contents, Some(&key), stream))?;
-                say_size(&written, &progress);
-                Ok(())
-            }
-        })?;
-        Ok(self.template(tree, contents, unfinished))
-    }
-
-    /// Writes a staging tree.
-    fn write_staged(self, place: StagingPlace) -> Result<Template, Error> {
-        let root = File::open(place.staging.host_path())?;
-        let survey = tarball::Survey::of(root.as_fd())?;
-        let artifact = self.begin(survey.bytes(), survey.largest())?;
-        let written = survey.write(&place.staging.devices(), self.time, Some(&self.key), artifact.file())?;
-        say_size(&written, self.progress);
-        // Frees the memory of the tree before the images need it.
-        drop(place);
-        let contents = Arc::new(File::open(artifact.unfinished_path())?);
-        let unfinished = Unfinished::new(artifact, |_| Ok(()))?;
-        let tree = Arc::new(tarball::index(&contents)?);
-        Ok(self.template(tree, contents, unfinished))
-    }
-
-    /// Begins the tarball of a tree with files of so many `bytes`, if what is made of it has room.
-    fn begin(&self, bytes: u64, largest: Option<(&RootPath, u64)>) -> Result<Artifact, Error> {
-        check_room(self.job, bytes, largest)?;
-        self.progress.step(format!("Writing {}", self.job.artifact(TEMPLATE).display()));
-        Ok(self.job.output.create_private(TEMPLATE)?)
-    }
-
-    fn template(self, tree: Arc<Tree>, contents: Arc<File>, unfinished: Unfinished) -> Template {
-        let (start, unfinished) = (self.start, Some(unfinished));
-        Template { tree, contents, named: None, start, unfinished, _keeping: self.keeping }
-    }
-}
-
-fn say_size(written: &tarball::Summary, progress: &Progress) {
-    progress.detail(format!("{} entries, {} bytes", written.entries, written.bytes));
+    let Base { tree, start, keeping } = maker.make()?;
+    let (tree, store) = complete(&maker, tree, plugin_plan, build)?;
+    check_room(job, tree.bytes(), tree.largest())?;
+    progress.step(format!("Writing {}", path.display()));
+    let (tree, artifact) = (Arc::new(tree), job.output.create_private(TEMPLATE)?);
+    let unfinished = Unfinished::new(artifact, {
+        let (tree, store, progress) = (Arc::clone(&tree), Arc::clone(&store), progress.clone());
+        move |file| {
+            let written = write_stream(file, |stream| tarball::write(&tree, &*store, Some(&key), stream))?;
+            progress.detail(format!("{} entries, {} bytes", written.entries, written.bytes));
+            Ok(())
+        }
+    })?;
+    Ok(Template { tree, store, named: None, start, unfinished: Some(unfinished), _keeping: keeping })
 }
 
 /// The tarball at `path`, if this user made it of what `key` names. The output directory may be
@@ -231,13 +174,18 @@ pub(super) fn current(path: &Path, key: &str) -> Option<File> {
 fn reuse(path: &Path, key: &str) -> Option<Template> {
     let named = Watched::new(current(path, key)?).ok()?;
     let tree = Arc::new(tarball::index(named.file()).ok()?);
-    let contents = Arc::clone(named.file());
-    Some(Template { tree, contents, named: Some(named), start: Start::Template, unfinished: None, _keeping: None })
+    let store = named.file().clone();
+    Some(Template { tree, store, named: Some(named), start: Start::Template, unfinished: None, _keeping: None })
 }
 
 /// Makes a base system the one of the recipe: applies its settings and its plugins, and removes what
 /// belongs to the build alone.
-fn complete(maker: &base::Maker<'_>, form: Form, plugin_plan: &PluginPlan, build: &Build) -> Result<Completed, Error> {
+fn complete(
+    maker: &base::Maker<'_>,
+    base: BaseTree,
+    plugin_plan: &PluginPlan,
+    build: &Build,
+) -> Result<(Tree, Arc<dyn Store>), Error> {
     let base::Maker { job, progress, .. } = *maker;
     let (recipe, source_date_epoch) = (&job.settings.recipe, build.facts().source_date_epoch);
     let ids = disk_ids::of_template(&recipe.disk);
@@ -245,7 +193,7 @@ fn complete(maker: &base::Maker<'_>, form: Form, plugin_plan: &PluginPlan, build
     let mut stand_ins = StandIn::no_services();
     stand_ins.extend(bootloader::stand_ins(&root_uuid, recipe.disk.label.as_str()));
     let inside = sandbox::Settings { source_date_epoch: Some(source_date_epoch), stand_ins, network: None };
-    let mut system = System::new(form, maker, inside.clone(), plugin_plan.copied_files(), source_date_epoch);
+    let mut system = System::new(base, maker, inside.clone(), plugin_plan.copied_files(), source_date_epoch);
 
     let mut root = Root::new(&mut system);
     for mount in volumes::mount_points(&recipe.disk) {
@@ -274,5 +222,5 @@ fn complete(maker: &base::Maker<'_>, form: Form, plugin_plan: &PluginPlan, build
     configure::clean(&mut system)?;
     // Last: systemd updates /etc and /var at boot where the marks are older than /usr.
     configure::mark_up_to_date(&mut Root::new(&mut system))?;
-    Ok(system.complete())
+    system.complete()
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fam_host::regular;
 use fam_image::Contents;
-use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
+use fam_tree::{Content, Entry, Kind, RootPath, Store, Timestamp, Tree};
 use fs_err::File;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -58,7 +58,7 @@ impl Sources {
                             .map_err(io::Error::from)?;
                         let is_program = file.metadata()?.permissions().mode() & 0o100 != 0;
                         let len = io::copy(&mut file.file(), &mut contents.file())?;
-                        let content = Content::InTarball { offset: Contents::offset_in_second(end), len };
+                        let content = Content::Stored { offset: Contents::offset_in_second(end), len };
                         end += len;
                         (Kind::File(content), if is_program { 0o755 } else { 0o644 })
                     }
@@ -89,9 +89,10 @@ impl Sources {
         self.trees.get(label)
     }
 
-    /// The files that contents lie in, of which `tarball` is the first.
-    pub(super) fn contents(&self, tarball: &Arc<File>) -> Contents {
-        Contents::new(Arc::clone(tarball), self.contents.clone())
+    /// Where contents lie: in `store`, and then in these sources.
+    pub(super) fn contents(&self, store: &Arc<dyn Store>) -> Contents {
+        let sources = self.contents.clone().map(|file| -> Arc<dyn Store> { file });
+        Contents::new(Arc::clone(store), sources)
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
         let shown: Vec<_> =
             tree.iter().map(|(path, entry)| format!("{path} {:o} {}", entry.mode, entry.mtime.seconds)).collect();
         assert_eq!(shown, ["/ 755 7", "/a 755 7", "/link 777 7", "/sub 755 7", "/sub/b 644 7"]);
-        let Kind::File(Content::InTarball { offset, len }) = tree.get(&"sub/b".parse().unwrap()).unwrap().kind else {
+        let Kind::File(Content::Stored { offset, len }) = tree.get(&"sub/b".parse().unwrap()).unwrap().kind else {
             panic!("no file")
         };
         let mut bytes = vec![0; len as usize];

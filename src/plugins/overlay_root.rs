@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fam_plugin::{Attributes, FileDigest, FileType, Metadata, Problem, Result, RootFs};
-use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Timestamp, Tree};
-use fs_err::os::unix::fs::FileExt;
+use fam_tree::{Change, Content, Entry, Kind, Overlay, RootPath, Store, Timestamp, Tree};
 
 use super::copied_files::CopiedFiles;
 
@@ -38,7 +37,7 @@ pub(super) fn outlives_writing(attribute: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct OverlayRoot {
     tree: Arc<Tree>,
-    tarball: Arc<fs_err::File>,
+    store: Arc<dyn Store>,
     overlay: Overlay,
     /// The other names of files that have several, by the name under which the bytes are.
     other_names: BTreeMap<RootPath, BTreeSet<RootPath>>,
@@ -49,9 +48,9 @@ pub struct OverlayRoot {
 }
 
 impl OverlayRoot {
-    /// The files of `tree`, whose bytes are in `tarball`. What is written has the time `source_date_epoch`,
+    /// The files of `tree`, whose bytes are in `store`. What is written has the time `source_date_epoch`,
     /// in seconds since 1970.
-    pub fn new(tree: Arc<Tree>, tarball: Arc<fs_err::File>, source_date_epoch: i64) -> Self {
+    pub fn new(tree: Arc<Tree>, store: Arc<dyn Store>, source_date_epoch: i64) -> Self {
         let mut other_names = BTreeMap::<_, BTreeSet<_>>::new();
         for (path, entry) in tree.iter() {
             if let Kind::HardLink(first) = &entry.kind {
@@ -59,7 +58,7 @@ impl OverlayRoot {
             }
         }
         let mtime = Timestamp { seconds: source_date_epoch, nanoseconds: 0 };
-        Self { tree, tarball, overlay: Overlay::default(), other_names, mtime, written: 0, copied: None }
+        Self { tree, store, overlay: Overlay::default(), other_names, mtime, written: 0, copied: None }
     }
 
     /// Lets plugins copy these files, which lie beside the recipe.
@@ -271,10 +270,10 @@ impl RootFs for OverlayRoot {
         match self.content(entry).ok_or_else(|| Problem::NotAFile.at("read", path))? {
             content if content.len() > MAX_FILE_BYTES => Err(Problem::TooLarge(MAX_FILE_BYTES).at("read", path)),
             Content::Inline(bytes) => Ok(bytes.to_vec()),
-            Content::InTarball { offset, len } => {
+            Content::Stored { offset, len } => {
                 let len = usize::try_from(*len).map_err(|_| Problem::TooLarge(MAX_FILE_BYTES).at("read", path))?;
                 let mut bytes = vec![0; len];
-                let read = self.tarball.read_exact_at(&mut bytes, *offset);
+                let read = self.store.fill(&mut bytes, *offset);
                 read.map_err(|error| Problem::Other(error.to_string()).at("read", path))?;
                 Ok(bytes)
             }

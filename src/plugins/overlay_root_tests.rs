@@ -30,7 +30,7 @@ impl Image {
         for dir in ["", "etc", "usr", "usr/sub"] {
             tree.insert(path(dir), entry(Kind::Directory));
         }
-        tree.insert(path("etc/a"), entry(Kind::File(Content::InTarball { offset: 4, len: 6 })));
+        tree.insert(path("etc/a"), entry(Kind::File(Content::Stored { offset: 4, len: 6 })));
         for link in ["etc/b", "usr/c"] {
             tree.insert(path(link), entry(Kind::HardLink(path("etc/a"))));
         }
@@ -40,7 +40,7 @@ impl Image {
     }
 
     fn files(&self) -> OverlayRoot {
-        OverlayRoot::new(Arc::clone(&self.tree), Arc::clone(&self.tarball), 1000)
+        OverlayRoot::new(Arc::clone(&self.tree), self.tarball.clone(), 1000)
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Root<'_>) -> T) -> T {

@@ -1,8 +1,6 @@
 //! Files in memory and in a directory: whatever is done to both, they say the same, and the same tarball comes of
 //! them.
 
-use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +11,7 @@ use fam_plugin::{Attributes, Root, RootFs};
 use fam_progress::Progress;
 use fam_rootfs::layer;
 use fam_rootfs::staging::Staging;
-use fam_tree::{Tree, tarball};
+use fam_tree::{Store, Tree, tarball};
 use fs_err::{self as fs, File};
 use proptest::prelude::*;
 
@@ -116,6 +114,11 @@ fn ids() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
+/// The tree of a directory.
+fn read(directory: &Path, latest: i64) -> (Tree, tarball::StagedFiles) {
+    tarball::read_directory(File::open(directory).unwrap(), latest).unwrap()
+}
+
 /// A tarball of the base.
 fn base(directory: &Path) -> File {
     let at = |name: &str| directory.join(name);
@@ -133,14 +136,15 @@ fn base(directory: &Path) -> File {
     symlink("b", at("etc/to-file")).unwrap();
     symlink("../missing", at("etc/nowhere")).unwrap();
     let out = File::from_parts(tempfile::tempfile().unwrap(), "base.tar");
-    let root = File::open(directory).unwrap();
-    tarball::Survey::of(root.as_fd()).unwrap().write(&BTreeMap::new(), TIME - 1000, None, &out).unwrap();
+    let (tree, files) = read(directory, TIME - 1000);
+    tarball::write(&tree, &files, None, &out).unwrap();
     out
 }
 
-fn written(write: impl FnOnce(&File) -> tarball::Summary) -> Vec<u8> {
+fn written(tree: &Tree, store: &dyn Store) -> Vec<u8> {
     let file = tempfile::NamedTempFile::new().unwrap();
-    write(&File::options().write(true).open(file.path()).unwrap());
+    let out = File::options().write(true).open(file.path()).unwrap();
+    write_stream(&out, |stream| tarball::write(tree, store, Some("key"), stream)).unwrap();
     fs::read(file.path()).unwrap()
 }
 
@@ -151,20 +155,16 @@ proptest! {
         let tarball = Arc::new(base(from.path()));
         let tree: Arc<Tree> = Arc::new(tarball::index(&tarball).unwrap());
         let staging = Arc::new(Staging::open(to.path()).unwrap());
-        layer::extract(&tree, &tarball, &staging).unwrap();
-        let mut in_memory = OverlayRoot::new(tree, Arc::clone(&tarball), TIME);
+        layer::extract(&tree, &*tarball, &staging).unwrap();
+        let mut in_memory = OverlayRoot::new(tree, tarball.clone(), TIME);
         let mut on_disk = StagingRoot::new(Arc::clone(&staging), Settings::default(), Progress::silent(), TIME);
         for done in &acts {
             let (ours, kernels) = (act(&mut in_memory, done), act(&mut on_disk, done));
             prop_assert_eq!(ours, kernels, "{:?}", done);
         }
         let changed = tarball::finished(in_memory.changed_tree(), &staging.devices(), TIME);
-        let ours = written(|file| {
-            write_stream(file, |stream| tarball::write(&changed, &tarball, Some("key"), stream)).unwrap()
-        });
-        let root = File::open(to.path()).unwrap();
-        let survey = tarball::Survey::of(root.as_fd()).unwrap();
-        let kernels = written(|file| survey.write(&staging.devices(), TIME, Some("key"), file).unwrap());
-        prop_assert!(ours == kernels, "the tarballs differ");
+        let (tree, files) = read(to.path(), TIME);
+        let kernels = tarball::finished(tree, &staging.devices(), TIME);
+        prop_assert!(written(&changed, &*tarball) == written(&kernels, &files), "the tarballs differ");
     }
 }

@@ -4,16 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fam_build::hints;
 use fam_image::{self, BootCode, qcow2, raw};
-use fam_tree::tarball;
-use fam_tree::{Content, Entry, Kind, RootPath, Timestamp, Tree};
+use fam_tree::{Content, Entry, Kind, RootPath, Store, Timestamp, Tree, tarball};
 use fs_err::File;
 use support::disk::{Partition, extract};
 
@@ -95,23 +93,18 @@ fn a_nodes_uuid_changes_superblocks_alone() {
 }
 
 /// The tree as the kernel sees it, in the terms of a tarball: contents by path, and the rest.
-fn read_through_kernel(fixture: &Fixture, root: &Path) -> (Tree, BTreeMap<RootPath, Vec<u8>>) {
-    let path = fixture.path("kernel.tar");
-    let directory = File::open(root).unwrap();
-    let survey = tarball::Survey::of(directory.as_fd()).unwrap();
-    survey.write(&BTreeMap::new(), i64::MAX, None, &File::create(&path).unwrap()).unwrap();
-    let file = File::open(path).unwrap();
-    let tree = tarball::index(&file).unwrap();
-    let contents = contents(&tree, &file);
+fn read_through_kernel(root: &Path) -> (Tree, BTreeMap<RootPath, Vec<u8>>) {
+    let (tree, files) = tarball::read_directory(File::open(root).unwrap(), i64::MAX).unwrap();
+    let contents = contents(&tree, &files);
     (tree, contents)
 }
 
-fn contents(tree: &Tree, tarball: &File) -> BTreeMap<RootPath, Vec<u8>> {
+fn contents(tree: &Tree, store: &dyn Store) -> BTreeMap<RootPath, Vec<u8>> {
     let read = |content: &Content| match content {
         Content::Inline(bytes) => bytes.to_vec(),
-        Content::InTarball { offset, len } => {
+        Content::Stored { offset, len } => {
             let mut bytes = vec![0; *len as usize];
-            tarball.file().read_exact_at(&mut bytes, *offset).unwrap();
+            store.fill(&mut bytes, *offset).unwrap();
             bytes
         }
     };
@@ -149,7 +142,7 @@ fn the_kernel_reads_the_tree_back() {
     let in_esp = |path: &RootPath| path.starts_with(&esp_path) && *path != esp_path;
     let lost_and_found: RootPath = "lost+found".parse().unwrap();
     let mounted = Mounted::new(&root, "ext4");
-    let (tree, read) = read_through_kernel(&fixture, mounted.0.path());
+    let (tree, read) = read_through_kernel(mounted.0.path());
     let of = |tree: &Tree| -> Vec<String> {
         let kept = tree.iter().filter(|(path, _)| !in_esp(path) && **path != lost_and_found);
         kept.map(|(path, entry)| comparable(path, entry)).collect()
@@ -159,7 +152,7 @@ fn the_kernel_reads_the_tree_back() {
         assert_eq!(expected, found);
     }
     assert_eq!(expected.len(), found.len());
-    let mut expected = contents(&fixture.tree, &fixture.tarball);
+    let mut expected = contents(&fixture.tree, &*fixture.tarball);
     expected.retain(|path, _| !in_esp(path));
     assert!(expected == read, "contents differ");
     let links = fs_err::metadata(mounted.0.path().join("a-link-before-its-target")).unwrap().nlink();
@@ -170,8 +163,8 @@ fn the_kernel_reads_the_tree_back() {
     let copied = fixture.path("esp");
     fs_err::create_dir(&copied).unwrap();
     run("mcopy", &[&"-s", &"-m", &"-n", &"-i", &esp, &"::/", &copied]);
-    let (tree, read) = read_through_kernel(&fixture, &copied);
-    let expected: BTreeMap<RootPath, Vec<u8>> = contents(&fixture.tree, &fixture.tarball)
+    let (tree, read) = read_through_kernel(&copied);
+    let expected: BTreeMap<RootPath, Vec<u8>> = contents(&fixture.tree, &*fixture.tarball)
         .into_iter()
         .filter(|(path, _)| in_esp(path))
         .map(|(path, bytes)| (RootPath::new(&path.as_bytes()[esp_path.as_bytes().len()..]).unwrap(), bytes))
@@ -263,7 +256,7 @@ fn what_ext4_or_fat_cannot_hold_is_refused_by_name() {
         (
             refused(
                 b"large",
-                Entry { kind: Kind::File(Content::InTarball { offset: 0, len: 1 << 30 }), ..file(b"", 0o600) },
+                Entry { kind: Kind::File(Content::Stored { offset: 0, len: 1 << 30 }), ..file(b"", 0o600) },
             ),
             "needs",
         ),
@@ -352,7 +345,7 @@ fn tar_reads_what_is_written_and_is_read() {
         "tar",
         &[&"--xattrs", &"--xattrs-include=*", &"--numeric-owner", &"-xpf", &fixture.path("root.tar"), &"-C", &unpacked],
     );
-    let (tree, read) = read_through_kernel(&fixture, &unpacked);
+    let (tree, read) = read_through_kernel(&unpacked);
     let of = |tree: &Tree| -> Vec<String> {
         let line = |(path, entry): (&RootPath, &Entry)| {
             // tar(1) sets a directory's time when it leaves it, and these entries come back to
@@ -367,7 +360,7 @@ fn tar_reads_what_is_written_and_is_read() {
         assert_eq!(expected, found);
     }
     assert_eq!(expected.len(), found.len());
-    assert!(contents(&fixture.tree, &fixture.tarball) == read);
+    assert!(contents(&fixture.tree, &*fixture.tarball) == read);
 
     // And the other way round: GNU tar's own formats.
     for format in ["gnu", "pax"] {

@@ -36,7 +36,7 @@ fn write_qcow2(bencher: Bencher<'_, '_>, compression: Compression) {
     let len = len.iter().sum();
     let mut tree = Tree::default();
     tree.insert(RootPath::root(), entry(Kind::Directory));
-    tree.insert(path("usr"), entry(Kind::File(Content::InTarball { offset: 0, len })));
+    tree.insert(path("usr"), entry(Kind::File(Content::Stored { offset: 0, len })));
     let map = Arc::new(laid_out(&tree, &Arc::new(contents), &BTreeSet::new()));
     let options = Options { compression, jobs: NonZero::<usize>::MIN };
     bencher
@@ -84,7 +84,7 @@ fn system() -> Tree {
             tree.insert(path(&directory), entry(Kind::Directory));
             tree.insert(path(&format!("{directory}/link.so")), entry(Kind::Symlink(b"file-0.so.1.2.3".to_vec())));
             for (number, &len) in (0..8).zip(&mut sizes) {
-                let file = Kind::File(Content::InTarball { offset: end, len });
+                let file = Kind::File(Content::Stored { offset: end, len });
                 tree.insert(path(&format!("{directory}/file-{number}.so.1.2.3")), entry(file));
                 end += len;
             }

@@ -90,10 +90,10 @@ pub enum Error {
     /// An image that is there already cannot be read.
     #[error("{0}")]
     Read(#[from] crate::qcow2::reader::Error),
-    /// Maps that were made from different tarballs or sizes cannot share bulk data.
+    /// Maps that were made from different stores or sizes cannot share bulk data.
     #[error("images of different trees cannot share data")]
     Unrelated,
-    /// Reading the tarball or writing an image; the message names the path.
+    /// Reading contents or writing an image; the message names the path.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -148,7 +148,7 @@ impl Hint for Error {
                 Some("free some space, or choose another directory with `--output`".to_owned())
             }
             Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Some("the tarball is shorter than its index says: it changed while it was read".to_owned())
+                Some("it changed while it was read; build again".to_owned())
             }
             _ => None,
         }

@@ -3,7 +3,7 @@
 //!
 //! Everything here is a pure function of its arguments: no clock, no randomness, no privilege, no
 //! mount, no host program. [`lay_out`] decides the place of every byte and gives a [`DiskMap`],
-//! which says for each stretch of the disk either its bytes or where in the tarball they lie; file
+//! which says for each stretch of the disk either its bytes or where in the store they lie; file
 //! contents are never held in memory. [`raw`] and [`qcow2`] walk such a map.
 //!
 //! What is there already is read again by [`qcow2::Image`], also after a guest has run on it, and

@@ -8,44 +8,40 @@ use std::sync::Arc;
 
 use std::io;
 
-use fs_err::File;
-use fs_err::os::unix::fs::FileExt;
-
-use fam_tree::Content;
+use fam_tree::{Content, Store};
 
 use super::boot::BootCode;
 use super::error::Error;
 
-/// From this offset on, contents lie in the second file of [`Contents`]. No file is as long.
-const SECOND_FILE: u64 = 1 << 62;
+/// From this offset on, contents lie in the second store of [`Contents`]. No file is as long.
+const SECOND_STORE: u64 = 1 << 62;
 
-/// The files that contents of trees lie in, of which each entry names bytes by one offset: those of
-/// the tarball that the trees come from, and behind [`Contents::offset_in_second`] those of a
-/// second file, with what a tarball does not have.
+/// Where the contents of trees lie, of which each entry names bytes by one offset: in the store that the
+/// trees come with, and behind [`Contents::offset_in_second`] in a second one, which has what the first
+/// does not.
 #[derive(Debug, Clone)]
 pub struct Contents {
-    tarball: Arc<File>,
-    second: Option<Arc<File>>,
+    first: Arc<dyn Store>,
+    second: Option<Arc<dyn Store>>,
 }
 
 impl Contents {
-    /// Contents in a tarball, and in a second file if there is one.
+    /// Contents in one store, and in a second one if there is one.
     #[must_use]
-    pub fn new(tarball: Arc<File>, second: Option<Arc<File>>) -> Self {
-        Self { tarball, second }
+    pub fn new(first: Arc<dyn Store>, second: Option<Arc<dyn Store>>) -> Self {
+        Self { first, second }
     }
 
-    /// The offset by which an entry of a tree names the bytes at `offset` of the second file.
+    /// The offset by which an entry of a tree names the bytes at `offset` of the second store.
     #[must_use]
     pub fn offset_in_second(offset: u64) -> u64 {
-        SECOND_FILE + offset
+        SECOND_STORE + offset
     }
 
-    /// The file in which the bytes at `offset` lie, and their offset in that.
-    pub(super) fn at(&self, offset: u64) -> (&File, u64) {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.second {
-            Some(second) if offset >= SECOND_FILE => (second, offset - SECOND_FILE),
-            _ => (&self.tarball, offset),
+            Some(second) if offset >= SECOND_STORE => second.fill(buffer, offset - SECOND_STORE),
+            _ => self.first.fill(buffer, offset),
         }
     }
 
@@ -56,13 +52,19 @@ impl Contents {
             (None, None) => true,
             _ => false,
         };
-        Arc::ptr_eq(&self.tarball, &other.tarball) && same_second
+        Arc::ptr_eq(&self.first, &other.first) && same_second
     }
 }
 
-impl From<Arc<File>> for Contents {
-    fn from(tarball: Arc<File>) -> Self {
-        Self::new(tarball, None)
+impl From<Arc<dyn Store>> for Contents {
+    fn from(store: Arc<dyn Store>) -> Self {
+        Self::new(store, None)
+    }
+}
+
+impl<S: Store + 'static> From<Arc<S>> for Contents {
+    fn from(store: Arc<S>) -> Self {
+        Self::new(store, None)
     }
 }
 
@@ -74,8 +76,8 @@ pub enum Source {
         /// Index of the first byte.
         start: usize,
     },
-    /// Bytes of the tarball, or of the second file of [`Contents`].
-    Tarball {
+    /// Bytes in one of the stores of [`Contents`].
+    Stored {
         /// Offset of the first byte, as contents have it.
         offset: u64,
     },
@@ -85,7 +87,7 @@ impl Source {
     fn advanced(self, by: u64) -> Self {
         match self {
             Self::Inline { start } => Self::Inline { start: start + by as usize },
-            Self::Tarball { offset } => Self::Tarball { offset: offset + by },
+            Self::Stored { offset } => Self::Stored { offset: offset + by },
         }
     }
 }
@@ -153,7 +155,7 @@ impl DiskMap {
     /// Fills `buffer` with the disk's bytes from `offset` on.
     ///
     /// # Errors
-    /// When the tarball cannot be read, or ends before it should.
+    /// When contents cannot be read, or end before they should.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
         let mut index = self.piece_at(offset);
@@ -164,10 +166,7 @@ impl DiskMap {
             match run.source {
                 None => place.fill(0),
                 Some(Source::Inline { start }) => place.copy_from_slice(self.inline(start, run.len)),
-                Some(Source::Tarball { offset }) => {
-                    let (file, offset) = self.contents.at(offset);
-                    read_exact_at(file, place, offset)?;
-                }
+                Some(Source::Stored { offset }) => self.contents.fill(place, offset)?,
             }
             at += run.len;
         }
@@ -190,7 +189,7 @@ impl DiskMap {
     #[must_use]
     pub fn same_in(&self, other: &Self, range: Range<u64>) -> bool {
         // Contents are not compared, only where they come from: that takes no reading, and nodes of
-        // one build have one tarball.
+        // one build have one store.
         let same_contents = self.contents.same(&other.contents);
         let (mut index, mut other_index) = (self.piece_at(range.start), other.piece_at(range.start));
         let mut at = range.start;
@@ -203,7 +202,7 @@ impl DiskMap {
                 (Some(Source::Inline { start }), Some(Source::Inline { start: other_start })) => {
                     self.inline(start, len) == other.inline(other_start, len)
                 }
-                (Some(Source::Tarball { offset }), Some(Source::Tarball { offset: other_offset })) => {
+                (Some(Source::Stored { offset }), Some(Source::Stored { offset: other_offset })) => {
                     same_contents && offset == other_offset
                 }
                 _ => false,
@@ -250,32 +249,6 @@ struct Run {
     source: Option<Source>,
 }
 
-/// As `FileExt::read_exact_at`, with the path in the error.
-pub(super) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    let filled = read_up_to(file, buffer, offset)?;
-    if filled == buffer.len() {
-        return Ok(());
-    }
-    let end = offset + filled as u64;
-    let message = format!("{} ends at byte {end}, before its contents do", file.path().display());
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
-}
-
-/// Fills `buffer` from `offset` on, or as much of it as there is up to the end of the file; returns
-/// how much that is.
-pub(super) fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 /// Collects pieces in any order.
 #[derive(Debug)]
 pub struct MapBuilder {
@@ -313,8 +286,8 @@ impl MapBuilder {
         }
         match content {
             Content::Inline(bytes) => self.put_bytes(offset, &bytes[from as usize..(from + len) as usize]),
-            Content::InTarball { offset: start, .. } => {
-                self.push(Piece { offset, len, source: Source::Tarball { offset: start + from } });
+            Content::Stored { offset: start, .. } => {
+                self.push(Piece { offset, len, source: Source::Stored { offset: start + from } });
             }
         }
         if private {
@@ -326,10 +299,9 @@ impl MapBuilder {
     pub(super) fn read(&self, content: &Content) -> io::Result<Vec<u8>> {
         match content {
             Content::Inline(bytes) => Ok(bytes.to_vec()),
-            Content::InTarball { offset, len } => {
+            Content::Stored { offset, len } => {
                 let mut bytes = vec![0; *len as usize];
-                let (file, offset) = self.map.contents.at(*offset);
-                read_exact_at(file, &mut bytes, offset)?;
+                self.map.contents.fill(&mut bytes, *offset)?;
                 Ok(bytes)
             }
         }

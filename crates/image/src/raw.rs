@@ -14,7 +14,7 @@ const STORED_BYTES: u64 = 64 << 10;
 /// with the length of each piece.
 ///
 /// # Errors
-/// When the tarball cannot be read, or the file cannot be written.
+/// When contents cannot be read, or the file cannot be written.
 pub fn write(map: &DiskMap, file: &File, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<(), Error> {
     let size = map.size_bytes();
     output::write(&[file], |output| {

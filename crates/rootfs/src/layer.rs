@@ -1,35 +1,32 @@
-//! A staging tree that is kept as a tarball, and made again of it.
+//! A tree in memory as a staging tree.
 //!
-//! A tarball has no sockets, no time later than that of the build, no fractions of seconds, and nothing
-//! in the directories that are filled when a system runs. [`settle`] takes all this out of a staging tree,
-//! too. So a build that goes on from a settled tree finds the same as one that goes on from what
-//! [`extract`] makes of the tree's tarball.
+//! What comes of it does not depend on whether the tree was read from a tarball or from another staging tree
+//! ([`fam_tree::tarball::read_directory`]).
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 
 use fam_host::parallel::parallel;
 use fam_progress::Hint;
-use fam_tree::{Content, Entry, Kind, RootPath, Tree, tarball};
-use fs_err::File;
-use fs_err::os::unix::fs::FileExt;
+use fam_tree::{Content, Entry, Kind, RootPath, Store, Tree};
 
-use super::staging::{self, Attributes, Directory, FileType, Staging};
+use super::staging::{self, Attributes, Directory, Staging};
 
 /// Bytes that are copied at once. Where all of them are zeros, the file gets a hole.
 const PIECE_BYTES: u64 = 64 << 10;
 /// Threads that fill directories. More find the memory no faster.
 const THREADS: usize = 4;
 
-/// Why a tree could not be made of a tarball.
+/// Why a staging tree could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An entry could not be made.
     #[error("{0}")]
     Staging(#[from] staging::Error),
     /// The bytes of a file could not be copied.
-    #[error("copy {path} from the tarball: {source}")]
+    #[error("copy {path} into the staging tree: {source}")]
     Copy {
         /// The file.
         path: RootPath,
@@ -47,50 +44,11 @@ impl Hint for Error {
     }
 }
 
-/// Takes out of the tree what its tarball would not have. No time is later than `latest`, in seconds since
-/// 1970.
-///
-/// # Errors
-/// [`staging::Error`]
-pub fn settle(staging: &Staging, latest: i64) -> Result<(), staging::Error> {
-    // The time that a tarball would have in this one's place, where it is another.
-    let unlike = |mtime| Some(tarball::settled(mtime, latest)).filter(|settled| *settled != mtime);
-    let mut directories = vec![RootPath::root()];
-    let mut next = 0;
-    // By path, and each closed again: a deep tree has more directories than a process may have open.
-    while let Some(path) = directories.get(next).cloned() {
-        let directory = staging.directory(&path)?;
-        let is_emptied = tarball::LEFT_EMPTY.contains(&path.as_bytes());
-        for name in directory.list()? {
-            let metadata = directory.metadata(&name)?;
-            match metadata.file_type {
-                _ if is_emptied => directory.remove(&name)?,
-                FileType::Socket => directory.unlink(&name)?,
-                FileType::Directory => directories.extend(path.join(&name)),
-                _ => {
-                    if let Some(settled) = unlike(metadata.attributes.mtime) {
-                        directory.set_time(&name, settled)?;
-                    }
-                }
-            }
-        }
-        next += 1;
-    }
-    // Last, since a directory gets another time when something in it goes.
-    for path in &directories {
-        let directory = staging.directory(path)?;
-        if let Some(settled) = unlike(directory.own_metadata()?.attributes.mtime) {
-            directory.set_own_time(settled)?;
-        }
-    }
-    Ok(())
-}
-
-/// Fills the empty tree `staging` with the entries of `tree`, whose bytes are in `tarball`.
+/// Fills the empty tree `staging` with the entries of `tree`, whose bytes are in `store`.
 ///
 /// # Errors
 /// [`Error`]
-pub fn extract(tree: &Tree, tarball: &File, staging: &Staging) -> Result<(), Error> {
+pub fn extract(tree: &Tree, store: &dyn Store, staging: &Staging) -> Result<(), Error> {
     let (mut directories, mut hard_links) = (Vec::new(), Vec::new());
     let mut in_directories = BTreeMap::<RootPath, Vec<_>>::new();
     for (path, entry) in tree.iter() {
@@ -108,7 +66,7 @@ pub fn extract(tree: &Tree, tarball: &File, staging: &Staging) -> Result<(), Err
     let in_directories: Vec<_> = in_directories.into_iter().collect();
     parallel(THREADS, &AtomicBool::new(false), &in_directories, |(path, entries)| {
         let directory = staging.directory(path)?;
-        entries.iter().try_for_each(|(path, entry)| place(path, entry, &directory, tarball, staging))
+        entries.iter().try_for_each(|(path, entry)| place(path, entry, &directory, store, staging))
     })?;
     for (path, target) in hard_links {
         staging.parent(path)?.hard_link(path.file_name(), &staging.parent(target)?, target.file_name())?;
@@ -129,7 +87,7 @@ fn place(
     path: &RootPath,
     entry: &Entry,
     directory: &Directory,
-    tarball: &File,
+    store: &dyn Store,
     staging: &Staging,
 ) -> Result<(), Error> {
     let (name, attributes) = (path.file_name(), attributes_of(entry));
@@ -137,7 +95,7 @@ fn place(
         Kind::Directory | Kind::HardLink(_) => {}
         Kind::File(content) => {
             let file = directory.create_file(name)?;
-            copy(content, tarball, &file).map_err(|source| Error::Copy { path: path.clone(), source })?;
+            copy(content, store, &file).map_err(|source| Error::Copy { path: path.clone(), source })?;
             directory.finish_file(name, &file, &attributes, &entry.xattrs)?;
         }
         Kind::Symlink(target) => {
@@ -153,17 +111,15 @@ fn place(
     Ok(())
 }
 
-fn copy(content: &Content, tarball: &File, file: &std::fs::File) -> io::Result<()> {
-    use std::os::unix::fs::FileExt as _;
-
+fn copy(content: &Content, store: &dyn Store, file: &std::fs::File) -> io::Result<()> {
     match content {
         Content::Inline(bytes) => file.write_all_at(bytes, 0),
-        Content::InTarball { offset, len } => {
+        Content::Stored { offset, len } => {
             let mut buffer = vec![0; PIECE_BYTES.min(*len) as usize];
             let mut done = 0;
             while done < *len {
                 let piece = &mut buffer[..PIECE_BYTES.min(len - done) as usize];
-                tarball.read_exact_at(piece, offset + done)?;
+                store.fill(piece, offset + done)?;
                 if piece.iter().any(|&byte| byte != 0) {
                     file.write_all_at(piece, done)?;
                 }

@@ -36,12 +36,14 @@
 
 mod overlay;
 mod path;
+mod store;
 pub mod tar;
 pub mod tarball;
 
 pub use overlay::{Change, Overlay};
 pub(crate) use path::shown;
 pub use path::{InvalidPath, MAX_NAME_BYTES, MAX_PATH_BYTES, RootPath};
+pub use store::Store;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -61,9 +63,9 @@ pub struct Timestamp {
 pub enum Content {
     /// In memory, as what a plugin wrote is.
     Inline(Arc<[u8]>),
-    /// In the tarball that the tree was read from: `len` bytes at `offset` of that file.
-    InTarball {
-        /// Byte offset of the first byte.
+    /// In the [`Store`] that the tree comes with, as a tarball is: `len` bytes at `offset`.
+    Stored {
+        /// Offset of the first byte there.
         offset: u64,
         /// Length in bytes.
         len: u64,
@@ -76,7 +78,7 @@ impl Content {
     pub fn len(&self) -> u64 {
         match self {
             Self::Inline(bytes) => bytes.len() as u64,
-            Self::InTarball { len, .. } => *len,
+            Self::Stored { len, .. } => *len,
         }
     }
 

@@ -17,7 +17,8 @@ use std::time::SystemTime;
 use fam_host::parallel::on_all_processors;
 use fam_host::read_at::ReadAt;
 use fs_err as fs;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use rustix::io::Errno;
 
 use super::{Cache, Error};
 use crate::digest::sha256;
@@ -109,6 +110,15 @@ impl NewLayer {
         &self.file
     }
 
+    /// Takes room for so many bytes, which what is written at the same time cannot take then.
+    fn reserve(&self, bytes: u64) -> rustix::io::Result<()> {
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            // Not every file system does it, and none does it for nothing.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            reserved => reserved,
+        }
+    }
+
     /// Keeps it as what was made of `made_of`. Where another build kept the same meanwhile, that one stays.
     ///
     /// # Errors
@@ -195,7 +205,7 @@ impl Cache {
     /// together have `limit` bytes at the most. `None` where that is too little for this one.
     ///
     /// # Errors
-    /// When no file can be made, or one cannot be removed.
+    /// When no file can be made, it has no room, or one cannot be removed.
     pub fn new_layer(&self, bytes: u64, limit: u64) -> Result<Option<NewLayer>, Error> {
         let _lock = self.lock(DIRECTORY)?;
         self.make_room(limit.saturating_sub(bytes)).map_err(|error| self.error(error))?;
@@ -208,7 +218,9 @@ impl Cache {
             match self.open_file(&path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
                 Ok(file) => {
                     flock(&file, FlockOperation::LockExclusive).map_err(|error| self.error(error.into()))?;
-                    return Ok(Some(NewLayer { cache: self.clone(), path, file }));
+                    let new = NewLayer { cache: self.clone(), path, file };
+                    new.reserve(bytes).map_err(|error| self.error(error.into()))?;
+                    return Ok(Some(new));
                 }
                 // Of another process of this number, perhaps in another namespace.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -372,6 +384,18 @@ mod tests {
         assert_eq!(there, [true, false, true, true]);
         assert!(place.cache.new_layer(LIMIT + 1, LIMIT).unwrap().is_none());
         assert_eq!(place.files(), Vec::<String>::new(), "a limit that was lowered");
+    }
+
+    #[test]
+    fn a_layer_has_its_room_from_the_beginning() {
+        let place = Place::new();
+        let new = place.cache.new_layer(1 << 20, u64::MAX).unwrap().unwrap();
+        let metadata = new.file().metadata().unwrap();
+        assert_eq!(metadata.len(), 0);
+        assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= 1 << 20);
+        drop(new);
+        assert!(place.cache.new_layer(1 << 60, u64::MAX).is_err());
+        assert_eq!(place.files(), Vec::<String>::new());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! directory.
 //!
 //! It is written by hand because all of it is known beforehand: clusters are handed out in one
-//! ascending pass, contents are pieces that point into the tarball, and no byte depends on a clock.
+//! ascending pass, contents are pieces that point into their store, and no byte depends on a clock.
 //! Owners, modes and extended attributes have no place in FAT and are dropped; symbolic links and
 //! special files are refused.
 

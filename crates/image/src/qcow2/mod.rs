@@ -71,7 +71,7 @@ impl Default for Options {
 /// Writes one disk that shares nothing with others.
 ///
 /// # Errors
-/// When the tarball cannot be read, or the file cannot be written.
+/// When contents cannot be read, or the file cannot be written.
 pub fn write(
     map: &std::sync::Arc<DiskMap>,
     file: &fs_err::File,

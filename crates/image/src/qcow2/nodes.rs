@@ -93,7 +93,7 @@ impl FullImages {
     /// `second`, if there are further nodes, tells what that is.
     ///
     /// # Errors
-    /// When the tarball cannot be read, or a file cannot be written.
+    /// When contents cannot be read, or a file cannot be written.
     pub fn write_bulk(
         first: &Arc<DiskMap>,
         second: Option<&DiskMap>,
@@ -118,7 +118,7 @@ impl FullImages {
     /// written at once.
     ///
     /// # Errors
-    /// When the tarball cannot be read or the file cannot be written, or `map` is a disk of another
+    /// When contents cannot be read or the file cannot be written, or `map` is a disk of another
     /// size.
     pub fn write_node(&self, map: &DiskMap, file: &File, on_bytes: OnBytes<'_>) -> Result<(), Error> {
         let (own, mut entries) = self.bulk.split(map)?;

@@ -24,7 +24,7 @@ impl OverlayImages {
     /// of it, even where `second` is `None` because there is one node only.
     ///
     /// # Errors
-    /// When the tarball cannot be read, or the file cannot be written.
+    /// When contents cannot be read, or the file cannot be written.
     pub fn write_backing(
         first: &Arc<DiskMap>,
         second: Option<&DiskMap>,
@@ -43,7 +43,7 @@ impl OverlayImages {
     /// seen from the directory of the overlay.
     ///
     /// # Errors
-    /// When the tarball cannot be read or the file cannot be written, or the name is too long.
+    /// When contents cannot be read or the file cannot be written, or the name is too long.
     pub fn write_node(
         &self,
         map: &DiskMap,

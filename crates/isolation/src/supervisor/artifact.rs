@@ -36,7 +36,7 @@ impl Artifact {
 
     /// Where the bytes are now.
     #[must_use]
-    pub fn unfinished_path(&self) -> &Path {
+    pub(super) fn unfinished_path(&self) -> &Path {
         self.unfinished.as_deref().unwrap_or(&self.path)
     }
 

@@ -249,7 +249,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error`]
-    pub fn set_time(&self, name: &[u8], mtime: Timestamp) -> Result<(), Error> {
+    fn set_time(&self, name: &[u8], mtime: Timestamp) -> Result<(), Error> {
         let set =
             check(name).and_then(|()| rustix::fs::utimensat(&self.fd, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW));
         self.at("set time of", name, set)

@@ -1,101 +1,148 @@
-//! A staging directory as a tarball: walked first, then written in byte order of the paths.
+//! A directory as the tree that its tarball has.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 
-use fam_host::behind::{Behind, write_behind};
 use fs_err::File;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Error, LEFT_EMPTY, Summary, header_of, settled, written_name};
-use crate::tar::{EntryKind, Header, TarWriter};
-use crate::{Content, Entry, Kind, RootPath, Timestamp};
+use super::{Error, LEFT_EMPTY, settled};
+use crate::{Content, Entry, Kind, RootPath, Store, Timestamp, Tree};
 
 /// Labels of the host's own `SELinux` policy, which mean nothing to the guest.
 const HOST_LABEL: &[u8] = b"security.selinux";
 
-/// The entries under a directory that belong into a tarball of it. Nothing in `/dev`, `/proc`,
-/// `/run`, `/sys` and `/tmp` does. Sockets do not, as with every tar.
-#[derive(Debug)]
-pub struct Survey<'a> {
-    root: BorrowedFd<'a>,
-    found: Vec<(RootPath, Stat)>,
-}
-
-impl<'a> Survey<'a> {
-    /// Walks the tree under `root`.
-    ///
-    /// # Errors
-    /// When the tree cannot be read.
-    pub fn of(root: BorrowedFd<'a>) -> Result<Self, Error> {
-        Ok(Self { root, found: walk(root)? })
-    }
-
-    /// Length of all files, holes included, which a tarball has as zeros.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        // A name more of a file takes nothing.
-        let mut seen = HashSet::new();
-        let counts = |stat: &&Stat| stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino));
-        let lengths = self.files().map(|(_, stat)| stat).filter(counts).map(|stat| stat.st_size.unsigned_abs());
-        lengths.fold(0, u64::saturating_add)
-    }
-
-    /// The largest file and its length.
-    #[must_use]
-    pub fn largest(&self) -> Option<(&RootPath, u64)> {
-        let lengths = self.files().map(|(path, stat)| (path, stat.st_size.unsigned_abs()));
-        lengths.max_by_key(|(_, length)| *length)
-    }
-
-    fn files(&self) -> impl Iterator<Item = (&RootPath, &Stat)> {
-        let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        self.found.iter().filter(move |(_, stat)| is_file(stat)).map(|(path, stat)| (path, stat))
-    }
-
-    /// Writes a tarball into `out`.
-    ///
-    /// Names are `./path`, owners are numbers, times are whole seconds and none is later than
-    /// `latest_mtime`. A file with several names has its contents under the first of them. Entries
-    /// of `deferred` are written too, in place of whatever stands there: device nodes that nobody
-    /// may create in a user namespace. A `comment` stands before everything else.
-    ///
-    /// # Errors
-    /// When the tree cannot be read, changes meanwhile, or the tarball cannot be written.
-    pub fn write(
-        &self,
-        deferred: &BTreeMap<RootPath, Entry>,
-        latest_mtime: i64,
-        comment: Option<&str>,
-        out: &File,
-    ) -> Result<Summary, Error> {
-        let mut names: BTreeMap<&RootPath, Found<'_>> =
-            self.found.iter().map(|(path, stat)| (path, Found::Staged(stat))).collect();
-        names.extend(deferred.iter().map(|(path, entry)| (path, Found::Deferred(entry))));
-
-        let bytes = write_behind(out, |out| {
-            let writer = TarWriter::new(out);
-            let mut writing = Writing { root: self.root, latest_mtime, writer, first_names: HashMap::new() };
-            if let Some(text) = comment {
-                writing.writer.comment(text)?;
-            }
-            for (path, found) in &names {
-                match found {
-                    Found::Staged(stat) => writing.staged(path, stat)?,
-                    Found::Deferred(entry) => writing.deferred(path, entry)?,
+/// Reads the tree under `root`, as a tarball of it has it: nothing in [`LEFT_EMPTY`], no sockets, no time later than
+/// `latest`, in seconds since 1970. The contents of files stay where they are.
+///
+/// # Errors
+/// When the tree cannot be read.
+pub fn read(root: File, latest: i64) -> Result<(Tree, StagedFiles), Error> {
+    let mut found = walk(root.as_fd())?;
+    found.sort_unstable_by(|(path, _), (other, _)| path.cmp(other));
+    let mut reading = Reading { root: root.as_fd(), latest, tree: Tree::default(), files: Files::default() };
+    // By device and inode, for those that have several names.
+    let mut first_names = HashMap::new();
+    for (path, stat) in found {
+        let has_other_names = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1;
+        let inode = (stat.st_dev, stat.st_ino);
+        match first_names.get(&inode) {
+            Some(first) if has_other_names => reading.other_name(path, first),
+            _ => {
+                if has_other_names {
+                    first_names.insert(inode, path.clone());
                 }
+                reading.entry(path, &stat)?;
             }
-            Ok::<_, Error>(writing.writer.finish()?)
-        })?;
-        Ok(Summary { entries: names.len() as u64, bytes })
+        }
+    }
+    let Reading { tree, files, .. } = reading;
+    Ok((tree, StagedFiles { root, files }))
+}
+
+/// The files of a directory, whose bytes are read there.
+#[derive(Debug)]
+pub struct StagedFiles {
+    root: File,
+    files: Files,
+}
+
+impl Store for StagedFiles {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let (path, start) = self.files.at(offset)?;
+        let failed = |error: io::Error| {
+            let message = match error.kind() {
+                ErrorKind::UnexpectedEof => format!("{path} of the staging tree changed while it was read"),
+                _ => format!("read {path} of the staging tree: {error}"),
+            };
+            io::Error::new(error.kind(), message)
+        };
+        let file = open(self.root.as_fd(), path, OFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        std::fs::File::from(file).read_exact_at(buffer, offset - start).map_err(failed)
     }
 }
 
-enum Found<'a> {
-    Staged(&'a Stat),
-    Deferred(&'a Entry),
+/// Files one behind the other, with an offset for each.
+#[derive(Debug, Default)]
+struct Files {
+    /// The offset of each, ascending.
+    starts: Vec<(u64, RootPath)>,
+    end: u64,
+}
+
+impl Files {
+    /// Places a file of `len` bytes behind the others.
+    fn push(&mut self, path: RootPath, len: u64) -> Content {
+        let offset = self.end;
+        self.starts.push((offset, path));
+        // A byte between two, so that none goes on in the next one. A length may be any number: files have holes.
+        self.end = offset.saturating_add(len).saturating_add(1);
+        Content::Stored { offset, len }
+    }
+
+    /// The file at `offset`, and its own offset.
+    fn at(&self, offset: u64) -> io::Result<(&RootPath, u64)> {
+        let next = self.starts.partition_point(|(start, _)| *start <= offset);
+        let found = next.checked_sub(1).map(|index| &self.starts[index]);
+        found.map(|(start, path)| (path, *start)).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
+/// A tree that is being read.
+struct Reading<'a> {
+    root: BorrowedFd<'a>,
+    latest: i64,
+    tree: Tree,
+    files: Files,
+}
+
+impl Reading<'_> {
+    fn entry(&mut self, path: RootPath, stat: &Stat) -> Result<(), Error> {
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let mut attributes = BTreeMap::new();
+        let kind = match file_type {
+            FileType::RegularFile => {
+                attributes = self.xattrs(&path, OFlags::empty())?;
+                Kind::File(self.files.push(path.clone(), stat.st_size.unsigned_abs()))
+            }
+            FileType::Directory => {
+                attributes = self.xattrs(&path, OFlags::DIRECTORY)?;
+                Kind::Directory
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(self.root, path.as_bytes(), Vec::new());
+                Kind::Symlink(target.map_err(failed("read the link", &path))?.into_bytes())
+            }
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket | FileType::Unknown => return Ok(()),
+        };
+        let entry = Entry {
+            kind,
+            mode: (stat.st_mode & 0o7777) as u16,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: settled(Timestamp { seconds: stat.st_mtime, nanoseconds: 0 }, self.latest),
+            xattrs: attributes,
+        };
+        self.tree.insert(path, entry);
+        Ok(())
+    }
+
+    fn xattrs(&self, path: &RootPath, flags: OFlags) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
+        xattrs(&open(self.root, path, flags).map_err(failed("open", path))?, path)
+    }
+
+    /// Puts another name of the file `first` at `path`.
+    fn other_name(&mut self, path: RootPath, first: &RootPath) {
+        let entry = self.tree.get(first).expect("it comes before").clone();
+        self.tree.insert(path, Entry { kind: Kind::HardLink(first.clone()), ..entry });
+    }
 }
 
 fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
@@ -106,7 +153,7 @@ fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
     while let Some(directory) = pending.pop() {
         // By path, and closed again: held open, the directories of a deep tree would be more than a
         // process may have open.
-        let fd = open(root, &directory, OFlags::DIRECTORY)?;
+        let fd = open(root, &directory, OFlags::DIRECTORY).map_err(failed("open", &directory))?;
         let entries = Dir::read_from(&fd).map_err(failed("list", &directory))?;
         for entry in entries {
             let entry = entry.map_err(failed("list", &directory))?;
@@ -128,97 +175,15 @@ fn walk(root: BorrowedFd<'_>) -> Result<Vec<(RootPath, Stat)>, Error> {
     Ok(found)
 }
 
-struct Writing<'a> {
-    root: BorrowedFd<'a>,
-    latest_mtime: i64,
-    writer: TarWriter<Behind>,
-    /// By device and inode, for those that have several names.
-    first_names: HashMap<(u64, u64), Vec<u8>>,
-}
-
-impl Writing<'_> {
-    fn staged(&mut self, path: &RootPath, stat: &Stat) -> Result<(), Error> {
-        let file_type = FileType::from_raw_mode(stat.st_mode);
-        let name = written_name(path, file_type == FileType::Directory);
-        if file_type == FileType::RegularFile && stat.st_nlink > 1 {
-            let inode = (stat.st_dev, stat.st_ino);
-            if let Some(first) = self.first_names.get(&inode) {
-                let header = self.header(name, EntryKind::HardLink(first.clone()), stat);
-                return Ok(self.writer.header(&header)?);
-            }
-            self.first_names.insert(inode, name.clone());
-        }
-        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        let kind = match file_type {
-            FileType::RegularFile => EntryKind::File(stat.st_size.unsigned_abs()),
-            FileType::Directory => EntryKind::Directory,
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(self.root, path.as_bytes(), Vec::new());
-                EntryKind::Symlink(target.map_err(failed("read the link", path))?.into_bytes())
-            }
-            FileType::CharacterDevice => EntryKind::CharDevice { major, minor },
-            FileType::BlockDevice => EntryKind::BlockDevice { major, minor },
-            FileType::Fifo => EntryKind::Fifo,
-            FileType::Socket | FileType::Unknown => return Ok(()),
-        };
-        let mut header = self.header(name, kind, stat);
-        match file_type {
-            FileType::RegularFile => return self.regular_file(path, header),
-            FileType::Directory => header.xattrs = xattrs(&open(self.root, path, OFlags::DIRECTORY)?, path)?,
-            _ => {}
-        }
-        Ok(self.writer.header(&header)?)
-    }
-
-    /// The header of an entry of the staging directory, without its extended attributes.
-    fn header(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Header {
-        Header {
-            path,
-            kind,
-            mode: (stat.st_mode & 0o7777) as u16,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            mtime: settled(Timestamp { seconds: stat.st_mtime, nanoseconds: 0 }, self.latest_mtime),
-            xattrs: BTreeMap::new(),
-            offset: 0,
-        }
-    }
-
-    fn regular_file(&mut self, path: &RootPath, mut header: Header) -> Result<(), Error> {
-        let mut file = std::fs::File::from(open(self.root, path, OFlags::empty())?);
-        header.xattrs = xattrs(&file, path)?;
-        self.writer.header(&header)?;
-        self.writer.contents(&mut file, header.size()).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => Error::Changed { path: path.clone() },
-            _ => source.into(),
-        })
-    }
-
-    fn deferred(&mut self, path: &RootPath, entry: &Entry) -> Result<(), Error> {
-        let header = header_of(path, entry, self.latest_mtime);
-        let mut contents: &[u8] = match &entry.kind {
-            Kind::File(Content::Inline(bytes)) => bytes,
-            Kind::File(Content::InTarball { .. }) => {
-                let message = "its contents lie in another tarball".to_owned();
-                let source = io::Error::new(io::ErrorKind::InvalidInput, message);
-                return Err(Error::Staging { action: "write", path: path.clone(), source });
-            }
-            _ => &[],
-        };
-        self.writer.header(&header)?;
-        Ok(self.writer.contents(&mut contents, header.size())?)
-    }
-}
-
 /// Opens what is known to be no symbolic link, on a way without any.
-fn open(root: BorrowedFd<'_>, path: &RootPath, flags: OFlags) -> Result<OwnedFd, Error> {
+fn open(root: BorrowedFd<'_>, path: &RootPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let name = if path.is_root() { b"." } else { path.as_bytes() };
     let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve).map_err(failed("open", path))
+    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve)
 }
 
-fn xattrs(file: impl std::os::fd::AsFd, path: &RootPath) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
+fn xattrs(file: impl AsFd, path: &RootPath) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Error> {
     let failed = || failed("read the extended attributes of", path);
     let mut list = match rustix::fs::flistxattr_query(&file) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
@@ -246,75 +211,93 @@ fn failed(action: &'static str, path: &RootPath) -> impl FnOnce(Errno) -> Error 
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use fs_err as fs;
 
     use super::*;
-    use crate::tarball::index;
 
-    fn written(directory: &std::path::Path, deferred: &BTreeMap<RootPath, Entry>) -> (Summary, crate::Tree, Vec<u8>) {
-        let root = File::open(directory).unwrap();
-        let out = tempfile::NamedTempFile::new().unwrap();
-        let file = File::options().read(true).write(true).open(out.path()).unwrap();
-        let summary = Survey::of(root.as_fd()).unwrap().write(deferred, 1000, None, &file).unwrap();
-        let tree = index(&File::open(out.path()).unwrap()).unwrap();
-        (summary, tree, fs_err::read(out.path()).unwrap())
+    fn read_directory(directory: &Path) -> (Tree, StagedFiles) {
+        read(File::open(directory).unwrap(), 1000).unwrap()
+    }
+
+    fn path(text: &str) -> RootPath {
+        text.parse().unwrap()
+    }
+
+    fn bytes(tree: &Tree, files: &StagedFiles, name: &str) -> io::Result<Vec<u8>> {
+        let Kind::File(Content::Stored { offset, len }) = tree.get(&path(name)).unwrap().kind else { panic!("{name}") };
+        let mut buffer = vec![0; len as usize];
+        files.fill(&mut buffer, offset).map(|()| buffer)
     }
 
     #[test]
     fn a_directory_becomes_its_tree() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        fs_err::create_dir_all(at("usr/bin")).unwrap();
-        fs_err::create_dir_all(at("proc/1")).unwrap();
-        fs_err::create_dir_all(at("dev")).unwrap();
-        fs_err::write(at("dev/leftover"), "x").unwrap();
-        fs_err::write(at("usr/bin/z"), "hello").unwrap();
-        fs_err::hard_link(at("usr/bin/z"), at("usr/a")).unwrap();
-        fs_err::set_permissions(at("usr/bin/z"), PermissionsExt::from_mode(0o4755)).unwrap();
+        fs::create_dir_all(at("usr/bin")).unwrap();
+        fs::create_dir_all(at("proc/1")).unwrap();
+        fs::create_dir_all(at("dev")).unwrap();
+        fs::write(at("dev/leftover"), "x").unwrap();
+        fs::write(at("usr/bin/z"), "hello").unwrap();
+        fs::write(at("usr/empty"), "").unwrap();
+        fs::hard_link(at("usr/bin/z"), at("usr/a")).unwrap();
+        fs::set_permissions(at("usr/bin/z"), PermissionsExt::from_mode(0o4755)).unwrap();
         symlink("bin/z", at("usr/link")).unwrap();
-        fs_err::write(at("usr").join("n".repeat(200)), "long").unwrap();
+        fs::write(at("usr").join("n".repeat(200)), "long").unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("usr/socket")).unwrap();
         rustix::fs::setxattr(at("usr/a"), "user.binary", b"\n\0=\xff", rustix::fs::XattrFlags::empty()).unwrap();
-        let null: RootPath = "dev/null".parse().unwrap();
-        let device = Entry {
-            kind: Kind::CharDevice { major: 1, minor: 3 },
-            mode: 0o666,
-            uid: 0,
-            gid: 0,
-            mtime: Timestamp { seconds: 2000, nanoseconds: 5 },
-            xattrs: BTreeMap::new(),
-        };
-        let deferred = BTreeMap::from([(null.clone(), device)]);
 
-        let (summary, tree, bytes) = written(directory.path(), &deferred);
+        let (tree, files) = read_directory(directory.path());
         let names: Vec<String> = tree.iter().map(|(path, _)| path.to_string()).collect();
         let long = format!("/usr/{}", "n".repeat(200));
-        assert_eq!(
-            names,
-            ["/", "/dev", "/dev/null", "/proc", "/usr", "/usr/a", "/usr/bin", "/usr/bin/z", "/usr/link", &long]
-        );
-        assert_eq!(summary, Summary { entries: 10, bytes: bytes.len() as u64 });
-        let first = tree.get(&"usr/a".parse().unwrap()).unwrap();
-        assert_eq!((first.mode, first.mtime.seconds), (0o4755, 1000));
+        let expected =
+            ["/", "/dev", "/proc", "/usr", "/usr/a", "/usr/bin", "/usr/bin/z", "/usr/empty", "/usr/link", &long];
+        assert_eq!(names, expected);
+        let first = tree.get(&path("usr/a")).unwrap();
+        assert_eq!((first.mode, first.mtime), (0o4755, Timestamp { seconds: 1000, nanoseconds: 0 }));
         assert_eq!(first.xattrs[&b"user.binary"[..]], b"\n\0=\xff");
-        let other = tree.get(&"usr/bin/z".parse().unwrap()).unwrap();
-        assert_eq!(other.kind, Kind::HardLink("usr/a".parse().unwrap()));
-        let device = tree.get(&null).unwrap();
-        assert_eq!((&device.kind, device.mtime.seconds), (&Kind::CharDevice { major: 1, minor: 3 }, 1000));
-        assert_eq!(written(directory.path(), &deferred).2, bytes);
+        let other = Entry { kind: Kind::HardLink(path("usr/a")), ..first.clone() };
+        assert_eq!(tree.get(&path("usr/bin/z")), Some(&other));
+        assert_eq!(tree.get(&path("usr/link")).unwrap().kind, Kind::Symlink(b"bin/z".to_vec()));
+        for (name, text) in [("usr/a", "hello"), ("usr/empty", ""), (&long[1..], "long")] {
+            assert_eq!(bytes(&tree, &files, name).unwrap(), text.as_bytes(), "{name}");
+        }
     }
+
     #[test]
-    fn a_survey_counts_holes_and_each_file_once() {
+    fn what_changes_afterwards_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        fs_err::write(at("small"), "hello").unwrap();
-        fs_err::hard_link(at("small"), at("again")).unwrap();
-        fs_err::create_dir_all(at("var")).unwrap();
+        for name in ["shorter", "gone", "link", "stays"] {
+            fs::write(at(name), name).unwrap();
+        }
+        let (tree, files) = read_directory(directory.path());
+        fs::write(at("shorter"), "s").unwrap();
+        for name in ["gone", "link"] {
+            fs::remove_file(at(name)).unwrap();
+        }
+        symlink("stays", at("link")).unwrap();
+        for (name, message) in
+            [("shorter", "/shorter of the staging tree changed"), ("gone", "read /gone of"), ("link", "read /link of")]
+        {
+            let error = bytes(&tree, &files, name).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        assert_eq!(bytes(&tree, &files, "stays").unwrap(), b"stays");
+    }
+
+    #[test]
+    fn holes_count_and_each_file_counts_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("small"), "hello").unwrap();
+        fs::hard_link(at("small"), at("again")).unwrap();
+        fs::create_dir_all(at("var")).unwrap();
         File::create(at("var/sparse")).unwrap().set_len(1 << 40).unwrap();
-        let root = File::open(directory.path()).unwrap();
-        let survey = Survey::of(root.as_fd()).unwrap();
-        assert_eq!(survey.bytes(), (1 << 40) + 5);
-        assert_eq!(survey.largest(), Some((&"var/sparse".parse().unwrap(), 1 << 40)));
+        let (tree, _) = read_directory(directory.path());
+        assert_eq!(tree.bytes(), (1 << 40) + 5);
+        assert_eq!(tree.largest(), Some((&path("var/sparse"), 1 << 40)));
     }
 }

@@ -26,7 +26,7 @@ fn opened(bytes: &[u8]) -> Result<Vec<String>, String> {
     let plain = fs_err::read(directory.path().join("scratch")).unwrap_or_else(|_| bytes.to_vec());
     let shown = |(path, entry): (&RootPath, &Entry)| match &entry.kind {
         Kind::Directory => format!("{path}/"),
-        Kind::File(Content::InTarball { offset, len }) => {
+        Kind::File(Content::Stored { offset, len }) => {
             let text = String::from_utf8_lossy(&plain[*offset as usize..][..*len as usize]).into_owned();
             format!("{path}: {text}")
         }

@@ -97,7 +97,7 @@ impl Index {
             return self.hard_link(path, target, header.mtime);
         }
         let entry = Entry {
-            kind: header.kind.try_map(|&len| Ok(Content::InTarball { offset: header.offset, len }), RootPath::new)?,
+            kind: header.kind.try_map(|&len| Ok(Content::Stored { offset: header.offset, len }), RootPath::new)?,
             mode: header.mode,
             uid: header.uid,
             gid: header.gid,
@@ -281,7 +281,7 @@ mod tests {
         }
         let shown = |(path, entry): (&RootPath, &Entry)| match &entry.kind {
             Kind::Directory => format!("{path} dir"),
-            Kind::File(Content::InTarball { offset, .. }) => format!("{path} file {offset}"),
+            Kind::File(Content::Stored { offset, .. }) => format!("{path} file {offset}"),
             Kind::HardLink(target) => format!("{path} = {target}"),
             Kind::Symlink(target) => format!("{path} -> {}", String::from_utf8_lossy(target)),
             other => format!("{path} {other:?}"),

@@ -1,5 +1,5 @@
 //! Root tarballs: indexed into a [`Tree`](crate::Tree) whose files point into the tarball, and
-//! written from a staging directory or from such a tree, always the same bytes for the same entries.
+//! written from such a tree or from that of a staging directory, always the same bytes for the same entries.
 //!
 //! How tar is encoded is the matter of [`tar`](crate::tar); here is
 //! what entries mean for a tree: what replaces what, which name of a file is the first, what a root
@@ -9,9 +9,9 @@ mod comment;
 mod directory;
 #[cfg(test)]
 mod hostile_tests;
-mod in_memory;
 mod index;
 mod open;
+mod write;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,10 +20,10 @@ use std::io;
 use fam_progress::Hint;
 
 pub use comment::comment;
-pub use directory::Survey;
-pub use in_memory::{finished, write};
+pub use directory::{StagedFiles, read as read_directory};
 pub use index::index;
 pub use open::{is_compressed, open};
+pub use write::{finished, write};
 
 use crate::tar::{self, EntryKind, Header};
 use crate::{Entry, InvalidPath, RootPath, Timestamp};
@@ -140,12 +140,6 @@ pub enum Error {
         path: RootPath,
         /// How much there may be.
         limit: usize,
-    },
-    /// A file of the staging directory became shorter while it was read.
-    #[error("write {path} to the tarball: the file changed meanwhile")]
-    Changed {
-        /// The file.
-        path: RootPath,
     },
     /// A system call on an entry of the staging directory failed.
     #[error("{action} {path}: {source}")]

@@ -4,11 +4,11 @@ use std::io::{self, Read};
 
 use flate2::{Decompress, FlushDecompress};
 use fs_err::File;
+use fs_err::os::unix::fs::FileExt;
 use zstd::stream::read::Decoder;
 
 use super::error::{Error, Fault};
 use super::header::{HEAD_BYTES, Header};
-use crate::map::read_up_to;
 
 /// What QEMU counts in, whatever the sectors of the disk.
 pub(super) const SECTOR_BYTES: u64 = 512;
@@ -265,7 +265,15 @@ fn read_entries(file: &File, offset: u64, len: u64) -> io::Result<Vec<u64>> {
 
 /// Reads at `offset`. What lies behind the end of the file is zeros, as it is to QEMU.
 fn read_or_zeros(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    let filled = read_up_to(file, buffer, offset)?;
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
     buffer[filled..].fill(0);
     Ok(())
 }

@@ -1,14 +1,12 @@
-//! A tree in memory as a tarball: the bytes that a staging directory with the same entries gives.
+//! A tree in memory as a tarball.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use fam_host::read_at::ReadAt;
-use fs_err::File;
-
 use super::{Error, LEFT_EMPTY, Summary, header_of, settled};
+use crate::store::StoredFile;
 use crate::tar::TarWriter;
-use crate::{Content, Entry, Kind, RootPath, Tree};
+use crate::{Content, Entry, Kind, RootPath, Store, Tree};
 
 /// The tree as its tarball has it: nothing in [`LEFT_EMPTY`], no time later than `latest`, in seconds since
 /// 1970, and `devices` in place of whatever stands there.
@@ -27,12 +25,13 @@ pub fn finished(tree: Tree, devices: &BTreeMap<RootPath, Entry>, latest: i64) ->
     staying.chain(devices).map(settle).collect()
 }
 
-/// Writes a tarball of `tree` into `out`. The bytes of its files are in `contents`, where they are not in
-/// memory. A `comment` stands before everything else.
+/// Writes a tarball of `tree` into `out`. The bytes of its files are in `store`, where they are not in
+/// memory. Names are `./path`, owners are numbers, times are whole seconds. A `comment` stands before everything
+/// else.
 ///
 /// # Errors
-/// When `contents` cannot be read, or the tarball cannot be written.
-pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: impl Write) -> Result<Summary, Error> {
+/// When `store` cannot be read, or the tarball cannot be written.
+pub fn write(tree: &Tree, store: &dyn Store, comment: Option<&str>, out: impl Write) -> Result<Summary, Error> {
     let mut writer = TarWriter::new(out);
     if let Some(text) = comment {
         writer.comment(text)?;
@@ -41,8 +40,8 @@ pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: impl Writ
         writer.header(&header_of(path, entry, i64::MAX))?;
         match &entry.kind {
             Kind::File(Content::Inline(bytes)) => writer.contents(&mut &bytes[..], bytes.len() as u64)?,
-            Kind::File(Content::InTarball { offset, len }) => {
-                writer.contents(&mut ReadAt::new(contents, *offset), *len)?;
+            Kind::File(Content::Stored { offset, len }) => {
+                writer.contents(&mut StoredFile::new(store, *offset, *len), *len)?;
             }
             _ => {}
         }
@@ -53,12 +52,13 @@ pub fn write(tree: &Tree, contents: &File, comment: Option<&str>, out: impl Writ
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
 
-    use fs_err as fs;
+    use fam_host::read_at::ReadAt;
+    use fs_err::{self as fs, File};
 
-    use super::super::{Survey, index};
+    use super::super::{index, read_directory};
     use super::*;
     use crate::{Change, Overlay, Timestamp};
 
@@ -74,11 +74,13 @@ mod tests {
         Entry { kind, mode: 0o600, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() }
     }
 
-    fn tarball_of(directory: &std::path::Path, devices: &BTreeMap<RootPath, Entry>) -> File {
+    /// The tree of a directory, and the tarball of both.
+    fn tarball_of(directory: &Path, devices: &BTreeMap<RootPath, Entry>) -> (Tree, File) {
+        let (tree, files) = read_directory(File::open(directory).unwrap(), LATEST).unwrap();
+        let tree = finished(tree, devices, LATEST);
         let out = File::from_parts(tempfile::tempfile().unwrap(), "directory.tar");
-        let root = File::open(directory).unwrap();
-        Survey::of(root.as_fd()).unwrap().write(devices, LATEST, Some("key"), &out).unwrap();
-        out
+        write(&tree, &files, Some("key"), &out).unwrap();
+        (tree, out)
     }
 
     fn bytes_of(file: &File) -> Vec<u8> {
@@ -90,7 +92,7 @@ mod tests {
     /// Without where the bytes of files lie.
     fn without_places(tree: Tree) -> Vec<(RootPath, Entry)> {
         let without = |(path, entry): (RootPath, Entry)| {
-            let length = |content: &Content| Content::InTarball { offset: 0, len: content.len() };
+            let length = |content: &Content| Content::Stored { offset: 0, len: content.len() };
             let kind = if let Kind::File(content) = &entry.kind { Kind::File(length(content)) } else { entry.kind };
             (path, Entry { kind, ..entry })
         };
@@ -111,8 +113,9 @@ mod tests {
         symlink("bin/z", at("usr/link")).unwrap();
         fs::write(at("usr").join("n".repeat(200)), "long").unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, at("usr/pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
-        let before = tarball_of(directory.path(), &BTreeMap::new());
-        let mut tree = index(&before).unwrap();
+        let (tree, before) = tarball_of(directory.path(), &BTreeMap::new());
+        let mut indexed = index(&before).unwrap();
+        assert_eq!(without_places(indexed.clone()), without_places(tree));
 
         let mut overlay = Overlay::default();
         let devices =
@@ -127,15 +130,15 @@ mod tests {
         }
         overlay.set(path("usr/sub"), Change::Remove);
         fs::remove_dir(at("usr/sub")).unwrap();
-        let top =
-            Entry { mtime: Timestamp { seconds: LATEST, nanoseconds: 0 }, ..tree.get(&path("usr")).unwrap().clone() };
-        tree.insert(path("usr"), top);
+        let mtime = Timestamp { seconds: LATEST, nanoseconds: 0 };
+        let top = Entry { mtime, ..indexed.get(&path("usr")).unwrap().clone() };
+        indexed.insert(path("usr"), top);
 
-        let tree = finished(overlay.apply(&tree), &devices, LATEST);
+        let tree = finished(overlay.apply(&indexed), &devices, LATEST);
         assert_eq!((tree.bytes(), tree.largest()), (3_000_007, Some((&path("usr/a"), 3_000_000))));
         let out = File::from_parts(tempfile::tempfile().unwrap(), "tree.tar");
         let summary = write(&tree, &before, Some("key"), &out).unwrap();
-        let expected = tarball_of(directory.path(), &devices);
+        let (_, expected) = tarball_of(directory.path(), &devices);
         assert!(bytes_of(&out) == bytes_of(&expected));
         assert_eq!(summary, Summary { entries: tree.len() as u64, bytes: bytes_of(&out).len() as u64 });
         assert_eq!(without_places(index(&out).unwrap()), without_places(tree));
