@@ -10,10 +10,10 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
-use std::thread;
 
 use fam_archive::fetch;
 use fam_archive::lock::Lock;
+use fam_host::parallel::both;
 use fam_image::ROOT_PARTITION;
 use fam_isolation::sandbox::{self, Sandbox, StandIn, TimeLimits};
 use fam_progress::Progress;
@@ -156,21 +156,18 @@ impl Maker<'_> {
         };
         let stop = AtomicBool::new(false);
         let (sender, arrivals) = mpsc::channel();
-        let (fetched, installed) = thread::scope(|scope| {
-            let fetching = scope.spawn(|| {
-                let sender = sender;
-                // Fails only after installing has ended, when arrivals no longer matter.
-                selection.fetch(&stop, &|index| {
-                    let _ = sender.send(index);
-                })
-            });
-            let installed = installation.run(arrivals, &stop, &place.staging, &place.aside, progress);
-            (fetching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), installed)
-        });
-        match (fetched, installed) {
+        let fetch = || {
+            let sender = sender;
+            // Fails only after installing has ended, when arrivals no longer matter.
+            selection.fetch(&stop, &|index| {
+                let _ = sender.send(index);
+            })
+        };
+        let install = || installation.run(arrivals, &stop, &place.staging, &place.aside, progress);
+        match both(install, fetch) {
             // Fetching stops where installing failed first: that error is the cause.
-            (Err(fetch::Error::Stopped) | Ok(()), installed) => Ok(installed?),
-            (Err(error), _) => Err(selection.not_fetched(error)),
+            (installed, Err(fetch::Error::Stopped) | Ok(())) => Ok(installed?),
+            (_, Err(error)) => Err(selection.not_fetched(error)),
         }
     }
 

@@ -2,12 +2,10 @@
 //! written; of each node also what it has beside the disk that it boots from.
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
-use fam_host::parallel::parallel;
+use fam_host::parallel::{both, parallel};
 use fam_image::{BootCode, DiskMap, Identity, ImageSettings, lay_out, lay_out_further, qcow2, raw};
 use fam_isolation::supervisor::Artifact;
 use fam_plugin::Node;
@@ -234,13 +232,11 @@ impl Disks<'_> {
         let images = [Which::Boot].into_iter().chain(further).map(|which| self.images(which, &laid_last, record));
         let images = images.collect::<Result<Vec<_>, _>>()?;
         let stale = images.into_iter().filter(Images::is_stale);
-        let (template, disks) = thread::scope(|scope| {
-            let map = |image| Ok::<_, Error>((self.template_map()?, image));
-            let template = scope.spawn(move || template.map(map).transpose());
-            let disks = stale.map(|images| self.pair(images, &laid_last)).collect::<Result<Vec<_>, _>>();
-            let template = template.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-            Ok::<_, Error>((template, disks?))
-        })?;
+        let (disks, template) = both(
+            || stale.map(|images| self.pair(images, &laid_last)).collect::<Result<Vec<_>, _>>(),
+            || template.map(|image| Ok::<_, Error>((self.template_map()?, image))).transpose(),
+        );
+        let (template, disks) = (template?, disks?);
         let kept = record.kept();
         if !kept.is_empty() {
             let which = if kept.len() <= MOST_NAMED { kept.join(", ") } else { format!("{} images", kept.len()) };
@@ -270,25 +266,26 @@ impl Disks<'_> {
 
         // The raw image waits for the disk, the compressed ones for processors, so they are written
         // at the same time. The tarball waits for the disk, too, and comes before the raw image.
-        thread::scope(|scope| {
-            let raw_image = scope.spawn(|| -> Result<(), Error> {
-                let Some((map, image)) = template else { return Ok(()) };
-                let artifact = self.job.output.create_private(&image.name)?;
-                let _turn = self.disk_turn.take();
-                raw::write(&map, artifact.file(), &on_bytes)?;
-                record.finish(vec![(artifact, image)])
-            });
-            let nodes = disks.into_iter().try_for_each(|pair| {
+        let write_raw = || {
+            let Some((map, image)) = template else { return Ok(()) };
+            let artifact = self.job.output.create_private(&image.name)?;
+            let _turn = self.disk_turn.take();
+            raw::write(&map, artifact.file(), &on_bytes)?;
+            record.finish(vec![(artifact, image)])
+        };
+        let mut disks = disks.into_iter();
+        let write_nodes = || {
+            disks.try_for_each(|pair| {
                 let artifacts = if self.job.settings.thin.value {
                     self.write_thin(pair, laid_last, &on_bytes)?
                 } else {
                     self.write_whole(pair, laid_last, &on_bytes)?
                 };
                 record.finish(artifacts)
-            });
-            let raw_image = raw_image.join().unwrap_or_else(|panic| resume_unwind(panic));
-            nodes.and(raw_image)
-        })
+            })
+        };
+        let (nodes, raw_image) = both(write_nodes, write_raw);
+        nodes.and(raw_image)
     }
 
     fn write_whole(

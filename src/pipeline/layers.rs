@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use fam_archive::cache::{Cache, Layer};
 use fam_archive::client;
+use fam_host::parallel::both;
 use fam_host::space::require_space;
 use fam_progress::Progress;
 use fam_rootfs::configure::Answers;
@@ -171,15 +172,10 @@ impl Choice {
         let Some(Layers { cache, .. }) = &self.layers else { return Ok(None) };
         let layer = &found.layer;
         if let Some(tarball) = cache.open_layer(layer) {
-            let to_check = tarball.try_clone()?;
-            let (is_whole, tree) = thread::scope(|scope| {
-                let check = scope.spawn(|| layer.is_whole(&to_check).unwrap_or(false));
-                let tree = tarball::index(&tarball).map(|tree| BaseTree::new(tree, Arc::new(tarball)));
-                (check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), tree)
-            });
+            let (tree, is_whole) = both(|| tarball::index(&tarball), || layer.is_whole(&tarball).unwrap_or(false));
             // What was made of other bytes than those that were kept says nothing, errors included.
             if is_whole {
-                return Ok(Some(tree?));
+                return Ok(Some(BaseTree::new(tree?, Arc::new(tarball))));
             }
         }
         // Where it cannot be removed, no new one can take its place, and the log says why.

@@ -1,8 +1,11 @@
-//! The same work on many items, by several threads.
+//! Work that several threads do at once. The host may allow no further thread (setrlimit(2), `RLIMIT_NPROC`,
+//! `RLIMIT_AS`): that is no panic, but an error, or the work takes longer.
 
+use std::io;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 /// Works on `items`, in their order, with up to `threads` threads, and returns the results in the
 /// same order. The first error sets `stop`, so that no further item is begun, and is returned. If
@@ -36,7 +39,7 @@ pub fn parallel<T: Sync, R: Send, E: Send>(
         // One thread less, since this one works, too.
         for _ in 1..threads.clamp(1, items.len().max(1)) {
             // If the host allows no more threads, those that run do all the work.
-            let _ = thread::Builder::new().spawn_scoped(scope, worker);
+            let _ = spawn(scope, worker);
         }
         worker();
     });
@@ -60,6 +63,34 @@ pub fn on_all_processors<T: Sync, R: Send, E: Send>(
     parallel(threads, &AtomicBool::new(false), items, work)
 }
 
+/// Does both at once, `beside` in a thread of its own. If the host allows no further thread, `beside` comes first.
+pub fn both<A, B: Send>(here: impl FnOnce() -> A, beside: impl FnOnce() -> B + Send) -> (A, B) {
+    let waiting = Mutex::new(Some(beside));
+    let run_beside = || {
+        let beside = lock(&waiting).take().expect("it is run once");
+        beside()
+    };
+    thread::scope(|scope| match spawn(scope, run_beside) {
+        Ok(thread) => (here(), thread.join().unwrap_or_else(|panic| resume_unwind(panic))),
+        Err(_) => {
+            let done = run_beside();
+            (here(), done)
+        }
+    })
+}
+
+/// Starts a thread of `scope`.
+///
+/// # Errors
+/// When the host allows no further one.
+pub fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let started = thread::Builder::new().spawn_scoped(scope, work);
+    started.map_err(|error| io::Error::new(error.kind(), format!("start a thread: {error}")))
+}
+
 /// Locks a mutex, poisoned or not: the scope passes on the panic that poisoned it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,6 +99,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_are_done_at_once() {
+        let (here, beside) = std::sync::mpsc::channel();
+        let done = both(|| here.send(7).unwrap(), move || beside.recv().unwrap());
+        assert_eq!(done, ((), 7));
+        let panicked = std::panic::catch_unwind(|| both(|| (), || panic!("beside")));
+        assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"beside"));
+    }
 
     #[test]
     fn keeps_the_order_and_gives_the_first_error() {

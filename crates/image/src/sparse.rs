@@ -2,7 +2,9 @@
 
 use std::io;
 use std::num::NonZero;
-use std::thread;
+use std::sync::atomic::AtomicBool;
+
+use fam_host::parallel::parallel;
 
 use crate::error::Error;
 
@@ -82,17 +84,11 @@ pub(crate) fn for_each_encoded<T: Send>(
     let mut bytes = Vec::new();
     let mut flush = |numbers: &mut Vec<u64>, bytes: &mut Vec<u8>| -> Result<(), Error> {
         let blocks: Vec<&[u8]> = bytes.chunks_exact(block_bytes as usize).collect();
-        let encoded: Vec<io::Result<Vec<T>>> = thread::scope(|scope| {
-            let parts: Vec<_> = blocks.chunks(BLOCKS_PER_JOB).map(|blocks| scope.spawn(|| encode(blocks))).collect();
-            parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-        });
-        let mut numbers_left = numbers.drain(..);
-        for part in encoded {
-            for (block, number) in part?.into_iter().zip(&mut numbers_left) {
-                visit(number, block)?;
-            }
+        let parts: Vec<_> = blocks.chunks(BLOCKS_PER_JOB).collect();
+        let encoded = parallel(jobs.get(), &AtomicBool::new(false), &parts, |blocks| encode(blocks))?;
+        for (block, number) in encoded.into_iter().flatten().zip(numbers.drain(..)) {
+            visit(number, block)?;
         }
-        drop(numbers_left);
         bytes.clear();
         Ok(())
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
+use fam_host::parallel::spawn;
 use fs_err::File;
 
 use super::buffers::Lent;
@@ -37,7 +38,7 @@ impl<'scope> Writers<'scope> {
                 lent.iter()
                     .try_for_each(|lent| own.iter().try_for_each(|file| lent.filled().write_to(file, past_cache)))
             };
-            Ok(Writer { to_write, thread: thread::Builder::new().spawn_scoped(scope, write)? })
+            Ok(Writer { to_write, thread: spawn(scope, write)? })
         });
         writers.collect::<io::Result<_>>().map(Self)
     }

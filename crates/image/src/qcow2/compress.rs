@@ -8,6 +8,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
+use fam_host::parallel::spawn;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
@@ -57,15 +58,15 @@ pub(super) fn write_clusters(
     thread::scope(|scope| {
         // Worker `n` has the batches `n`, `n + workers`, and so on: the writer knows whose turn it
         // is without asking.
-        let queues: Vec<_> = (0..workers)
-            .map(|worker| {
+        let queues = (0..workers)
+            .map(|worker| -> io::Result<_> {
                 let (filled, to_write) = sync_channel(BATCHES_AHEAD);
                 let (written, to_fill) = channel();
                 let own: Vec<&[u64]> = batches.iter().skip(worker).step_by(workers).copied().collect();
-                scope.spawn(move || work(map, &own, options.compression, &filled, &to_fill));
-                (to_write, written)
+                spawn(scope, move || work(map, &own, options.compression, &filled, &to_fill))?;
+                Ok((to_write, written))
             })
-            .collect();
+            .collect::<io::Result<Vec<_>>>()?;
         for index in 0..batches.len() {
             let (to_write, written) = &queues[index % workers];
             let batch = to_write.recv().expect("a worker sends every batch or its error")?;

@@ -22,6 +22,8 @@ mod stopwatch;
 mod systemd_update_done;
 mod transcript;
 
+use std::io;
+
 use fam_isolation::sandbox::{self, TimeLimits};
 use fam_progress::Hint;
 use fam_tree::RootPath;
@@ -142,6 +144,9 @@ pub enum Error {
     /// A file of the tree could not be read or written.
     #[error("{0}")]
     Staging(#[from] staging::Error),
+    /// The host allows no further thread.
+    #[error("{0}")]
+    Thread(#[source] io::Error),
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
+use fam_host::parallel::spawn;
 use fam_isolation::sandbox::{Sandbox, Settings, StandIn};
 use fam_progress::Progress;
 
@@ -132,7 +133,7 @@ impl<'a> Configurator<'a> {
         stand_ins.extend(listing.as_ref().map(modules::Listing::stand_in));
         let (ready, may_begin) = mpsc::channel();
         let again = thread::scope(|scope| {
-            let beside = scope.spawn(move || {
+            let beside = spawn(scope, move || {
                 if let Some(listing) = listing {
                     // First: mkinitramfs finds the modules that others depend on in this list.
                     listing.run(progress)?;
@@ -140,6 +141,7 @@ impl<'a> Configurator<'a> {
                 // Where configuration fails, this never comes.
                 if may_begin.recv().is_ok() { initramfs::make(staging, configuration, progress) } else { Ok(()) }
             });
+            let beside = beside.map_err(Error::Thread)?;
             let begin = move || {
                 let _ = ready.send(());
             };

@@ -203,6 +203,9 @@ pub enum Error {
     /// dpkg's database cannot be written.
     #[error("dpkg's database: {0}")]
     Database(#[from] dpkg::Error),
+    /// The host allows no further thread.
+    #[error("{0}")]
+    Thread(#[source] io::Error),
     /// Another package failed meanwhile. Never returned where there is that failure to return.
     #[error("stopped since another package failed")]
     Stopped,

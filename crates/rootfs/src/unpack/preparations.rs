@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Scope};
 
 use fam_archive::deb::Deb;
+use fam_host::parallel::spawn;
 use fam_host::pieces::for_each_piece;
 use fam_host::regular;
 use fam_progress::{Progress, Task, TaskHandle};
@@ -56,7 +57,7 @@ impl<'a> Preparations<'a> {
     /// `scope` as are asked for.
     ///
     /// # Errors
-    /// [`Error::Twice`]
+    /// [`Error::Twice`], [`Error::Thread`]
     pub fn begin<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
@@ -74,9 +75,9 @@ impl<'a> Preparations<'a> {
         let running = Arc::new(self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum()));
         let waiting = Arc::new(Mutex::new(Waiting { arrivals, ready: BinaryHeap::new() }));
         let (sender, results) = mpsc::channel();
-        for _ in 0..jobs.min(self.debs.len()) {
+        for number in 0..jobs.min(self.debs.len()) {
             let (waiting, running, sender) = (Arc::clone(&waiting), Arc::clone(&running), sender.clone());
-            scope.spawn(move || {
+            let work = move || {
                 // One thread waits for the next package, the others for their turn to wait.
                 let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next(|index| self.urgency(index));
                 while let Some(index) = next()
@@ -89,7 +90,12 @@ impl<'a> Preparations<'a> {
                     // Where it cannot be sent any more, something else has failed.
                     let _ = sender.send((index, result));
                 }
-            });
+            };
+            // If the host allows no more threads, those that run do all the work.
+            let started = spawn(scope, work);
+            if number == 0 {
+                started.map_err(Error::Thread)?;
+            }
         }
         let prepared = std::iter::repeat_with(|| None).take(self.debs.len()).collect();
         Ok(Arrivals { stop: self.stop, results, prepared, arrived: vec![false; self.debs.len()] })
