@@ -134,12 +134,12 @@ impl Http {
                 .referer(false);
             options.proxy.apply(builder, &options.logins)
         };
-        // A host without CA certificates can still use http: mirrors, whose signatures are what
-        // counts.
-        let client = new_builder()?.build().or_else(|error| match new_builder()?.tls_certs_only([]).build() {
-            Ok(client) => Ok(client),
-            Err(_) => Err(Error::Setup(error)),
-        })?;
+        let client = match new_builder()?.build() {
+            Ok(client) => client,
+            // A host without CA certificates can still use http: mirrors, whose signatures are what
+            // counts. What is wrong without certificates, too, is the cause.
+            Err(_) => new_builder()?.tls_certs_only([]).build().map_err(Error::Setup)?,
+        };
         Ok(Self { client, matcher, options })
     }
 
