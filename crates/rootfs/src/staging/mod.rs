@@ -13,7 +13,7 @@ pub use directory::Directory;
 pub use metadata::{Attributes, FileType, Metadata};
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -221,16 +221,6 @@ impl Staging {
     /// [`Error`]
     pub fn write(&self, path: &RootPath, bytes: &[u8], mode: u16) -> Result<(), Error> {
         self.parent(path)?.write_file(path.file_name(), bytes, mode)
-    }
-
-    /// Appends to the file at `path`, which symbolic links may lead to.
-    ///
-    /// # Errors
-    /// [`Error`]
-    pub fn append(&self, path: &RootPath, bytes: &[u8]) -> Result<(), Error> {
-        let opened = self.resolve(path.as_bytes(), OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK);
-        let mut file = fs_err::File::from_parts(at("open", || path.clone(), opened)?.into(), self.host(path));
-        at("write", || path.clone(), file.write_all(bytes))
     }
 
     /// Makes a symbolic link. The target is taken as it is.
