@@ -10,7 +10,7 @@ use fam_isolation::sandbox::{self, Sandbox, StandIn};
 use fam_plugin::Root;
 use fam_progress::Progress;
 use fam_rootfs::{bootloader, configure, growth};
-use fam_tree::{Content, Entry, Kind, RootPath, Store, Tree, tarball};
+use fam_tree::{Entry, Kind, RootPath, Store, Tree, tarball};
 use fs_err::File;
 use rustix::fs::{Mode, OFlags};
 
@@ -98,12 +98,7 @@ impl Template {
     fn bytes_of(&self, entry: &Entry) -> Option<Vec<u8>> {
         match &entry.kind {
             Kind::File(content) if content.len() > MAX_TEXT_BYTES => None,
-            Kind::File(Content::Inline(bytes)) => Some(bytes.to_vec()),
-            Kind::File(Content::Stored { offset, len }) => {
-                let mut bytes = vec![0; usize::try_from(*len).ok()?];
-                self.store.fill(&mut bytes, *offset).ok()?;
-                Some(bytes)
-            }
+            Kind::File(content) => content.read(&*self.store).ok(),
             _ => None,
         }
     }

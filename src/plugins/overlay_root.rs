@@ -269,14 +269,7 @@ impl RootFs for OverlayRoot {
         let (_, entry) = self.entry("read", path)?;
         match self.content(entry).ok_or_else(|| Problem::NotAFile.at("read", path))? {
             content if content.len() > MAX_FILE_BYTES => Err(Problem::TooLarge(MAX_FILE_BYTES).at("read", path)),
-            Content::Inline(bytes) => Ok(bytes.to_vec()),
-            Content::Stored { offset, len } => {
-                let len = usize::try_from(*len).map_err(|_| Problem::TooLarge(MAX_FILE_BYTES).at("read", path))?;
-                let mut bytes = vec![0; len];
-                let read = self.store.fill(&mut bytes, *offset);
-                read.map_err(|error| Problem::Other(error.to_string()).at("read", path))?;
-                Ok(bytes)
-            }
+            content => content.read(&*self.store).map_err(|error| Problem::Other(error.to_string()).at("read", path)),
         }
     }
 

@@ -100,14 +100,7 @@ fn read_through_kernel(root: &Path) -> (Tree, BTreeMap<RootPath, Vec<u8>>) {
 }
 
 fn contents(tree: &Tree, store: &dyn Store) -> BTreeMap<RootPath, Vec<u8>> {
-    let read = |content: &Content| match content {
-        Content::Inline(bytes) => bytes.to_vec(),
-        Content::Stored { offset, len } => {
-            let mut bytes = vec![0; *len as usize];
-            store.fill(&mut bytes, *offset).unwrap();
-            bytes
-        }
-    };
+    let read = |content: &Content| content.read(store).unwrap();
     let files = tree.iter().filter_map(|(path, entry)| match &entry.kind {
         Kind::File(content) => Some((path.clone(), read(content))),
         Kind::HardLink(first) => match &tree.get(first).unwrap().kind {

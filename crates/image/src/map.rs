@@ -38,13 +38,6 @@ impl Contents {
         SECOND_STORE + offset
     }
 
-    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        match &self.second {
-            Some(second) if offset >= SECOND_STORE => second.fill(buffer, offset - SECOND_STORE),
-            _ => self.first.fill(buffer, offset),
-        }
-    }
-
     /// Whether the same offset names the same bytes in both.
     fn same(&self, other: &Self) -> bool {
         let same_second = match (&self.second, &other.second) {
@@ -53,6 +46,15 @@ impl Contents {
             _ => false,
         };
         Arc::ptr_eq(&self.first, &other.first) && same_second
+    }
+}
+
+impl Store for Contents {
+    fn fill(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.second {
+            Some(second) if offset >= SECOND_STORE => second.fill(buffer, offset - SECOND_STORE),
+            _ => self.first.fill(buffer, offset),
+        }
     }
 }
 
@@ -297,14 +299,7 @@ impl MapBuilder {
 
     /// Bytes of `content` as they will be read.
     pub(super) fn read(&self, content: &Content) -> io::Result<Vec<u8>> {
-        match content {
-            Content::Inline(bytes) => Ok(bytes.to_vec()),
-            Content::Stored { offset, len } => {
-                let mut bytes = vec![0; *len as usize];
-                self.map.contents.fill(&mut bytes, *offset)?;
-                Ok(bytes)
-            }
-        }
+        content.read(&self.map.contents)
     }
 
     /// Appends, joined to the piece before where both the disk and the source go on.

@@ -46,6 +46,7 @@ pub use path::{InvalidPath, MAX_NAME_BYTES, MAX_PATH_BYTES, RootPath};
 pub use store::Store;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -86,6 +87,21 @@ impl Content {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All bytes, which are in `store` where they are not in memory. The caller bounds their length.
+    ///
+    /// # Errors
+    /// When they cannot be read, or have no room in an address space.
+    pub fn read(&self, store: &dyn Store) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Inline(bytes) => Ok(bytes.to_vec()),
+            Self::Stored { offset, len } => {
+                let mut bytes = vec![0; usize::try_from(*len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+                store.fill(&mut bytes, *offset)?;
+                Ok(bytes)
+            }
+        }
     }
 }
 
