@@ -49,7 +49,7 @@ fn write_as<'env, T, E: From<io::Error>>(
     work: impl for<'scope> FnOnce(&mut Output<'scope, 'env>) -> Result<T, E>,
 ) -> Result<T, E> {
     thread::scope(|scope| {
-        let mut output = Output::new(scope, files, past_cache);
+        let mut output = Output::new(scope, files, past_cache)?;
         let done = work(&mut output)?;
         output.flush()?;
         Ok(done)
@@ -70,10 +70,10 @@ pub(super) struct Output<'scope, 'env> {
 }
 
 impl<'scope, 'env> Output<'scope, 'env> {
-    fn new(scope: &'scope Scope<'scope, 'env>, files: &[&'env File], past_cache: bool) -> Self {
+    fn new(scope: &'scope Scope<'scope, 'env>, files: &[&'env File], past_cache: bool) -> io::Result<Self> {
         let mut buffers = Buffers::new();
-        let filling = Filled::new(buffers.take());
-        Self { scope, files: files.to_vec(), past_cache, buffers, filling, writers: Writers::default() }
+        let filling = Filled::new(buffers.take()?);
+        Ok(Self { scope, files: files.to_vec(), past_cache, buffers, filling, writers: Writers::default() })
     }
 
     /// Makes the files this long; what is new is a hole.
@@ -88,6 +88,14 @@ impl<'scope, 'env> Output<'scope, 'env> {
             let (now, later) = bytes.split_at(room.len());
             room.copy_from_slice(now);
             bytes = later;
+            Ok(())
+        })
+    }
+
+    /// Writes zeros.
+    pub(super) fn write_zeros(&mut self, range: Range<u64>) -> io::Result<()> {
+        self.fill(range, |_, room| {
+            room.fill(0);
             Ok(())
         })
     }
@@ -130,7 +138,7 @@ impl<'scope, 'env> Output<'scope, 'env> {
         if self.writers.is_empty() {
             self.writers = Writers::start(self.scope, &self.files, self.past_cache)?;
         }
-        let filled = std::mem::replace(&mut self.filling, Filled::new(self.buffers.take()));
+        let filled = std::mem::replace(&mut self.filling, Filled::new(self.buffers.take()?));
         self.writers.send(self.buffers.lend(filled))
     }
 

@@ -4,7 +4,7 @@
 //! empties in the same turn: order needs no sorting, and memory is bounded by the queues whatever
 //! the disk's size.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
@@ -90,7 +90,8 @@ pub(super) fn write_disk(
         let mut encoder = Encoder::new(options.compression)?;
         let clusters = clusters.iter().map(|cluster| {
             encoder.cluster.copy_from_slice(cluster);
-            encoder.encode().map(|(encoded, bytes)| (encoded, bytes.to_vec()))
+            let mut bytes = Vec::new();
+            Ok((encoder.encode(&mut bytes)?, bytes))
         });
         clusters.collect()
     };
@@ -126,7 +127,6 @@ fn work(
 struct Encoder {
     compressor: Option<Compressor<'static>>,
     cluster: Vec<u8>,
-    compressed: Vec<u8>,
 }
 
 impl Encoder {
@@ -135,8 +135,7 @@ impl Encoder {
             Compression::Zstd => Some(Compressor::new(LEVEL)?),
             Compression::None => None,
         };
-        let cluster = vec![0; CLUSTER_BYTES as usize];
-        Ok(Self { compressor, cluster, compressed: vec![0; compress_bound(CLUSTER_BYTES as usize)] })
+        Ok(Self { compressor, cluster: vec![0; CLUSTER_BYTES as usize] })
     }
 
     fn batch(&mut self, map: &DiskMap, clusters: &[u64], mut batch: Batch) -> io::Result<Batch> {
@@ -144,26 +143,32 @@ impl Encoder {
         batch.bytes.clear();
         for &number in clusters {
             map.read_at(number * CLUSTER_BYTES, &mut self.cluster)?;
-            let (encoded, bytes) = self.encode()?;
-            batch.clusters.push((number, encoded, bytes.len()));
-            batch.bytes.extend_from_slice(bytes);
+            let start = batch.bytes.len();
+            let encoded = self.encode(&mut batch.bytes)?;
+            batch.clusters.push((number, encoded, batch.bytes.len() - start));
         }
         Ok(batch)
     }
 
-    /// Encodes what stands in `cluster`.
-    fn encode(&mut self) -> io::Result<(Encoded, &[u8])> {
+    /// Encodes what stands in `cluster`, and appends it to `bytes`.
+    fn encode(&mut self, bytes: &mut Vec<u8>) -> io::Result<Encoded> {
         if self.cluster.iter().all(|&byte| byte == 0) {
-            return Ok((Encoded::Zeros, &[]));
+            return Ok(Encoded::Zeros);
         }
         if let Some(compressor) = &mut self.compressor {
-            let len = compressor.compress_to_buffer(&self.cluster, &mut self.compressed[..])?;
+            let start = bytes.len();
+            bytes.reserve(compress_bound(CLUSTER_BYTES as usize));
+            let mut end = Cursor::new(&mut *bytes);
+            end.set_position(start as u64);
+            let len = compressor.compress_to_buffer(&self.cluster, &mut end)?;
             // Else nothing is gained; QEMU, too, stores such a cluster as it is.
             if len < CLUSTER_BYTES as usize {
-                return Ok((Encoded::Compressed, &self.compressed[..len]));
+                return Ok(Encoded::Compressed);
             }
+            bytes.truncate(start);
         }
-        Ok((Encoded::Whole, &self.cluster))
+        bytes.extend_from_slice(&self.cluster);
+        Ok(Encoded::Whole)
     }
 }
 
@@ -203,8 +208,13 @@ impl<'a, 'scope, 'env> Packer<'a, 'scope, 'env> {
         Ok(())
     }
 
+    /// Puts it behind everything placed. What is left of a cluster that was begun is zeros until compressed ones come
+    /// there, so that all of it is one piece, and few writes.
     fn whole(&mut self, stored: &[u8]) -> io::Result<Entry> {
         let offset = self.end;
+        if self.compressed_end.next_multiple_of(CLUSTER_BYTES) == offset {
+            self.output.write_zeros(self.compressed_end..offset)?;
+        }
         self.output.write_all_at(stored, offset)?;
         self.end += CLUSTER_BYTES;
         Ok(Entry::Whole { offset })

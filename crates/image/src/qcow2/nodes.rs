@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fs_err::File;
@@ -39,8 +40,8 @@ impl SharedClusters {
         if let Some(other) = other {
             check_related(reference, other)?;
         }
-        let shared = reference.clusters(CLUSTER_BYTES).filter(|cluster| {
-            let range = cluster * CLUSTER_BYTES..(cluster + 1) * CLUSTER_BYTES;
+        let shared = reference.clusters(CLUSTER_BYTES).filter(|&cluster| {
+            let range = range_of(cluster);
             !reference.is_private(range.clone()) && other.is_none_or(|other| reference.same_in(other, range))
         });
         let clusters: Vec<u64> = shared.collect();
@@ -50,18 +51,15 @@ impl SharedClusters {
         Ok(Self { reference: Arc::clone(reference), clusters: clusters.into_iter().collect(), entries, end, options })
     }
 
-    /// Whether the node of `map` has this cluster in common with the bulk.
-    fn has(&self, map: &DiskMap, cluster: u64) -> bool {
-        let range = cluster * CLUSTER_BYTES..(cluster + 1) * CLUSTER_BYTES;
-        self.clusters.contains(&cluster) && self.reference.same_in(map, range)
-    }
-
     /// The clusters of `map` that are its own, and the entries of the bulk that it shares.
     pub(super) fn split(&self, map: &DiskMap) -> Result<(Vec<u64>, Entries), Error> {
         check_related(&self.reference, map)?;
-        let own = map.clusters(CLUSTER_BYTES).filter(|&cluster| !self.has(map, cluster)).collect();
-        let shared = self.entries.iter().filter(|&(&cluster, _)| self.has(map, cluster));
-        Ok((own, shared.map(|(&cluster, &entry)| (cluster, entry)).collect()))
+        let is_reference = std::ptr::eq(Arc::as_ptr(&self.reference), map);
+        let shares = |&cluster: &u64| is_reference || self.reference.same_in(map, range_of(cluster));
+        let shared: BTreeSet<u64> = self.clusters.iter().copied().filter(shares).collect();
+        let own = map.clusters(CLUSTER_BYTES).filter(|cluster| !shared.contains(cluster)).collect();
+        let entries = self.entries.iter().filter(|(cluster, _)| shared.contains(cluster));
+        Ok((own, entries.map(|(&cluster, &entry)| (cluster, entry)).collect()))
     }
 
     /// The file offset behind the bulk.
@@ -76,6 +74,11 @@ impl SharedClusters {
     pub(super) fn options(&self) -> Options {
         self.options
     }
+}
+
+/// The bytes of a disk's cluster.
+fn range_of(cluster: u64) -> Range<u64> {
+    cluster * CLUSTER_BYTES..(cluster + 1) * CLUSTER_BYTES
 }
 
 fn check_related(one: &DiskMap, other: &DiskMap) -> Result<(), Error> {
