@@ -11,21 +11,24 @@ const NAME_BYTES: usize = 100;
 const PREFIX_BYTES: usize = 155;
 /// tar(1) reads and writes this much at once, and warns where a file is no multiple of it.
 const RECORD_BYTES: u64 = 20 * BLOCK;
-/// Bytes are collected up to this size before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes are collected up to this size before they are written. They are still in the processor's cache then.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Writes entries one after another.
 #[derive(Debug)]
 pub struct TarWriter<W> {
     output: W,
+    /// It is used again and again, and never made shorter: what was cut off would have to be cleared again.
     buffer: Vec<u8>,
+    /// How much of the buffer is to be written.
+    filled: usize,
     written: u64,
 }
 
 impl<W: Write> TarWriter<W> {
     /// Writes to `output`, in large pieces: it needs no buffer of its own.
     pub fn new(output: W) -> Self {
-        Self { output, buffer: Vec::with_capacity(2 * BUFFER_BYTES), written: 0 }
+        Self { output, buffer: vec![0; 2 * BUFFER_BYTES], filled: 0, written: 0 }
     }
 
     /// Writes a comment on the whole archive, which programs that unpack it pass over: a PAX global
@@ -86,9 +89,7 @@ impl<W: Write> TarWriter<W> {
         let mut left = size;
         while left > 0 {
             let count = left.min(BUFFER_BYTES as u64) as usize;
-            let filled = self.buffer.len();
-            self.buffer.resize(filled + count, 0);
-            input.read_exact(&mut self.buffer[filled..])?;
+            input.read_exact(self.room(count))?;
             left -= count as u64;
             self.flush_if_full()?;
         }
@@ -124,24 +125,34 @@ impl<W: Write> TarWriter<W> {
         Ok(self.written)
     }
 
+    /// The next `count` bytes of the buffer, which the caller fills.
+    fn room(&mut self, count: usize) -> &mut [u8] {
+        let start = self.filled;
+        self.filled += count;
+        if self.buffer.len() < self.filled {
+            self.buffer.resize(self.filled, 0);
+        }
+        &mut self.buffer[start..self.filled]
+    }
+
     fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.room(bytes.len()).copy_from_slice(bytes);
     }
 
     fn pad(&mut self, unit: u64) {
-        let end = self.written + self.buffer.len() as u64;
+        let end = self.written + self.filled as u64;
         let padding = end.next_multiple_of(unit) - end;
-        self.buffer.resize(self.buffer.len() + padding as usize, 0);
+        self.room(padding as usize).fill(0);
     }
 
     fn flush_if_full(&mut self) -> io::Result<()> {
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.filled >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.output.write_all(&self.buffer)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.output.write_all(&self.buffer[..self.filled])?;
+        self.written += self.filled as u64;
+        self.filled = 0;
         Ok(())
     }
 }
