@@ -6,12 +6,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use fs_err::File;
 use fs_err::os::unix::fs::FileExt;
+use memmap2::{Advice, MmapMut};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::{BLOCK, BUFFER_BYTES};
 
 /// How many there are. They are made when they are needed.
 pub(super) const BUFFERS: usize = 8;
+/// A large page of most processors.
+const LARGE_PAGE: usize = 2 << 20;
 
 /// Buffers that are filled, written and filled again.
 #[derive(Debug)]
@@ -28,14 +31,15 @@ impl Buffers {
     }
 
     /// One that may be filled; waits until one is written where all are in use.
-    pub(super) fn take(&mut self) -> Buffer {
-        self.written.try_recv().unwrap_or_else(|_| {
-            if self.not_made > 0 {
-                self.not_made -= 1;
-                return Buffer::new();
-            }
-            self.written.recv().expect("the other end is here, too")
-        })
+    pub(super) fn take(&mut self) -> io::Result<Buffer> {
+        if let Ok(buffer) = self.written.try_recv() {
+            return Ok(buffer);
+        }
+        if self.not_made > 0 {
+            self.not_made -= 1;
+            return Buffer::new();
+        }
+        Ok(self.written.recv().expect("the other end is here, too"))
     }
 
     /// What is filled, to be written. Its buffer comes back here when the last thread has dropped it.
@@ -100,26 +104,29 @@ impl Filled {
     }
 }
 
-/// Memory that begins at a multiple of [`BLOCK_BYTES`].
+/// Memory that begins at a multiple of [`BLOCK_BYTES`](super::BLOCK_BYTES), in large pages where the system has them. A
+/// request to the disk names each page that it takes: of small ones, a disk takes 1 MiB at a time or less.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    allocated: Vec<u8>,
+    mapped: MmapMut,
     start: usize,
 }
 
 impl Buffer {
-    fn new() -> Self {
-        let allocated = vec![0; BUFFER_BYTES + BLOCK];
-        let start = allocated.as_ptr().align_offset(BLOCK);
-        Self { allocated, start }
+    fn new() -> io::Result<Self> {
+        let mapped = MmapMut::map_anon(BUFFER_BYTES + LARGE_PAGE)?;
+        // Refused by a kernel that has none.
+        let _ = mapped.advise(Advice::HugePage);
+        let start = mapped.as_ptr().align_offset(LARGE_PAGE);
+        Ok(Self { mapped, start })
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.allocated[self.start..][..BUFFER_BYTES]
+        &self.mapped[self.start..][..BUFFER_BYTES]
     }
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.allocated[self.start..][..BUFFER_BYTES]
+        &mut self.mapped[self.start..][..BUFFER_BYTES]
     }
 }
 
