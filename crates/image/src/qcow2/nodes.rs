@@ -54,8 +54,7 @@ impl SharedClusters {
     /// The clusters of `map` that are its own, and the entries of the bulk that it shares.
     pub(super) fn split(&self, map: &DiskMap) -> Result<(Vec<u64>, Entries), Error> {
         check_related(&self.reference, map)?;
-        let is_reference = std::ptr::eq(Arc::as_ptr(&self.reference), map);
-        let shares = |&cluster: &u64| is_reference || self.reference.same_in(map, range_of(cluster));
+        let shares = |&cluster: &u64| self.reference.same_in(map, range_of(cluster));
         let shared: BTreeSet<u64> = self.clusters.iter().copied().filter(shares).collect();
         let own = map.clusters(CLUSTER_BYTES).filter(|cluster| !shared.contains(cluster)).collect();
         let entries = self.entries.iter().filter(|(cluster, _)| shared.contains(cluster));
