@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use memchr::{memchr, memmem};
+
 /// One stanza: fields in the order of the file. Values keep inner newlines and the blank that
 /// begins each continuation line.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +23,11 @@ pub fn stanzas(text: &str) -> impl Iterator<Item = Stanza<'_>> {
             if rest.is_empty() {
                 return None;
             }
-            let (stanza, tail) = rest.split_once("\n\n").unwrap_or((rest, ""));
-            rest = tail;
+            let stanza;
+            (stanza, rest) = match memmem::find(rest.as_bytes(), b"\n\n") {
+                Some(end) => (&rest[..end], &rest[end + 2..]),
+                None => (rest, ""),
+            };
             if !stanza.trim().is_empty() {
                 return Some(Stanza { text: stanza });
             }
@@ -61,11 +66,13 @@ impl<'a> Stanza<'a> {
                 if rest.is_empty() {
                     return None;
                 }
-                let mut end = rest.find('\n').unwrap_or(rest.len());
+                let end_of_line =
+                    |begin: usize| memchr(b'\n', &rest.as_bytes()[begin..]).map_or(rest.len(), |end| begin + end);
+                let mut end = end_of_line(0);
                 // A comment has no continuation lines.
                 let comment = rest.starts_with('#');
                 while !comment && (rest[end..].starts_with("\n ") || rest[end..].starts_with("\n\t")) {
-                    end = rest[end + 1..].find('\n').map_or(rest.len(), |next| end + 1 + next);
+                    end = end_of_line(end + 1);
                 }
                 let field = &rest[..end];
                 rest = rest.get(end + 1..).unwrap_or("");

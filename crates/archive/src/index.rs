@@ -1,12 +1,13 @@
 //! Package indexes: from the verified bytes of a compressed file to text, in bounded memory.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::thread;
 
 use bzip2::bufread::MultiBzDecoder;
 use fam_progress::Hint;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
-use liblzma::stream::{CONCATENATED, Stream};
+use liblzma::stream::{CONCATENATED, MtStreamBuilder, Stream};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::deb822;
@@ -62,14 +63,14 @@ pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Err
     if limit > MAX_PLAIN_BYTES {
         return Err(Error::TooLarge { path: path() });
     }
-    let by_liblzma =
-        |stream: Result<Stream, liblzma::stream::Error>| read(XzDecoder::new_stream(&bytes[..], stream?), limit);
     let plain = match file.compression {
         Compression::Plain => Ok(bytes),
         Compression::Gzip => read(MultiGzDecoder::new(&bytes[..]), limit),
         Compression::Bzip2 => read(MultiBzDecoder::new(&bytes[..]), limit),
-        Compression::Xz => by_liblzma(Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)),
-        Compression::Lzma => by_liblzma(Stream::new_lzma_decoder(XZ_MEMORY)),
+        Compression::Xz => read_xz(&bytes, limit),
+        Compression::Lzma => Stream::new_lzma_decoder(XZ_MEMORY)
+            .map_err(io::Error::from)
+            .and_then(|stream| read(XzDecoder::new_stream(&bytes[..], stream), limit)),
         Compression::Zstd => ZstdDecoder::with_buffer(&bytes[..]).and_then(|mut decoder| {
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             read(decoder, limit)
@@ -86,7 +87,22 @@ pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Err
     Ok(deb822::decode(plain))
 }
 
-fn read(decoder: impl Read, limit: u64) -> std::io::Result<Vec<u8>> {
+/// All processors decompress blocks of an xz file at once, if it has several: the largest indexes of Debian have
+/// one for each 24 MiB of text.
+fn read_xz(bytes: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    let threads = thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let threaded =
+        MtStreamBuilder::new().threads(threads).memlimit_threading(XZ_MEMORY).memlimit_stop(XZ_MEMORY).decoder()?;
+    let mut decoder = XzDecoder::new_stream(bytes, threaded);
+    match read(&mut decoder, limit) {
+        Ok(plain) if decoder.get_ref().is_empty() => Ok(plain),
+        // The host allows no further thread; or there are several streams, one after another, of which this decoder
+        // knows the first alone; or the file is damaged, and then this finds it again.
+        _ => read(XzDecoder::new_stream(bytes, Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?), limit),
+    }
+}
+
+fn read(decoder: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let expected = usize::try_from(limit).unwrap_or(0);
     // With a known size the text is read without growing; one byte more shows that it is longer.
     let mut plain = Vec::with_capacity(if limit == MAX_PLAIN_BYTES { 0 } else { expected + 1 });
@@ -152,6 +168,29 @@ mod tests {
                 let two = [pack(compression, "Package: a\n"), pack(compression, "Version: 1\n")].concat();
                 assert_eq!(decompress(&index(compression, Some(TEXT)), two).unwrap(), TEXT, "{compression:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_xz_file_may_have_several_blocks_and_streams() {
+        let text: String = (0..1000).map(|number| format!("Package: p{number}\nVersion: {number}\n\n")).collect();
+        let encoder = MtStreamBuilder::new().threads(2).preset(1).block_size(4096).encoder().unwrap();
+        let mut stream = liblzma::write::XzEncoder::new_stream(Vec::new(), encoder);
+        stream.write_all(text.as_bytes()).unwrap();
+        let stream = stream.finish().unwrap();
+        for count in 1..3 {
+            let (bytes, text) = (stream.repeat(count), text.repeat(count));
+            for plain in [Some(text.as_str()), None] {
+                assert_eq!(decompress(&index(Compression::Xz, plain), bytes.clone()).unwrap(), text);
+            }
+            // A multiple of four zeros may follow a stream (The .xz File Format, 2.2).
+            let padded = [&bytes[..], &[0; 4]].concat();
+            assert_eq!(decompress(&index(Compression::Xz, None), padded).unwrap(), text);
+            let mut damaged = bytes;
+            let middle = damaged.len() / 2 + 100;
+            damaged[middle] ^= 1;
+            let error = decompress(&index(Compression::Xz, None), damaged).unwrap_err();
+            assert!(matches!(error, Error::Compression { .. }), "{error}");
         }
     }
 
