@@ -144,6 +144,7 @@ impl Maker<'_> {
         let installation = Installation {
             debs: &selection.debs(),
             first: &selection.first_stage(),
+            early: &selection.early_stage(),
             unpack: &UnpackOptions {
                 architecture: job.settings.recipe.architecture.to_string(),
                 // In every suite: from bookworm on packages count on it, and debootstrap does so for

@@ -41,6 +41,8 @@ struct Package {
     digest: Digest,
     /// Whether it is of the first stage.
     essential: bool,
+    /// Whether others wait for it, and it is installed before them.
+    early: bool,
     /// Whether it is there only because others need it, as the record for apt says.
     automatic: bool,
 }
@@ -60,6 +62,7 @@ impl Ingredients {
             architecture: package.architecture.clone(),
             digest: package.digest,
             essential: package.essential,
+            early: package.early,
             automatic: package.automatic,
         });
         Ok(Some(Self {
@@ -201,6 +204,7 @@ mod tests {
             architecture: "all".into(),
             digest: sha256(format!("{name} {version}").as_bytes()),
             essential: false,
+            early: false,
             automatic: false,
         }
     }

@@ -1,5 +1,6 @@
 //! From archives to an exact set of packages: a fresh choice by the resolver, or what a lock says.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -10,9 +11,10 @@ use fam_archive::local::LocalDeb;
 use fam_archive::lock::{self, Lock, LockedPackage, LockedSource};
 use fam_archive::packages::{Origin, PackageIndex, Skipped};
 use fam_archive::policy::Pin;
-use fam_archive::resolve::{Request, resolve};
-use fam_archive::{Download, FetchedSources, OpenedSource, Source, client, fetch, file_url};
+use fam_archive::resolve::{Request, Selection as Chosen, resolve};
+use fam_archive::{Download, FetchedSources, OpenedSource, Source, client, deb822, fetch, file_url};
 use fam_progress::Progress;
+use fam_rootfs::install::schedule::{self, Node};
 use fam_rootfs::unpack::DebFile;
 
 use super::Error;
@@ -150,6 +152,7 @@ impl Selection {
         }
         progress.detail(format!("{} of {} packages chosen", selection.packages().len(), index.len()));
         let lock = Lock::new(&selection, index.architecture(), locked_sources).map_err(Error::Incomplete)?;
+        let lock = lock.with_early(&early_stage(&selection));
         // Of what was warned of here, the next run is to warn again.
         if index.skipped().is_empty() && absent.is_empty() {
             archives.client.keep_choice(&key, &lock.to_toml());
@@ -182,14 +185,24 @@ impl Selection {
 
     /// The positions in the lock of the packages of the first stage.
     pub(super) fn first_stage(&self) -> Vec<usize> {
-        let packages = self.lock.packages.iter().enumerate();
-        packages.filter(|(_, package)| package.essential).map(|(position, _)| position).collect()
+        self.positions(|package| package.essential)
     }
 
-    /// Fetches what the cache does not have, the first stage early, and calls `arrived` with the
-    /// index of each package when its file is there.
+    /// The positions in the lock of the packages of the early stage.
+    pub(super) fn early_stage(&self) -> Vec<usize> {
+        self.positions(|package| package.early)
+    }
+
+    fn positions(&self, is_meant: impl Fn(&LockedPackage) -> bool) -> Vec<usize> {
+        let packages = self.lock.packages.iter().enumerate();
+        packages.filter(|(_, package)| is_meant(package)).map(|(position, _)| position).collect()
+    }
+
+    /// Fetches what the cache does not have, before all else what is needed first or early, and calls `arrived` with
+    /// the index of each package when its file is there.
     pub(super) fn fetch(&self, stop: &AtomicBool, arrived: &(dyn Fn(usize) + Sync)) -> Result<(), fetch::Error> {
-        self.archives.client.fetch_each(&self.downloads, &self.first_stage(), stop, arrived)
+        let before_others = self.positions(|package| package.essential || package.early);
+        self.archives.client.fetch_each(&self.downloads, &before_others, stop, arrived)
     }
 
     /// The cache that they are fetched into.
@@ -261,6 +274,19 @@ impl Selection {
     pub(super) fn is_cached(&self, package: &LockedPackage) -> bool {
         self.archives.client.is_cached(&package.download())
     }
+}
+
+/// The positions of the packages that are installed before others of the second stage, as far as the index tells: where
+/// control files say otherwise, the installation goes by these.
+fn early_stage(selection: &Chosen<'_>) -> BTreeSet<usize> {
+    let nodes = selection.packages().iter().map(|selected| {
+        let stanza = deb822::stanzas(selected.package.stanza()).next()?;
+        Node::new(&stanza, selected.essential_stage, false).ok()
+    });
+    // The index has none that cannot be read.
+    let nodes: Vec<Node> = nodes.collect::<Option<_>>().unwrap_or_default();
+    let first = schedule::first_stage(&nodes).into_iter().collect();
+    schedule::awaited(&nodes, &first)
 }
 
 /// How a package is fetched: from the file that the settings name, if that has the bytes of the

@@ -108,6 +108,7 @@ pub fn work(job: Job, progress: Progress) -> Result<Built, Failure> {
     let installation = Installation {
         debs: &debs,
         first: &[],
+        early: &[],
         unpack: &UnpackOptions {
             architecture: "amd64".into(),
             merged_usr: true,

@@ -19,6 +19,7 @@ mod disks;
 mod doctor;
 mod documents;
 mod domains;
+mod early_stage;
 mod examples;
 mod export;
 mod fabric;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         doctor::tests(),
         documents::tests(),
         domains::tests(),
+        early_stage::tests(),
         examples::tests(),
         export::tests(),
         check::tests(),

@@ -6,6 +6,8 @@
 //! kept and shared, so its URLs have no logins; those of an old one that has some are read, and not
 //! written again.
 
+use std::collections::BTreeSet;
+
 use fam_progress::{Hint, line_and_column};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -94,6 +96,9 @@ pub struct LockedPackage {
     pub architecture: String,
     /// Whether it belongs to the first stage: the essential packages and what they need.
     pub essential: bool,
+    /// Whether it is installed before all that come after the first stage, since others wait for it: what they pre-depend
+    /// on, and what that needs.
+    pub early: bool,
     /// Whether it is there only because others need it.
     pub automatic: bool,
     /// The size of the `.deb` file in bytes.
@@ -188,6 +193,7 @@ impl Lock {
                 version: package.version().to_owned(),
                 architecture: package.architecture().to_owned(),
                 essential: selected.essential_stage,
+                early: false,
                 automatic: selected.automatic,
                 size: field(package, "Size", |size| size.parse().map_err(|_| format!("`{size}` is not a number")))?,
                 installed_size: package.installed_size().unwrap_or(0),
@@ -207,6 +213,14 @@ impl Lock {
             sources,
             packages,
         })
+    }
+
+    /// The same, with the packages at these positions marked as [`early`](LockedPackage::early), and no others.
+    #[must_use]
+    pub fn with_early(mut self, positions: &BTreeSet<usize>) -> Self {
+        let packages = self.packages.iter_mut().enumerate();
+        packages.for_each(|(position, package)| package.early = positions.contains(&position));
+        self
     }
 
     /// The same, of a build in which these plugins have the network.

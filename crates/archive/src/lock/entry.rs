@@ -19,6 +19,8 @@ pub(super) struct Entry {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     essential: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    early: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     automatic: bool,
     size: u64,
     #[serde(default, rename = "installed-size")]
@@ -34,13 +36,15 @@ pub(super) struct Entry {
 
 impl From<LockedPackage> for Entry {
     fn from(package: LockedPackage) -> Self {
-        let LockedPackage { name, version, architecture, essential, automatic, size, installed_size, .. } = package;
+        let LockedPackage { name, version, architecture, essential, early, automatic, size, installed_size, .. } =
+            package;
         let digits = |algorithm| (package.digest.algorithm() == algorithm).then(|| package.digest.to_string());
         Self {
             name,
             version,
             architecture,
             essential,
+            early,
             automatic,
             size,
             installed_size,
@@ -56,7 +60,7 @@ impl TryFrom<Entry> for LockedPackage {
     type Error = String;
 
     fn try_from(entry: Entry) -> Result<Self, Self::Error> {
-        let Entry { name, version, architecture, essential, automatic, size, installed_size, .. } = entry;
+        let Entry { name, version, architecture, essential, early, automatic, size, installed_size, .. } = entry;
         let digest = match (entry.sha256, entry.sha512) {
             (Some(digits), None) => check_digest(Algorithm::Sha256, &digits)?,
             (None, Some(digits)) => check_digest(Algorithm::Sha512, &digits)?,
@@ -64,7 +68,19 @@ impl TryFrom<Entry> for LockedPackage {
             (Some(_), Some(_)) => return Err("both `sha256` and `sha512`, of which one is enough".to_owned()),
         };
         let (filename, mirror) = (entry.filename, entry.mirror);
-        Ok(Self { name, version, architecture, essential, automatic, size, installed_size, digest, filename, mirror })
+        Ok(Self {
+            name,
+            version,
+            architecture,
+            essential,
+            early,
+            automatic,
+            size,
+            installed_size,
+            digest,
+            filename,
+            mirror,
+        })
     }
 }
 

@@ -2,9 +2,9 @@
 //! done by all cores.
 //!
 //! Packages are fetched and made ready at once, in any order. Meanwhile, as soon as the essential
-//! packages are ready, the first stage is placed and configured: its scripts see nothing of the
-//! others, whose files lie beside the tree. Then comes the rest, in the order that [`schedule`]
-//! finds. Only one thing at a time changes the tree, so that no result depends on which thread was
+//! packages are ready, the first stage is placed and configured, and then the early one, which others wait for:
+//! their scripts see nothing of the others, whose files lie beside the tree. Then comes the rest, in the order that
+//! [`schedule`] finds. Only one thing at a time changes the tree, so that no result depends on which thread was
 //! the faster.
 
 mod addition;
@@ -18,7 +18,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 
 use fam_progress::Progress;
-use schedule::{Node, Step};
+use schedule::{Node, Schedule, Step};
 
 use super::configure::{self, Configuration, Configurator};
 use super::dpkg::Package;
@@ -33,6 +33,9 @@ pub struct Installation<'a> {
     /// Which of them, by position, the first stage is made of: the essential packages and what
     /// these need. With none, it is found out when all packages are there.
     pub first: &'a [usize],
+    /// Which of them the early stage is made of: what others pre-depend on, and what that needs. With none, it is found
+    /// out as well.
+    pub early: &'a [usize],
     /// How to unpack.
     pub unpack: &'a UnpackOptions,
     /// How to configure.
@@ -68,7 +71,8 @@ impl Installation<'_> {
         progress: &Progress,
     ) -> Result<(), Error> {
         let filters = &self.unpack.filters;
-        let preparations = Preparations { debs: self.debs, first: self.first, filters, aside, stop, progress };
+        let (first, early) = (self.first, self.early);
+        let preparations = Preparations { debs: self.debs, first, early, filters, aside, stop, progress };
         thread::scope(|scope| {
             let installed = (|| {
                 let arrivals = preparations.begin(scope, arrivals, self.unpack.jobs)?;
@@ -98,7 +102,9 @@ struct Installer<'a> {
 
 impl Installer<'_> {
     fn run(mut self) -> Result<(), Error> {
-        let early = self.early_first_stage()?;
+        let first = self.early_first_stage()?;
+        let early = self.of.early.iter().copied().collect();
+        let there = first.as_ref().map(|first| self.early_stage(first, &early)).transpose()?.flatten();
         self.arrivals.wait_for_all()?;
         let count = self.of.debs.len();
         self.progress.step(format!("Configuring {count} packages"));
@@ -107,19 +113,15 @@ impl Installer<'_> {
             let [package, other] = [package, other].map(|position| nodes[position].name.clone());
             return Err(unpack::Error::Excluded { package, other }.into());
         }
-        let first = match early {
+        let first = match first {
             Some(first) => first,
             None => self.first_stage(&schedule::first_stage(&nodes))?,
         };
-        let schedule = schedule::second_stage(&nodes, &first, self.configurator.wants_preseeding());
-        for &package in &schedule.cuts {
-            let name = &nodes[package].name;
-            self.progress
-                .detail(format!("{name} pre-depends on what needs {name}: its preinst runs before that is configured"));
-        }
-        for step in &schedule.steps {
-            self.take(step, &nodes)?;
-        }
+        let there = match there {
+            Some(there) => there,
+            None => self.early_stage(&first, &schedule::awaited(&nodes, &first))?.unwrap_or(first),
+        };
+        self.follow(&schedule::second_stage(&nodes, &there, self.configurator.wants_preseeding()))?;
         Ok(self.configurator.finish()?)
     }
 
@@ -152,7 +154,40 @@ impl Installer<'_> {
         Ok(first)
     }
 
-    fn take(&mut self, step: &Step, nodes: &[Node]) -> Result<(), Error> {
+    /// Installs the early stage, of the packages `early`, and returns what is there then. It does nothing where these need
+    /// something that is neither among them nor of the first stage, or debconf is to take answers before.
+    fn early_stage(
+        &mut self,
+        first: &BTreeSet<usize>,
+        early: &BTreeSet<usize>,
+    ) -> Result<Option<BTreeSet<usize>>, Error> {
+        if early.is_empty() || self.configurator.wants_preseeding() {
+            return Ok(None);
+        }
+        self.arrivals.wait_for(early.iter().copied())?;
+        let there = first | early;
+        let positions: Vec<usize> = there.iter().copied().collect();
+        let nodes = self.nodes(positions.iter().copied())?;
+        if !schedule::is_closed(&nodes) {
+            return Ok(None);
+        }
+        let first = (0..positions.len()).filter(|&it| first.contains(&positions[it])).collect();
+        self.follow(&schedule::early_stage(&nodes, &first).at(&positions))?;
+        self.configurator.leave()?;
+        Ok(Some(there))
+    }
+
+    fn follow(&mut self, schedule: &Schedule) -> Result<(), Error> {
+        for &package in &schedule.cuts {
+            let name = &self.of.debs[package].name;
+            self.progress
+                .detail(format!("{name} pre-depends on what needs {name}: its preinst runs before that is configured"));
+        }
+        schedule.steps.iter().try_for_each(|step| self.take(step))
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), Error> {
+        let debs = self.of.debs;
         if self.stop.load(Ordering::Relaxed) {
             return Err(unpack::Error::Stopped.into());
         }
@@ -168,13 +203,13 @@ impl Installer<'_> {
             }
             Step::Preinst(package) => {
                 self.placement.before_scripts()?;
-                self.progress.detail(format!("preinst of {}", nodes[*package].name));
+                self.progress.detail(format!("preinst of {}", debs[*package].name));
                 for prepared in self.arrivals.ready([*package]) {
                     self.configurator.preinst(prepared.package())?;
                 }
             }
             Step::Configure(packages) => {
-                let names = packages.iter().map(|&package| nodes[package].name.as_str());
+                let names = packages.iter().map(|&package| debs[package].name.as_str());
                 self.progress.detail(format!("configuring early {}", names.clone().collect::<Vec<_>>().join(", ")));
                 self.configurator.configure(names)?;
             }

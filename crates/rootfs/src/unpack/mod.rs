@@ -96,7 +96,7 @@ pub fn unpack(
     drop(sender);
     let stop = AtomicBool::new(false);
     let preparations =
-        Preparations { debs, first: &[], filters: &options.filters, aside: &aside, stop: &stop, progress };
+        Preparations { debs, first: &[], early: &[], filters: &options.filters, aside: &aside, stop: &stop, progress };
     let mut prepared = thread::scope(|scope| {
         let mut prepared = preparations.begin(scope, arrivals, options.jobs)?;
         prepared.wait_for_all()?;

@@ -31,6 +31,8 @@ pub struct Preparations<'a> {
     pub debs: &'a [DebFile],
     /// The positions of those that are needed first.
     pub first: &'a [usize],
+    /// The positions of those that are needed after them.
+    pub early: &'a [usize],
     /// Which of their paths are left out.
     pub filters: &'a Filters,
     /// Where their files are put.
@@ -101,10 +103,10 @@ impl<'a> Preparations<'a> {
         Ok(Arrivals { stop: self.stop, results, prepared, arrived: vec![false; self.debs.len()] })
     }
 
-    /// Which of several packages is to be prepared next: one that is needed first, else the largest. If that
+    /// Which of several packages is to be prepared next: one that is needed first or early, else the largest. If that
     /// one came last, all other threads would wait for it at the end.
-    fn urgency(&self, index: Index) -> (bool, u64) {
-        (self.first.contains(&index), self.debs[index].size)
+    fn urgency(&self, index: Index) -> Urgency {
+        (self.first.contains(&index), self.early.contains(&index), self.debs[index].size)
     }
 
     fn stopped(&self) -> bool {
@@ -125,15 +127,18 @@ impl<'a> Preparations<'a> {
     }
 }
 
+/// Whether a package is needed first, whether it is needed early, and its size.
+type Urgency = (bool, bool, u64);
+
 /// Packages that wait to be prepared.
 struct Waiting {
     arrivals: Receiver<Index>,
-    ready: BinaryHeap<((bool, u64), Reverse<Index>)>,
+    ready: BinaryHeap<(Urgency, Reverse<Index>)>,
 }
 
 impl Waiting {
     /// The most urgent of the packages that are there; waits for one where none is. `None` if no more can come.
-    fn next(&mut self, urgency: impl Fn(Index) -> (bool, u64)) -> Option<Index> {
+    fn next(&mut self, urgency: impl Fn(Index) -> Urgency) -> Option<Index> {
         let entry = |index| (urgency(index), Reverse(index));
         self.ready.extend(self.arrivals.try_iter().map(entry));
         if self.ready.is_empty() {
@@ -286,11 +291,11 @@ mod tests {
     fn what_is_needed_first_comes_next_and_then_the_largest() {
         let (sender, arrivals) = mpsc::channel();
         let mut waiting = Waiting { arrivals, ready: BinaryHeap::new() };
-        let mut next = || waiting.next(|index| (index == 3, [10, 30, 30, 1, 20][index]));
+        let mut next = || waiting.next(|index| (index == 3, index == 4, [10, 30, 30, 1, 20][index]));
         (0..3).for_each(|index| sender.send(index).unwrap());
         assert_eq!(next(), Some(1));
         (3..5).for_each(|index| sender.send(index).unwrap());
         drop(sender);
-        assert_eq!([(); 5].map(|()| next()), [Some(3), Some(2), Some(4), Some(0), None]);
+        assert_eq!([(); 5].map(|()| next()), [Some(3), Some(4), Some(2), Some(0), None]);
     }
 }

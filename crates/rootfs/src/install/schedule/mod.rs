@@ -6,6 +6,8 @@
 //!   together, since none of their scripts runs without the others' programs. Then their preinst
 //!   scripts run, then they are configured; all this before a script of any other package runs,
 //!   since each may count on them without saying so (3.8).
+//! - What any Pre-Depends names, with all that it needs, is the early stage: it is installed before the rest, as apt
+//!   does it, and while the rest is still on its way.
 //! - Whatever else has no preinst is placed next: it waits for nothing.
 //! - A preinst runs when all that its package pre-depends on is configured, and before the
 //!   package's files are placed.
@@ -49,7 +51,7 @@ pub enum Step {
     Preseed,
 }
 
-/// What follows the first stage.
+/// What to do with packages.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Schedule {
     /// What to do, one after another. Each package is placed once. What no step configures is left
@@ -57,6 +59,21 @@ pub struct Schedule {
     pub steps: Vec<Step>,
     /// Packages whose preinst runs too early, since it waits for itself.
     pub cuts: Vec<usize>,
+}
+
+impl Schedule {
+    /// The same, where each position is that of an element of `positions`.
+    #[must_use]
+    pub fn at(self, positions: &[usize]) -> Self {
+        let all = |packages: Vec<usize>| packages.into_iter().map(|package| positions[package]).collect();
+        let step = |step| match step {
+            Step::Place(packages) => Step::Place(all(packages)),
+            Step::Preinst(package) => Step::Preinst(positions[package]),
+            Step::Configure(packages) => Step::Configure(all(packages)),
+            Step::Preseed => Step::Preseed,
+        };
+        Self { steps: self.steps.into_iter().map(step).collect(), cuts: all(self.cuts) }
+    }
 }
 
 /// The first stage: what is meant for it ([`Node::first`]) and what that depends on. In the order
@@ -88,16 +105,29 @@ pub fn exclusion(nodes: &[Node]) -> Option<(usize, usize)> {
     (0..nodes.len()).flat_map(excluded).next()
 }
 
-/// All that comes after the first stage, which consists of the packages `first`. `preseed` says
-/// that there are answers that debconf does not know yet.
+/// What belongs to the early stage: what packages pre-depend on, and what that needs, but for what is of the first
+/// stage. Whether a package has a preinst that waits for it does not matter, since no index says so.
 #[must_use]
-pub fn second_stage(nodes: &[Node], first: &BTreeSet<usize>, preseed: bool) -> Schedule {
+pub fn awaited(nodes: &[Node], first: &BTreeSet<usize>) -> BTreeSet<usize> {
     let names = Names::new(nodes);
-    let (waiting, at_once) =
-        (0..nodes.len()).filter(|position| !first.contains(position)).partition(|&it| nodes[it].preinst);
-    let mut planner =
-        Planner { names, placed: first.clone(), configured: first.clone(), waiting, schedule: Schedule::default() };
-    planner.place(&at_once);
+    let begin = (0..nodes.len()).flat_map(|package| names.chosen(package, first));
+    &names.closure(begin, first) - first
+}
+
+/// The early stage, which `nodes` consist of beside the first one. It leaves nothing to configure.
+#[must_use]
+pub fn early_stage(nodes: &[Node], first: &BTreeSet<usize>) -> Schedule {
+    let mut planner = Planner::new(nodes, first);
+    planner.take_all();
+    planner.configure((0..nodes.len()).filter(|package| !planner.configured.contains(package)).collect());
+    planner.schedule
+}
+
+/// All that comes after the packages `configured`, which are the first stage, or the early one as well. `preseed`
+/// says that there are answers that debconf does not know yet.
+#[must_use]
+pub fn second_stage(nodes: &[Node], configured: &BTreeSet<usize>, preseed: bool) -> Schedule {
+    let mut planner = Planner::new(nodes, configured);
     if preseed && let Some(debconf) = planner.names.by_name.get(DEBCONF).copied() {
         planner.preseed(debconf);
     }
@@ -115,7 +145,22 @@ struct Planner<'a> {
     schedule: Schedule,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// Begins with what waits for nothing, where the packages `configured` are there.
+    fn new(nodes: &'a [Node], configured: &BTreeSet<usize>) -> Self {
+        let others = (0..nodes.len()).filter(|position| !configured.contains(position));
+        let (waiting, at_once) = others.partition(|&it| nodes[it].preinst);
+        let mut planner = Self {
+            names: Names::new(nodes),
+            placed: configured.clone(),
+            configured: configured.clone(),
+            waiting,
+            schedule: Schedule::default(),
+        };
+        planner.place(&at_once);
+        planner
+    }
+
     /// Installs debconf and what it needs, and has it take the answers. What has a preinst and is
     /// not needed waits until then.
     fn preseed(&mut self, debconf: usize) {

@@ -44,6 +44,53 @@ fn plan_with(preseed: bool, lines: &[&str]) -> String {
     [format!("first {}", first.join("+"))].into_iter().chain(schedule.named(&nodes)).collect::<Vec<_>>().join(", ")
 }
 
+/// The early stage of some packages, and all that follows the first one.
+fn both_stages(nodes: &[Node], first: &BTreeSet<usize>) -> (BTreeSet<usize>, Schedule) {
+    let early = awaited(nodes, first);
+    let there: Vec<usize> = (first | &early).into_iter().collect();
+    let those: Vec<Node> = there.iter().map(|&position| nodes[position].clone()).collect();
+    if !is_closed(&those) {
+        return (BTreeSet::new(), second_stage(nodes, first, false));
+    }
+    let first_of_those = (0..there.len()).filter(|&it| first.contains(&there[it])).collect();
+    let mut all = early_stage(&those, &first_of_those).at(&there);
+    let rest = second_stage(nodes, &there.into_iter().collect(), false);
+    all.steps.extend(rest.steps);
+    all.cuts.extend(rest.cuts);
+    (early, all)
+}
+
+/// What a list of packages comes to where the early stage is taken before the others.
+fn plan_early(lines: &[&str]) -> String {
+    let nodes: Vec<Node> = lines.iter().map(|line| node(line)).collect();
+    both_stages(&nodes, &first_stage(&nodes).into_iter().collect()).1.named(&nodes).join(", ")
+}
+
+#[test]
+fn the_early_stage_is_what_others_pre_depend_on() {
+    // The first stage is not in it, and what pre-depends on something is in it only if another one needs it.
+    let lines = ["libc*", "python! Pre-Depends: minimal", "minimal Pre-Depends: libc; Depends: expat", "expat!", "vim"];
+    assert_eq!(
+        plan_early(&lines),
+        "place minimal, preinst expat, place expat, configure expat+minimal, place vim, preinst python, place python"
+    );
+    // It makes no difference to it whether there is a preinst.
+    assert_eq!(plan_early(&["a Pre-Depends: b", "b", "c"]), "place b, configure b, place a+c");
+    assert_eq!(plan_early(&["a Depends: b", "b*", "c Pre-Depends: b"]), "place a+c");
+    // Something in it waits for something else in it.
+    assert_eq!(
+        plan_early(&["a! Pre-Depends: b", "b! Pre-Depends: c", "c", "d!"]),
+        "place c, configure c, preinst b, place b, configure b, preinst a, preinst d, place a+d"
+    );
+    // Of two that could be taken, the one that is there.
+    assert_eq!(plan_early(&["a Pre-Depends: b | c", "b", "c*"]), "place a+b");
+    // Something that no package is.
+    assert_eq!(
+        plan_early(&["a! Pre-Depends: b", "b Depends: missing", "c"]),
+        "place b+c, configure b, preinst a, place a"
+    );
+}
+
 #[test]
 fn the_first_stage_is_what_essential_packages_need() {
     let lines =
@@ -324,6 +371,13 @@ proptest! {
         let preseed = preseed && !stage.contains(&0);
         let schedule = second_stage(&nodes, &stage, preseed);
         follow(&graph, &first, &schedule);
+        let (early, both) = both_stages(&nodes, &stage);
+        follow(&graph, &first, &both);
+        assert!(early.is_disjoint(&stage));
+        let there = &stage | &early;
+        let is_of_others = |step: &Step| matches!(step, Step::Place(packages) if !packages.iter().any(|it| there.contains(it)));
+        let others = both.steps.iter().skip_while(|step| !is_of_others(step));
+        assert!(early.is_empty() || others.clone().all(|step| !matches!(step, Step::Configure(_))), "all of it is configured before");
         assert_eq!(schedule.steps.iter().filter(|step| **step == Step::Preseed).count(), usize::from(preseed));
     }
 
@@ -336,7 +390,8 @@ proptest! {
             let stage: BTreeSet<usize> = first.iter().copied().collect();
             let is_first = first.iter().any(|&it| nodes[it].name == DEBCONF);
             let schedule = second_stage(nodes, &stage, !is_first);
-            format!("{:?} {:?}", first.iter().map(|&it| &nodes[it].name).collect::<Vec<_>>(), schedule.named(nodes))
+            let first: Vec<_> = first.iter().map(|&it| &nodes[it].name).collect();
+            format!("{first:?} {:?} {:?}", schedule.named(nodes), both_stages(nodes, &stage).1.named(nodes))
         };
         prop_assert_eq!(named(&nodes), named(&shuffled));
     }

@@ -21,6 +21,7 @@ impl Bench {
         let (stop, progress) = (AtomicBool::new(false), Progress::silent());
         let preparations = Preparations {
             first: &[],
+            early: &[],
             debs: &self.debs,
             filters: &options.filters,
             aside: &aside,
