@@ -276,8 +276,7 @@ impl Selection {
     }
 }
 
-/// The positions of the packages that are installed before others of the second stage, as far as the index tells: where
-/// control files say otherwise, the installation goes by these.
+/// The positions of the packages of the early stage, by what the index says of their relations.
 fn early_stage(selection: &Chosen<'_>) -> BTreeSet<usize> {
     let nodes = selection.packages().iter().map(|selected| {
         let stanza = deb822::stanzas(selected.package.stanza()).next()?;

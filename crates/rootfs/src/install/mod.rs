@@ -154,8 +154,9 @@ impl Installer<'_> {
         Ok(first)
     }
 
-    /// Installs the early stage, of the packages `early`, and returns what is there then. It does nothing where these need
-    /// something that is neither among them nor of the first stage, or debconf is to take answers before.
+    /// Installs the packages `early`, the early stage, and returns what is there then. It does nothing where there are none,
+    /// where they need something that is neither among them nor of the first stage, and where debconf is to take answers
+    /// before.
     fn early_stage(
         &mut self,
         first: &BTreeSet<usize>,
