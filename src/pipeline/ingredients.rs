@@ -268,7 +268,7 @@ mod tests {
         let digests = ["", "a 1"].map(|text| sha256(text.as_bytes()).to_string());
         let expected = r#"{"program":"1","architecture":"amd64","time":1,"initramfs":"vm",
             "paths":[{"exclude":"/usr/share/man/*"}],"debconf":"sha256:NONE","packages":[{"name":"a","version":"1",
-            "architecture":"all","digest":"sha256:OF_A","essential":false,"automatic":false}]}"#;
+            "architecture":"all","digest":"sha256:OF_A","essential":false,"early":false,"automatic":false}]}"#;
         let expected: String = expected.lines().map(str::trim_start).collect();
         assert_eq!(text, expected.replace("NONE", &digests[0]).replace("OF_A", &digests[1]));
         assert_eq!(serde_json::from_str::<Ingredients>(&text).unwrap(), ingredients(&[("a", "1")]));

@@ -36,7 +36,7 @@ fn lock(text: String, include: &[String]) -> Result<Lock, Error> {
 
 fn example() -> Lock {
     let text = stanza("dash", "Essential: yes\n") + &stanza("vim", "Depends: lib\n") + &stanza("lib", "");
-    lock(text, &["vim".to_owned()]).unwrap()
+    lock(text, &["vim".to_owned()]).unwrap().with_early(&[1].into())
 }
 
 #[test]
@@ -70,6 +70,7 @@ mirror = "http://mirror.example/debian"
 name = "lib"
 version = "1:2-3"
 architecture = "amd64"
+early = true
 automatic = true
 size = 42
 installed-size = 0
@@ -166,7 +167,7 @@ format 2 is not known, only 1
 line 1, column 1: missing field `format`
 line 19, column 8: invalid value: integer `-1`, expected u64
 line 19, column 7: string values must be quoted, expected literal string
-line 19, column 1: unknown field `sise`, expected one of `name`, `version`, `architecture`, `essential`, `automatic`, `size`, `installed-size`, `sha256`, `sha512`, `filename`, `mirror`
+line 19, column 1: unknown field `sise`, expected one of `name`, `version`, `architecture`, `essential`, `early`, `automatic`, `size`, `installed-size`, `sha256`, `sha512`, `filename`, `mirror`
 line 21, column 10: `abc` is not a SHA-256 of 64 hexadecimal digits
 line 22, column 12: `../../etc_2-3_amd64.deb` is not a plain relative path
 line 15, column 8: `../dash` is not a name
