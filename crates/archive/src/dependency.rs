@@ -174,8 +174,7 @@ pub fn alternatives(field: &str) -> impl Iterator<Item = Result<(Alternative<'_>
 /// let through, as apt and dpkg do.
 fn take_alternative(text: &str) -> Result<(Alternative<'_>, Option<u8>, &str), &'static str> {
     let ends_name = |byte: u8| {
-        matches!(byte, b' ' | b'(' | b')' | b',' | b'|' | b'[' | b']' | b'<' | b'>' | b'=')
-            || byte.is_ascii_whitespace()
+        matches!(byte, b'(' | b')' | b',' | b'|' | b'[' | b']' | b'<' | b'>' | b'=') || byte.is_ascii_whitespace()
     };
     let end = text.bytes().position(ends_name).unwrap_or(text.len());
     let (qualified_name, rest) = text.split_at(end);
