@@ -34,13 +34,13 @@ settings.nopasswd = true
 "#;
 
 fn static_by_ifupdown() {
-    let nodes = started(36000, IFUPDOWN);
+    let nodes = started(16000, IFUPDOWN);
     each_is_reached(&nodes, "fixed", "10.77.0");
 }
 
 /// By the seeds of the build, and netplan.
 fn static_by_cloud_init_and_networkd() {
-    let nodes = started(36300, "extends = 'cloud'\nnodes = { count = 2, addresses = 'static' }\n");
+    let nodes = started(16300, "extends = 'cloud'\nnodes = { count = 2, addresses = 'static' }\n");
     for number in [1, 2] {
         assert!(nodes.ssh(number, "cloud-init status --wait").ends_with("status: done"));
     }

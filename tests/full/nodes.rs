@@ -83,7 +83,7 @@ fn thin_nodes_are_small_and_boot() {
 
 /// One node of the launch script, which boots a kernel of its own without GRUB.
 fn what_is_added_is_in_the_node() {
-    let (system, nodes) = (default_system(), Nodes::new(34000));
+    let (system, nodes) = (default_system(), Nodes::new(14000));
     let of_build =
         ["fabric1.qcow2", "fabric_emulation.bash", "fabric_ssh_key", "fabric_ssh_config", "fabric_known_hosts"];
     system.copy(of_build.map(str::to_owned), &nodes.directory);
@@ -122,7 +122,7 @@ fn what_is_added_is_in_the_node() {
             "--virtiofs",
             &serve,
             "--forward",
-            "34080:22",
+            "14080:22",
             "1",
         ],
         &[1],
@@ -153,6 +153,6 @@ fn what_is_added_is_in_the_node() {
         assert_eq!(nodes.ssh(1, &format!("cat /mnt/from-host; {SUDO} umount /mnt")), "changed");
     }
     let mut banner = String::new();
-    BufReader::new(TcpStream::connect("127.0.0.1:34080").unwrap()).read_line(&mut banner).unwrap();
+    BufReader::new(TcpStream::connect("127.0.0.1:14080").unwrap()).read_line(&mut banner).unwrap();
     assert!(banner.starts_with("SSH-"), "{banner}");
 }

@@ -213,7 +213,7 @@ fn cloud_seed(image: &Path, password: &str) {
 /// By the seeds that the build made: the launch script logs in, knows the host keys, and the nodes
 /// know each other.
 fn nodes_of_the_recipe_for_clouds_are_a_cluster() {
-    let nodes = Nodes::new(35000);
+    let nodes = Nodes::new(15000);
     let mut build = as_user(public_program());
     build
         .args(["--mirror", &mirror(), "--recipe", "cloud", "--nodes", "2", "--thin", "--output"])

@@ -32,7 +32,7 @@ fn create(path: &Path, format: &str) {
 }
 
 fn disks_ports_and_directories_are_added() {
-    let running = Running::new(2, 33022);
+    let running = Running::new(2, 13022);
     let place = running.directory.path();
     let at = |name: &str| place.join(name).display().to_string();
     create(Path::new(&at("one, two.qcow2")), "qcow2");
@@ -46,7 +46,7 @@ fn disks_ports_and_directories_are_added() {
         &at("mine{}.img"),
         &format!("--cdrom={}", at("cd.iso")),
         "--forward",
-        "33180:80",
+        "13180:80",
         "--share",
         &format!("{}:src", at("tree")),
         "1",
@@ -63,7 +63,7 @@ fn disks_ports_and_directories_are_added() {
             &format!("format=raw,discard=unmap,file={doubled}/mine{number}.img -device virtio-blk-pci,"),
         );
         has(&running, number, &format!("media=cdrom,readonly=on,format=raw,file={doubled}/cd.iso -device scsi-cd,"));
-        has(&running, number, &format!(",hostfwd=tcp:127.0.0.1:{}-:80,net=", 33179 + u32::from(number)));
+        has(&running, number, &format!(",hostfwd=tcp:127.0.0.1:{}-:80,net=", 13179 + u32::from(number)));
         has(
             &running,
             number,
@@ -81,7 +81,7 @@ fn disks_ports_and_directories_are_added() {
 
 /// With CXL there is a bridge on whose bus nothing may be added.
 fn each_fabric_leaves_room_for_what_is_added() {
-    for (kind, port) in [(FabricKind::Nvdimm, 34322), (FabricKind::Cxl, 34622)] {
+    for (kind, port) in [(FabricKind::Nvdimm, 14322), (FabricKind::Cxl, 14622)] {
         let running = Running::with_fabric(kind, port);
         let at = |name: &str| running.directory.path().join(name).display().to_string();
         for name in ["disk.img", "cd.iso", "fabric1-seed.img"] {
@@ -97,7 +97,7 @@ fn each_fabric_leaves_room_for_what_is_added() {
 }
 
 fn a_kernel_of_ones_own_is_booted_without_grub() {
-    let running = Running::new(1, 33322);
+    let running = Running::new(1, 13322);
     // Any file passes for a kernel until the firmware looks at it.
     for name in ["kernel", "initrd"] {
         fs_err::write(running.directory.path().join(name), [0; 4096]).unwrap();
@@ -120,37 +120,37 @@ fn a_kernel_of_ones_own_is_booted_without_grub() {
 }
 
 fn the_recipe_says_what_is_always_added() {
-    let running = Running::with(2, 33622, ", start-options = ['--disk', \"it's {}.img\", '--forward=33780:80']");
+    let running = Running::with(2, 13622, ", start-options = ['--disk', \"it's {}.img\", '--forward=13780:80']");
     for number in [1, 2] {
         create(&running.directory.path().join(format!("it's {number}.img")), "raw");
     }
-    running.succeeds(&["start", "--forward", "33880:443"]);
+    running.succeeds(&["start", "--forward", "13880:443"]);
     for number in [1, 2_u8] {
         has(&running, number, &format!("/it's {number}.img -device"));
         let forwards = format!(
             ",hostfwd=tcp:127.0.0.1:{}-:80,hostfwd=tcp:127.0.0.1:{}-:443,",
-            33779 + u32::from(number),
-            33879 + u32::from(number)
+            13779 + u32::from(number),
+            13879 + u32::from(number)
         );
         has(&running, number, &forwards);
     }
 }
 
 fn ports_lead_to_static_addresses() {
-    let running = Running::with(2, 33722, ", network = '10.9.8.0/24', addresses = 'static'");
-    running.succeeds(&["start", "--forward", "33980:80"]);
+    let running = Running::with(2, 13722, ", network = '10.9.8.0/24', addresses = 'static'");
+    running.succeeds(&["start", "--forward", "13980:80"]);
     for number in [1, 2_u16] {
         let forwards = format!(
             ",hostfwd=tcp:127.0.0.1:{}-10.9.8.{number}:22,hostfwd=tcp:127.0.0.1:{}-10.9.8.{number}:80,net=10.9.8.248/29,",
-            33722 + number,
-            33979 + number
+            13722 + number,
+            13979 + number
         );
         has(&running, u8::try_from(number).unwrap(), &forwards);
     }
 }
 
 fn what_is_not_there_is_said_before_any_node_starts() {
-    let running = Running::new(2, 33922);
+    let running = Running::new(2, 13922);
     for (arguments, message) in [
         (&["start", "--disk", "/nowhere/x{}.img"][..], "--disk /nowhere/x1.img: it is not there"),
         (&["start", "--cdrom", "/nowhere/cd"], "--cdrom /nowhere/cd: it is not there"),

@@ -89,6 +89,7 @@ fn libvirt_finds_the_xml_valid() {
 pub(crate) struct Running {
     pub(crate) directory: tempfile::TempDir,
     shared_memory: tempfile::TempDir,
+    /// Below 32768: from there on the kernel gives ports to whatever connects to something.
     port: u16,
 }
 

@@ -22,7 +22,7 @@ fn servers(place: &Path) -> Vec<String> {
 
 fn a_directory_is_served_while_its_node_runs() {
     // As a module of memory and behind CXL the shared memory is another part of the machine's.
-    for (kind, port) in [(FabricKind::Ivshmem, 32022), (FabricKind::Nvdimm, 32322), (FabricKind::Cxl, 32622)] {
+    for (kind, port) in [(FabricKind::Ivshmem, 12022), (FabricKind::Nvdimm, 12322), (FabricKind::Cxl, 12622)] {
         let running = Running::with_fabric(kind, port);
         let place = running.directory.path();
         for name in ["tree, too", "other"] {
@@ -57,7 +57,7 @@ fn a_directory_is_served_while_its_node_runs() {
 }
 
 fn what_does_not_serve_is_said() {
-    let running = Running::new(1, 32922);
+    let running = Running::new(1, 12922);
     let place = running.directory.path();
     let old = place.join("old-virtiofsd");
     write_executable(&old, "#!/bin/sh\necho '-o source=PATH'\n");

@@ -73,7 +73,8 @@ pub fn of_default_system() -> Nodes {
 
 impl Nodes {
     /// An empty directory, which goes with the nodes when this is dropped. `port` differs from
-    /// those of other tests.
+    /// those of other tests, and is below 32768: from there on the kernel gives ports to whatever
+    /// connects to something.
     pub fn new(port: u16) -> Self {
         let owned = [directory_of(user()), tempfile::tempdir_in("/dev/shm").unwrap()];
         succeed(Command::new("chown").arg(user()).arg(owned[1].path()));
