@@ -135,8 +135,10 @@ fn wait_until(condition: impl Fn() -> bool) {
 impl Bench {
     /// The bytes of packages in the cache that have not come as a whole.
     fn unfinished_bytes(&self) -> u64 {
-        let found = succeed(Command::new("find").arg(self.cache()).args(["-path", "*/part/*", "-printf", "%s\n"]));
-        found.lines().map(|size| size.parse::<u64>().unwrap()).sum()
+        // The build goes on: a file that `find` has seen may have been completed, and be gone.
+        let mut find = Command::new("find");
+        find.arg(self.cache()).args(["-ignore_readdir_race", "-path", "*/part/*", "-printf", "%s\n"]);
+        succeed(&mut find).lines().map(|size| size.parse::<u64>().unwrap()).sum()
     }
 }
 
