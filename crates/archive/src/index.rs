@@ -1,9 +1,9 @@
 //! Package indexes: from the verified bytes of a compressed file to text, in bounded memory.
 
 use std::io::{self, Read};
-use std::thread;
 
 use bzip2::bufread::MultiBzDecoder;
+use fam_host::parallel::processors;
 use fam_progress::Hint;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
@@ -90,7 +90,7 @@ pub(super) fn decompress(file: &IndexFile, bytes: Vec<u8>) -> Result<String, Err
 /// All processors decompress blocks of an xz file at once, if it has several: the largest indexes of Debian have
 /// one for each 24 MiB of text.
 fn read_xz(bytes: &[u8], limit: u64) -> io::Result<Vec<u8>> {
-    let threads = thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    let threads = u32::try_from(processors().get()).unwrap_or(u32::MAX);
     let threaded =
         MtStreamBuilder::new().threads(threads).memlimit_threading(XZ_MEMORY).memlimit_stop(XZ_MEMORY).decoder()?;
     let mut decoder = XzDecoder::new_stream(bytes, threaded);

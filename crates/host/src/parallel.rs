@@ -2,10 +2,17 @@
 //! `RLIMIT_AS`): that is no panic, but an error, or the work takes longer.
 
 use std::io;
+use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
+
+/// How many processors there are for this process; one where the host does not say.
+#[must_use]
+pub fn processors() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
 
 /// Works on `items`, in their order, with up to `threads` threads, and returns the results in the
 /// same order. The first error sets `stop`, so that no further item is begun, and is returned. If
@@ -59,8 +66,7 @@ pub fn on_all_processors<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    parallel(threads, &AtomicBool::new(false), items, work)
+    parallel(processors().get(), &AtomicBool::new(false), items, work)
 }
 
 /// Does both at once, `beside` in a thread of its own. If the host allows no further thread, `beside` comes first.

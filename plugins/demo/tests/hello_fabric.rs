@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test of a small crate needs no fs-err")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 struct Bench {
@@ -15,7 +15,8 @@ impl Bench {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("hello-fabric-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hello_fabric.c");
+        // Tests run in the directory of their package.
+        let source = "src/hello_fabric.c";
         let output = Command::new("cc")
             .args(["-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-o"])
             .arg(dir.join("hello_fabric"))

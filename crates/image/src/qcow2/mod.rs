@@ -21,6 +21,7 @@ mod thin;
 
 use std::num::NonZero;
 
+use fam_host::parallel::processors;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
@@ -63,8 +64,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let jobs = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        Self { compression: Compression::default(), jobs }
+        Self { compression: Compression::default(), jobs: processors() }
     }
 }
 

@@ -8,10 +8,10 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Scope};
+use std::thread::Scope;
 
 use fam_archive::deb::Deb;
-use fam_host::parallel::spawn;
+use fam_host::parallel::{processors, spawn};
 use fam_host::pieces::for_each_piece;
 use fam_host::regular;
 use fam_progress::{Progress, Task, TaskHandle};
@@ -73,7 +73,7 @@ impl<'a> Preparations<'a> {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::Twice(twice[0].to_owned()));
         }
-        let jobs = jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let jobs = jobs.unwrap_or_else(processors).get();
         let running = Arc::new(self.progress.task(Task::Unpack, self.debs.iter().map(|deb| deb.size).sum()));
         let waiting = Arc::new(Mutex::new(Waiting { arrivals, ready: BinaryHeap::new() }));
         let (sender, results) = mpsc::channel();
