@@ -125,7 +125,7 @@ mount = '/srv/data'
 ";
 
 fn a_node_with_sectors_of_4096_bytes_boots_and_grows() {
-    let nodes = Nodes::new(15000);
+    let nodes = Nodes::new(15300);
     write(&nodes.directory.join("shared/from-recipe"), "hello\n");
     succeed(Command::new("chown").arg("-R").arg(user()).arg(&nodes.directory));
     build_recipe(SECTORS, &["1"], &nodes.directory);

@@ -247,7 +247,7 @@ fn what_takes_512_bytes_alone_is_not_exported_to() {
 fn nodes_are_started_by_uefi() {
     let mut cluster = cluster(2, "");
     cluster.machine.sector_size = SectorSize::Bytes4096;
-    let running = Running::of(&cluster, 24022);
+    let running = Running::of(&cluster, 24322);
     let before = running.files();
     let check = String::from_utf8(running.run(&["check"]).stdout).unwrap();
     assert!(check.contains("ok\tUEFI\t/usr/share/OVMF/OVMF_CODE_4M.fd\t\n"), "{check}");
